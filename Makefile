@@ -1,0 +1,73 @@
+# Gatewise on this machine: `make train` and `make test` do everything, set-up included. `make help` lists the rest.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/tiny_cpu.toml
+SET ?=
+TORCH := torch==2.13.0+cpu
+UV := uv==0.13.9
+
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tiny train test lint format unit end-to-end bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/installed ## make .venv and install the locked packages
+
+# torch's CPU build comes from the configured indexes where they have it, else from PyTorch's own CPU index, which uv knows by name.
+$(VENV)/installed: requirements/cpu.txt setup.py
+	@echo "installing $$(grep -c == requirements/cpu.txt) locked packages into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
+	@$(BIN)/python -c "import torch; assert torch.__version__ == '$(TORCH)'.split('==')[1]" 2>/dev/null \
+		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
+		|| $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --torch-backend cpu "$(TORCH)"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements/cpu.txt \
+		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements/dev.txt \
+		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@touch $@
+
+tiny: .cache/tiny/made.json ## make and warm up the tiny Qwen3-MoE and its arithmetic data, once
+
+.cache/tiny/made.json: | $(VENV)/installed
+	@$(BIN)/python -m learner.tiny .cache/tiny
+
+train: setup tiny ## train the tiny Qwen3-MoE; CONFIG=file SET="key=value ..." for another run
+	@$(BIN)/python -m cluster train $(CONFIG) $(SET)
+
+test: lint unit end-to-end ## everything CI runs
+
+lint: $(VENV)/installed-dev ## ruff and mypy
+	@$(BIN)/ruff format --check -q . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+
+format: $(VENV)/installed-dev ## put the code into form
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+unit: $(VENV)/installed-dev ## the tests that start no engine
+	@$(BIN)/python -m pytest -q -m "not end_to_end"
+
+end-to-end: $(VENV)/installed-dev tiny ## the tests on real engines, ranks and Ray
+	@$(BIN)/python -m pytest -q -m end_to_end
+
+bench: $(VENV)/installed-dev tiny ## measure against references in the same run
+	@$(BIN)/python -m benchmarks
+
+lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay unless UPGRADE=--upgrade
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 --torch-backend cpu $(UPGRADE) \
+		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+
+clean: ## remove what was installed and made here; runs stay
+	@rm -rf $(VENV) .cache build *.egg-info

@@ -1,0 +1,102 @@
+"""The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, before anything is started."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from configs.engine_rules import vllm_size
+from configs.passthrough import inner_table
+from configs.schema import Config
+
+GB = 1e9
+MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment
+
+
+def plan(config: Config) -> list[str]:
+    """Lines that say what the numbers of a config come to."""
+    return [describe_batch(config), describe_window(config), describe_devices(config), *describe_memory(config)]
+
+
+def gpus_per_engine(config: Config) -> int:
+    """GPUs one engine needs; decode context parallelism shares those of tensor parallelism."""
+    names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
+    tensor, pipeline, context = (vllm_size(config, name) for name in names)
+    return tensor * pipeline * context
+
+
+def describe_batch(config: Config) -> str:
+    prompts, size = config.rollout.groups_per_step, config.rollout.group_size
+    updates, ranks = config.learner.updates_per_step, config.learner.ranks
+    responses = prompts * size
+    share, rest = divmod(responses // updates, ranks)
+    each = f"{share}" if not rest else f"{share} to {share + 1}"
+    return (
+        f"{prompts} prompts × {size} responses = {responses} responses a step → {updates} {plural('update', updates)} "
+        f"of {responses // updates}; {ranks} {plural('rank', ranks)} × {each} each, in micro-batches of at most "
+        f"{config.learner.micro_batch_tokens} tokens (a response with its prompt has up to {config.context_tokens})"
+    )
+
+
+def describe_window(config: Config) -> str:
+    staleness, groups = config.run.max_staleness, config.rollout.groups_per_step
+    ahead = f"generation runs up to {staleness} {plural('step', staleness)} ahead" if staleness else "generation and learning take turns"
+    return (
+        f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {groups} groups × {config.rollout.group_size} = "
+        f"{(staleness + 1) * groups * config.rollout.group_size} responses in flight at most"
+    )
+
+
+def describe_devices(config: Config) -> str:
+    engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
+    cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
+    return (
+        f"engines {engines} × {each} {plural('GPU', each)} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
+        f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
+    )
+
+
+def plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def describe_memory(config: Config) -> list[str]:
+    """The learner's memory a rank, if the model folder is there and its config can be counted."""
+    source = Path(config.model.path) / "config.json"
+    parameters = count_parameters(json.loads(source.read_text(encoding="utf-8"))) if source.is_file() else None
+    if parameters is None:
+        return []
+    stage, ranks = config.learner.zero_stage, config.learner.ranks
+    types = inner_table(config.learner.deepspeed, ("data_types",))
+    weight = 4 if config.model.dtype == "float32" else 2
+    gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
+    offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
+    parts = [
+        ("fp32 master weights and Adam moments", MASTER_BYTES, 1, offload),
+        ("gradients", gradient, 2, offload),
+        (f"{config.model.dtype} weights", weight, 3, "none"),
+    ]
+    words, on_gpu = [], 0.0
+    for name, size, sharded_from, device in parts:
+        share = ranks if stage >= sharded_from else 1
+        words.append(f"{name} {size} B" + (f" / {ranks} ranks" if share > 1 else "") + (f" (on {device})" if device != "none" else ""))
+        on_gpu += parameters * size / share if device == "none" else 0
+    return [
+        f"learner: {parameters / 1e9:.3g}B parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
+        f"{on_gpu / GB:.3g} GB a rank, and activations, gathered layers and logits on top"
+    ]
+
+
+def count_parameters(model: dict[str, Any]) -> int | None:
+    """Parameters of a Qwen3 or Qwen3-MoE model from its Hugging Face config; None for an architecture this cannot count."""
+    if model.get("model_type") not in ("qwen3", "qwen3_moe"):
+        return None
+    hidden, layers, heads = model["hidden_size"], model["num_hidden_layers"], model["num_attention_heads"]
+    head = model.get("head_dim") or hidden // heads
+    attention = hidden * head * (2 * heads + 2 * model["num_key_value_heads"]) + 2 * head  # q, o, k, v and the two norms of q and k
+    dense = 3 * hidden * model["intermediate_size"]
+    experts = model.get("num_experts") or model.get("num_local_experts") or 0  # transformers 5 writes the second name
+    sparse = experts * (3 * hidden * model.get("moe_intermediate_size", 0) + hidden)  # with the router's row
+    step, skipped = model.get("decoder_sparse_step") or 1, model.get("mlp_only_layers") or []
+    routed = sum(experts > 0 and layer not in skipped and (layer + 1) % step == 0 for layer in range(layers))
+    embeddings = model["vocab_size"] * hidden * (1 if model.get("tie_word_embeddings") else 2)
+    return int(layers * (attention + 2 * hidden) + routed * sparse + (layers - routed) * dense + embeddings + hidden)

@@ -1,0 +1,136 @@
+"""The rules for `[rollout.vllm]` and `[learner.deepspeed]`: which keys this project sets itself, and what cannot be combined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from configs.rules import Problem, Rule
+
+if TYPE_CHECKING:
+    from configs.schema import Config
+
+VLLM_OWNED = {
+    "model": "set model.path",
+    "tokenizer": "the tokenizer is the one in model.path, as learner and engine must read the same tokens",
+    "dtype": "set model.dtype, which learner and engine share",
+    "trust_remote_code": "set model.trust_remote_code",
+    "seed": "set run.seed, from which every request's seed is derived",
+    "logprobs_mode": "the learner needs log-probs at the sampling temperature",
+    "max_logprobs": "one log-prob a sampled token is all the learner reads",
+    "weight_transfer_config": "set rollout.transfer",
+    "worker_extension_cls": "weights are received through it",
+    "enable_return_routed_experts": "set rollout.capture_routing",
+}
+DEEPSPEED_OWNED = {
+    "train_batch_size": "set rollout.groups_per_step and learner.updates_per_step",
+    "train_micro_batch_size_per_gpu": "set learner.micro_batch_tokens",
+    "gradient_accumulation_steps": "it follows from learner.micro_batch_tokens",
+    "managed_gradient_accumulation": "an update holds as many micro-batches as its tokens need",
+    "gradient_clipping": "set learner.max_grad_norm",
+    "optimizer": "set learner.lr, learner.betas and learner.weight_decay",
+    "scheduler": "set learner.warmup_updates",
+    "bf16": "set model.dtype",
+    "fp16": "set model.dtype",
+    "torch_autocast": "set model.dtype",
+    "gradient_allreduce_op": "the objective counts on the mean over ranks",
+    "gradient_predivide_factor": "the objective counts on the mean over ranks",
+    "prescale_gradients": "the objective counts on the mean over ranks",
+}
+VLLM_SIZES = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "prefill_context_parallel_size",
+    "decode_context_parallel_size",
+    "data_parallel_size",
+)
+
+
+def is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def vllm_size(config: Config, name: str) -> int:
+    """A parallel size of `[rollout.vllm]`, 1 where it is left out or not a count (which is reported on its own)."""
+    value = config.rollout.vllm.get(name, 1)
+    return value if is_count(value) else 1
+
+
+def owned_keys_are_set_elsewhere(config: Config) -> Iterator[Problem]:
+    tables = (("rollout.vllm", config.rollout.vllm, VLLM_OWNED), ("learner.deepspeed", config.learner.deepspeed, DEEPSPEED_OWNED))
+    for section, table, owned in tables:
+        for key in table:
+            if key in owned:
+                yield Problem((f"{section}.{key}",), f"got {table[key]!r}, but this key is set by the project: remove it ({owned[key]})")
+
+
+def parallel_sizes_are_counts(config: Config) -> Iterator[Problem]:
+    for name in VLLM_SIZES:
+        if not is_count(value := config.rollout.vllm.get(name, 1)):
+            message = f"got {value!r}, needed a whole number of GPUs, at least 1: write for example {name} = 1"
+            yield Problem((f"rollout.vllm.{name}",), message)
+
+
+def engine_is_one_replica(config: Config) -> Iterator[Problem]:
+    if (size := vllm_size(config, "data_parallel_size")) > 1:
+        message = f"got {size}, needed 1, as an engine is one replica: remove it and set rollout.engines = {size * config.rollout.engines}"
+        yield Problem(("rollout.vllm.data_parallel_size", "rollout.engines"), message)
+
+
+def captured_routing_excludes_pipelines(config: Config) -> Iterator[Problem]:
+    if not config.rollout.capture_routing:
+        return
+    for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
+        if (size := vllm_size(config, name)) > 1:
+            message = (
+                f"got {size} with rollout.capture_routing = true; vLLM returns routed experts only without pipeline and context "
+                f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or rollout.capture_routing = false"
+            )
+            yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing"), message)
+
+
+def engine_holds_the_whole_context(config: Config) -> Iterator[Problem]:
+    length = config.rollout.vllm.get("max_model_len")
+    if length is not None and not (is_count(length) and length >= config.context_tokens):
+        message = (
+            f"got {length!r}, needed a whole number of at least {config.context_tokens} (data.max_prompt_tokens "
+            f"{config.data.max_prompt_tokens} + rollout.max_response_tokens {config.rollout.max_response_tokens}): raise it or lower those"
+        )
+        yield Problem(("rollout.vllm.max_model_len", "data.max_prompt_tokens", "rollout.max_response_tokens"), message)
+
+
+def zero_stage_exists(config: Config) -> Iterator[Problem]:
+    zero = config.learner.deepspeed.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        yield Problem(("learner.deepspeed.zero_optimization",), f"got {zero!r}, needed a table: write zero_optimization = {{ stage = 2 }}")
+        return
+    stage = zero.get("stage", 0)
+    if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+        message = f"got {stage!r}, needed 0, 1, 2 or 3: 0 shards nothing, 1 optimizer states, 2 also gradients, 3 also the weights"
+        yield Problem(("learner.deepspeed.zero_optimization.stage",), message)
+
+
+def learner_shards_only_by_zero(config: Config) -> Iterator[Problem]:
+    table = config.learner.deepspeed
+    expert = table.get("expert_parallel", {})
+    if not isinstance(expert, dict) or expert.get("enabled", False):
+        message = (
+            "publishing weights of an expert-parallel learner is not supported yet: remove it; "
+            "expert parallelism in the engine is rollout.vllm.enable_expert_parallel"
+        )
+        yield Problem(("learner.deepspeed.expert_parallel",), message)
+    for key in ("tensor_parallel", "sequence_parallel_size"):
+        if table.get(key, 1) not in (1, {}):
+            message = f"got {table[key]!r}; ZeRO alone shards the learner: remove it and raise learner.ranks or zero_optimization.stage"
+            yield Problem((f"learner.deepspeed.{key}",), message)
+
+
+ENGINE_RULES: tuple[Rule, ...] = (
+    owned_keys_are_set_elsewhere,
+    parallel_sizes_are_counts,
+    engine_is_one_replica,
+    captured_routing_excludes_pipelines,
+    engine_holds_the_whole_context,
+    zero_stage_exists,
+    learner_shards_only_by_zero,
+)

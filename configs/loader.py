@@ -1,0 +1,142 @@
+"""Reads a config file into a checked `Config` and writes one back; every problem of a file is reported at once, a line each."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from configs.overrides import merge_overrides
+from configs.rules import Problem, RuleError
+from configs.schema import Config
+from configs.suggest import describe_need, known_keys, suggest_key
+from configs.toml_writer import write_toml, write_value
+
+Table = dict[str, Any]
+LONGEST_SHOWN = 60
+DEPTH = 2  # section and key
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names every problem, a line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a TOML file with `key.path=value` overrides put on top, or a ConfigError that lists all that is wrong."""
+    table = read_table(Path(path))
+    overridden, faults = merge_overrides(table, overrides)
+    config, problems = check_table(table)
+    lines = [*faults, *(f"{locate(problem, Path(path), overridden)}: {problem.keys[0]}: {problem.message}" for problem in problems)]
+    if lines or config is None:
+        raise ConfigError(lines)
+    return config
+
+
+def dump(config: Config) -> str:
+    """The resolved config as TOML that `load` reads back to an equal Config."""
+    return write_toml(config.model_dump())
+
+
+def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
+    """Where to go and change it: the file, or the command line where the value came from there."""
+    key = problem.keys[0]
+    given = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in overridden)
+    return "command line" if given else str(path)
+
+
+def read_table(path: Path) -> Table:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([describe_missing_file(path)]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: byte {error.start} is not UTF-8, which TOML needs: save the file as UTF-8"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}): give a readable TOML file"]) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([describe_syntax(path, text, str(error))]) from None
+
+
+def describe_missing_file(path: Path) -> str:
+    folder = path.parent if any(path.parent.glob("*.toml")) else Path(__file__).parent
+    recipes = sorted(recipe.name for recipe in folder.glob("*.toml"))
+    near = get_close_matches(path.name, recipes, 1)
+    guess = f" (did you mean {folder / near[0]}?)" if near else ""
+    return f"{path}: no such file{guess}; {folder} has {', '.join(recipes)}"
+
+
+def describe_syntax(path: Path, text: str, complaint: str) -> str:
+    lines = text.splitlines() or [""]
+    found = re.search(r"at line (\d+)", complaint)
+    number = int(found[1]) if found else len(lines)
+    return f"{path}:{number}: not TOML: {complaint}: correct the line `{lines[min(number, len(lines)) - 1].strip()}`"
+
+
+def check_table(table: Table) -> tuple[Config | None, list[Problem]]:
+    """The config if the table is right, else all its problems: of single keys, and of the rules between the keys that are sound."""
+    for section in known_keys():
+        table.setdefault(section, {})  # so that a missing section is reported by the keys it must hold
+    try:
+        return Config.model_validate(table), []
+    except ValidationError as error:
+        if problems := broken_rules(error):
+            return None, problems
+        problems = describe_errors(error, table)
+    broken = {key for problem in problems for key in problem.keys}
+    try:
+        Config.model_validate(keep_sound(table, broken))
+    except ValidationError as error:
+        problems += [problem for problem in broken_rules(error) if broken.isdisjoint(problem.keys)]
+    return None, problems
+
+
+def keep_sound(table: Table, broken: set[str]) -> Table:
+    """The table without its broken keys, so that a misspelt key does not hide a broken rule between others."""
+    sound: Table = {"model": {"path": ""}, "data": {"train": ""}}
+    for section, leaves in known_keys().items():
+        if isinstance(keys := table[section], dict):
+            kept = {leaf: value for leaf, value in keys.items() if leaf in leaves and f"{section}.{leaf}" not in broken}
+            sound[section] = {**sound.get(section, {}), **kept}
+    return sound
+
+
+def broken_rules(error: ValidationError) -> list[Problem]:
+    causes = [detail.get("ctx", {}).get("error") for detail in error.errors(include_url=False)]
+    return [problem for cause in causes if isinstance(cause, RuleError) for problem in cause.problems]
+
+
+def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
+    """Pydantic's errors in this project's words, one a key."""
+    problems: dict[str, Problem] = {}
+    for detail in error.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"][:DEPTH])
+        kind = detail["type"] if len(detail["loc"]) <= DEPTH else "type"  # deeper than a key it is a part of the key's value
+        problems.setdefault(key, describe_error(key, kind, table))
+    return list(problems.values())
+
+
+def describe_error(key: str, kind: str, table: Table) -> Problem:
+    section, _, leaf = key.partition(".")
+    given = shorten(table[section].get(leaf) if leaf else table.get(section))
+    if kind == "extra_forbidden":
+        meant = suggest_key(key)
+        known = ", ".join(known_keys().get(section, known_keys()))
+        advice = f"did you mean {meant}?" if meant else f"remove it or use one of {known}"
+        return Problem((key, meant or key), f"unknown key (got {given}); {advice}")
+    if kind == "missing":
+        return Problem((key,), f"missing; needed {describe_need(key)}")
+    return Problem((key,), f"got {given}; needed {describe_need(key)}")
+
+
+def shorten(value: object) -> str:
+    text = write_value(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -1,0 +1,175 @@
+"""What a run may say: every key of a config file, its type, its default and the rules between keys.
+
+Read with `configs.loader.load`. Nothing here imports torch, ray or vllm, so a config is checked in milliseconds on any machine.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+
+from configs.engine_rules import ENGINE_RULES
+from configs.presets import PRESETS, Preset
+from configs.rules import RULES, RuleError
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Whole = Annotated[StrictInt, Field(ge=0)]
+Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
+Share = Annotated[StrictFloat | StrictInt, Field(ge=0)]
+Table = dict[str, Any]
+
+
+class Section(BaseModel):
+    """A frozen table of the config file; a key it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunConfig(Section):
+    """How long the run is, where it lies and how far generation may run ahead of learning."""
+
+    dir: StrictStr = "runs/gatewise"
+    steps: Count = 100
+    seed: Whole = 0
+    max_staleness: Whole = Field(default=0, description="steps by which a token's weights may be older than the step that learns it")
+    resume: StrictStr = Field(
+        default="never", description='"never", "auto" (the newest whole checkpoint of run.dir) or a checkpoint folder'
+    )
+    save_every: Count = Field(default=50, description="steps between checkpoints; the last step is always saved")
+    keep_checkpoints: Count = 2
+    eval_every: Whole = Field(
+        default=50, description="steps between evaluations; 0 evaluates only before the first and after the last step"
+    )
+    sample_responses: Whole = Field(default=4, description="responses written as readable text every step")
+    tensorboard: StrictBool = False
+    deadline_s: Positive = Field(default=600, description="the longest that any single wait of the run may take before it is an error")
+
+
+class ModelConfig(Section):
+    """The checkpoint that is trained."""
+
+    path: StrictStr = Field(description="folder of a Hugging Face causal language model")
+    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the forward pass, in learner and engine")
+    trust_remote_code: StrictBool = False
+
+
+class DataConfig(Section):
+    """Where prompts come from and which fields of a row mean what."""
+
+    train: StrictStr = Field(description="a .jsonl or .parquet file, or a Hugging Face dataset id")
+    eval: StrictStr | None = None
+    split: StrictStr = Field(default="train", description="split of a Hugging Face dataset id")
+    eval_split: StrictStr = "test"
+    prompt_field: StrictStr = "prompt"
+    reference_field: StrictStr = "answer"
+    checker_field: StrictStr | None = Field(
+        default=None, description="field that names a row's checker; reward.checker where a row has none"
+    )
+    chat_template: StrictBool = Field(default=True, description="wrap the prompt as a user turn; false takes the text as it is")
+    system: StrictStr | None = Field(default=None, description="system turn put before every prompt (chat_template only)")
+    max_prompt_tokens: Count = 1024
+    overlong: Literal["refuse", "drop"] = Field(default="refuse", description="what becomes of prompts above max_prompt_tokens")
+    eval_limit: Count | None = Field(default=None, description="evaluate on the first so many rows of data.eval")
+
+
+class RolloutConfig(Section):
+    """The engines: how many, how they sample, what reaches the learner."""
+
+    engines: Count = 1
+    group_size: Count = Field(default=8, description="responses to each prompt")
+    groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
+    temperature: Positive = 1.0
+    max_response_tokens: Count = 1024
+    dynamic_sampling: StrictBool | None = Field(
+        default=None, description="replace groups whose rewards are all equal; the preset decides if left out"
+    )
+    max_refill: Count = Field(default=8, description="rounds of groups_per_step rejected groups in a row after which the run stops")
+    capture_routing: StrictBool = Field(default=False, description="record each token's experts beside its log-prob")
+    transfer: Literal["auto", "gloo", "nccl"] = Field(default="auto", description="how weights travel; auto is nccl on GPU, gloo on CPU")
+    cpus_per_engine: Positive = 1
+    eval_responses: Count = Field(default=1, description="responses per held-out prompt beside the greedy one, for pass@k and mean@k")
+    vllm: Table = Field(default_factory=dict, description="passed to vLLM's AsyncEngineArgs in vLLM's own names")
+
+
+class RewardConfig(Section):
+    """How responses become rewards."""
+
+    workers: Count = Field(default=1, description="processes that run checkers")
+    checker: StrictStr = Field(default="math", description="checker of rows that name none")
+    timeout_s: Positive = Field(default=5.0, description="longest time one item may take; its process is then killed and replaced")
+    memory_mb: Count = Field(default=4096, description="address space of one reward worker")
+    overlong_cache: Whole = Field(
+        default=0, description="DAPO's soft over-long punishment begins so many tokens before max_response_tokens; 0 is off"
+    )
+
+
+class LearnerConfig(Section):
+    """The ranks that hold, update and publish the policy."""
+
+    ranks: Count = 1
+    lr: Positive = 1e-6
+    updates_per_step: Count = Field(default=1, description="optimizer updates made from one step's groups")
+    warmup_updates: Whole = 0
+    weight_decay: Share = 0.0
+    betas: tuple[StrictFloat, StrictFloat] = (0.9, 0.999)
+    max_grad_norm: Positive = 1.0
+    micro_batch_tokens: Count = Field(default=16384, description="padded tokens a rank may hold in one forward pass")
+    gradient_checkpointing: StrictBool = False
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    cpus_per_rank: Positive = 1
+    deepspeed: Table = Field(default_factory=dict, description="merged into DeepSpeed's config in DeepSpeed's own names")
+
+    @property
+    def zero_stage(self) -> int:
+        return int(self.deepspeed.get("zero_optimization", {}).get("stage", 0))
+
+
+class ObjectiveConfig(Section):
+    """Which loss: a preset of `configs.presets`, and the choices changed on top of it."""
+
+    preset: StrictStr = "grpo"
+    advantage: StrictStr | None = None
+    ratio: Literal["token", "sequence"] | None = None
+    clip_low: Positive | None = None
+    clip_high: Positive | None = None
+    reduction: StrictStr | None = None
+    overlong_filter: StrictBool = Field(
+        default=False, description="mask truncated responses in the loss; they stay in the group's baseline"
+    )
+
+    @property
+    def resolved(self) -> Preset:
+        """The preset with this section's changes applied."""
+        changes = {k: v for k in ("advantage", "ratio", "clip_low", "clip_high", "reduction") if (v := getattr(self, k)) is not None}
+        return PRESETS[self.preset].replace(**changes)
+
+
+class Config(Section):
+    """One run, whole."""
+
+    run: RunConfig = Field(default_factory=RunConfig)
+    model: ModelConfig
+    data: DataConfig
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    reward: RewardConfig = Field(default_factory=RewardConfig)
+    learner: LearnerConfig = Field(default_factory=LearnerConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+
+    @model_validator(mode="after")
+    def obeys_the_rules_between_keys(self) -> Self:
+        if problems := [problem for rule in (*RULES, *ENGINE_RULES) for problem in rule(self)]:
+            raise RuleError(problems)
+        return self
+
+    @property
+    def dynamic_sampling(self) -> bool:
+        asked = self.rollout.dynamic_sampling
+        return self.objective.resolved.dynamic_sampling if asked is None else asked
+
+    @property
+    def context_tokens(self) -> int:
+        return self.data.max_prompt_tokens + self.rollout.max_response_tokens
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run.dir).absolute()

@@ -1,0 +1,49 @@
+"""Tables to TOML text, the half that Python's `tomllib` leaves out."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, time
+from typing import Any
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def write_toml(table: Mapping[str, Any]) -> str:
+    """The table as TOML that `tomllib` reads back to an equal one; None values are left out."""
+    return "\n".join(write_section(table, ())).lstrip("\n") + "\n"
+
+
+def write_section(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    lines = [f"{write_key(k)} = {write_value(v)}" for k, v in table.items() if v is not None and not isinstance(v, Mapping)]
+    if path and (lines or not table):
+        lines.insert(0, f"\n[{'.'.join(map(write_key, path))}]")
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += write_section(value, (*path, key))
+    return lines
+
+
+def write_key(key: str) -> str:
+    return key if BARE_KEY.fullmatch(key) else write_string(key)
+
+
+def write_string(text: str) -> str:
+    # JSON's escapes are TOML's, but for DEL, which JSON leaves bare and TOML refuses.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_value(value: object) -> str:
+    """One value on one line: strings quoted, lists as arrays, tables inline."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return write_string(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)  # "nan", "inf", "-inf" are TOML's words too
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(write_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{write_key(k)} = {write_value(v)}' for k, v in value.items())}}}"
+    return value.isoformat() if isinstance(value, date | time) else str(value)
