@@ -1,0 +1,152 @@
+"""Who learns what: the responses of a step as updates, ranks and micro-batches, decided from summaries alone.
+
+Advantages and token weights are fixed here for the whole update, before the work is divided, so no division can change them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.presets import Preset
+from learner.advantages import ADVANTAGES
+from learner.reductions import REDUCTIONS
+from rollout.types import GroupSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One response to learn from."""
+
+    group: int  # position of its group among the step's groups
+    member: int  # position among the group's responses
+    advantage: float
+    weight: float  # of each of its tokens in the loss of its update
+    prompt_tokens: int
+    tokens: int  # prompt and response
+
+
+MicroBatch = tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePlan:
+    """One optimizer update."""
+
+    micro_batches: tuple[tuple[MicroBatch, ...], ...]  # [rank][micro-batch], as many on every rank, some perhaps empty
+    left_out: int  # responses that teach nothing: failed, aborted, filtered, empty or without a scored companion
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(chain.from_iterable(chain.from_iterable(self.micro_batches)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """The updates of one step, in order."""
+
+    updates: tuple[UpdatePlan, ...]
+
+    def of_rank(self, rank: int) -> tuple[tuple[MicroBatch, ...], ...]:
+        """What one rank has to know [update][micro-batch]."""
+        return tuple(update.micro_batches[rank] for update in self.updates)
+
+
+def plan_step(
+    summaries: Sequence[GroupSummary], preset: Preset, *, updates: int, ranks: int, micro_batch_tokens: int, overlong_filter: bool = False
+) -> StepPlan:
+    """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
+
+    A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens. Raises ValueError
+    where that is impossible or the groups do not divide. `overlong_filter` leaves truncated responses out of the loss, not out of the
+    group's baseline: DAPO, arXiv 2503.14476, section 3.4.
+    """
+    if len(summaries) % updates:
+        raise ValueError(
+            f"got {len(summaries)} groups for {updates} updates, need a multiple: "
+            "change rollout.groups_per_step or learner.updates_per_step so that the second divides the first"
+        )
+    size = len(summaries) // updates
+    plans = []
+    for k in range(updates):
+        share = range(k * size, (k + 1) * size)
+        rows = weigh(share, summaries, preset, overlong_filter)
+        left_out = sum(len(summaries[position].lengths) for position in share) - len(rows)
+        plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens), left_out=left_out))
+    return StepPlan(updates=tuple(plans))
+
+
+def weigh(positions: Iterable[int], summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool = False) -> list[Row]:
+    """The responses of one update that can teach, each with its advantage and its token weight, in the groups' order."""
+    chosen = [(p, summaries[p]) for p in positions]
+    if not chosen:
+        return []
+    rewards = [np.where(s.aborted, np.nan, s.rewards) for _, s in chosen]
+    advantages = np.concatenate([ADVANTAGES[preset.advantage](r) for r in rewards])
+    lengths = np.concatenate([s.lengths for _, s in chosen])
+    learned = np.concatenate([_learned(s, r, overlong_filter) for (_, s), r in zip(chosen, rewards, strict=True)])
+    weights = REDUCTIONS[preset.reduction](lengths, learned)
+    members = [(p, s.prompt_tokens, m) for p, s in chosen for m in range(len(s.lengths))]
+    return [
+        Row(
+            group=position,
+            member=member,
+            advantage=float(advantages[i]),
+            weight=float(weights[i]),
+            prompt_tokens=prompt_tokens,
+            tokens=prompt_tokens + int(lengths[i]),
+        )
+        for i, (position, prompt_tokens, member) in enumerate(members)
+        if learned[i]
+    ]
+
+
+def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool) -> NDArray[np.bool_]:
+    """Which responses of a group enter the loss [G]; rewards are NaN where a response failed or was aborted."""
+    survives = np.isfinite(rewards)
+    if survives.sum() <= 1:  # a lone survivor has nobody to be compared with
+        return np.zeros_like(survives)
+    learned: NDArray[np.bool_] = survives & (summary.lengths > 0)
+    return learned & ~summary.truncated if overlong_filter else learned
+
+
+def _divide(rows: Sequence[Row], ranks: int, budget: int) -> tuple[tuple[MicroBatch, ...], ...]:
+    longest = max(rows, key=lambda r: r.tokens, default=None)
+    if longest is not None and longest.tokens > budget:
+        raise ValueError(
+            f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
+            f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
+        )
+    cuts = [_cut(hand, budget) for hand in _deal(rows, ranks)]
+    # Every micro-batch is a collective for ZeRO-3 and for experts that live apart: a rank with fewer joins in with empty ones.
+    count = max(1, *map(len, cuts))
+    return tuple(cut + ((),) * (count - len(cut)) for cut in cuts)
+
+
+def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
+    """Give the longest remaining row to the rank with the fewest tokens; ties go by position, so every run deals alike."""
+    hands: list[list[Row]] = [[] for _ in range(ranks)]
+    loads = [(0, rank) for rank in range(ranks)]
+    heapify(loads)
+    for row in sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)):
+        load, rank = loads[0]
+        hands[rank].append(row)
+        heapreplace(loads, (load + row.tokens, rank))
+    return hands
+
+
+def _cut(rows: Sequence[Row], budget: int) -> tuple[MicroBatch, ...]:
+    """Cut rows that lie in order of length wherever one more would pad the micro-batch beyond the budget."""
+    batches: list[MicroBatch] = []
+    current: list[Row] = []
+    prompt = response = 0
+    for row in rows:
+        prompt, response = max(prompt, row.prompt_tokens), max(response, row.tokens - row.prompt_tokens)
+        if current and (len(current) + 1) * (prompt + response) > budget:
+            batches.append(tuple(current))
+            current, prompt, response = [], row.prompt_tokens, row.tokens - row.prompt_tokens
+        current.append(row)
+    return (*batches, tuple(current)) if current else tuple(batches)

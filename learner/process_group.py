@@ -1,0 +1,41 @@
+"""The learner ranks' default process group: gloo on CPU, NCCL on GPU, met at an address of rank 0."""
+
+import os
+import socket
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from rollout.transfer import open_store
+
+
+def join_ranks(*, rank: int, world: int, host: str, port: int, deadline_s: float, listener: socket.socket | None) -> torch.device:
+    """Join the default group as `rank`; the device this rank computes on. Rank 0 brings the listening socket."""
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=host, MASTER_PORT=str(port))
+    if host in ("127.0.0.1", "localhost", "::1"):
+        # Without a name gloo listens on the host's outer address.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = open_store(host, port, world, deadline_s, listener)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(seconds=deadline_s))
+    device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def sum_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Each value summed over the ranks, in float64; every rank must bring the same keys."""
+    keys = sorted(values)
+    total = torch.tensor([values[key] for key in keys], dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return dict(zip(keys, total.tolist(), strict=True))
+
+
+def max_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Each value's maximum over the ranks; every rank must bring the same keys."""
+    keys = sorted(values)
+    most = torch.tensor([values[key] for key in keys], dtype=torch.float64, device=device)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    return dict(zip(keys, most.tolist(), strict=True))

@@ -1,0 +1,28 @@
+"""`python -m learner.tiny FOLDER [--seed N]` makes the tiny model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from transformers.utils import logging
+
+from learner.tiny.make import make_tiny
+
+
+def main() -> int:
+    """Make the folder; 2 and a message when it holds something else."""
+    parser = argparse.ArgumentParser(prog="python -m learner.tiny", description="Make and warm up a tiny Qwen3-MoE with its task.")
+    parser.add_argument("folder", type=Path, help="where to write model/, train.jsonl and eval.jsonl")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the batches (default 0)")
+    asked = parser.parse_args()
+    logging.disable_progress_bar()  # ours says the same in one line
+    try:
+        make_tiny(asked.folder, asked.seed)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What the model is given of a row: text as it is, or a conversation in the model's own chat template."""
+
+from typing import Any, Protocol
+
+from configs.schema import DataConfig
+from rollout.dataset import DatasetError, Row
+
+Message = dict[str, Any]  # {"role": "user", "content": "..."}
+
+
+class Tokenizer(Protocol):
+    """What is asked of a `transformers` tokenizer."""
+
+    chat_template: Any
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def apply_chat_template(self, conversation: list[Message], **options: Any) -> Any: ...
+
+
+def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, list[int]]:
+    """A row's prompt as text and as token ids, both as the model gets it."""
+    asked = row.values[data.prompt_field]
+    if data.chat_template:
+        messages = make_messages(data, row, asked)
+        try:
+            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        except Exception as error:  # a template is the model's own program and raises what it likes
+            raise DatasetError(
+                f"{row.where} does not fit the model's chat template ({error}): change its messages or data.system"
+            ) from error
+    if not isinstance(asked, str):
+        raise DatasetError(
+            f'{row.where} has a {type(asked).__name__} in field "{data.prompt_field}", but data.chat_template = false takes text as it is: '
+            "give text, or set data.chat_template = true for a list of messages"
+        )
+    return asked, tokenizer.encode(asked)
+
+
+def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
+    """The conversation that ends where the model is to speak: text is a user turn, a list of messages stays as it is."""
+    where = f'{row.where}, field "{data.prompt_field}"'
+    if isinstance(asked, str):
+        messages = [{"role": "user", "content": asked}] if asked else []
+    elif isinstance(asked, list) and all(isinstance(turn, dict) and "role" in turn and "content" in turn for turn in asked):
+        messages = asked
+    else:
+        raise DatasetError(f'{where}, has {str(asked)[:80]!r}: needs text, or a list of messages with "role" and "content"')
+    if not messages or messages[-1]["role"] == "assistant":
+        raise DatasetError(f"{where}, has no question: needs text, or messages that end before the answer")
+    if data.system is None:
+        return messages
+    if any(turn["role"] == "system" for turn in messages):
+        raise DatasetError(f"{row.where} has a system turn of its own, and data.system gives another: remove one of them")
+    return [{"role": "system", "content": data.system}, *messages]

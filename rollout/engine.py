@@ -1,0 +1,156 @@
+"""One vLLM engine: prompts in, groups of responses out, weights swapped in between.
+
+    respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts)
+    publish:  pause ► start ► receive ► finish ► proof ► resume      driven from outside, a call each
+
+Every response is a request of its own with its own seed, so it does not depend on what else is in the engine's batch.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vllm import SamplingParams
+from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from configs.arithmetic import gpus_per_engine
+from configs.schema import Config
+from rollout.proof import Proof
+from rollout.seeds import derive_seed
+from rollout.types import Finish, Prompt, Response
+
+FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
+SAMPLED, GREEDY, EVALUATED = 0, 1, 2  # what a request is for, so that no two purposes share a seed
+
+
+class Engine:
+    """A vLLM engine that knows which version of the weights it serves."""
+
+    def __init__(self, config: Config, transfer: str) -> None:
+        self.config = config
+        self.llm = AsyncLLM.from_engine_args(engine_args(config, transfer))
+        self.tokenizer = self.llm.get_tokenizer()
+        self.version = -1
+        self._requests = 0
+
+    async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None) -> Response:
+        """One response to `prompt`; `temperature` 0 is greedy, None the configured one."""
+        self._requests += 1
+        oldest = self.version
+        params = sampling(self.config, self.config.rollout.temperature if temperature is None else temperature, seed)
+        # The salt keeps prefix-cache blocks of other weights from serving this request.
+        tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(oldest))
+        answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
+        if not answers or not answers[-1].outputs:
+            raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
+        return self._response(answers[-1].outputs[0], oldest)
+
+    async def respond_group(
+        self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
+    ) -> AsyncIterator[tuple[int, Response]]:
+        """The group's responses with their places 0..size-1, each as soon as it is finished."""
+
+        async def one(member: int) -> tuple[int, Response]:
+            purpose = SAMPLED if temperature is None else EVALUATED
+            return member, await self.respond(prompt, derive_seed(seed, group_id, member, purpose), temperature=temperature)
+
+        for done in asyncio.as_completed([one(member) for member in range(size)]):
+            yield await done
+
+    def _response(self, output: Any, oldest: int) -> Response:
+        token_ids = np.asarray(output.token_ids, np.int32)
+        return Response(
+            token_ids=token_ids,
+            logprobs=sampled_logprobs(token_ids, output.logprobs),
+            finish=FINISH.get(output.finish_reason, Finish.ABORTED),
+            oldest_version=oldest,
+            newest_version=self.version,
+            text=self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True),
+            routed_experts=output.routed_experts,
+        )
+
+    async def pause(self) -> None:
+        """Freeze requests where they are; they go on with the next weights."""
+        await self.llm.pause_generation(mode="keep", clear_cache=True)
+
+    async def resume(self) -> None:
+        await self.llm.resume_generation()
+
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+        """Meet the learner's sender in a transfer group."""
+        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+
+    async def start_update(self) -> None:
+        await self.llm.collective_rpc("watch_publish")
+        await self.llm.start_weight_update()
+
+    async def receive(self, update_info: dict[str, Any]) -> None:
+        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+
+    async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
+        """End the update; the digests every worker saw, and the layers that no or not all weights arrived for."""
+        proofs = await self.llm.collective_rpc("publish_proof")
+        await self.llm.finish_weight_update(str(version))
+        self.version = version
+        return [proof for proof, _ in proofs], sorted({layer for _, layers in proofs for layer in layers})
+
+    async def abandon_update(self) -> None:
+        """Leave a failed update with the weights served before it."""
+        await self.llm.collective_rpc("abandon_publish")
+
+    async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
+        """Greedy tokens and log-probs of a few prompts: what an identity publish must leave as it was."""
+        asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
+        answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0) for prompt in asked))
+        return [(answer.token_ids.tolist(), answer.logprobs.tolist()) for answer in answers]
+
+    def shutdown(self) -> None:
+        self.llm.shutdown()
+
+
+def sampling(config: Config, temperature: float, seed: int) -> SamplingParams:
+    """vLLM's parameters for one response: nothing that would change the distribution beside the temperature."""
+    return SamplingParams(
+        temperature=temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=0.0,
+        seed=seed if temperature > 0 else None,
+        max_tokens=config.rollout.max_response_tokens,
+        logprobs=0,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.float32]:
+    """Each sampled token's own log-prob, looked up by its id: vLLM may list others before it."""
+    return np.array([step[int(token)].logprob for token, step in zip(token_ids, logprobs or (), strict=True)], np.float32)
+
+
+def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
+    """What vLLM is started with: the config's own choices, then everything in [rollout.vllm]."""
+    ours: dict[str, Any] = {
+        "model": config.model.path,
+        "dtype": config.model.dtype,
+        "trust_remote_code": config.model.trust_remote_code,
+        "seed": config.run.seed,
+        "max_model_len": config.context_tokens,
+        "logprobs_mode": "processed_logprobs",
+        "enable_return_routed_experts": config.rollout.capture_routing,
+        "weight_transfer_config": {"backend": transfer},
+        "worker_extension_cls": "rollout.weight_receiver.WeightReceiver",
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+    if gpus_per_engine(config) == 1:
+        # One worker lives in the engine's own process: one process less to start, to feed and to end.
+        ours["distributed_executor_backend"] = "uni"
+    return AsyncEngineArgs(**{**ours, **config.rollout.vllm})

@@ -1,0 +1,73 @@
+"""The tools both ends of a weight transfer share: digests of tensors, rendezvous and gloo groups with a deadline."""
+
+import socket
+from datetime import timedelta
+
+import torch
+from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
+
+from rollout.proof import Digest
+
+CHUNK = 1 << 20  # words digested at a time: bounds the int64 copy to 8 MB
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch dtype called `name`; ValueError where there is none."""
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{name!r} is not a torch dtype")
+    return dtype
+
+
+def digest(tensor: torch.Tensor) -> Digest:
+    """Two 64-bit sums over the tensor's bytes: one of the words, one of each word times its place, both modulo 2**64.
+
+    Permuted, missing, cast or altered words change it. Runs on the tensor's own device, so a GPU tensor is not copied.
+    """
+    raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    whole = raw.numel() // 4 * 4
+    words = raw[:whole].view(torch.int32)
+    total = torch.zeros((), dtype=torch.int64, device=raw.device)
+    placed = torch.zeros((), dtype=torch.int64, device=raw.device)
+    for start in range(0, words.numel(), CHUNK):
+        chunk = words[start : start + CHUNK].to(torch.int64)
+        total += chunk.sum()
+        placed += (chunk * torch.arange(start + 1, start + 1 + chunk.numel(), device=raw.device)).sum()
+    for place, byte in enumerate(raw[whole:].tolist()):
+        total += byte
+        placed += byte * (words.numel() + 1 + place)
+    return int(total), int(placed)
+
+
+def free_socket(host: str) -> socket.socket:
+    """A listening socket on a free port of `host`; handing it on, not its number, keeps others from taking the port."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, 0))
+    listener.listen()
+    return listener
+
+
+def open_store(host: str, port: int, world: int, deadline_s: float, listener: socket.socket | None = None) -> TCPStore:
+    """A key-value store for a rendezvous: served on `listener` by its owner, joined by everyone else."""
+    deadline = timedelta(seconds=deadline_s)
+    if listener is None:
+        return TCPStore(host, port, world, is_master=False, timeout=deadline)
+    return TCPStore(
+        host, port, world, is_master=True, timeout=deadline, wait_for_workers=False, master_listen_fd=listener.detach(), use_libuv=True
+    )
+
+
+def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> ProcessGroup:
+    """A gloo group of its own, beside any default group, whose collectives fail after `deadline_s`."""
+    options = ProcessGroupGloo._Options()
+    options._devices = [ProcessGroupGloo.create_device(hostname=host)]
+    options._timeout = timedelta(seconds=deadline_s)
+    return ProcessGroupGloo(PrefixStore(name, store), rank, world, options)
+
+
+def broadcast(group: ProcessGroup, tensor: torch.Tensor) -> None:
+    """Rank 0's bytes into everyone's `tensor`; raises when the group's deadline passes."""
+    options = torch.distributed.BroadcastOptions()
+    options.rootRank = 0
+    group.broadcast([tensor], options).wait()

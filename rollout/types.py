@@ -1,0 +1,108 @@
+"""What travels between generation, scoring and learning; numpy only.
+
+Legend for shapes: G responses a prompt, P prompt tokens, T response tokens, L MoE layers, K experts a token.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Finish(StrEnum):
+    """Why a response ended."""
+
+    STOP = "stop"  # the model said it was done
+    LENGTH = "length"  # the token budget ran out: truncated
+    ABORTED = "aborted"  # the engine gave it up; not learned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One question, tokenised once and never again."""
+
+    prompt_id: str  # stable name of the data row
+    token_ids: NDArray[np.int32]  # [P]
+    reference: Any  # what the checker compares with
+    checker: str  # name in reward.checkers
+    text: str = ""  # what was tokenised, for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What an engine said to a prompt, exactly as it was sampled."""
+
+    token_ids: NDArray[np.int32]  # [T], with the stop token where there is one
+    logprobs: NDArray[np.float32]  # [T], under the weights and the temperature that sampled them
+    finish: Finish
+    oldest_version: int  # step whose weights sampled the first token
+    newest_version: int  # step whose weights sampled the last token
+    text: str  # decoded, for checkers and people only
+    routed_experts: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # [P+T-1, L, K]
+
+    def __len__(self) -> int:
+        return int(self.token_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a checker made of a response; a failure is not a reward of 0, it is no reward."""
+
+    reward: float | None  # None exactly when `failure` is set
+    failure: str | None = None  # "timeout", "crash", ... with its detail
+    parts: dict[str, float] = field(default_factory=dict)  # raw correctness and shaping, by name
+
+    def __post_init__(self) -> None:
+        if (self.reward is None) != (self.failure is not None):
+            raise ValueError(f"a verdict is either a reward or a failure, got reward={self.reward!r} failure={self.failure!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The responses to one prompt with their verdicts; learned whole or not at all."""
+
+    group_id: int  # position in the prompt stream: 0, 1, 2, ...
+    prompt: Prompt
+    responses: tuple[Response, ...]  # [G]
+    verdicts: tuple[Verdict, ...]  # [G]
+
+    def __post_init__(self) -> None:
+        if len(self.responses) != len(self.verdicts):
+            raise ValueError(f"group {self.group_id}: {len(self.responses)} responses but {len(self.verdicts)} verdicts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSummary:
+    """What the driver knows of a group: numbers, no tokens. Arrays are in the order of the group's responses."""
+
+    group_id: int
+    prompt_id: str
+    prompt_tokens: int
+    lengths: NDArray[np.int64]  # [G]
+    rewards: NDArray[np.float64]  # [G], NaN where scoring failed
+    correct: NDArray[np.float64]  # [G], raw correctness before shaping, NaN where scoring failed
+    truncated: NDArray[np.bool_]  # [G]
+    aborted: NDArray[np.bool_]  # [G]
+    oldest_version: int
+    newest_version: int
+    failures: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, group: Group) -> "GroupSummary":
+        verdicts, responses = group.verdicts, group.responses
+        nan = float("nan")
+        return cls(
+            group_id=group.group_id,
+            prompt_id=group.prompt.prompt_id,
+            prompt_tokens=len(group.prompt.token_ids),
+            lengths=np.array([len(r) for r in responses], np.int64),
+            rewards=np.array([nan if v.reward is None else v.reward for v in verdicts], np.float64),
+            correct=np.array([nan if v.reward is None else v.parts.get("correct", v.reward) for v in verdicts], np.float64),
+            truncated=np.array([r.finish is Finish.LENGTH for r in responses]),
+            aborted=np.array([r.finish is Finish.ABORTED for r in responses]),
+            oldest_version=min(r.oldest_version for r in responses),
+            newest_version=max(r.newest_version for r in responses),
+            failures=tuple(v.failure for v in verdicts if v.failure),
+        )

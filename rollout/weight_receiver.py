@@ -1,0 +1,138 @@
+"""The engine's end of a weight transfer: a gloo backend for vLLM, and the proof of what was loaded.
+
+vLLM imports this module in every worker process (`worker_extension_cls`), which is also what registers the backend there.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransferEngineFactory
+from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, get_layerwise_info, initialize_layerwise_reload
+from vllm.utils.network_utils import get_ip
+
+from rollout.proof import Proof, aligned, buckets, manifest_of
+from rollout.transfer import broadcast, digest, open_gloo, open_store, torch_dtype
+
+
+@dataclass
+class GlooInitInfo(WeightTransferInitInfo):
+    """Where the learner waits, and which rank of the transfer group this engine's first worker is."""
+
+    host: str
+    port: int
+    name: str
+    rank_offset: int
+    world_size: int
+    bucket_bytes: int
+    deadline_s: float
+    bind: str  # the address to listen on; empty for this node's own
+
+
+@dataclass
+class GlooUpdateInfo(WeightTransferUpdateInfo):
+    """The manifest of one publish, column by column as vLLM's own backends send it."""
+
+    names: list[str]
+    dtype_names: list[str]
+    shapes: list[list[int]]
+
+
+class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
+    """Receives whole checkpoints in buckets over a gloo group and loads them layer by layer, for engines on CPU."""
+
+    init_info_cls = GlooInitInfo
+    update_info_cls = GlooUpdateInfo
+
+    def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
+        rank = init_info.rank_offset + self.parallel_config.rank
+        store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
+        self.bucket_bytes = init_info.bucket_bytes
+        self.store = store  # the group reads it until every pair of ranks is connected
+        self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
+
+    def start_weight_update(self) -> None:
+        # The CPU expert kernel packs its weights only while it is unset; a kept one would serve the old experts for ever.
+        for module in self.model.modules():
+            method: Any = getattr(module, "quant_method", None)
+            if getattr(method, "moe_kernel", None) is not None:
+                method.moe_kernel = None
+        initialize_layerwise_reload(self.model)
+
+    def receive_weights(self, update_info: GlooUpdateInfo) -> None:
+        manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
+        for bucket in buckets(manifest, self.bucket_bytes):
+            # A fresh buffer a bucket: the layerwise loader keeps what it is given until the layer is complete.
+            buffer = torch.empty(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)
+            broadcast(self.group, buffer)
+            start, weights = 0, []
+            for entry in bucket:
+                raw = buffer[start : start + entry.nbytes]
+                weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
+                start += aligned(entry.nbytes)
+            self.model.load_weights(weights)
+
+    def finish_weight_update(self) -> None:
+        finalize_layerwise_reload(self.model, self.model_config)
+
+    def shutdown(self) -> None:
+        self.group = None
+        self.store = None
+
+
+class WeightReceiver:
+    """Mixed into vLLM's worker: watches one publish and says what it saw."""
+
+    def watch_publish(self) -> None:
+        """Digest every tensor that the transfer hands to the model from now on."""
+        model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
+        self._proof: Proof = {}
+        load = type(model).load_weights
+
+        def load_and_digest(weights: Any) -> Any:
+            pairs = list(weights)
+            self._proof.update((name, digest(tensor)) for name, tensor in pairs)
+            return load(model, pairs)
+
+        # An instance attribute shadows the method for the transfer engine alone; `publish_proof` takes it off again.
+        object.__setattr__(model, "load_weights", load_and_digest)
+
+    def publish_proof(self) -> tuple[Proof, list[str]]:
+        """The digests received since `watch_publish`, and every layer of the model that was not written in full.
+
+        To be asked after the last tensor and before the update is finished, while vLLM still counts.
+        """
+        model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
+        model.__dict__.pop("load_weights", None)
+        return self._proof, incomplete_layers(model)
+
+    def abandon_publish(self) -> None:
+        """Leave an update that failed half-way: layers not yet complete keep what they served before."""
+        engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
+        engine.model.__dict__.pop("load_weights", None)
+        for layer in engine.model.modules():
+            info = get_layerwise_info(layer)
+            info.loaded_weights = []
+            info.load_numel = 0 if info.can_load() else info.load_numel
+        finalize_layerwise_reload(engine.model, engine.model_config)
+        self._weight_update_active = False
+
+
+def incomplete_layers(model: torch.nn.Module) -> list[str]:
+    """Layers of which an update has brought less than all: vLLM itself would keep their old values, or half of them, in silence."""
+    found = []
+    for name, layer in model.named_modules():
+        info = get_layerwise_info(layer)
+        if not info.can_load() or not layer._parameters:
+            continue
+        # The rows that pad a vocabulary to a round number are in no checkpoint.
+        whole = 1 if isinstance(layer, VocabParallelEmbedding) else info.load_numel_total
+        if info.load_numel < whole:
+            found.append(f"{name} ({info.load_numel} of {info.load_numel_total} numbers)")
+    return found
+
+
+if "gloo" not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine("gloo", GlooWeightTransferEngine)

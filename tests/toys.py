@@ -1,0 +1,37 @@
+"""The smallest real model and tokenizer that unit tests build in milliseconds."""
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen3MoeConfig
+
+from learner.tiny.tokenizer import make_tokenizer
+
+CHARACTERS = "0123456789+-*=? abcdefghijkl"
+
+
+def toy_tokenizer() -> PreTrainedTokenizerFast:
+    """32 ids: pad 0, bos 1, eos 2, unknown 3, then one for each of CHARACTERS."""
+    return make_tokenizer(CHARACTERS)
+
+
+def tiny_config() -> Qwen3MoeConfig:
+    """2 layers, hidden 64, 4 experts of which 2 see a token, the vocabulary of `toy_tokenizer`."""
+    return Qwen3MoeConfig(
+        vocab_size=32,
+        hidden_size=64,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        decoder_sparse_step=1,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        dtype=torch.float32,
+    )
