@@ -1,0 +1,102 @@
+"""The command line: `python -m cluster`, installed as `gatewise`."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from configs.loader import load
+from configs.schema import Config
+
+EPILOG = """
+A run is a TOML file; shipped ones are in configs/. Any key can be set behind it, in TOML syntax:
+
+  python -m cluster train configs/tiny_cpu.toml run.steps=50 objective.preset=gspo learner.lr=1e-5
+  python -m cluster train configs/tiny_cpu.toml run.resume=auto           continue where a run stopped
+  python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
+  ray job submit --working-dir . -- python -m cluster train CONFIG        the same run on a cluster
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
+    asked = parser().parse_args(argv)
+    try:
+        asked.run(asked)
+    except KeyboardInterrupt:
+        print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        cause = first_cause(error)
+        if not isinstance(cause, ValueError):
+            traceback.print_exception(error)
+        print(f"gatewise: {type(cause).__name__}: {cause}", file=sys.stderr)
+        sys.exit(1)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What went wrong first: inside exception groups the first member, behind Ray's wrapper what the actor raised."""
+    while True:
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else getattr(error, "cause", None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="gatewise",
+        description="Reinforcement learning for mixture-of-experts language models.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, what in (
+        ("train", run_train, "train a policy: generate, score, learn, publish, until run.steps"),
+        ("validate", run_validate, "check a config, its model folder and its data; starts nothing"),
+        ("evaluate", run_evaluate, "greedy accuracy, pass@k and mean@k on data.eval"),
+        ("export", run_export, "write a run's newest checkpoint as a Hugging Face folder"),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("config", help="a TOML file")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that go over the file's, in TOML syntax")
+        if name == "export":
+            command.add_argument("--to", required=True, help="folder to write")
+        if name in ("export", "evaluate"):
+            command.add_argument(
+                "--checkpoint",
+                help="checkpoint folder; left out, the newest of run.dir" + (", or the model itself" if name == "evaluate" else ""),
+            )
+        command.set_defaults(run=run)
+    return whole
+
+
+def configured(asked: argparse.Namespace) -> Config:
+    return load(asked.config, asked.overrides)
+
+
+def run_train(asked: argparse.Namespace) -> None:
+    from cluster.train import train
+
+    train(configured(asked))
+
+
+def run_validate(asked: argparse.Namespace) -> None:
+    from cluster.validate import check
+
+    config = configured(asked)
+    for line in check(config).lines:
+        print(line)
+    print(f"{asked.config} is valid")
+
+
+def run_evaluate(asked: argparse.Namespace) -> None:
+    from cluster.offline import evaluate_offline
+
+    evaluate_offline(configured(asked), asked.checkpoint)
+
+
+def run_export(asked: argparse.Namespace) -> None:
+    from cluster.offline import export_offline
+
+    export_offline(configured(asked), asked.checkpoint, asked.to)

@@ -1,0 +1,150 @@
+"""The training loop: who waits for whom.
+
+    keep_full ──► engines ──► verdicts ──► take (waits for the oldest groups) ──► learn (waits for all ranks)
+        ▲                                                                            │
+        └──────── release (slots are free only now) ◄── publish (waits for all engines, proves the weights)
+
+One loop serves every staleness: with `max_staleness = 0` the window is one step wide, so generation and learning alternate.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from cluster.checkpoint import Checkpoints, Position
+from cluster.engines import Scored
+from cluster.evaluation import evaluate
+from cluster.house import House
+from cluster.ledger import Ledger
+from cluster.metrics import Metrics, Values, describe_groups
+from cluster.progress import Progress
+from configs.schema import Config
+from learner.advantages import has_signal
+from rollout.prompts import PromptSet
+from rollout.stream import PromptStream
+from rollout.types import Prompt
+from rollout.window import GroupWindow
+
+
+class Controller:
+    """One attempt at a run, from a position to its last step."""
+
+    def __init__(
+        self, config: Config, house: House, prompts: PromptSet, held_out: Sequence[Prompt], ledger: Ledger, metrics: Metrics, show: Progress
+    ) -> None:
+        self.config, self.house, self.prompts, self.held_out = config, house, prompts.prompts, held_out
+        self.ledger, self.metrics, self.show = ledger, metrics, show
+        self.stream = PromptStream(len(self.prompts), config.run.seed)
+        self.checkpoints = Checkpoints(config)
+        self.rejected = 0
+
+    async def run(self, position: Position) -> None:
+        """Train from `position` to run.steps; the first failure anywhere ends it, as the exception that caused it."""
+        rollout = self.config.rollout
+        async with asyncio.TaskGroup() as tasks:
+            window: GroupWindow[Scored] = GroupWindow(
+                tasks,
+                size=(self.config.run.max_staleness + 1) * rollout.groups_per_step,
+                submit=self.submit,
+                next_group=position.next_group,
+                pending=position.pending,
+                max_rejected=rollout.max_refill * rollout.groups_per_step,
+            )
+            filling = tasks.create_task(window.keep_full(), name="keep the window full")
+            for step in range(position.step + 1, self.config.run.steps + 1):
+                await self.step(step, window)
+            filling.cancel()
+            window.cancel()
+
+    async def step(self, step: int, window: GroupWindow[Scored]) -> None:
+        """Take, learn, publish, release, record; save and evaluate when due."""
+        clock = Clock()
+        count = self.config.rollout.groups_per_step
+        self.rejected = 0
+        groups = await window.take(count, self.worth_learning, self.reject)
+        clock.lap("generate")
+        summaries = [scored.summary for scored in groups]
+        stats = await self.house.learners.step(summaries, [scored.tokens for scored in groups])
+        clock.lap("learn")
+        published = await self.house.publisher.publish(step)
+        clock.lap("publish")
+        self.ledger.learned(
+            step,
+            [(s.summary.group_id, s.engine, float(_mean(s)), s.summary.oldest_version, s.summary.newest_version) for s in groups],
+        )
+        window.release(count)
+        values = {
+            **stats,
+            **describe_groups(summaries, step),
+            "groups/rejected": float(self.rejected),
+            "publish/bytes": float(published.bytes),
+            "publish/seconds": published.seconds,
+            "engines": float(published.engines),
+        }
+        await self._save_when_due(step, window)
+        clock.lap("save")
+        values |= await self._evaluate_when_due(step)
+        clock.lap("evaluate")
+        values |= clock.shares()
+        values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
+        self.metrics.write(step, values)
+        self.metrics.write_responses(step, groups, self.config.run.sample_responses)
+        self.show.step(step, values)
+
+    async def submit(self, group_id: int) -> Scored:
+        """Generate and score one group."""
+        prompt = self.prompts[self.stream.index(group_id)]
+        self.ledger.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
+        return await self.house.engines.respond(group_id, prompt, self.config.rollout.group_size, texts=1)
+
+    def worth_learning(self, scored: Scored) -> bool:
+        return has_signal(scored.summary) if self.config.dynamic_sampling else True
+
+    def reject(self, scored: Scored) -> None:
+        self.rejected += 1
+        self.ledger.rejected(scored.summary.group_id, scored.engine, "no signal")
+
+    async def _save_when_due(self, step: int, window: GroupWindow[Scored]) -> None:
+        run = self.config.run
+        if step % run.save_every and step != run.steps:
+            return
+        aside = self.checkpoints.begin(step)
+        await self.house.learners.save(aside)
+        self.checkpoints.commit(aside, Position(step=step, next_group=window.next_group, pending=window.pending))
+
+    async def _evaluate_when_due(self, step: int) -> Values:
+        run = self.config.run
+        due = step == run.steps or (run.eval_every and step % run.eval_every == 0)
+        return await self.evaluate() if due and self.held_out else {}
+
+    async def evaluate(self) -> Values:
+        """Held-out accuracy under the weights the engines serve now."""
+        return await evaluate(self.house.engines, self.held_out, self.config.rollout.eval_responses)
+
+
+class Clock:
+    """Seconds of a step's stages, one after another."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps[stage] = now - self.last
+        self.last = now
+
+    def shares(self) -> Values:
+        """Seconds and share of every stage, and the step's seconds in all."""
+        whole = sum(self.laps.values())
+        seconds = {f"seconds/{stage}": lap for stage, lap in self.laps.items()}
+        shares = {f"share/{stage}": lap / max(whole, 1e-9) for stage, lap in self.laps.items()}
+        return {**seconds, **shares, "seconds/step": whole}
+
+
+def _mean(scored: Scored) -> float:
+    rewards = scored.summary.rewards
+    known = rewards[np.isfinite(rewards)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,125 @@
+"""Everything a run is made of, brought up together: reward workers, engines and ranks in their places.
+
+Engines and ranks start at the same time; the slowest decides. Leaving kills every actor, whatever happened.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cluster.engine_actor import EngineActor
+from cluster.engines import EnginePool
+from cluster.learner_actor import LearnerActor
+from cluster.learners import Learners
+from cluster.logs import log_path, tail
+from cluster.placement import Places, cluster_nodes, refuse_what_cannot_fit, reserve
+from cluster.publisher import Publisher
+from cluster.reward_actor import RewardActor
+from cluster.session import engine_env, learner_env
+from configs.schema import Config
+
+GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The parts of a run, ready to work."""
+
+    engines: EnginePool
+    learners: Learners
+    publisher: Publisher
+
+
+@asynccontextmanager
+async def open_house(config: Config, on_retry: Callable[[int], None]) -> AsyncIterator[House]:
+    """Start every actor and wait until all are ready; kill them all at the end."""
+    async with _places(config) as places, _actors() as actors:
+        backend = {"auto": "nccl" if places.gpu else "gloo"}.get(config.rollout.transfer, config.rollout.transfer)
+        reward = actors.add(ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config), parts=True)
+        env = engine_env(config.rollout.cpus_per_engine, places.gpu)
+        kind = ray.remote(EngineActor)
+        engines = [
+            actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, backend, reward), parts=True)
+            for i in range(config.rollout.engines)
+        ]
+        learners = _rank_actors(config, places, actors)
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(_ready(config, learners.start(), "the learner", "learner-0"))
+            starting.create_task(_ready(config, _ask(reward.ready.remote()), "the reward workers", "reward"))
+            for i, actor in enumerate(engines):
+                starting.create_task(_ready(config, _ask(actor.ready.remote()), f"engine {i}", f"engine-{i}"))
+        pool = EnginePool(config, engines, on_retry)
+        yield House(engines=pool, learners=learners, publisher=Publisher(config, pool, learners, backend))
+
+
+@asynccontextmanager
+async def open_learners(config: Config) -> AsyncIterator[Learners]:
+    """Start the learner ranks alone; kill them at the end."""
+    async with _places(config) as places, _actors() as actors:
+        learners = _rank_actors(config, places, actors)
+        await _ready(config, learners.start(), "the learner", "learner-0")
+        yield learners
+
+
+def _rank_actors(config: Config, places: Places, actors: "Actors") -> Learners:
+    env = learner_env(config.learner.cpus_per_rank, places.gpu)
+    first = config.rollout.engines
+    kind = ray.remote(LearnerActor)
+    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank) for rank in range(config.learner.ranks)]
+    return Learners(config, [actors.add(rank) for rank in ranks])
+
+
+class Actors:
+    """Every actor that was started, so that every one is ended; those with child processes are asked to part with them first."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self.parents: list[Any] = []
+
+    def add(self, actor: Any, *, parts: bool = False) -> Any:
+        self.all.append(actor)
+        if parts:
+            self.parents.append(actor)
+        return actor
+
+
+@asynccontextmanager
+async def _actors() -> AsyncIterator[Actors]:
+    actors = Actors()
+    try:
+        yield actors
+    finally:
+        parting = [actor.shutdown.remote() for actor in actors.parents]
+        if parting:
+            await asyncio.to_thread(ray.wait, parting, num_returns=len(parting), timeout=GRACE_S)
+        for actor in actors.all:
+            ray.kill(actor)
+
+
+@asynccontextmanager
+async def _places(config: Config) -> AsyncIterator[Places]:
+    refuse_what_cannot_fit(config, cluster_nodes())
+    places = await asyncio.to_thread(reserve, config)
+    try:
+        yield places
+    finally:
+        places.give_back()
+
+
+async def _ready(config: Config, start: Any, who: str, role: str) -> None:
+    try:
+        await asyncio.wait_for(start, float(config.run.deadline_s))
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"{who} was not ready within run.deadline_s ({config.run.deadline_s} s); see {log_path(config.run_dir, role)}"
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"{who} could not start. The end of {log_path(config.run_dir, role)}:\n{tail(config.run_dir, role)}") from error
+
+
+async def _ask(call: Any) -> Any:
+    return await call

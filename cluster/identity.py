@@ -1,0 +1,35 @@
+"""The identity publish: at start, publishing the weights an engine already has must change nothing it says."""
+
+import asyncio
+from collections.abc import Sequence
+
+from cluster.house import House
+from cluster.publisher import Published, PublishFailed
+from rollout.types import Prompt
+
+PROBES = 4
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # nats; another batch shape may round otherwise, a wrong weight moves far more
+
+
+async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
+    """Publish version 0 and compare greedy tokens and log-probs of a few prompts before and after; raises PublishFailed."""
+    probes = [prompt.token_ids for prompt in prompts[:PROBES]]
+    alive = list(house.engines.alive)
+    before = await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in alive))
+    published = await house.publisher.publish(0)
+    after = await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in alive))
+    tolerance = TOLERANCE[house.engines.config.model.dtype]
+    for engine, old, new in zip(alive, before, after, strict=True):
+        for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):
+            gap = max((abs(a - b) for a, b in zip(logprobs, logprobs_again, strict=False)), default=0.0)
+            # A tie may turn over within the tolerance in bfloat16; before it turns the log-probs must agree.
+            if gap > tolerance or (tokens != again and tolerance == TOLERANCE["float32"]):
+                raise PublishFailed(
+                    f"{engine.name} answers probe {place} otherwise after the identity publish: tokens {tokens} became {again}, "
+                    f"largest log-prob difference {gap:.2e} (allowed {tolerance:.0e}); its weights are not the learner's"
+                )
+    return published
+
+
+async def _ask(call: object) -> list[tuple[list[int], list[float]]]:
+    return await call  # type: ignore[misc]

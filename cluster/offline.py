@@ -1,0 +1,76 @@
+"""What is done with a run afterwards: evaluate a checkpoint, export it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.checkpoint import Checkpoints, read_position
+from cluster.evaluation import evaluate
+from cluster.house import open_house, open_learners
+from cluster.identity import prove_identity
+from cluster.placement import local_nodes, refuse_what_cannot_fit
+from cluster.progress import Progress
+from cluster.session import joins_cluster, ray_session
+from cluster.validate import check, model_context
+from configs.schema import Config
+
+
+def checkpoint_of(config: Config, asked: str | None) -> Path | None:
+    """The checkpoint that was asked for, else the newest of run.dir; None where the run has none. ValueError for a damaged one."""
+    found = Path(asked) if asked else Checkpoints(config).newest()
+    if found is not None:
+        read_position(found)
+    return found
+
+
+def evaluate_offline(config: Config, asked: str | None) -> None:
+    """Print held-out accuracy of a checkpoint, or of the model itself where there is none yet."""
+    checked = check(config)
+    if not checked.held_out:
+        raise ValueError("data.eval is not set: name a file of held-out prompts")
+    checkpoint = checkpoint_of(config, asked)
+    show = Progress(config.run.steps)
+
+    async def work() -> dict[str, float]:
+        async with open_house(config, lambda _: None) as house:
+            await prove_identity(house, checked.prompts.prompts)
+            if checkpoint:
+                await house.learners.load(checkpoint)
+                await house.publisher.publish(read_position(checkpoint).step)
+            return await evaluate(house.engines, checked.held_out, config.rollout.eval_responses)
+
+    show.say(f"evaluating {checkpoint or config.model.path} on {len(checked.held_out)} prompts of {config.data.eval}")
+    for name, value in within_ray(config, work).items():
+        show.say(f"{name} {value:.4f}")
+
+
+def export_offline(config: Config, asked: str | None, to: str) -> None:
+    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
+    model_context(config)
+    checkpoint = checkpoint_of(config, asked)
+    if checkpoint is None:
+        raise ValueError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
+    folder = Path(to).absolute()
+    if folder.exists():
+        raise ValueError(f"{folder} exists: name a folder that does not")
+
+    async def work() -> None:
+        async with open_learners(config) as learners:
+            await learners.load(checkpoint)
+            await learners.export(folder)
+
+    within_ray(config, work)
+    print(f"{checkpoint} exported to {folder}")
+
+
+def within_ray(config: Config, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Run `work` while Ray is up, having refused what cannot fit before anything starts."""
+    if not joins_cluster():
+        refuse_what_cannot_fit(config, local_nodes())
+    with ray_session():
+        return asyncio.run(_awaited(work()))
+
+
+async def _awaited(work: Awaitable[Any]) -> Any:
+    return await work

@@ -1,0 +1,83 @@
+"""The run directory: who may write to it, and what lies in it.
+
+config.toml  ledger.db  metrics.jsonl  reward.png  checkpoints/  responses/  logs/  lock
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.loader import dump
+from configs.schema import Config
+
+
+class RunDirTaken(ValueError):
+    """The run directory belongs to another run or another driver."""
+
+
+@contextmanager
+def hold(config: Config) -> Iterator[Path]:
+    """The run directory, held against a second driver until the end; raises RunDirTaken where one is at work.
+
+    The lock belongs to this process, so a killed driver leaves none behind.
+    """
+    folder = config.run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise RunDirTaken(
+                f"run.dir {folder} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield folder
+
+
+def refuse_other_run(config: Config) -> None:
+    """Raise RunDirTaken where run.dir already holds a run that this one does not continue."""
+    kept = config.run_dir / "config.toml"
+    if kept.exists() and config.run.resume == "never":
+        raise RunDirTaken(f'run.dir {config.run_dir} already holds a run: choose another run.dir, or continue it with run.resume="auto"')
+
+
+# What may differ between a run and its continuation: how long it goes on and what it writes, never what it learns.
+FREE_TO_CHANGE = (
+    "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",
+    "run.tensorboard", "run.deadline_s",
+)  # fmt: skip
+
+
+def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """A nested table as dotted keys."""
+    out: dict[str, object] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def refuse_changed_config(kept: Config, now: Config) -> None:
+    """Raise ValueError with every difference where a continued run would learn otherwise than it began."""
+    before, after = flat(kept.model_dump()), flat(now.model_dump())
+    changed = [key for key in sorted(before | after) if before.get(key) != after.get(key) and key not in FREE_TO_CHANGE]
+    if changed:
+        lines = "\n".join(f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed)
+        raise ValueError(
+            f"{now.run_dir} cannot be resumed with another config:\n{lines}\nset these back, or start a new run in another run.dir"
+        )
+
+
+def write_config(config: Config) -> None:
+    """Keep the resolved config in the run directory."""
+    aside = config.run_dir / "config.toml.tmp"
+    aside.write_text(dump(config))
+    aside.replace(config.run_dir / "config.toml")

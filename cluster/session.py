@@ -1,0 +1,56 @@
+"""Ray for the length of a run: the cluster this driver was submitted to, or one of its own on loopback."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def joins_cluster() -> bool:
+    """Whether the run goes to a cluster that is already up: `ray job submit` names it in RAY_ADDRESS."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if joins_cluster():
+        ray.init(**quiet)
+    else:
+        # Actors must find the packages whether or not the project is installed.
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        ray.init(
+            address="local", include_dashboard=False, _node_ip_address="127.0.0.1", runtime_env={"env_vars": {"PYTHONPATH": paths}}, **quiet
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def engine_env(cpus: float, gpu: bool) -> dict[str, str]:
+    """Environment of an engine's process; on CPU it keeps engines and ranks from fighting over cores."""
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if gpu:
+        return env
+    return env | {
+        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # Lets the one CPU worker live in the engine core's process instead of one of its own.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_HOST_IP": "127.0.0.1" if not joins_cluster() else "",
+        "OMP_NUM_THREADS": str(max(1, int(cpus))),
+    }
+
+
+def learner_env(cpus: float, gpu: bool) -> dict[str, str]:
+    """Environment of a learner rank's process."""
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    return env if gpu else env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(max(1, int(cpus)))}

@@ -1,0 +1,87 @@
+"""A training run, from its config to its last line.
+
+hold run.dir ──► check ──► Ray ──► house ──► identity publish ──► restore, publish ──► Controller ──► picture
+"""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from cluster.checkpoint import Checkpoints, Position, read_position
+from cluster.controller import Controller
+from cluster.house import open_house
+from cluster.identity import prove_identity
+from cluster.ledger import Ledger
+from cluster.metrics import Metrics, read_metrics
+from cluster.picture import draw
+from cluster.placement import local_nodes, refuse_what_cannot_fit
+from cluster.progress import Progress
+from cluster.run_dir import hold, refuse_changed_config, refuse_other_run, write_config
+from cluster.session import joins_cluster, ray_session
+from cluster.summary import summary
+from cluster.validate import Checked, check
+from configs.loader import load
+from configs.schema import Config
+
+
+def train(config: Config) -> None:
+    """Run `config` to its end; raises what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt once everything is down."""
+    show = Progress(config.run.steps)
+    checked = check(config)
+    if not joins_cluster():
+        refuse_what_cannot_fit(config, local_nodes())
+    with hold(config):
+        refuse_other_run(config)
+        checkpoint = where_to_resume(config)
+        position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
+        for line in checked.lines:
+            show.say(line)
+        show.say(f"continuing {checkpoint} after step {position.step}" if checkpoint else f"a new run in {config.run_dir}")
+        if position.step >= config.run.steps:
+            show.say(f"all {config.run.steps} steps are done")
+            return
+        write_config(config)
+        with ray_session():
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+            asyncio.run(_train(config, checked, checkpoint, position, show))
+        draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
+        for line in summary(config.run_dir):
+            show.say(line)
+
+
+def where_to_resume(config: Config) -> Path | None:
+    """The checkpoint that run.resume asks for; None starts from the model. ValueError where it cannot be continued."""
+    asked, kept = config.run.resume, config.run_dir / "config.toml"
+    if asked == "never":
+        return None
+    if kept.exists():
+        refuse_changed_config(load(kept), config)
+    if asked == "auto":
+        return Checkpoints(config).newest()
+    return Path(asked)
+
+
+async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
+    ledger = Ledger(config.run_dir / "ledger.db")
+    metrics = Metrics(config, position.step)
+    try:
+        ledger.begin(position.step, position.next_group, position.pending)
+        async with AsyncExitStack() as stack:
+            with show.stage("starting engines, ranks and reward workers"):
+                house = await stack.enter_async_context(open_house(config, ledger.retried))
+            with show.stage("identity publish"):
+                await prove_identity(house, checked.prompts.prompts)
+            if checkpoint:
+                await house.learners.load(checkpoint)
+                await house.publisher.publish(position.step)
+            controller = Controller(config, house, checked.prompts, checked.held_out, ledger, metrics, show)
+            if position.step == 0 and checked.held_out:
+                first = await controller.evaluate()
+                metrics.write(0, first)
+                show.say(f"before training: held-out greedy accuracy {first['eval/greedy']:.3f}")
+            with show.training(position.step):
+                await controller.run(position)
+    finally:
+        metrics.close()
+        ledger.close()

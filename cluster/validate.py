@@ -1,0 +1,88 @@
+"""Everything that can be known wrong about a run before a process starts or a GPU is held."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.arithmetic import plan
+from configs.passthrough import check_passthrough
+from configs.schema import Config
+from reward.checkers import check_reference, get_checker
+from rollout.prompts import PromptSet, load_prompts
+from rollout.types import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A config that holds, with what was read to find out."""
+
+    prompts: PromptSet
+    held_out: Sequence[Prompt]
+    lines: Sequence[str]  # what a person wants to know before starting
+
+
+def check(config: Config) -> Checked:
+    """Read model config, tokenizer and data, and hold them against the config; raises ValueError with what is wrong and what to do."""
+    problems = check_passthrough(config)
+    if problems:
+        raise ValueError("\n".join(problems))
+    limit = model_context(config)
+    if config.context_tokens > limit:
+        raise ValueError(
+            f"data.max_prompt_tokens ({config.data.max_prompt_tokens}) + "
+            f"rollout.max_response_tokens ({config.rollout.max_response_tokens}) = "
+            f"{config.context_tokens} tokens, but {config.model.path} has a context of {limit}: lower one of them"
+        )
+    tokenizer = load_tokenizer(config)
+    prompts = load_prompts(config, config.data.train, config.data.split, tokenizer)
+    held_out: list[Prompt] = []
+    lines = [
+        *plan(config),
+        f"{len(prompts.prompts)} prompts from {config.data.train}"
+        + (f", {prompts.dropped} dropped as over-long" if prompts.dropped else ""),
+    ]
+    if config.data.eval:
+        held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer).prompts[: config.data.eval_limit]
+        lines.append(f"{len(held_out)} held-out prompts from {config.data.eval}")
+    check_references([*prompts.prompts, *held_out])
+    return Checked(prompts=prompts, held_out=held_out, lines=lines)
+
+
+def check_references(prompts: Sequence[Prompt]) -> None:
+    """Raise ValueError where a row names an unknown checker or brings a reference that its checker cannot use."""
+    known: set[str] = set()
+    for prompt in prompts:
+        if prompt.checker not in known:
+            get_checker(prompt.checker)
+            known.add(prompt.checker)
+        try:
+            check_reference(prompt.checker, prompt.reference)
+        except ValueError as error:
+            raise ValueError(f"row {prompt.prompt_id}: {error}") from None
+
+
+def model_context(config: Config) -> int:
+    """The longest sequence the model takes; ValueError where model.path holds no model."""
+    from transformers import AutoConfig
+
+    folder = Path(config.model.path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"model.path {config.model.path} is not a model folder: it has no config.json. Give the path of a downloaded Hugging Face "
+            "model (for the shipped tiny one: make tiny)"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"model.path {config.model.path} has a config.json but no *.safetensors weights: download the model completely")
+    settings: Any = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
+    return int(getattr(settings, "max_position_embeddings", None) or config.context_tokens)
+
+
+def load_tokenizer(config: Config) -> Any:
+    """The model's tokenizer; ValueError where its folder has none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {error}") from error
