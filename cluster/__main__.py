@@ -1,3 +1,5 @@
+"""`python -m cluster`."""
+
 from cluster.cli import main
 
 main()

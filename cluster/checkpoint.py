@@ -18,7 +18,7 @@ class Position:
 
     step: int
     next_group: int
-    pending: Sequence[int]  # groups submitted and not yet settled
+    pending: Sequence[int]  # groups submitted and not yet settled; a tuple when it comes from a checkpoint
 
 
 class Checkpoints:
@@ -49,20 +49,31 @@ class Checkpoints:
         _flush(latest)
         latest.replace(self.folder / "latest")
         _flush(self.folder)
-        for old in self.whole()[: -self.keep]:
-            shutil.rmtree(old)
+        kept = self.whole()[-self.keep :]
+        for other in list(self.folder.glob("step_*")):  # older ones, and what a killed save or a resume left behind
+            if other not in kept:
+                shutil.rmtree(other, ignore_errors=True)
         return whole
 
     def whole(self) -> list[Path]:
         """Every complete checkpoint, oldest first."""
-        if not self.folder.exists():
-            return []
-        return [path for path in sorted(self.folder.glob("step_*")) if path.suffix != ".tmp" and not faults(path)]
+        return [path for path in self._named() if not faults(path)]
+
+    def set_aside_after(self, step: int) -> None:
+        """Have checkpoints of later steps never found again: the run goes on from `step`. They are deleted once the next is whole."""
+        for path in self._named():
+            if _step_of(path) > step:
+                undone = path.with_suffix(".undone")
+                shutil.rmtree(undone, ignore_errors=True)
+                path.rename(undone)
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint; a damaged one is passed over for the one before it."""
         found = self.whole()
         return found[-1] if found else None
+
+    def _named(self) -> list[Path]:
+        return sorted((path for path in self.folder.glob("step_*") if path.name[5:].isdecimal()), key=_step_of)
 
 
 def read_position(checkpoint: Path) -> Position:
@@ -70,20 +81,30 @@ def read_position(checkpoint: Path) -> Position:
     wrong = faults(checkpoint)
     if wrong:
         raise ValueError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
-    return Position(**json.loads((checkpoint / STATE).read_text())["position"])
+    return _read_state(checkpoint)[0]
 
 
 def faults(checkpoint: Path) -> list[str]:
     """What is missing or cut short in a checkpoint; empty when it is whole."""
     try:
-        files: dict[str, int] = json.loads((checkpoint / STATE).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
+        _, files = _read_state(checkpoint)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{STATE} cannot be read: {error}"]
     return [
         f"{name} should have {size} bytes"
         for name, size in files.items()
         if not (checkpoint / name).is_file() or (checkpoint / name).stat().st_size != size
     ]
+
+
+def _read_state(checkpoint: Path) -> tuple[Position, dict[str, int]]:
+    state = json.loads((checkpoint / STATE).read_text())
+    position = state["position"]
+    return Position(step=position["step"], next_group=position["next_group"], pending=tuple(position["pending"])), state["files"]
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name[5:])
 
 
 def _flush(path: Path) -> None:

@@ -44,6 +44,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The commands and what they take; `--help` is meant to teach."""
     whole = argparse.ArgumentParser(
         prog="gatewise",
         description="Reinforcement learning for mixture-of-experts language models.",
@@ -76,27 +77,30 @@ def configured(asked: argparse.Namespace) -> Config:
 
 
 def run_train(asked: argparse.Namespace) -> None:
+    config = configured(asked)  # a mistake in it is told before seconds of imports
     from cluster.train import train
 
-    train(configured(asked))
+    train(config)
 
 
 def run_validate(asked: argparse.Namespace) -> None:
+    config = configured(asked)
     from cluster.validate import check
 
-    config = configured(asked)
     for line in check(config).lines:
         print(line)
     print(f"{asked.config} is valid")
 
 
 def run_evaluate(asked: argparse.Namespace) -> None:
+    config = configured(asked)
     from cluster.offline import evaluate_offline
 
-    evaluate_offline(configured(asked), asked.checkpoint)
+    evaluate_offline(config, asked.checkpoint)
 
 
 def run_export(asked: argparse.Namespace) -> None:
+    config = configured(asked)
     from cluster.offline import export_offline
 
-    export_offline(configured(asked), asked.checkpoint, asked.to)
+    export_offline(config, asked.checkpoint, asked.to)

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from cluster.blame import has_died
 from cluster.logs import tail
 from configs.schema import Config
 from rollout.types import GroupSummary, Prompt, Verdict
@@ -45,8 +46,10 @@ class Engine:
 class EnginePool:
     """Routes groups over engines, least outstanding first, and keeps the list of those alive."""
 
-    def __init__(self, config: Config, actors: Sequence[Any], on_retry: Callable[[int], None]) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, actors: Sequence[Any], on_retry: Callable[[int], None], kill: Callable[[Any], object] = ray.kill
+    ) -> None:
+        self.config, self.kill = config, kill
         self.engines = [Engine(index, actor) for index, actor in enumerate(actors)]
         self.on_retry = on_retry
 
@@ -58,7 +61,7 @@ class EnginePool:
         """Take an engine out of service for good; its groups go to others."""
         if engine.cause is None:
             engine.cause = cause
-            ray.kill(engine.actor)
+            self.kill(engine.actor)
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0) -> Scored:
         """A scored group from whichever engine is least busy; from another, with the same seeds, when that one dies."""
@@ -69,7 +72,9 @@ class EnginePool:
                 head, tokens = engine.actor.respond.options(num_returns=2).remote(group_id, prompt, size, temperature, texts)
                 summary, shown = await asyncio.wait_for(head, float(self.config.run.deadline_s))
                 return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, prompt=prompt)
-            except ray.exceptions.RayActorError as error:
+            except ray.exceptions.RayError as error:
+                if not has_died(error):
+                    raise
                 self.bury(engine, error)
                 self.on_retry(group_id)
             except TimeoutError as error:

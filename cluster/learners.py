@@ -19,8 +19,13 @@ class Learners:
 
     async def start(self) -> list[str]:
         """Have the ranks meet and load the model; the nodes they run on."""
-        host, port = await self._within(self.actors[0].address.remote(), "find an address for the ranks to meet")
+        host, port = await self.address()
         return await self.all("start", host, port)
+
+    async def address(self) -> tuple[str, int]:
+        """A port on the first rank's node, held until those who are told it have met there."""
+        host, port = await self._within(self.actors[0].address.remote(), "find an address to meet at")
+        return host, port
 
     async def all(self, method: str, *args: Any) -> list[Any]:
         """Call `method` on every rank within the run's deadline; the ranks' answers in order."""

@@ -3,12 +3,13 @@
 SQLite in `ledger.db`. A group is learned at most once, which the schema itself enforces; a group that was learned after the last
 checkpoint of a run that died is marked `undone` on resume and handed out again under the next attempt.
 
-    submitted ──► learned (step) | rejected | undone
+    submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
 """
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 SCHEMA = """
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS steps (
     PRIMARY KEY (step, attempt)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS step_once ON steps (step) WHERE NOT undone;
+CREATE TRIGGER IF NOT EXISTS settled_once BEFORE UPDATE OF outcome ON groups
+    WHEN OLD.outcome != 'submitted' AND NEW.outcome != 'undone'
+    BEGIN SELECT RAISE(ABORT, 'a group that was settled cannot be settled again'); END;
 """
 
 
@@ -41,17 +45,17 @@ class Ledger:
 
     def begin(self, from_step: int, next_group: int, pending: Sequence[int]) -> None:
         """Open an attempt that continues after `from_step`: what came later is undone, `pending` groups are handed out anew."""
-        self.db.execute("BEGIN IMMEDIATE")
-        (self.attempt,) = self.db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
-        self.db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
-        self.db.execute("UPDATE steps SET undone = 1 WHERE step > ?", (from_step,))
-        self.db.execute(
-            "UPDATE groups SET outcome = 'undone' WHERE outcome = 'submitted' OR step > ? OR group_id >= ?", (from_step, next_group)
-        )
-        self.db.executemany("UPDATE groups SET outcome = 'undone' WHERE group_id = ?", [(group_id,) for group_id in pending])
-        self.db.execute("COMMIT")
+        with self._transaction() as db:
+            (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
+            db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
+            db.execute("UPDATE steps SET undone = 1 WHERE step > ?", (from_step,))
+            db.execute(
+                "UPDATE groups SET outcome = 'undone' WHERE outcome = 'submitted' OR step > ? OR group_id >= ?", (from_step, next_group)
+            )
+            db.executemany("UPDATE groups SET outcome = 'undone' WHERE group_id = ?", [(group_id,) for group_id in pending])
 
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
+        """A prompt is handed out."""
         self.db.execute(
             "INSERT INTO groups (group_id, attempt, prompt_id, epoch) VALUES (?, ?, ?, ?)", (group_id, self.attempt, prompt_id, epoch)
         )
@@ -61,35 +65,46 @@ class Ledger:
         self.db.execute("UPDATE groups SET tries = tries + 1 WHERE group_id = ? AND attempt = ?", (group_id, self.attempt))
 
     def rejected(self, group_id: int, engine: int, reason: str) -> None:
-        self.db.execute(
+        """A group will not be learned."""
+        changed = self.db.execute(
             "UPDATE groups SET outcome = 'rejected', engine = ?, reason = ? WHERE group_id = ? AND attempt = ?",
             (engine, reason, group_id, self.attempt),
         )
+        assert changed.rowcount == 1, f"group {group_id} is rejected but was never handed out in this attempt"
 
     def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int]]) -> None:
         """Close `step` with its groups (group_id, engine, mean reward, oldest and newest version), in one transaction."""
-        self.db.execute("BEGIN IMMEDIATE")
-        self.db.execute("INSERT INTO steps (step, attempt, finished) VALUES (?, ?, ?)", (step, self.attempt, time.time()))
-        self.db.executemany(
-            "UPDATE groups SET outcome = 'learned', step = ?, engine = ?, reward = ?, oldest_version = ?, newest_version = ? "
-            "WHERE group_id = ? AND attempt = ?",
-            [(step, engine, reward, oldest, newest, group_id, self.attempt) for group_id, engine, reward, oldest, newest in groups],
-        )
-        self.db.execute("COMMIT")
+        rows = [(step, engine, reward, oldest, newest, group_id, self.attempt) for group_id, engine, reward, oldest, newest in groups]
+        with self._transaction() as db:
+            db.execute("INSERT INTO steps (step, attempt, finished) VALUES (?, ?, ?)", (step, self.attempt, time.time()))
+            changed = db.executemany(
+                "UPDATE groups SET outcome = 'learned', step = ?, engine = ?, reward = ?, oldest_version = ?, newest_version = ? "
+                "WHERE group_id = ? AND attempt = ?",
+                rows,
+            )
+            assert changed.rowcount == len(rows), f"step {step} learned {len(rows)} groups, {changed.rowcount} of them handed out"
 
     def faults(self, next_group: int, pending: Sequence[int]) -> list[str]:
         """What does not add up: prompts lost, learned twice, or steps missing; empty in a sound run."""
         settled = "SELECT group_id, count(*) FROM groups WHERE outcome IN ('learned', 'rejected') GROUP BY group_id"
         counts = dict(self.db.execute(settled).fetchall())
         open_groups = set(pending)
-        lost = [g for g in range(next_group) if g not in counts and g not in open_groups]
-        twice = [g for g, count in counts.items() if count > 1]
         steps = [step for (step,) in self.db.execute("SELECT step FROM steps WHERE NOT undone ORDER BY step")]
-        found = [f"group {g} was handed out and never settled" for g in lost]
-        found += [f"group {g} was settled {counts[g]} times" for g in twice]
+        learned = self.db.execute("SELECT group_id, step FROM groups WHERE outcome = 'learned' ORDER BY group_id").fetchall()
+        found = [f"group {g} was handed out and never settled" for g in range(next_group) if g not in counts and g not in open_groups]
+        found += [f"group {g} was settled {count} times" for g, count in counts.items() if count > 1]
+        found += [f"group {g} was learned by step {step}, which does not stand" for g, step in learned if step not in steps]
         if steps != list(range(1, len(steps) + 1)):
             found.append(f"steps are not consecutive: {steps[:5]} ... {steps[-5:]}")
         return found
 
     def close(self) -> None:
+        """Write the last pages and let the file go."""
         self.db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing."""
+        self.db.execute("BEGIN IMMEDIATE")
+        with self.db:
+            yield self.db

@@ -63,24 +63,28 @@ class Metrics:
                 file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
     def close(self) -> None:
+        """Close the files."""
         self.file.close()
         if self.board is not None:
             self.board.close()
 
     def _cut(self, from_step: int) -> None:
         if self.path.exists():
-            kept = [line for line in read_metrics(self.folder) if line["step"] <= from_step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            # Step 0 is the evaluation before training, which a run that starts over makes again.
+            kept = [line for line in read_metrics(self.folder) if line["step"] <= from_step] if from_step else []
+            aside = self.path.with_suffix(".tmp")
+            aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            aside.replace(self.path)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; a last line that a killed driver left half-written is passed over."""
+    """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
     rows = []
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            break
+            continue
     return rows
 
 

@@ -34,17 +34,30 @@ def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
     """Raise ValueError with the arithmetic where the engines and ranks do not fit on the nodes' free resources."""
     gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     wanted = bundles(config, gpu)
+    if fits(wanted, nodes):
+        return
+    lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in wanted], nodes) else "CPU"
+    raise ValueError(_does_not_fit(config, wanted, nodes, lacking))
+
+
+def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:
+    """Whether every bundle finds a node that can hold it whole: largest first, each where it leaves least room."""
     free = [dict(node) for node in nodes]
-    for bundle in sorted(wanted, key=lambda b: (-b.get("GPU", 0), -b["CPU"])):
-        home = next((node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())), None)
-        if home is None:
-            raise ValueError(_does_not_fit(config, wanted, nodes, gpu))
+    for bundle in sorted(wanted, key=_size, reverse=True):
+        homes = [node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())]
+        if not homes:
+            return False
+        home = min(homes, key=_size)
         for kind, n in bundle.items():
             home[kind] -= n
+    return True
 
 
-def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], gpu: bool) -> str:
-    kind = "GPU" if gpu else "CPU"
+def _size(resources: Bundle) -> tuple[float, float]:
+    return resources.get("GPU", 0), resources.get("CPU", 0)
+
+
+def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], kind: str) -> str:
     engine, rank = wanted[0], wanted[-1]
     engines, ranks = config.rollout.engines, config.learner.ranks
     total = sum(bundle[kind] for bundle in wanted)
@@ -56,7 +69,7 @@ def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], gpu
         f"cannot hold them: lower rollout.engines or learner.ranks"
         + (
             ", or rollout.vllm.tensor_parallel_size"
-            if gpu
+            if kind == "GPU"
             else ", or rollout.cpus_per_engine and learner.cpus_per_rank (fractions share a core)"
         )
     )
@@ -93,6 +106,7 @@ class Places:
         }
 
     def give_back(self) -> None:
+        """Free every bundle."""
         remove_placement_group(self.group)
 
 

@@ -50,6 +50,7 @@ class Progress:
         self.bar = None
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Show a finished step: on the bar, or as a line now and then."""
         line = (
             f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  gap {values['mismatch/max']:.1e}  "
             f"{values['tokens_per_second']:,.0f} tok/s  {values['seconds/step']:.2f} s"

@@ -1,18 +1,20 @@
 """Publishing: the learner's weights become the engines' weights, or the engine that failed is named and left out.
 
     joined ──► paused ──► started ──► transferred ──► finished ──► verified ──► resumed
-       ▲           └──────────┴────────────┴──────────────┴────────────┴──► an engine failed or was late: buried
-       └── the group is rebuilt over the engines that are left, once a publish ◄─────────────────────────┘
+       ▲          └──────────┴─────────────┴─────────────┴────────────┴──► an engine failed or was late: buried
+       └── abandoned: the engines that are left drop the half-done update, and a group is rebuilt over them ◄──┘
 
-Every arrow has the run's deadline. Engines resume in `finally`, so none stays paused.
+Every arrow has the run's deadline, and every way back leaves an engine out, so a publish ends. An engine that was stopped between
+started and finished may hold layers of two versions: it stays paused until a whole update has reached it. All others resume.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.blame import Failure, answer, culprits, first_line
 from cluster.engines import Engine, EnginePool
 from cluster.learners import Learners
 from configs.arithmetic import gpus_per_engine
@@ -20,11 +22,18 @@ from configs.schema import Config
 from rollout.proof import Proof, differences, manifest_of
 
 BUCKET_BYTES = 1 << 28
-TRIES = 2
+# The share of the deadline after which a gloo collective gives up: who waits in vain for another must say so before it is late itself.
+PATIENCE = 0.5
+
+Call = Callable[[Engine], Awaitable[Any]]
 
 
 class PublishFailed(RuntimeError):
     """Weights did not reach the engines as they left the learner."""
+
+
+class LearnerFailed(PublishFailed):
+    """The learner's end broke: leaving engines out would not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,43 +51,67 @@ class Publisher:
 
     def __init__(self, config: Config, engines: EnginePool, learners: Learners, backend: str) -> None:
         self.config, self.engines, self.learners, self.backend = config, engines, learners, backend
+        self.deadline_s = float(config.run.deadline_s)
         self._joined: list[Engine] = []
+        self._paused: list[Engine] = []
+        self._half_done: list[Engine] = []  # between started and finished
         self._groups = 0
         self._manifest: list[tuple[str, str, tuple[int, ...]]] = []
         self._bytes = 0
 
     async def publish(self, version: int) -> Published:
-        """Bring every living engine to `version` and prove it; raises PublishFailed, when no engine is left or two tries failed."""
+        """Bring every living engine to `version` and prove it; raises PublishFailed when no engine is left or the learner fails."""
         started = time.perf_counter()
-        failures: list[str] = []
-        for _ in range(TRIES):
-            if not self.engines.alive:
-                break
-            before = list(self.engines.alive)
+        failures: list[PublishFailed] = []
+        while alive := self.engines.alive:
             try:
-                await self._try(version)
+                await self._bring(alive, version)
             except PublishFailed as error:
-                failures.append(str(error))
-                if self.engines.alive == before:
-                    raise
+                failures.append(error)
+                await self._abandon()
+                if isinstance(error, LearnerFailed) or self.engines.alive == alive:
+                    break
                 continue
             seconds = time.perf_counter() - started
             return Published(version=version, bytes=self._bytes, seconds=seconds, engines=len(self.engines.alive))
-        raise PublishFailed(f"version {version} could not be published: " + "; then ".join(failures or ["no engine is alive"]))
+        whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
+        await self._answers("resume", whole, self._resume)
+        causes = "; then ".join(map(str, failures)) or "no engine is alive"
+        raise PublishFailed(f"version {version} could not be published: {causes}") from (failures[-1] if failures else None)
 
-    async def _try(self, version: int) -> None:
-        alive = self.engines.alive
-        if alive != self._joined:
-            await self._join(alive)
-        await self._each("pause", lambda engine: engine.actor.pause.remote())
-        try:
-            await self._each("start", lambda engine: engine.actor.start_update.remote())
-            sent = await self._transfer()
-            seen = await self._each("finish", lambda engine: engine.actor.finish_update.remote(version))
-            self._verify(sent, seen)
-        finally:
-            for engine in [engine for engine in self._joined if engine.cause is None]:
-                await self._call(engine, "resume", engine.actor.resume.remote())
+    async def _bring(self, engines: list[Engine], version: int) -> None:
+        if engines != self._joined:
+            await self._join(engines)
+        await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
+        await self._each("start", engines, self._start)
+        sent = await self._transfer()
+        seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
+        self._verify(sent, dict(zip(engines, seen, strict=True)))
+        await self._each("resume", engines, self._resume)
+
+    async def _abandon(self) -> None:
+        """Leave the failed try behind: whoever was left waiting in its group has broken off, so the next needs a new one."""
+        self._joined = []
+        left = [engine for engine in self._half_done if engine.cause is None]
+        await self._answers("abandon", left, lambda engine: engine.actor.abandon_update.remote())
+
+    async def _pause(self, engine: Engine) -> None:
+        self._paused.append(engine)
+        await engine.actor.pause.remote()
+
+    async def _start(self, engine: Engine) -> None:
+        if engine not in self._half_done:
+            self._half_done.append(engine)
+        await engine.actor.start_update.remote()
+
+    async def _finish(self, engine: Engine, version: int) -> Any:
+        seen = await engine.actor.finish_update.remote(version)
+        self._half_done.remove(engine)
+        return seen
+
+    async def _resume(self, engine: Engine) -> None:
+        await engine.actor.resume.remote()
+        self._paused.remove(engine)
 
     async def _join(self, engines: list[Engine]) -> None:
         """Form the transfer group: the learner's first rank, then every worker of every engine."""
@@ -87,18 +120,18 @@ class Publisher:
             self._bytes = sum(entry.nbytes for entry in manifest_of(self._manifest))
         self._joined, self._groups = list(engines), self._groups + 1
         workers = gpus_per_engine(self.config)
-        host, port = await self.learners.actors[0].address.remote()
-        world = 1 + workers * len(engines)
-        shared: dict[str, Any] = {"host": host, "port": port, "world_size": world}
+        host, port = await self.learners.address()
+        shared: dict[str, Any] = {"host": host, "port": port, "world_size": 1 + workers * len(engines)}
         if self.backend == "gloo":
-            shared |= {"name": f"publish-{self._groups}", "bucket_bytes": BUCKET_BYTES, "deadline_s": float(self.config.run.deadline_s)}
-        joining = asyncio.ensure_future(self.learners.all("join_transfer", self.backend, shared))
+            patience = PATIENCE * self.deadline_s
+            shared |= {"name": f"publish-{self._groups}", "bucket_bytes": BUCKET_BYTES, "deadline_s": patience}
 
         def join(engine: Engine) -> Awaitable[Any]:
             offset = 1 + workers * engines.index(engine)
-            return engine.actor.join_transfer.remote(self._engine_info(shared, offset))
+            joined: Awaitable[Any] = engine.actor.join_transfer.remote(self._engine_info(shared, offset))
+            return joined
 
-        await self._with_learner(joining, self._each("join", join))
+        await self._exchange("join", join, self.learners.all("join_transfer", self.backend, shared))
 
     def _engine_info(self, shared: dict[str, Any], offset: int) -> dict[str, Any]:
         if self.backend == "gloo":
@@ -114,61 +147,60 @@ class Publisher:
     async def _transfer(self) -> Proof:
         names, dtypes, shapes = zip(*self._manifest, strict=True)
         info = {"names": list(names), "dtype_names": list(dtypes), "shapes": [list(shape) for shape in shapes]}
-        sending = asyncio.ensure_future(self.learners.all("send"))
-        proofs = await self._with_learner(sending, self._each("receive", lambda engine: engine.actor.receive.remote(info)))
+        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(info), self.learners.all("send"))
         sent: Proof = proofs[0]
+        unproven = [name for name in names if name not in sent]
+        if unproven:
+            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(names)} tensors)")
         return sent
 
-    async def _with_learner(self, learning: "asyncio.Future[list[Any]]", engines: Awaitable[Any]) -> list[Any]:
-        """Both ends at once. An engine's failure is the cause of the learner's, so it is the one that is told."""
-        try:
-            await engines
-        except PublishFailed:
-            await asyncio.wait([learning], timeout=float(self.config.run.deadline_s))
-            if learning.done():
-                learning.exception()
-            self._joined = []
-            raise
-        return await learning
-
-    def _verify(self, sent: Proof, seen: list[tuple[Engine, tuple[list[Proof], list[str]]]]) -> None:
+    def _verify(self, sent: Proof, seen: dict[Engine, tuple[list[Proof], list[str]]]) -> None:
         """Bury every engine that holds anything else than what was sent, or wrote less than its whole model."""
         faults: list[str] = []
-        for engine, (proofs, incomplete) in seen:
-            wrong = [fault for proof in proofs for fault in differences(sent, proof)] + [f"{layer} is incomplete" for layer in incomplete]
+        for engine, (proofs, incomplete) in seen.items():
+            wrong = [fault for proof in proofs or [{}] for fault in differences(sent, proof)]
+            wrong += [f"{layer} is incomplete" for layer in incomplete]
             if wrong:
                 faults.append(f"{engine.name} failed the proof: {', '.join(wrong[:5])}")
-                self.engines.bury(engine, PublishFailed(faults[-1]))
+                self._bury(engine, PublishFailed(faults[-1]))
         if faults:
             raise PublishFailed("; ".join(faults))
 
-    async def _each(self, stage: str, call: Callable[[Engine], Awaitable[Any]]) -> list[tuple[Engine, Any]]:
-        """One stage on every joined engine; those that fail are buried, and named together in the error."""
-        engines = list(self._joined)
-        answers = await asyncio.gather(*(self._call(engine, stage, call(engine)) for engine in engines), return_exceptions=True)
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        if failed:
-            raise PublishFailed("; ".join(map(str, failed))) from failed[0]
-        return list(zip(engines, answers, strict=True))
+    async def _each(self, stage: str, engines: Sequence[Engine], call: Call) -> list[Any]:
+        """One stage on every engine, its answers in order; those that fail are buried, and named together in the error."""
+        answers, failures = await self._answers(stage, engines, call)
+        if failures:
+            raise PublishFailed("; ".join(failures))
+        return answers
 
-    async def _call(self, engine: Engine, stage: str, call: Awaitable[Any]) -> Any:
-        try:
-            return await asyncio.wait_for(_ask(call), float(self.config.run.deadline_s))
-        except TimeoutError as error:
-            told = PublishFailed(f"{engine.name} was late at '{stage}' (run.deadline_s = {self.config.run.deadline_s})")
-            self.engines.bury(engine, told)
-            raise told from error
-        except Exception as error:
-            told = PublishFailed(f"{engine.name} failed at '{stage}': {first_line(error)}")
-            self.engines.bury(engine, told)
-            raise told from error
+    async def _answers(self, stage: str, engines: Sequence[Engine], call: Call) -> tuple[list[Any], list[str]]:
+        """The answers of every engine to one stage, and what is said of those that failed and are buried for it."""
+        answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
+        return answers, [self._blame(stage, found) for found in answers if isinstance(found, Failure)]
 
+    async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
+        """A stage in which learner and engines wait for each other: the answers of the ranks, or the one who broke it up is blamed."""
+        calls = [answer(engine, call(engine), self.deadline_s) for engine in self._joined]
+        learned, *answers = await asyncio.gather(answer(None, learning), *calls)
+        blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
+        if isinstance(learned, Failure) and learned in blamed:
+            late = [failure.who.name for failure in blamed if failure is not learned]
+            beside = f" ({', '.join(late)} did not answer either)" if late else ""
+            raise LearnerFailed(f"the learner failed at '{stage}': {first_line(learned.error)}{beside}") from learned.error
+        if blamed:
+            raise PublishFailed("; ".join(self._blame(stage, failure) for failure in blamed)) from blamed[0].error
+        ranks: list[Any] = learned
+        return ranks
 
-async def _ask(call: Awaitable[Any]) -> Any:
-    return await call
+    def _blame(self, stage: str, failure: Failure) -> str:
+        engine: Engine = failure.who
+        self._bury(engine, failure.error)
+        if failure.late:
+            return f"{engine.name} was late at '{stage}' (run.deadline_s = {self.deadline_s:g})"
+        return f"{engine.name} failed at '{stage}': {first_line(failure.error)}"
 
-
-def first_line(error: BaseException) -> str:
-    """The error in a line: Ray wraps a remote traceback whose last line is what was raised."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    def _bury(self, engine: Engine, cause: BaseException) -> None:
+        self.engines.bury(engine, cause)
+        for names in (self._paused, self._half_done):
+            if engine in names:
+                names.remove(engine)

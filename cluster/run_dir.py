@@ -47,6 +47,16 @@ def refuse_other_run(config: Config) -> None:
         raise RunDirTaken(f'run.dir {config.run_dir} already holds a run: choose another run.dir, or continue it with run.resume="auto"')
 
 
+def refuse_unknown_resume(config: Config) -> None:
+    """Raise ValueError where run.resume is neither of its words nor a folder."""
+    asked = config.run.resume
+    if asked not in ("never", "auto") and not Path(asked).is_dir():
+        raise ValueError(
+            f'run.resume got "{asked}", needed "never" (a new run), "auto" (the newest whole checkpoint of run.dir) or a checkpoint '
+            f"folder, and {Path(asked).absolute()} is no folder: use one of these"
+        )
+
+
 # What may differ between a run and its continuation: how long it goes on and what it writes, never what it learns.
 FREE_TO_CHANGE = (
     "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",

@@ -17,7 +17,7 @@ from cluster.metrics import Metrics, read_metrics
 from cluster.picture import draw
 from cluster.placement import local_nodes, refuse_what_cannot_fit
 from cluster.progress import Progress
-from cluster.run_dir import hold, refuse_changed_config, refuse_other_run, write_config
+from cluster.run_dir import hold, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
 from cluster.session import joins_cluster, ray_session
 from cluster.summary import summary
 from cluster.validate import Checked, check
@@ -31,6 +31,7 @@ def train(config: Config) -> None:
     checked = check(config)
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
+    refuse_unknown_resume(config)
     with hold(config):
         refuse_other_run(config)
         checkpoint = where_to_resume(config)
@@ -59,10 +60,11 @@ def where_to_resume(config: Config) -> Path | None:
         refuse_changed_config(load(kept), config)
     if asked == "auto":
         return Checkpoints(config).newest()
-    return Path(asked)
+    return Path(asked).absolute()  # actors have working directories of their own
 
 
 async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
+    Checkpoints(config).set_aside_after(position.step)  # first: a crash from here on resumes at this position
     ledger = Ledger(config.run_dir / "ledger.db")
     metrics = Metrics(config, position.step)
     try:

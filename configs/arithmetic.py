@@ -25,6 +25,7 @@ def gpus_per_engine(config: Config) -> int:
 
 
 def describe_batch(config: Config) -> str:
+    """Responses a step, updates, and each rank's share."""
     prompts, size = config.rollout.groups_per_step, config.rollout.group_size
     updates, ranks = config.learner.updates_per_step, config.learner.ranks
     responses = prompts * size

@@ -52,6 +52,7 @@ def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
 
 
 def read_table(path: Path) -> Table:
+    """The file as TOML; a ConfigError says why it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -125,6 +126,7 @@ def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
 
 
 def describe_error(key: str, kind: str, table: Table) -> Problem:
+    """What was got at a key, what is needed, and the key that was probably meant."""
     section, _, leaf = key.partition(".")
     given = shorten(table[section].get(leaf) if leaf else table.get(section))
     if kind == "extra_forbidden":

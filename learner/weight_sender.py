@@ -44,6 +44,7 @@ class GlooSender:
         self.group = open_gloo(self.store, info["name"], info["host"], 0, world, deadline)
 
     def send(self) -> None:
+        """Broadcast every tensor, packed into buckets in the manifest's order."""
         pairs = iter(self.source)
         for bucket in buckets(self.source.manifest(), self.bucket_bytes):
             buffer = torch.zeros(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)

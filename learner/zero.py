@@ -1,5 +1,6 @@
 """DeepSpeed, and the only file that knows it: a policy sharded by ZeRO, updated, gathered, saved and loaded."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
@@ -95,15 +97,17 @@ class ZeroEngine:
         return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
 
     def _plain_update(self) -> tuple[float, bool]:
-        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-        self.engine.allreduce_gradients()
-        norm = torch.nn.utils.get_total_norm(grads)
-        if not torch.isfinite(norm):
-            self.engine.zero_grad()
+        """Without ZeRO DeepSpeed neither tells the norm nor looks at it, so both are done on a copy of the averaged gradient."""
+        whole = torch.cat([p.grad.flatten() for p in self.engine.module.parameters() if p.grad is not None])
+        if self.world > 1:
+            dist.all_reduce(whole)
+            whole /= self.world
+        norm = float(whole.norm())
+        if not math.isfinite(norm):
             self.engine.optimizer.zero_grad()
-            return float(norm), False
+            return norm, False
         self.engine.step()
-        return float(norm), True
+        return norm, True
 
     @contextmanager
     def whole(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:

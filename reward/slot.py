@@ -38,6 +38,7 @@ class Slot(threading.Thread):
         self._suspect: Task | None = None
 
     def run(self) -> None:
+        """Work through the queue until it closes, with a new process whenever one is lost."""
         try:
             while not self._queue.closed:
                 self._run_one_worker()

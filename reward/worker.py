@@ -74,6 +74,7 @@ class Worker:
                     sys.exit("out of memory")
 
     def judge(self, item: int, name: str, response: str, reference: object) -> Message:
+        """The reward of one response, or how its checker failed."""
         if name not in self.loaded:
             self.send(Message(state=State.LOADING, item=item))
             try:

@@ -91,6 +91,7 @@ class GroupSummary:
 
     @classmethod
     def of(cls, group: Group) -> "GroupSummary":
+        """The summary of a scored group."""
         verdicts, responses = group.verdicts, group.responses
         nan = float("nan")
         return cls(

@@ -62,6 +62,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
+        """Take part in every broadcast and hand what arrives to the model, bucket by bucket."""
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         for bucket in buckets(manifest, self.bucket_bytes):
             # A fresh buffer a bucket: the layerwise loader keeps what it is given until the layer is complete.

@@ -15,7 +15,7 @@ BATCH = 128
 PROBE_ROWS = 256
 LEARNING_RATE = 1e-3
 PROBE_EVERY = 10
-ENOUGH = 0.28  # chance that a sampled answer is right at which warming up ends
+ENOUGH = 0.33  # chance that a sampled answer is right at which warming up ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

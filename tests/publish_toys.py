@@ -1,0 +1,155 @@
+"""Engines and learner ranks that exchange toy weights as the real ones do: in collectives that strand whoever waits in vain."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+
+NAMES = ("embedding", "experts", "head")
+DEADLINE_S = 0.2
+
+
+class ToyActor:
+    """Stands for a Ray handle: each method of the object behind it has a `.remote`, and none answers once it was killed."""
+
+    def __init__(self, behind: Any) -> None:
+        self.behind = behind
+        self.dead = asyncio.Event()
+
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda *args: asyncio.ensure_future(self._call(name, *args)))
+
+    async def _call(self, name: str, *args: Any) -> Any:
+        work, death = asyncio.ensure_future(self._work(name, *args)), asyncio.ensure_future(self.dead.wait())
+        try:
+            await asyncio.wait([work, death], return_when=asyncio.FIRST_COMPLETED)
+            if self.dead.is_set():
+                raise ray.exceptions.RayActorError(error_msg="The actor died unexpectedly.")
+            return work.result()
+        finally:
+            work.cancel()
+            death.cancel()
+
+    async def _work(self, name: str, *args: Any) -> Any:
+        how = self.behind.faults.get(name)
+        self.behind.calls.append(name)
+        if how == "raise":
+            raise ValueError(f"{name} broke")
+        if how == "hang":
+            await asyncio.sleep(3600)
+        if how == "die":
+            self.dead.set()
+        return await getattr(self.behind, name)(*args)
+
+
+def kill(actor: ToyActor) -> None:
+    actor.dead.set()
+
+
+class Network:
+    """Where transfer groups meet: a collective ends when all its members have come, and fails for those who waited in vain."""
+
+    def __init__(self) -> None:
+        self.missing: dict[Any, int] = {}
+        self.complete: dict[Any, asyncio.Event] = {}
+
+    async def meet(self, what: Any, world: int, patience: float) -> None:
+        complete = self.complete.setdefault(what, asyncio.Event())
+        self.missing[what] = self.missing.get(what, world) - 1
+        assert self.missing[what] >= 0, f"more than {world} came to {what}"
+        if not self.missing[what]:
+            complete.set()
+        try:
+            async with asyncio.timeout(patience):
+                await complete.wait()
+        except TimeoutError:
+            raise RuntimeError("gloo: timed out waiting for a peer") from None
+
+
+class Member:
+    """What both ends know of their transfer group."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.faults: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.worlds: list[int] = []
+
+    async def join(self, info: dict[str, Any]) -> None:
+        self.info, self.round = info, 0
+        self.worlds.append(info["world_size"])
+        await self.collective("join")
+
+    async def collective(self, what: str) -> None:
+        self.round += 1
+        await self.network.meet((self.info["name"], what, self.round), self.info["world_size"], self.info["deadline_s"])
+
+
+class ToyRank(Member):
+    """A learner rank that holds one number a tensor."""
+
+    value = 0
+    proves = NAMES
+
+    async def address(self) -> tuple[str, int]:
+        return "127.0.0.1", 1
+
+    async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        return [(name, "float32", (2, 3)) for name in NAMES]
+
+    async def join_transfer(self, backend: str, info: dict[str, Any]) -> None:
+        await self.join(info)
+
+    async def send(self) -> dict[str, tuple[int, int]]:
+        await self.collective("transfer")
+        self.network.sent = self.value  # type: ignore[attr-defined]
+        return {name: (self.value, 1) for name in self.proves}
+
+
+class ToyEngine(Member):
+    """An engine that refuses what vLLM refuses, and to serve weights of two versions at once."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.weights = dict.fromkeys(NAMES, -1)
+        self.version, self.paused, self.updating = -1, False, False
+        self.tampers: dict[str, Any] = {}
+        self.incomplete: list[str] = []
+        self.offsets: list[int] = []
+
+    async def pause(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    async def resume(self) -> None:
+        assert self.paused
+        assert len(set(self.weights.values())) == 1, "half old and half new"
+        self.paused = False
+
+    async def join_transfer(self, info: dict[str, Any]) -> None:
+        self.offsets.append(info["rank_offset"])
+        await self.join(info)
+
+    async def start_update(self) -> None:
+        assert self.paused
+        if self.updating:
+            raise RuntimeError("an update is already active")
+        self.updating = True
+
+    async def receive(self, info: dict[str, Any]) -> None:
+        assert self.updating
+        assert tuple(info["names"]) == NAMES
+        self.weights["embedding"] = 1_000_000  # the first tensor is in before anything can go wrong
+        await self.collective("transfer")
+        self.weights = dict.fromkeys(NAMES, self.network.sent)  # type: ignore[attr-defined]
+
+    async def finish_update(self, version: int) -> Any:
+        assert self.updating
+        self.updating, self.version = False, version
+        proof = {name: (value, 1) for name, value in self.weights.items()} | self.tampers
+        return [{name: digest for name, digest in proof.items() if digest is not None}], self.incomplete
+
+    async def abandon_update(self) -> None:
+        assert self.updating
+        self.updating = False

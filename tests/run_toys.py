@@ -1,0 +1,38 @@
+"""Configs and folders of runs that are never started, for tests of the driver."""
+
+from pathlib import Path
+
+import numpy as np
+
+from configs.schema import Config
+from rollout.types import GroupSummary
+
+
+def run_config(folder: Path, **sections: dict) -> Config:
+    """A config whose run lies in `folder`; a section's keys go over the toy's."""
+    toy = {
+        "run": {"dir": str(folder), "steps": 4, "deadline_s": 0.2},
+        "model": {"path": "model", "dtype": "float32"},
+        "data": {"train": "train.jsonl", "chat_template": False, "max_prompt_tokens": 16},
+        "rollout": {"group_size": 4, "groups_per_step": 2, "max_response_tokens": 8},
+        "reward": {"checker": "exact"},
+    }
+    return Config.model_validate({name: toy.get(name, {}) | sections.get(name, {}) for name in toy | sections})
+
+
+def toy_summary(group_id: int, rewards: list[float | None], *, oldest: int = 0, lengths: list[int] | None = None) -> GroupSummary:
+    """A scored group as the driver sees it; a reward of None is a failed verdict."""
+    known = np.array([np.nan if reward is None else reward for reward in rewards])
+    count = len(rewards)
+    return GroupSummary(
+        group_id=group_id,
+        prompt_id=f"p{group_id}",
+        prompt_tokens=3,
+        lengths=np.array(lengths or [2] * count),
+        rewards=known,
+        correct=known,
+        truncated=np.zeros(count, bool),
+        aborted=np.zeros(count, bool),
+        oldest_version=oldest,
+        newest_version=oldest,
+    )

@@ -1,0 +1,147 @@
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.engines import Scored
+from cluster.metrics import Metrics, describe_groups, read_metrics
+from cluster.picture import draw
+from cluster.summary import summary
+from rollout.types import Prompt, Verdict
+from tests.run_toys import run_config, toy_summary
+
+
+def write_steps(folder: Path, first: int, last: int, *, after: int = 0, note: float = 0.0) -> None:
+    metrics = Metrics(run_config(folder), after)
+    for step in range(first, last + 1):
+        metrics.write(step, {"reward/mean": step / 10, "note": note})
+    metrics.close()
+
+
+def steps(folder: Path) -> list[int]:
+    return [row["step"] for row in read_metrics(folder)]
+
+
+def test_each_step_is_one_line_of_json_with_its_keys_in_order(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(3, {"b": 2.0, "a": np.float32(1.5)})
+    metrics.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 3, "a": 1.5, "b": 2.0}\n'
+
+
+def test_what_is_no_number_is_written_as_null(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"nan": float("nan"), "inf": float("-inf"), "zero": 0.0})
+    assert metrics.read() == [{"step": 1, "inf": None, "nan": None, "zero": 0.0}]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_line_is_on_disk_as_soon_as_its_step_is_over(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"a": 1.0})
+    assert steps(tmp_path) == [1]
+
+
+def test_lines_after_the_checkpoint_are_cut_when_a_run_is_continued(tmp_path: Path):
+    write_steps(tmp_path, 0, 7, note=1.0)
+    write_steps(tmp_path, 6, 8, after=5, note=2.0)
+    assert [(row["step"], row["note"]) for row in read_metrics(tmp_path)] == [(s, 1.0) for s in range(6)] + [(6, 2.0), (7, 2.0), (8, 2.0)]
+
+
+def test_a_run_that_starts_over_keeps_no_line_of_the_attempt_before_its_first_checkpoint(tmp_path: Path):
+    write_steps(tmp_path, 0, 3)
+    write_steps(tmp_path, 0, 2)
+    assert steps(tmp_path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("half", ['{"step": 3, "rew', '{"step": 3, "reward/mean": 0.3', "\x00\x00"])
+def test_a_line_that_a_killed_driver_left_half_written_is_passed_over(tmp_path: Path, half: str):
+    write_steps(tmp_path, 1, 2)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(half)
+    assert steps(tmp_path) == [1, 2]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('\n{"step": 4}\n')
+    assert steps(tmp_path) == [1, 2, 4], "nor does it hide what comes behind it"
+
+
+def test_a_half_written_line_is_gone_once_the_run_goes_on(tmp_path: Path):
+    write_steps(tmp_path, 1, 3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "re')
+    write_steps(tmp_path, 3, 4, after=2)
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_a_token_is_stale_by_the_steps_learned_since_its_weights_went_out():
+    fresh, older = toy_summary(0, [1.0, 0.0], oldest=4), toy_summary(1, [1.0, 0.0], oldest=2)
+    described = describe_groups([fresh, older], step=5)
+    assert (described["staleness/max"], described["staleness/mean"]) == (2.0, 1.0)
+    assert describe_groups([fresh], step=5)["staleness/max"] == 0.0
+
+
+def test_failed_verdicts_count_as_failures_and_never_as_a_reward():
+    groups = [toy_summary(0, [1.0, None, 0.0, 0.5], lengths=[1, 2, 3, 6]), toy_summary(1, [1.0, 1.0, None, None])]
+    described = describe_groups(groups, step=1)
+    expected = {
+        "reward/mean": 0.7, "reward/min": 0.0, "reward/max": 1.0, "reward/std": 0.4, "reward/correct": 0.7, "reward/failures": 3.0,
+        "groups/all_equal": 0.5, "length/mean": 2.5, "length/max": 6.0, "length/truncated": 0.0, "tokens": 20.0,
+    }  # fmt: skip
+    assert {key: described[key] for key in expected} == pytest.approx(expected)
+
+
+def test_a_step_in_which_every_verdict_failed_has_no_reward_rather_than_zero():
+    described = describe_groups([toy_summary(0, [None, None])], step=1)
+    assert all(np.isnan(described[key]) for key in ("reward/mean", "reward/std", "reward/min", "reward/max", "reward/correct"))
+    assert (described["reward/failures"], described["groups/all_equal"]) == (2.0, 1.0)
+
+
+def test_a_few_responses_are_kept_as_people_read_them(tmp_path: Path):
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
+    texts = [("4", Verdict(reward=1.0, parts={"correct": 1.0})), ("fünf", Verdict(reward=None, failure="timeout"))]
+    group = Scored(summary=toy_summary(9, [1.0, None]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write_responses(2, [group, group], limit=3)
+    metrics.write_responses(3, [group], limit=0)
+    (kept,) = (tmp_path / "responses").iterdir()
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert kept.name == "step_000002.jsonl"
+    assert [(row["prompt"], row["response"], row["reference"], row["reward"], row["failure"]) for row in rows] == [
+        ("2+2=", "4", "4", 1.0, None),
+        ("2+2=", "fünf", "4", None, "timeout"),
+        ("2+2=", "4", "4", 1.0, None),
+    ]
+
+
+def test_the_end_of_a_run_says_where_it_lies_and_what_it_achieved(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(0, {"eval/greedy": 0.25})
+    for step in range(1, 21):
+        metrics.write(step, {"reward/mean": step / 20 if step != 20 else float("nan"), "tokens": 300.0, "seconds/step": 1.5})
+    metrics.write(21, {"reward/mean": 1.0, "tokens": 300.0, "seconds/step": 1.5, "eval/greedy": 0.75})
+    assert summary(tmp_path) == [
+        f"run      {tmp_path}",
+        "reward   0.050 at step 1 -> 0.775 (mean of the last 10 steps)",
+        "speed    200 generated tokens/s over 20 steps, 1.50 s a step",
+        "held-out 0.250 -> 0.750 greedy accuracy",
+        f"picture  {tmp_path / 'reward.png'}",
+    ]
+
+
+def test_a_run_without_a_step_still_says_where_it_lies(tmp_path: Path):
+    Metrics(run_config(tmp_path), 0).close()
+    assert summary(tmp_path) == [f"run      {tmp_path}", f"picture  {tmp_path / 'reward.png'}"]
+
+
+def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path):
+    rows = [
+        {"step": step, "reward/mean": step / 9 if step != 4 else None, "mismatch/max": 1e-6, "eval/greedy": 0.5} for step in range(1, 9)
+    ]
+    draw(rows, tmp_path / "reward.png")
+    head = (tmp_path / "reward.png").read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:])
+    assert width > 1000
+    assert height > 600

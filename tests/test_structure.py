@@ -1,0 +1,142 @@
+import ast
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {
+    "configs": ("configs",),
+    "rollout": ("configs", "rollout"),
+    "reward": ("configs", "rollout.types", "reward"),
+    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "learner"),
+    "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
+}
+FOLDERS = tuple(MAY_IMPORT)
+ONLY_IN = {
+    "ray": ("cluster/",),
+    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "learner/vllm_sender.py"),
+    "deepspeed": ("learner/zero.py",),
+}
+# Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
+CATCH_ALL = {
+    "cluster/cli.py",
+    "cluster/engine_actor.py",
+    "reward/checkers.py",
+    "reward/mathematics.py",
+    "reward/pool.py",
+    "reward/slot.py",
+    "reward/worker.py",
+    "rollout/chat.py",
+    "rollout/dataset.py",
+}
+LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
+SPEAKS_FOR_ITSELF = 10  # lines below which a function's name may be all there is to say
+
+SOURCES = {str(path.relative_to(ROOT)): path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
+TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
+OTHERS = {str(path.relative_to(ROOT)): path.read_text() for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def definitions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """The public classes, functions and methods of a file; not what is hidden inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from definitions(node)
+
+
+def lines_of(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def test_a_folder_imports_only_what_stands_left_of_it():
+    wrong = [
+        f"{name} imports {module}"
+        for name, tree in TREES.items()
+        for module in imports(tree)
+        if module.startswith(".")
+        or (within(module, (*FOLDERS, "tests", "benchmarks")) and not within(module, MAY_IMPORT[name.split("/")[0]]))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_heavy_library_is_imported_in_its_own_places_only(library: str):
+    importing = [name for name, tree in TREES.items() if any(within(module, (library,)) for module in imports(tree))]
+    assert importing
+    assert [name for name in importing if not name.startswith(ONLY_IN[library])] == []
+
+
+@pytest.mark.parametrize("folder", ["configs", "reward"])
+def test_configs_and_checkers_do_without_torch(folder: str):
+    heavy = ("torch", "transformers", "vllm", "deepspeed", "ray")
+    assert [name for name in TREES if name.startswith(f"{folder}/") and any(within(m, heavy) for m in imports(TREES[name]))] == []
+
+
+def test_every_init_file_is_empty():
+    inits = {name: text for name, text in (SOURCES | OTHERS).items() if name.endswith("__init__.py")}
+    assert len(inits) >= len(FOLDERS)
+    assert [name for name, text in inits.items() if text] == []
+
+
+def test_files_and_functions_are_short():
+    texts = SOURCES | OTHERS
+    sizes = {name: len(text.splitlines()) for name, text in texts.items() if text}
+    assert {name: size for name, size in sizes.items() if size > LONGEST_FILE} == {}
+    assert statistics.median(size for name, size in sizes.items() if name in SOURCES) <= MEDIAN_FILE
+    functions = [
+        (name, node.name, lines_of(node))
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines_of(node) > LONGEST_FUNCTION
+    ]
+    assert functions == []
+
+
+def test_every_module_and_class_and_every_function_that_is_not_short_says_what_it_is():
+    silent = [name for name, tree in TREES.items() if SOURCES[name] and not ast.get_docstring(tree)]
+    silent += [
+        f"{name}: {node.name}"
+        for name, tree in TREES.items()
+        for node in definitions(tree)
+        if not ast.get_docstring(node) and (isinstance(node, ast.ClassDef) or (lines_of(node) >= SPEAKS_FOR_ITSELF and not is_rule(node)))
+    ]
+    assert silent == []
+
+
+def is_rule(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A rule of a config is named as the rule it enforces."""
+    return node.returns is not None and ast.unparse(node.returns) == "Iterator[Problem]"
+
+
+def test_nothing_is_caught_blindly_but_where_foreign_code_runs():
+    blind = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
+    }
+    assert blind == CATCH_ALL
+
+
+def test_no_exception_is_swallowed_with_a_bare_except():
+    bare = [
+        name for name, tree in TREES.items() if any(isinstance(node, ast.ExceptHandler) and node.type is None for node in ast.walk(tree))
+    ]
+    assert bare == []

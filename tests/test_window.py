@@ -1,0 +1,203 @@
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from rollout.window import GroupWindow, WindowExhausted
+
+GROUPS_PER_STEP = 3
+Group = tuple[int, int]  # id, and the version whose weights sampled its first token
+
+
+class Learner:
+    """Takes groups from a window and raises the version that groups are generated with, as the controller does."""
+
+    def __init__(self, seed: int, *, kept: float = 1.0) -> None:
+        self.random = random.Random(seed)
+        self.kept = kept
+        self.version = 0
+        self.submitted: list[int] = []
+        self.finished: list[int] = []
+        self.learned: list[int] = []
+        self.rejected: list[int] = []
+        self.staleness: list[int] = []
+
+    async def generate(self, group_id: int) -> Group:
+        self.submitted.append(group_id)
+        oldest = self.version
+        for _ in range(self.random.choice([0, 1, 3, 20])):
+            await asyncio.sleep(0)
+        self.finished.append(group_id)
+        return group_id, oldest
+
+    def keep(self, group: Group) -> bool:
+        return self.random.random() < self.kept
+
+    def reject(self, group: Group) -> None:
+        self.rejected.append(group[0])
+
+    async def step(self, window: GroupWindow[Group]) -> None:
+        groups = await window.take(GROUPS_PER_STEP, self.keep, self.reject)
+        self.learned += [group_id for group_id, _ in groups]
+        self.staleness += [self.version - oldest for _, oldest in groups]
+        for _ in range(self.random.choice([0, 2, 10])):  # learning and publishing take time, while generation runs on
+            await asyncio.sleep(0)
+        self.version += 1
+        window.release(GROUPS_PER_STEP)
+
+
+async def drive(
+    submit: Callable[[int], Awaitable[Group]], work: Callable[[GroupWindow[Group]], Awaitable[None]], **options: object
+) -> GroupWindow[Group]:
+    """Run `work` beside a window that is kept full, then end both, as the controller does."""
+    async with asyncio.TaskGroup() as tasks:
+        window: GroupWindow[Group] = GroupWindow(tasks, submit=submit, **{"size": GROUPS_PER_STEP, "max_rejected": 1000} | options)
+        filling = tasks.create_task(window.keep_full())
+        await work(window)
+        filling.cancel()
+        window.cancel()
+    return window
+
+
+def learn(learner: Learner, steps: int, **options: object) -> GroupWindow[Group]:
+    async def work(window: GroupWindow[Group]) -> None:
+        for _ in range(steps):
+            await learner.step(window)
+
+    return asyncio.run(drive(learner.generate, work, **options))
+
+
+@pytest.mark.parametrize("max_staleness", [0, 1, 2, 4])
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_no_token_is_learned_staler_than_the_bound_and_the_bound_is_used(max_staleness: int, kept: float):
+    observed = []
+    for seed in range(20):
+        learner = Learner(seed, kept=kept)
+        learn(learner, 12, size=(max_staleness + 1) * GROUPS_PER_STEP)
+        observed.append(max(learner.staleness))
+    assert max(observed) == max_staleness
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_group_is_taken_once_in_submission_order_however_long_each_takes(seed: int):
+    learner = Learner(seed, kept=0.6)
+    window = learn(learner, 10, size=9)
+    settled = sorted(learner.learned + learner.rejected)
+    assert learner.learned == sorted(learner.learned)
+    assert learner.rejected == sorted(learner.rejected)
+    assert settled + window.pending == list(range(window.next_group))
+    assert learner.finished != sorted(learner.finished), "the toy must finish groups out of order for this to mean something"
+
+
+def test_a_window_never_holds_more_groups_than_it_has_slots():
+    learner = Learner(0)
+
+    async def work(window: GroupWindow[Group]) -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert learner.submitted == list(range(6))
+        await window.take(6, learner.keep, learner.reject)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(learner.submitted) == 6, "taken groups hold their slots until the weights are out"
+        window.release(2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(learner.submitted) == 8
+
+    asyncio.run(drive(learner.generate, work, size=6))
+
+
+def test_a_rejected_group_frees_its_slot_before_any_release():
+    learner = Learner(0)
+    kept: list[Group] = []
+
+    async def work(window: GroupWindow[Group]) -> None:
+        kept.extend(await window.take(2, lambda group: group[0] % 3 == 2, learner.reject))
+
+    asyncio.run(drive(learner.generate, work, size=2))
+    assert [group_id for group_id, _ in kept] == [2, 5]
+    assert learner.rejected == [0, 1, 3, 4]
+
+
+def test_too_many_rejected_groups_in_a_row_stop_the_run_and_say_what_to_change():
+    learner = Learner(0, kept=0.0)
+    with pytest.raises(BaseExceptionGroup) as stopped:
+        learn(learner, 1, max_rejected=7)
+    (cause,) = stopped.value.exceptions
+    assert isinstance(cause, WindowExhausted)
+    assert str(cause).startswith("7 groups in a row")
+    assert "rollout.max_refill" in str(cause)
+    assert learner.rejected == list(range(7))
+
+
+def test_a_kept_group_begins_the_count_of_rejected_ones_anew():
+    learner = Learner(0)
+
+    async def work(window: GroupWindow[Group]) -> None:
+        await window.take(3, lambda group: group[0] % 5 == 4, learner.reject)
+
+    asyncio.run(drive(learner.generate, work, max_rejected=5))
+    assert len(learner.rejected) == 12
+
+
+def test_pending_groups_of_an_earlier_attempt_come_first_and_in_order():
+    learner = Learner(3)
+    window = learn(learner, 3, next_group=40, pending=[31, 35, 36, 38], size=2 * GROUPS_PER_STEP)
+    assert learner.learned == [31, 35, 36, 38, 40, 41, 42, 43, 44]
+    assert window.pending == list(range(45, window.next_group))
+
+
+def test_groups_stay_pending_while_they_wait_for_a_slot_after_a_restart():
+    async def look() -> list[int]:
+        async with asyncio.TaskGroup() as tasks:
+            window = GroupWindow(tasks, size=2, submit=Learner(0).generate, next_group=9, pending=[4, 5, 7], max_rejected=1)
+            before = window.pending
+            filling = tasks.create_task(window.keep_full())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert window.pending == before
+            filling.cancel()
+            window.cancel()
+        return before
+
+    assert asyncio.run(look()) == [4, 5, 7]
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_a_failing_group_ends_everything_with_its_cause(failing: int):
+    learner = Learner(0)
+
+    async def generate(group_id: int) -> Group:
+        if group_id == failing:
+            raise ValueError(f"group {group_id} broke")
+        await asyncio.sleep(3600)
+        return await learner.generate(group_id)
+
+    async def work(window: GroupWindow[Group]) -> None:
+        await learner.step(window)
+
+    with pytest.raises(BaseExceptionGroup) as stopped:
+        asyncio.run(asyncio.wait_for(drive(generate, work), 5))
+    assert {str(error) for error in stopped.value.exceptions} == {f"group {failing} broke"}
+    assert learner.learned == []
+
+
+def test_cancelling_leaves_no_task_running_and_every_unlearned_group_pending():
+    learner = Learner(0)
+
+    async def hang_from_three(group_id: int) -> Group:
+        if group_id >= 3:
+            await asyncio.sleep(3600)
+        return await learner.generate(group_id)
+
+    async def run() -> GroupWindow[Group]:
+        async with asyncio.timeout(5):
+            window = await drive(hang_from_three, learner.step, size=9)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return window
+
+    window = asyncio.run(run())
+    assert learner.learned == [0, 1, 2]
+    assert window.pending == list(range(3, window.next_group))
