@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/tiny_cpu.toml
 SET ?=
+RUN ?= runs/$(basename $(notdir $(CONFIG)))-$(shell date +%m%d-%H%M%S)
 TORCH := torch==2.13.0+cpu
 UV := uv==0.13.9
 
@@ -42,7 +43,7 @@ tiny: .cache/tiny/made.json ## make and warm up the tiny Qwen3-MoE and its arith
 	@$(BIN)/python -m learner.tiny .cache/tiny
 
 train: setup tiny ## train the tiny Qwen3-MoE; CONFIG=file SET="key=value ..." for another run
-	@$(BIN)/python -m cluster train $(CONFIG) $(SET)
+	@$(BIN)/python -m cluster train $(CONFIG) run.dir=$(RUN) $(SET)
 
 test: lint unit end-to-end ## everything CI runs
 

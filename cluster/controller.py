@@ -73,6 +73,7 @@ class Controller:
         self.ledger.learned(
             step,
             [(s.summary.group_id, s.engine, float(_mean(s)), s.summary.oldest_version, s.summary.newest_version) for s in groups],
+            published.weights,
         )
         window.release(count)
         values = {
@@ -112,6 +113,7 @@ class Controller:
             return
         aside = self.checkpoints.begin(step)
         await self.house.learners.save(aside)
+        self.ledger.flush()
         self.checkpoints.commit(aside, Position(step=step, next_group=window.next_group, pending=window.pending))
 
     async def _evaluate_when_due(self, step: int) -> Values:

@@ -40,7 +40,7 @@ async def open_house(config: Config, on_retry: Callable[[int], None]) -> AsyncIt
     async with _places(config) as places, _actors() as actors:
         backend = {"auto": "nccl" if places.gpu else "gloo"}.get(config.rollout.transfer, config.rollout.transfer)
         reward = actors.add(ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config), parts=True)
-        env = engine_env(config.rollout.cpus_per_engine, places.gpu)
+        env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
         engines = [
             actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, backend, reward), parts=True)
@@ -66,7 +66,7 @@ async def open_learners(config: Config) -> AsyncIterator[Learners]:
 
 
 def _rank_actors(config: Config, places: Places, actors: "Actors") -> Learners:
-    env = learner_env(config.learner.cpus_per_rank, places.gpu)
+    env = learner_env(config, places.gpu)
     first = config.rollout.engines
     kind = ray.remote(LearnerActor)
     ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank) for rank in range(config.learner.ranks)]

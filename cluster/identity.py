@@ -2,7 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.engines import Engine
 from cluster.house import House
 from cluster.publisher import Published, PublishFailed
 from rollout.types import Prompt
@@ -14,12 +19,13 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # nats; another batch shape may
 async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     """Publish version 0 and compare greedy tokens and log-probs of a few prompts before and after; raises PublishFailed."""
     probes = [prompt.token_ids for prompt in prompts[:PROBES]]
-    alive = list(house.engines.alive)
-    before = await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in alive))
+    asked = list(house.engines.alive)
+    before = dict(zip(asked, await _answers(asked, probes), strict=True))
     published = await house.publisher.publish(0)
-    after = await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in alive))
+    left = list(house.engines.alive)
     tolerance = TOLERANCE[house.engines.config.model.dtype]
-    for engine, old, new in zip(alive, before, after, strict=True):
+    for engine, new in zip(left, await _answers(left, probes), strict=True):
+        old = before[engine]
         for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):
             gap = max((abs(a - b) for a, b in zip(logprobs, logprobs_again, strict=False)), default=0.0)
             # A tie may turn over within the tolerance in bfloat16; before it turns the log-probs must agree.
@@ -31,5 +37,10 @@ async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     return published
 
 
-async def _ask(call: object) -> list[tuple[list[int], list[float]]]:
-    return await call  # type: ignore[misc]
+async def _answers(engines: Sequence[Engine], probes: Sequence[NDArray[np.int32]]) -> list[list[tuple[list[int], list[float]]]]:
+    return list(await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in engines)))
+
+
+async def _ask(call: Any) -> list[tuple[list[int], list[float]]]:
+    answer: list[tuple[list[int], list[float]]] = await call
+    return answer

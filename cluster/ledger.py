@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS groups (
 CREATE UNIQUE INDEX IF NOT EXISTS learned_once ON groups (group_id) WHERE outcome IN ('learned', 'rejected');
 CREATE TABLE IF NOT EXISTS steps (
     step INTEGER NOT NULL, attempt INTEGER NOT NULL REFERENCES attempts, finished REAL NOT NULL, undone INTEGER NOT NULL DEFAULT 0,
+    weights TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (step, attempt)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS step_once ON steps (step) WHERE NOT undone;
@@ -72,11 +73,13 @@ class Ledger:
         )
         assert changed.rowcount == 1, f"group {group_id} is rejected but was never handed out in this attempt"
 
-    def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int]]) -> None:
-        """Close `step` with its groups (group_id, engine, mean reward, oldest and newest version), in one transaction."""
+    def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int]], weights: str = "") -> None:
+        """Close `step` with its groups (group_id, engine, mean reward, oldest and newest version) and the fingerprint of the published weights."""
         rows = [(step, engine, reward, oldest, newest, group_id, self.attempt) for group_id, engine, reward, oldest, newest in groups]
         with self._transaction() as db:
-            db.execute("INSERT INTO steps (step, attempt, finished) VALUES (?, ?, ?)", (step, self.attempt, time.time()))
+            db.execute(
+                "INSERT INTO steps (step, attempt, finished, weights) VALUES (?, ?, ?, ?)", (step, self.attempt, time.time(), weights)
+            )
             changed = db.executemany(
                 "UPDATE groups SET outcome = 'learned', step = ?, engine = ?, reward = ?, oldest_version = ?, newest_version = ? "
                 "WHERE group_id = ? AND attempt = ?",
@@ -97,6 +100,10 @@ class Ledger:
         if steps != list(range(1, len(steps) + 1)):
             found.append(f"steps are not consecutive: {steps[:5]} ... {steps[-5:]}")
         return found
+
+    def flush(self) -> None:
+        """Bring everything to the disk: a checkpoint must never know of steps that the ledger has lost."""
+        self.db.execute("PRAGMA wal_checkpoint(FULL)")
 
     def close(self) -> None:
         """Write the last pages and let the file go."""

@@ -18,7 +18,7 @@ from configs.schema import Config
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:
     """The checkpoint that was asked for, else the newest of run.dir; None where the run has none. ValueError for a damaged one."""
-    found = Path(asked) if asked else Checkpoints(config).newest()
+    found = Path(asked).absolute() if asked else Checkpoints(config).newest()
     if found is not None:
         read_position(found)
     return found

@@ -19,7 +19,7 @@ from cluster.engines import Engine, EnginePool
 from cluster.learners import Learners
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Proof, differences, manifest_of
+from rollout.proof import Proof, differences, fingerprint, manifest_of
 
 BUCKET_BYTES = 1 << 28
 # The share of the deadline after which a gloo collective gives up: who waits in vain for another must say so before it is late itself.
@@ -44,6 +44,7 @@ class Published:
     bytes: int
     seconds: float
     engines: int
+    weights: str  # fingerprint of what every engine has proven to hold
 
 
 class Publisher:
@@ -65,7 +66,7 @@ class Publisher:
         failures: list[PublishFailed] = []
         while alive := self.engines.alive:
             try:
-                await self._bring(alive, version)
+                sent = await self._bring(alive, version)
             except PublishFailed as error:
                 failures.append(error)
                 await self._abandon()
@@ -73,13 +74,15 @@ class Publisher:
                     break
                 continue
             seconds = time.perf_counter() - started
-            return Published(version=version, bytes=self._bytes, seconds=seconds, engines=len(self.engines.alive))
+            return Published(
+                version=version, bytes=self._bytes, seconds=seconds, engines=len(self.engines.alive), weights=fingerprint(sent)
+            )
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
         await self._answers("resume", whole, self._resume)
         causes = "; then ".join(map(str, failures)) or "no engine is alive"
         raise PublishFailed(f"version {version} could not be published: {causes}") from (failures[-1] if failures else None)
 
-    async def _bring(self, engines: list[Engine], version: int) -> None:
+    async def _bring(self, engines: list[Engine], version: int) -> Proof:
         if engines != self._joined:
             await self._join(engines)
         await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
@@ -88,6 +91,7 @@ class Publisher:
         seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
         self._verify(sent, dict(zip(engines, seen, strict=True)))
         await self._each("resume", engines, self._resume)
+        return sent
 
     async def _abandon(self) -> None:
         """Leave the failed try behind: whoever was left waiting in its group has broken off, so the next needs a new one."""

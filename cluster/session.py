@@ -8,6 +8,8 @@ from pathlib import Path
 
 import ray
 
+from configs.schema import Config
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,22 +37,32 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-def engine_env(cpus: float, gpu: bool) -> dict[str, str]:
-    """Environment of an engine's process; on CPU it keeps engines and ranks from fighting over cores."""
+def engine_env(config: Config, gpu: bool) -> dict[str, str]:
+    """Environment of an engine's process; what the user has set stands. On CPU it keeps engines and ranks from fighting over cores."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if gpu:
-        return env
-    return env | {
-        "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # Lets the one CPU worker live in the engine core's process instead of one of its own.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_HOST_IP": "127.0.0.1" if not joins_cluster() else "",
-        "OMP_NUM_THREADS": str(max(1, int(cpus))),
-    }
+    if not gpu:
+        env |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # Lets the one CPU worker live in the engine core's process instead of one of its own.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": threads(config.rollout.cpus_per_engine),
+        }
+        if not joins_cluster():
+            env["VLLM_HOST_IP"] = "127.0.0.1"
+        if config.rollout.vllm.get("enforce_eager"):
+            # vLLM compiles some functions all the same, for many seconds on a CPU at its first request.
+            env["TORCHDYNAMO_DISABLE"] = "1"
+    return {name: os.environ.get(name, value) for name, value in env.items()}
 
 
-def learner_env(cpus: float, gpu: bool) -> dict[str, str]:
-    """Environment of a learner rank's process."""
+def learner_env(config: Config, gpu: bool) -> dict[str, str]:
+    """Environment of a learner rank's process; what the user has set stands."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
-    return env if gpu else env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+    if not gpu:
+        env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
+    return {name: os.environ.get(name, value) for name, value in env.items()}
+
+
+def threads(cpus: float) -> str:
+    return str(max(1, int(cpus)))

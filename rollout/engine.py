@@ -26,7 +26,8 @@ from rollout.seeds import derive_seed
 from rollout.types import Finish, Prompt, Response
 
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
-SAMPLED, GREEDY, EVALUATED = 0, 1, 2  # what a request is for, so that no two purposes share a seed
+SHUTDOWN_S = 1.0
+SAMPLED, EVALUATED = 0, 1  # what a request is for, so that no two purposes share a seed
 
 
 class Engine:
@@ -111,7 +112,8 @@ class Engine:
         return [(answer.token_ids.tolist(), answer.logprobs.tolist()) for answer in answers]
 
     def shutdown(self) -> None:
-        self.llm.shutdown()
+        """End vLLM's processes; they hold nothing that has to be saved."""
+        self.llm.shutdown(timeout=SHUTDOWN_S)
 
 
 def sampling(config: Config, temperature: float, seed: int) -> SamplingParams:

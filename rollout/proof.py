@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -48,6 +49,11 @@ def buckets(manifest: Manifest, limit: int) -> list[list[Entry]]:
         out[-1].append(entry)
         room -= size
     return out
+
+
+def fingerprint(proof: Proof) -> str:
+    """One short name for all weights together: equal for equal proofs, otherwise for any others."""
+    return sha256(repr(sorted((name, tuple(sums)) for name, sums in proof.items())).encode()).hexdigest()[:32]
 
 
 def differences(sent: Proof, received: Proof) -> list[str]:

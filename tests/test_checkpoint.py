@@ -160,6 +160,14 @@ def test_only_the_newest_are_kept(checkpoints: Checkpoints):
     assert names(checkpoints) == ["latest", "step_000015", "step_000020"]
 
 
+def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(checkpoints: Checkpoints):
+    first = save(checkpoints, 1)
+    (save(checkpoints, 2) / "rank_0.pt").unlink()
+    assert checkpoints.whole() == [first]
+    last = save(checkpoints, 3)
+    assert checkpoints.whole() == [first, last]
+
+
 def test_the_only_whole_checkpoint_is_kept_whatever_lies_beside_it(tmp_path: Path):
     checkpoints = Checkpoints(run_config(tmp_path, run={"dir": str(tmp_path), "keep_checkpoints": 1}))
     first = save(checkpoints, 1)
@@ -172,7 +180,8 @@ def test_the_only_whole_checkpoint_is_kept_whatever_lies_beside_it(tmp_path: Pat
 
 def test_the_newest_is_found_by_its_number_not_by_its_spelling(checkpoints: Checkpoints):
     save(checkpoints, 999_999)
-    assert checkpoints.newest() == save(checkpoints, 1_000_000)
+    latest = save(checkpoints, 1_000_000)
+    assert checkpoints.newest() == latest
 
 
 def test_continuing_from_an_earlier_checkpoint_forgets_later_ones_and_deletes_them_only_once_the_next_is_whole(checkpoints: Checkpoints):

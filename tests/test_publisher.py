@@ -223,6 +223,33 @@ def test_engines_that_hold_half_an_update_stay_paused_when_the_learner_fails_and
     at(work)
 
 
+def test_an_engine_whose_update_was_whole_resumes_when_the_learner_fails_at_the_second_try():
+    async def work(site: Site) -> None:
+        finish = site.engines[1].finish_update
+
+        async def finish_and_break_the_learner(version: int) -> object:
+            site.ranks[0].faults["join_transfer"] = "raise"
+            await finish(version)
+            raise ValueError("no proof")
+
+        site.engines[1].finish_update = finish_and_break_the_learner
+        with pytest.raises(PublishFailed, match=r"engine 1 failed at 'finish': no proof; then the learner failed at 'join'"):
+            await site.publish(1)
+        site.assert_serves(1, 0)
+
+    at(work, engines=2)
+
+
+def test_a_failed_learner_is_not_tried_again_even_if_an_engine_dies_of_it():
+    def spoil(site: Site) -> None:
+        site.ranks[0].faults["send"] = "raise"
+        site.engines[1].faults["abandon_update"] = "die"
+
+    said, site = failure_of(spoil)
+    assert said.count("the learner failed") == 1
+    assert site.killed == [1]
+
+
 def test_an_engine_that_died_between_two_publishes_is_not_waited_for():
     async def work(site: Site) -> None:
         await site.publish(0)

@@ -75,7 +75,9 @@ def recorded_groups() -> list[Group]:
 def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
     def start(rank: int, port: int) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "tests.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
-        return subprocess.Popen(words, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w"))
+        return subprocess.Popen(
+            words, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
+        )
 
     ranks = [start(0, 0)]
     try:

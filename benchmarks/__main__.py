@@ -1,0 +1,77 @@
+"""Measures Gatewise against references that run in turns with it: `make bench`, or `python -m benchmarks [NAME ...] [--quick]`."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.rounds import FULL, OUT, QUICK, Row, Size
+
+BENCHMARKS = {
+    "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
+    "learner": "a learner step against a bare torch loop",
+    "publish": "a publish against a bare gloo broadcast of the same bytes",
+    "step": "a training step against the sum and the largest of its stages",
+}
+BUSY = 0.5  # load average above which the figures say more about the neighbours
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the named benchmarks, all by default; print each table and keep its figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items()))
+    parser.add_argument("--quick", action="store_true", help="a few rounds only: to see whether it works, not how fast it is")
+    asked = parser.parse_args(argv)
+    if unknown := set(asked.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
+    # So that a plain `kill` ends the benchmark's processes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    size = QUICK if asked.quick else FULL
+    for name in asked.names or BENCHMARKS:
+        run(name, size)
+
+
+def run(name: str, size: Size) -> None:
+    """One benchmark, from its first line to its file."""
+    load = os.getloadavg()[0]
+    busy = f"; load average {load:.1f}: the machine is busy" if load > BUSY else ""
+    print(f"{name}: {BENCHMARKS[name]}{busy}", flush=True)
+    rows: list[Row] = import_module(f"benchmarks.{name}").measure(size)
+    show(name, rows)
+    OUT.mkdir(parents=True, exist_ok=True)
+    written = {
+        "benchmark": name,
+        "measures": BENCHMARKS[name],
+        "size": asdict(size),
+        "cpus": os.cpu_count(),
+        "load_before": load,
+        "versions": {package: version(package) for package in ("torch", "ray", "deepspeed", "transformers")},
+        "rows": [asdict(row) | dict(zip(("min", "median", "max"), row.spread, strict=True)) for row in rows],
+    }
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps(written, indent=1) + "\n")
+    print(f"written to {path}\n", flush=True)
+
+
+def show(name: str, rows: Sequence[Row]) -> None:
+    """The table of one benchmark, ratios first."""
+    table = Table(title=name, title_justify="left")
+    table.add_column("figure")
+    table.add_column("unit")
+    for column in ("min", "median", "max"):
+        table.add_column(column, justify="right")
+    for row in sorted(rows, key=lambda row: row.unit != "x"):
+        table.add_row(row.what, row.unit, *(f"{value:,.4g}" for value in row.spread))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A process of its own for each side of a comparison: it works when told, one JSON line a job, and never outlives its benchmark.
+
+    benchmark ── job ──► peer (python -m benchmarks.peer MODULE SIDE [key=value ...])
+              ◄─ answer ─┘     leaves when its jobs end, is killed with all its children when it does not
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+import psutil
+
+from benchmarks.rounds import CONFIG, OUT, ROOT
+from cluster.logs import tail
+from configs.loader import load
+
+ANSWER_S = 300.0  # the longest that a start or a job may take
+GRACE_S = 20.0
+
+Work = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Peer:
+    """The benchmark's handle on one process."""
+
+    def __init__(self, module: str, side: str, env: Mapping[str, str], overrides: Sequence[str]) -> None:
+        self.role = f"{module}-{side}"
+        words = [sys.executable, "-m", "benchmarks.peer", module, side, *overrides]
+        log = OUT / "logs" / f"{self.role}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        pipe = subprocess.PIPE
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                words, cwd=ROOT, env=os.environ | env, stdin=pipe, stdout=pipe, stderr=errors, text=True, start_new_session=True
+            )
+
+    def tell(self, **job: Any) -> None:
+        """Hand out a job without waiting for its answer."""
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """The answer to the oldest job that is still open; the first one says that the peer is up."""
+        assert self.process.stdout
+        if not select.select([self.process.stdout], [], [], ANSWER_S)[0]:
+            raise TimeoutError(f"{self.role} did not answer within {ANSWER_S:g} s")
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.role} ended without an answer. The end of its log:\n{tail(OUT, self.role)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, **job: Any) -> dict[str, Any]:
+        self.tell(**job)
+        return self.hear()
+
+    def dismiss(self) -> None:
+        """Say that no further job comes."""
+        assert self.process.stdin
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+
+@contextmanager
+def peers(module: str, sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> Iterator[dict[str, Peer]]:
+    """Start a peer for every side with its environment, all at once, and wait until they are up; end them all afterwards."""
+    started: dict[str, Peer] = {}
+    try:
+        for side, env in sides.items():
+            started[side] = Peer(module, side, env, overrides)
+        for peer in started.values():
+            peer.hear()
+        yield started
+    finally:
+        for peer in started.values():
+            peer.dismiss()
+        for peer in started.values():
+            end_tree(peer.process)
+
+
+def end_tree(process: subprocess.Popen[str]) -> None:
+    """Give a process a while to leave, then kill it and everything it started."""
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+
+
+def serve(module: str, side: str, overrides: Sequence[str]) -> None:
+    """Be a peer: do what stdin says until it ends, and answer on stdout, which nothing else may write to."""
+    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
+        os.dup2(2, 1)
+        with getattr(import_module(f"benchmarks.{module}"), side)(load(CONFIG, overrides)) as work:
+            answers.write("{}\n")
+            for line in sys.stdin:
+                answers.write(json.dumps(work(json.loads(line))) + "\n")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], sys.argv[3:])
