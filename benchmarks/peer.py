@@ -1,7 +1,7 @@
 """A process of its own for each side of a comparison: it works when told, one JSON line a job, and never outlives its benchmark.
 
-    benchmark ── job ──► peer (python -m benchmarks.peer MODULE SIDE [key=value ...])
-              ◄─ answer ─┘     leaves when its jobs end, is killed with all its children when it does not
+benchmark ── job ──► peer (python -m benchmarks.peer MODULE.SIDE [key=value ...])
+          ◄─ answer ─┘     leaves when its jobs end, is killed with all its children when it does not
 """
 
 import json
@@ -30,9 +30,9 @@ Work = Callable[[dict[str, Any]], dict[str, Any]]
 class Peer:
     """The benchmark's handle on one process."""
 
-    def __init__(self, module: str, side: str, env: Mapping[str, str], overrides: Sequence[str]) -> None:
-        self.role = f"{module}-{side}"
-        words = [sys.executable, "-m", "benchmarks.peer", module, side, *overrides]
+    def __init__(self, side: str, env: Mapping[str, str], overrides: Sequence[str]) -> None:
+        self.role = side
+        words = [sys.executable, "-m", "benchmarks.peer", side, *overrides]
         log = OUT / "logs" / f"{self.role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         pipe = subprocess.PIPE
@@ -70,12 +70,15 @@ class Peer:
 
 
 @contextmanager
-def peers(module: str, sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> Iterator[dict[str, Peer]]:
-    """Start a peer for every side with its environment, all at once, and wait until they are up; end them all afterwards."""
+def peers(sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> Iterator[dict[str, Peer]]:
+    """Start a peer for every "module.side" with its environment, all at once, and wait until they are up; end them all afterwards.
+
+    The peers are known by the second half of their names.
+    """
     started: dict[str, Peer] = {}
     try:
         for side, env in sides.items():
-            started[side] = Peer(module, side, env, overrides)
+            started[side.split(".")[1]] = Peer(side, env, overrides)
         for peer in started.values():
             peer.hear()
         yield started
@@ -101,15 +104,16 @@ def end_tree(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def serve(module: str, side: str, overrides: Sequence[str]) -> None:
+def serve(side: str, overrides: Sequence[str]) -> None:
     """Be a peer: do what stdin says until it ends, and answer on stdout, which nothing else may write to."""
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
-        with getattr(import_module(f"benchmarks.{module}"), side)(load(CONFIG, overrides)) as work:
+        module, _, name = side.partition(".")
+        with getattr(import_module(f"benchmarks.{module}"), name)(load(CONFIG, overrides)) as work:
             answers.write("{}\n")
             for line in sys.stdin:
                 answers.write(json.dumps(work(json.loads(line))) + "\n")
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], sys.argv[3:])
+    serve(sys.argv[1], sys.argv[2:])

@@ -53,7 +53,8 @@ class Learners:
     async def _within(self, call: Any, what: str) -> Any:
         deadline = float(self.config.run.deadline_s)
         try:
-            return await asyncio.wait_for(call, deadline)
+            async with asyncio.timeout(deadline):
+                return await call
         except TimeoutError as error:
             raise TimeoutError(f"the learner did not finish '{what}' within run.deadline_s ({deadline:g} s)") from error
 

@@ -74,7 +74,7 @@ class Ledger:
         assert changed.rowcount == 1, f"group {group_id} is rejected but was never handed out in this attempt"
 
     def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int]], weights: str = "") -> None:
-        """Close `step` with its groups (group_id, engine, mean reward, oldest and newest version) and the fingerprint of the published weights."""
+        """Close `step` with its groups (group_id, engine, mean reward, oldest and newest version) and its weights' fingerprint."""
         rows = [(step, engine, reward, oldest, newest, group_id, self.attempt) for group_id, engine, reward, oldest, newest in groups]
         with self._transaction() as db:
             db.execute(

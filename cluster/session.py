@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private import services
 
 from configs.schema import Config
 
@@ -28,13 +29,29 @@ def ray_session() -> Iterator[None]:
     else:
         # Actors must find the packages whether or not the project is installed.
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        ray.init(
-            address="local", include_dashboard=False, _node_ip_address="127.0.0.1", runtime_env={"env_vars": {"PYTHONPATH": paths}}, **quiet
-        )
+        with _loopback_stays():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                runtime_env={"env_vars": {"PYTHONPATH": paths}},
+                **quiet,
+            )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _loopback_stays() -> Iterator[None]:
+    """Keep Ray from trading loopback for the host's outer address: its servers listen on loopback alone only if their node is there."""
+    resolve = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
 
 
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,18 +23,18 @@ CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds")
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("straight")
     with driving(train(folder / "run", *SETTINGS), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert driver.wait_for_nobody() == []
         (folder / "run" / "said.txt").write_text(driver.text())
-    yield folder / "run"
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4."""
     folder = tmp_path_factory.mktemp("resumed")
     run = folder / "run"
@@ -47,7 +46,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with driving(train(run, *SETTINGS, "run.resume=auto"), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert "after step 4" in driver.text()
-    yield run
+    return run
 
 
 def steps(run: Path) -> list[dict[str, float]]:

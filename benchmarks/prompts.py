@@ -1,0 +1,40 @@
+"""The tiny recipe's prompts in the order of a run, and groups of answers to them as a run would record them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from cluster.validate import load_tokenizer
+from configs.schema import Config
+from rollout.prompts import load_prompts
+from rollout.stream import PromptStream
+from rollout.types import Finish, Group, Prompt, Response, Verdict
+
+Picked = Sequence[tuple[int, Prompt]]
+WRONG = 0.6  # share of wrong answers, about what the tiny model starts from
+
+
+def pick(config: Config) -> Callable[[int], Picked]:
+    """A function from a step's number to its (group id, prompt) pairs."""
+    prompts = load_prompts(config, config.data.train, config.data.split, load_tokenizer(config)).prompts
+    stream, count = PromptStream(len(prompts), config.run.seed), config.rollout.groups_per_step
+    return lambda number: [(i, prompts[stream.index(i)]) for i in range(number * count, (number + 1) * count)]
+
+
+def recorded_groups(config: Config) -> list[Group]:
+    """One step's groups: right answers and, as often as the tiny model, wrong ones of about their length."""
+    rng, tokenizer = np.random.default_rng(config.run.seed), load_tokenizer(config)
+
+    def answer(reference: str) -> tuple[Response, Verdict]:
+        right = rng.random() >= WRONG
+        text = reference if right else str(int(reference) + int(rng.integers(1, 90)))
+        ids = np.array([*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id], np.int32)
+        logprobs = np.full(len(ids), -1.0, np.float32)
+        response = Response(token_ids=ids, logprobs=logprobs, finish=Finish.STOP, oldest_version=0, newest_version=0, text=text)
+        return response, Verdict(reward=float(right))
+
+    groups = []
+    for group_id, prompt in pick(config)(0):
+        responses, verdicts = zip(*(answer(prompt.reference) for _ in range(config.rollout.group_size)), strict=True)
+        groups.append(Group(group_id=group_id, prompt=prompt, responses=responses, verdicts=verdicts))
+    return groups

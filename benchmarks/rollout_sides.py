@@ -1,0 +1,127 @@
+"""The ways to vLLM that `benchmarks.rollout` compares, each in a process of its own."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from benchmarks.peer import GRACE_S, Work
+from benchmarks.prompts import Picked, pick
+from cluster.engine_actor import EngineActor
+from cluster.engines import EnginePool
+from cluster.reward_actor import RewardActor
+from cluster.session import engine_env, ray_session
+from configs.schema import Config
+from rollout.seeds import derive_seed
+from rollout.types import Prompt
+
+if TYPE_CHECKING:
+    from rollout.engine import Engine
+
+
+@contextmanager
+def bare(config: Config) -> Iterator[Work]:
+    """vLLM's offline interface as its documentation shows it."""
+    from vllm import LLM
+
+    llm = LLM(
+        model=config.model.path,
+        dtype=config.model.dtype,
+        seed=config.run.seed,
+        max_model_len=config.context_tokens,
+        logprobs_mode="processed_logprobs",
+        **config.rollout.vllm,
+    )
+    picked = pick(config)
+
+    def work(job: dict[str, Any]) -> dict[str, Any]:
+        chosen = picked(job["number"])
+        started = time.perf_counter()
+        answers = llm.generate(*requests(config, chosen), use_tqdm=False)
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "tokens": sum(len(answer.outputs[0].token_ids) for answer in answers)}
+
+    yield work
+
+
+@contextmanager
+def engine(config: Config) -> Iterator[Work]:
+    """Gatewise's engine in this process."""
+
+    async def group(served: "Engine", group_id: int, prompt: Prompt) -> int:
+        of_group = served.respond_group(group_id, prompt, config.run.seed, config.rollout.group_size)
+        return sum([len(response) async for _, response in of_group])
+
+    yield from _served(config, lambda served, chosen: [group(served, *pair) for pair in chosen])
+
+
+@contextmanager
+def asynchronous(config: Config) -> Iterator[Work]:
+    """The AsyncLLM inside Gatewise's engine, used directly: no groups, no text, no arrays."""
+    numbers = count()
+
+    async def one(served: "Engine", prompt: Any, params: Any) -> int:
+        answers = [answer async for answer in served.llm.generate(prompt, params, f"{next(numbers)}")]
+        return len(answers[-1].outputs[0].token_ids)
+
+    yield from _served(config, lambda served, chosen: [one(served, *pair) for pair in zip(*requests(config, chosen), strict=True)])
+
+
+def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitable[int]]]) -> Iterator[Work]:
+    picked = pick(config)
+
+    async def build() -> "Engine":
+        from rollout.engine import Engine
+
+        return Engine(config, "gloo")
+
+    with asyncio.Runner() as runner:
+        served = runner.run(build())
+        try:
+            yield lambda job: runner.run(timed(lambda: calls(served, picked(job["number"]))))
+        finally:
+            served.shutdown()
+
+
+@contextmanager
+def actors(config: Config) -> Iterator[Work]:
+    """What a run asks: engine and reward workers behind Ray, every response scored."""
+    picked = pick(config)
+
+    async def group(pool: EnginePool, group_id: int, prompt: Prompt) -> int:
+        scored = await pool.respond(group_id, prompt, config.rollout.group_size, texts=1)
+        return int(scored.summary.lengths.sum())
+
+    with ray_session(), asyncio.Runner() as runner:
+        reward = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config)
+        placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
+        actor = ray.remote(EngineActor).options(**placed).remote(config, 0, "gloo", reward)
+        pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
+        try:
+            ray.get([reward.ready.remote(), actor.ready.remote()])
+            yield lambda job: runner.run(timed(lambda: [group(pool, *pair) for pair in picked(job["number"])]))
+        finally:
+            ray.wait([actor.shutdown.remote(), reward.shutdown.remote()], num_returns=2, timeout=GRACE_S / 2)
+
+
+async def timed(calls: Callable[[], Sequence[Awaitable[int]]]) -> dict[str, Any]:
+    """Make the calls, all at once, and wait for the last: seconds, and the tokens that they brought."""
+    started = time.perf_counter()
+    tokens = await asyncio.gather(*calls())
+    return {"seconds": time.perf_counter() - started, "tokens": sum(tokens)}
+
+
+def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
+    """The step's prompts and sampling parameters, one of each a response, with the seeds that Gatewise would give them."""
+    from vllm.inputs import TokensPrompt
+
+    from rollout.engine import SAMPLED, sampling
+
+    asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
+    seeds = [derive_seed(config.run.seed, group, member, SAMPLED) for group, _, member in asked]
+    prompts = [TokensPrompt(prompt_token_ids=prompt.token_ids.tolist()) for _, prompt, _ in asked]
+    return prompts, [sampling(config, config.rollout.temperature, seed) for seed in seeds]

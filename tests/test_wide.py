@@ -1,0 +1,48 @@
+"""Two engines, two ranks, ZeRO-3, staleness and dynamic sampling together, from the config alone; and an engine that dies on the way."""
+
+import signal
+import sqlite3
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.drive import driving, metrics, train, wait_for_step
+
+pytestmark = pytest.mark.end_to_end
+
+WIDE = (
+    "rollout.engines=2",
+    "learner.ranks=2",
+    "rollout.cpus_per_engine=0.5",
+    "learner.cpus_per_rank=0.5",
+    "learner.deepspeed.zero_optimization.stage=3",
+    "run.max_staleness=1",
+    "objective.preset=dapo",
+    "run.steps=8",
+    "run.eval_every=0",
+)
+
+
+def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with driving(train(run, *WIDE), tmp_path) as driver:
+        wait_for_step(driver, run, 3)
+        engines = [p for p in driver.family() if "EngineCore" in p.name() or "EngineCore" in " ".join(p.cmdline())]
+        assert len(engines) == 2
+        victim: psutil.Process = max(engines, key=lambda p: p.pid)
+        victim.send_signal(signal.SIGKILL)
+        assert driver.wait() == 0, driver.text()[-4000:]
+        assert driver.wait_for_nobody() == []
+    rows = [row for row in metrics(run) if row["step"] > 0]
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert rows[0]["engines"] == 2
+    assert rows[-1]["engines"] == 1
+    assert max(row["staleness/max"] for row in rows) == 1
+    with sqlite3.connect(run / "ledger.db") as db:
+        twice = db.execute("SELECT group_id FROM groups WHERE outcome = 'learned' GROUP BY group_id HAVING count(*) > 1").fetchall()
+        learned = db.execute("SELECT count(*) FROM groups WHERE outcome = 'learned'").fetchone()[0]
+        order = [row[0] for row in db.execute("SELECT step FROM groups WHERE outcome = 'learned' ORDER BY group_id")]
+    assert twice == []
+    assert learned == 8 * 16
+    assert order == sorted(order), "groups are learned in the order in which their prompts were handed out"
