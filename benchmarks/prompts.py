@@ -1,12 +1,14 @@
-"""The tiny recipe's prompts in the order of a run, and groups of answers to them as a run would record them."""
+"""The tiny recipe's prompts in the order of a run, as vLLM is asked them, and groups of answers as a run would record them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cluster.validate import load_tokenizer
 from configs.schema import Config
 from rollout.prompts import load_prompts
+from rollout.seeds import derive_seed
 from rollout.stream import PromptStream
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 
@@ -19,6 +21,18 @@ def pick(config: Config) -> Callable[[int], Picked]:
     prompts = load_prompts(config, config.data.train, config.data.split, load_tokenizer(config)).prompts
     stream, count = PromptStream(len(prompts), config.run.seed), config.rollout.groups_per_step
     return lambda number: [(i, prompts[stream.index(i)]) for i in range(number * count, (number + 1) * count)]
+
+
+def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
+    """The step's prompts and sampling parameters, one of each a response, with the seeds that Gatewise would give them."""
+    from vllm.inputs import TokensPrompt
+
+    from rollout.engine import SAMPLED, sampling
+
+    asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
+    seeds = [derive_seed(config.run.seed, group, member, SAMPLED) for group, _, member in asked]
+    prompts = [TokensPrompt(prompt_token_ids=prompt.token_ids.tolist()) for _, prompt, _ in asked]
+    return prompts, [sampling(config, config.rollout.temperature, seed) for seed in seeds]
 
 
 def recorded_groups(config: Config) -> list[Group]:

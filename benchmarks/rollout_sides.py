@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from benchmarks.peer import GRACE_S, Work
-from benchmarks.prompts import Picked, pick
+from benchmarks.prompts import Picked, pick, requests
 from cluster.engine_actor import EngineActor
 from cluster.engines import EnginePool
 from cluster.reward_actor import RewardActor
 from cluster.session import engine_env, ray_session
 from configs.schema import Config
-from rollout.seeds import derive_seed
 from rollout.types import Prompt
 
 if TYPE_CHECKING:
@@ -113,15 +112,3 @@ async def timed(calls: Callable[[], Sequence[Awaitable[int]]]) -> dict[str, Any]
     started = time.perf_counter()
     tokens = await asyncio.gather(*calls())
     return {"seconds": time.perf_counter() - started, "tokens": sum(tokens)}
-
-
-def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
-    """The step's prompts and sampling parameters, one of each a response, with the seeds that Gatewise would give them."""
-    from vllm.inputs import TokensPrompt
-
-    from rollout.engine import SAMPLED, sampling
-
-    asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
-    seeds = [derive_seed(config.run.seed, group, member, SAMPLED) for group, _, member in asked]
-    prompts = [TokensPrompt(prompt_token_ids=prompt.token_ids.tolist()) for _, prompt, _ in asked]
-    return prompts, [sampling(config, config.rollout.temperature, seed) for seed in seeds]

@@ -19,12 +19,13 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # nats; another batch shape may
 async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     """Publish version 0 and compare greedy tokens and log-probs of a few prompts before and after; raises PublishFailed."""
     probes = [prompt.token_ids for prompt in prompts[:PROBES]]
+    deadline = float(house.engines.config.run.deadline_s)
     asked = list(house.engines.alive)
-    before = dict(zip(asked, await _answers(asked, probes), strict=True))
+    before = dict(zip(asked, await _answers(asked, probes, deadline), strict=True))
     published = await house.publisher.publish(0)
     left = list(house.engines.alive)
     tolerance = TOLERANCE[house.engines.config.model.dtype]
-    for engine, new in zip(left, await _answers(left, probes), strict=True):
+    for engine, new in zip(left, await _answers(left, probes, deadline), strict=True):
         old = before[engine]
         for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):
             gap = max((abs(a - b) for a, b in zip(logprobs, logprobs_again, strict=False)), default=0.0)
@@ -37,8 +38,16 @@ async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     return published
 
 
-async def _answers(engines: Sequence[Engine], probes: Sequence[NDArray[np.int32]]) -> list[list[tuple[list[int], list[float]]]]:
-    return list(await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in engines)))
+async def _answers(
+    engines: Sequence[Engine], probes: Sequence[NDArray[np.int32]], deadline_s: float
+) -> list[list[tuple[list[int], list[float]]]]:
+    try:
+        async with asyncio.timeout(deadline_s):
+            return list(await asyncio.gather(*(_ask(engine.actor.probe.remote(probes)) for engine in engines)))
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"an engine did not answer the probe of the identity publish within run.deadline_s ({deadline_s:g} s)"
+        ) from error
 
 
 async def _ask(call: Any) -> list[tuple[list[int], list[float]]]:

@@ -1,6 +1,5 @@
 """A learner rank as a Ray actor: fetches the groups it was dealt, learns, sends weights, saves."""
 
-import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,10 +83,6 @@ class LearnerActor:
         from learner.export import export
 
         export(self.source, self.config, Path(folder), writes=self.rank == 0)
-
-    def free_bytes(self, folder: str) -> int:
-        """Room left on the disk that holds `folder`, as this node sees it."""
-        return shutil.disk_usage(folder).free
 
     def _take_listener(self) -> socket.socket | None:
         listener, self._listener = self._listener, None

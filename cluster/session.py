@@ -55,7 +55,7 @@ def _loopback_stays() -> Iterator[None]:
 
 
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:
-    """Environment of an engine's process; what the user has set stands. On CPU it keeps engines and ranks from fighting over cores."""
+    """Environment of an engine's process; on CPU it keeps engines and ranks from fighting over cores."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not gpu:
         env |= {
@@ -70,15 +70,20 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
         if config.rollout.vllm.get("enforce_eager"):
             # vLLM compiles some functions all the same, for many seconds on a CPU at its first request.
             env["TORCHDYNAMO_DISABLE"] = "1"
-    return {name: os.environ.get(name, value) for name, value in env.items()}
+    return _unless_set(env)
 
 
 def learner_env(config: Config, gpu: bool) -> dict[str, str]:
-    """Environment of a learner rank's process; what the user has set stands."""
+    """Environment of a learner rank's process."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
     if not gpu:
         env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
-    return {name: os.environ.get(name, value) for name, value in env.items()}
+    return _unless_set(env)
+
+
+def _unless_set(env: dict[str, str]) -> dict[str, str]:
+    """What the user has set in the driver's environment stands, but for the threads: Ray sets those itself for a submitted driver."""
+    return {name: value if name == "OMP_NUM_THREADS" else os.environ.get(name, value) for name, value in env.items()}
 
 
 def threads(cpus: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.arithmetic import plan
-from configs.passthrough import check_passthrough
+from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
 from reward.checkers import check_reference, get_checker
 from rollout.prompts import PromptSet, load_prompts
@@ -45,6 +45,7 @@ def check(config: Config) -> Checked:
     if config.data.eval:
         held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer).prompts[: config.data.eval_limit]
         lines.append(f"{len(held_out)} held-out prompts from {config.data.eval}")
+    lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
     check_references([*prompts.prompts, *held_out])
     return Checked(prompts=prompts, held_out=held_out, lines=lines)
 

@@ -10,6 +10,7 @@ from configs.schema import Config
 
 GB = 1e9
 MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment
+MOMENT_BYTES = 4  # of one float32 number
 
 
 def plan(config: Config) -> list[str]:
@@ -71,8 +72,11 @@ def describe_memory(config: Config) -> list[str]:
     weight = 4 if config.model.dtype == "float32" else 2
     gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
     offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
+    # Without ZeRO float32 weights are their own masters.
+    plain = stage == 0 and weight == MOMENT_BYTES
+    masters = ("Adam moments", 2 * MOMENT_BYTES) if plain else ("fp32 master weights and Adam moments", MASTER_BYTES)
     parts = [
-        ("fp32 master weights and Adam moments", MASTER_BYTES, 1, offload),
+        (*masters, 1, offload),
         ("gradients", gradient, 2, offload),
         (f"{config.model.dtype} weights", weight, 3, "none"),
     ]

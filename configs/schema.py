@@ -114,6 +114,9 @@ class LearnerConfig(Section):
     betas: tuple[StrictFloat, StrictFloat] = (0.9, 0.999)
     max_grad_norm: Positive = 1.0
     micro_batch_tokens: Count = Field(default=16384, description="padded tokens a rank may hold in one forward pass")
+    head_chunk_tokens: Count = Field(
+        default=2048, description="positions whose logits over the whole vocabulary are held at a time; the others are computed again"
+    )
     gradient_checkpointing: StrictBool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     cpus_per_rank: Positive = 1

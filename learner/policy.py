@@ -3,35 +3,40 @@
 The head runs inside `forward`, so whatever wraps the module (ZeRO-3 above all) sees every use of its weights.
 """
 
+from math import ceil
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from configs.schema import Config
 from learner.batch import Batch
-from learner.logprobs import token_logprobs
+from learner.logprobs import chunked_logprobs, token_logprobs
 
 
 class Policy(nn.Module):
     """A Hugging Face causal language model, reduced to what the objective asks of it."""
 
-    def __init__(self, language_model: nn.Module, temperature: float) -> None:
+    def __init__(self, language_model: Any, temperature: float, chunks: int) -> None:
+        """`chunks` is how often the head runs in a forward pass; ranks that share its weights must agree on it."""
         super().__init__()
         self.language_model = language_model
-        self.temperature = temperature
+        self.temperature, self.chunks = temperature, chunks
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature."""
-        tail = batch.token_ids.shape[1] - batch.prompt_width
-        out = self.language_model(
-            input_ids=batch.token_ids,
-            attention_mask=batch.attention,
-            position_ids=batch.position_ids,
-            logits_to_keep=tail + 1,
-            use_cache=False,
-        )
-        # The logits at position p speak of token p + 1; the last position speaks of nothing.
-        return token_logprobs(out.logits[:, :-1], batch.token_ids[:, batch.prompt_width :], self.temperature)
+        tokens = batch.token_ids[:, batch.prompt_width :]
+        hidden = self.language_model.get_decoder()(
+            input_ids=batch.token_ids, attention_mask=batch.attention, position_ids=batch.position_ids, use_cache=False
+        ).last_hidden_state
+        # What stands at position p speaks of token p + 1; the last position speaks of nothing.
+        speaking = hidden[:, batch.prompt_width - 1 : -1]
+        head = self.language_model.get_output_embeddings()
+        if self.chunks == 1:
+            return token_logprobs(head(speaking), tokens, self.temperature)
+        logprobs, entropy = chunked_logprobs(speaking.flatten(0, 1), head, tokens.flatten(), self.temperature, self.chunks)
+        return logprobs.view_as(tokens), entropy.view_as(tokens)
 
 
 def load_policy(config: Config) -> Policy:
@@ -51,4 +56,5 @@ def load_policy(config: Config) -> Policy:
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    return Policy(model, float(config.rollout.temperature))
+    chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)
+    return Policy(model, float(config.rollout.temperature), chunks)

@@ -152,7 +152,7 @@ def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
-    if gpus_per_engine(config) == 1:
-        # One worker lives in the engine's own process: one process less to start, to feed and to end.
-        ours["distributed_executor_backend"] = "uni"
+    # A single worker lives in the engine core's own process: one less to start, to feed and to end. More are processes of their own;
+    # left to itself vLLM would ask Ray for them, which has given this actor all the GPUs of its bundle already.
+    ours["distributed_executor_backend"] = "uni" if gpus_per_engine(config) == 1 else "mp"
     return AsyncEngineArgs(**{**ours, **config.rollout.vllm})

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Cluster:
             "PYTHONUNBUFFERED": "1",
         }
         self.env.pop("RAY_ADDRESS", None)
-        ports = [f"--port={free_port()}", f"--dashboard-port={self.dashboard}"]
+        ports = [f"--{kind}={free_port()}" for kind in ("port", "dashboard-agent-listen-port")] + [f"--dashboard-port={self.dashboard}"]
         self.ray("start", "--head", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={folder}", *ports, timeout=120)
 
     def ray(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,13 @@ class Cluster:
         address = f"--address=http://127.0.0.1:{self.dashboard}"
         data = [f"{key}={ROOT / '.cache/tiny' / rest}" for key, rest in PATHS.items()]
         command = ["python", "-m", "cluster", "train", "configs/tiny_cpu.toml", *data, *overrides]
-        return self.ray("job", "submit", address, "--working-dir", ".", "--", *command, timeout=400)
+        deadline = time.monotonic() + 90
+        while True:
+            done = self.ray("job", "submit", address, "--working-dir", ".", "--", *command, timeout=400)
+            # A head that has just started refuses jobs until its agent has registered.
+            if "No available agent" not in done.stdout + done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(2)
 
     def family(self) -> list[psutil.Process]:
         found = []

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.end_to_end
 STAGES = [(f"zero{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}"]) for stage in (0, 1, 2, 3)]
 POISONED = [(f"poisoned{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}"]) for stage in (0, 2, 3)]
 # Twelve tokens a micro-batch force several of them, and none for the rank that got less.
-SMALL = ("small", ["learner.deepspeed.zero_optimization.stage=3", "learner.micro_batch_tokens=24"])
+SMALL = ("small", ["learner.deepspeed.zero_optimization.stage=3", "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"])
 
 CONFIG = """
 [model]
