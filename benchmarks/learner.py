@@ -22,7 +22,6 @@ def measure(size: Size) -> list[Row]:
     """Rounds of one step each, from the same model on the same recorded groups."""
     overrides = [f"run.dir={OUT / 'learner'}"]
     env = learner_env(load(CONFIG, overrides), gpu=False)
-    print("  starting two learners", flush=True)
     with peers({"learner.gatewise": env, "learner.bare": env}, overrides) as on:
         found = alternate({"Learner": lambda _: on["gatewise"].ask(), "torch": lambda _: on["bare"].ask()}, size)
     ours, bare = found["Learner"], [answer["seconds"] for answer in found["torch"]]

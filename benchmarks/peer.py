@@ -71,16 +71,17 @@ class Peer:
 
 @contextmanager
 def peers(sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> Iterator[dict[str, Peer]]:
-    """Start a peer for every "module.side" with its environment, all at once, and wait until they are up; end them all afterwards.
+    """A peer for every "module.side" with its environment, known by the second half of its name; all are ended afterwards.
 
-    The peers are known by the second half of their names.
+    They start one after another: Ray gives up on a node that takes too long, and a small machine has no room for all at once.
     """
     started: dict[str, Peer] = {}
     try:
         for side, env in sides.items():
-            started[side.split(".")[1]] = Peer(side, env, overrides)
-        for peer in started.values():
-            peer.hear()
+            print(f"  starting {side}", flush=True)
+            name = side.split(".")[1]
+            started[name] = Peer(side, env, overrides)
+            started[name].hear()
         yield started
     finally:
         for peer in started.values():

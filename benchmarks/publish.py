@@ -23,7 +23,6 @@ def measure(size: Size) -> list[Row]:
     """Rounds of one publish and one broadcast each."""
     overrides = [f"run.dir={OUT / 'publish'}"]
     env = learner_env(load(CONFIG, overrides), gpu=False)
-    print("  starting engine and learner behind Ray, and two bare processes", flush=True)
     with peers({"publish.run": {}, "broadcast.root": env, "broadcast.leaf": env}, overrides) as on:
         tensors = on["run"].ask(what="tensors")["bytes"]
         port = on["root"].ask(what="address")["port"]

@@ -13,7 +13,6 @@ def measure(size: Size) -> list[Row]:
     """Rounds of one step's requests through each way to vLLM."""
     overrides = [f"run.dir={OUT / 'rollout'}"]
     env = engine_env(load(CONFIG, overrides), gpu=False)
-    print("  starting four engines", flush=True)
     with peers(
         {"rollout_sides.bare": env, "rollout_sides.asynchronous": env, "rollout_sides.engine": env, "rollout_sides.actors": {}}, overrides
     ) as on:
