@@ -29,8 +29,10 @@ class Failure:
 
 def has_died(error: BaseException) -> bool:
     """Whether an engine's error means that it is gone: its actor, or the vLLM process behind a living actor."""
-    cause = getattr(error, "cause", None) or error
-    return isinstance(error, ray.exceptions.RayActorError) or type(cause).__name__ == "EngineDeadError"
+    if isinstance(error, ray.exceptions.RayTaskError):
+        # Raised inside a living actor. If another actor died under it, Ray's class for it is an ActorDiedError too.
+        return type(error.cause).__name__ == "EngineDeadError"
+    return isinstance(error, ray.exceptions.RayActorError) or type(error).__name__ == "EngineDeadError"
 
 
 async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None) -> Any:
@@ -47,6 +49,24 @@ async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None
         return asked.result()
     # Ray gives remote errors a class that also derives from the cause's, so a remote TimeoutError is not exactly one.
     return Failure(who=who, error=error, late=type(error) is TimeoutError, at=time.monotonic())
+
+
+async def until_one_breaks_off(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What `answer` gives for each party, in order; once one has broken off, only of those who have answered by then.
+
+    Parties that are late together reach their deadlines together, so all of them are waited for, to be named.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    waiting = set(tasks)
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(isinstance(found := task.result(), Failure) and not found.late for task in done):
+                break
+        return [task.result() for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def culprits(failures: Sequence[Failure]) -> list[Failure]:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         cause = first_cause(error)
-        if not isinstance(cause, ValueError):
+        if error is not cause or not isinstance(cause, ValueError):
             traceback.print_exception(error)
         print(f"gatewise: {type(cause).__name__}: {cause}", file=sys.stderr)
         sys.exit(1)

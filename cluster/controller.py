@@ -24,7 +24,7 @@ from configs.schema import Config
 from learner.advantages import has_signal
 from rollout.prompts import PromptSet
 from rollout.stream import PromptStream
-from rollout.types import Prompt
+from rollout.types import GroupSummary, Prompt
 from rollout.window import GroupWindow
 
 
@@ -39,6 +39,7 @@ class Controller:
         self.stream = PromptStream(len(self.prompts), config.run.seed)
         self.checkpoints = Checkpoints(config)
         self.rejected = 0
+        self.saving_s = 0.0
 
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps; the first failure anywhere ends it, as the exception that caused it."""
@@ -66,6 +67,7 @@ class Controller:
         groups = await window.take(count, self.worth_learning, self.reject)
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
+        refuse_unscored(step, summaries)
         stats = await self.house.learners.step(summaries, [scored.tokens for scored in groups])
         clock.lap("learn")
         published = await self.house.publisher.publish(step)
@@ -75,7 +77,9 @@ class Controller:
             [(s.summary.group_id, s.engine, float(_mean(s)), s.summary.oldest_version, s.summary.newest_version) for s in groups],
             published.weights,
         )
-        window.release(count)
+        if step + self.config.run.max_staleness < self.config.run.steps:
+            # Groups started now can still be learned; later ones would only get in the way of the last save and evaluation.
+            window.release(count)
         values = {
             **stats,
             **describe_groups(summaries, step),
@@ -84,15 +88,18 @@ class Controller:
             "publish/seconds": published.seconds,
             "engines": float(published.engines),
         }
-        await self._save_when_due(step, window)
-        clock.lap("save")
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
+        clock.laps["save"], self.saving_s = self.saving_s, 0.0
         values |= clock.shares()
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
         self.metrics.write(step, values)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.show.step(step, values)
+        # Last: a checkpoint promises that everything about its step has been written. Its seconds count in the next step's line.
+        await self._save_when_due(step, window)
+        clock.lap("save")
+        self.saving_s = clock.laps["save"]
 
     async def submit(self, group_id: int) -> Scored:
         """Generate and score one group."""
@@ -105,7 +112,8 @@ class Controller:
 
     def reject(self, scored: Scored) -> None:
         self.rejected += 1
-        self.ledger.rejected(scored.summary.group_id, scored.engine, "no signal")
+        failures = scored.summary.failures
+        self.ledger.rejected(scored.summary.group_id, scored.engine, f"no signal; {failures[0]}" if failures else "no signal")
 
     async def _save_when_due(self, step: int, window: GroupWindow[Scored]) -> None:
         run = self.config.run
@@ -113,8 +121,10 @@ class Controller:
             return
         aside = self.checkpoints.begin(step)
         await self.house.learners.save(aside)
+        self.metrics.flush()
         self.ledger.flush()
-        self.checkpoints.commit(aside, Position(step=step, next_group=window.next_group, pending=window.pending))
+        position = Position(step=step, next_group=window.next_group, pending=window.pending)
+        await asyncio.to_thread(self.checkpoints.commit, aside, position)
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run
@@ -124,6 +134,13 @@ class Controller:
     async def evaluate(self) -> Values:
         """Held-out accuracy under the weights the engines serve now."""
         return await evaluate(self.house.engines, self.held_out, self.config.rollout.eval_responses)
+
+
+def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
+    """Raise RuntimeError where not one response of a step could be scored: there is nothing to learn, only a checker to mend."""
+    if not any(np.isfinite(summary.rewards).any() for summary in summaries):
+        failure = next((text for summary in summaries for text in summary.failures), "none was named")
+        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {failure}")
 
 
 class Clock:

@@ -23,7 +23,7 @@ class EngineActor:
         self.config, self.index, self.reward = config, index, reward
         self.engine = Engine(config, transfer)
         self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
-        self._scoring: asyncio.Task[None] | None = None
+        self._scoring: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> str:
         """Answer once the engine is up: the address of its node."""
@@ -48,25 +48,32 @@ class EngineActor:
         return (GroupSummary.of(group), shown), group
 
     def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        """The verdict to come. What finishes in the same turn of the loop travels in one call; no call waits for an earlier one."""
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[Verdict] = loop.create_future()
+        if not self._unscored:
+            loop.call_soon(self._send_arrivals)
         self._unscored.append((prompt, response, verdict))
-        if self._scoring is None or self._scoring.done():
-            self._scoring = asyncio.create_task(self._score_arrivals())
         return verdict
 
-    async def _score_arrivals(self) -> None:
-        """Send whatever has finished since the last call; under load calls grow instead of queueing."""
-        while self._unscored:
-            arrivals, self._unscored = self._unscored, []
-            asked = [(p.checker, r.text, p.reference, len(r)) for p, r, _ in arrivals]
-            try:
-                verdicts: Sequence[Verdict] = await self.reward.score.remote(asked)
-            except BaseException as error:
-                for _, _, verdict in arrivals:
-                    verdict.set_exception(error)
-                raise
-            for (_, _, future), verdict_ in zip(arrivals, verdicts, strict=True):
-                future.set_result(verdict_)
+    def _send_arrivals(self) -> None:
+        arrivals, self._unscored = self._unscored, []
+        task = asyncio.create_task(self._score_arrivals(arrivals))
+        self._scoring.add(task)
+        task.add_done_callback(self._scoring.discard)
+
+    async def _score_arrivals(self, arrivals: Sequence[tuple[Prompt, Response, asyncio.Future[Verdict]]]) -> None:
+        asked = [(prompt.checker, response.text, prompt.reference, len(response)) for prompt, response, _ in arrivals]
+        try:
+            verdicts: Sequence[Verdict] = await self.reward.score.remote(asked)
+        except Exception as error:
+            # The groups that wait for these verdicts raise it.
+            for _, _, verdict in arrivals:
+                verdict.set_exception(error)
+            return
+        for (_, _, waiting), scored in zip(arrivals, verdicts, strict=True):
+            if not waiting.done():
+                waiting.set_result(scored)
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)

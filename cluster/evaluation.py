@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cluster.engines import EnginePool
 from rollout.types import Prompt
@@ -17,10 +18,14 @@ async def evaluate(engines: EnginePool, prompts: Sequence[Prompt], samples: int)
     A failed verdict counts in neither numerator nor denominator; `eval/failures` says how many there were.
     """
     temperature = float(engines.config.rollout.temperature)
-    greedy = asyncio.gather(*(engines.respond(EVALUATION + i, p, 1, temperature=0.0) for i, p in enumerate(prompts)))
-    sampled = asyncio.gather(*(engines.respond(EVALUATION + i, p, samples, temperature=temperature) for i, p in enumerate(prompts)))
-    firsts = np.array([scored.summary.correct[0] for scored in await greedy])
-    many = np.stack([scored.summary.correct for scored in await sampled])
+
+    async def correct(place: int, size: int, heat: float) -> NDArray[np.float64]:
+        # Only the numbers are kept: the tokens of a whole evaluation would fill the object store.
+        return (await engines.respond(EVALUATION + place, prompts[place], size, temperature=heat)).summary.correct
+
+    greedy = asyncio.gather(*(correct(place, 1, 0.0) for place in range(len(prompts))))
+    sampled = asyncio.gather(*(correct(place, samples, temperature) for place in range(len(prompts))))
+    firsts, many = np.concatenate(await greedy), np.stack(await sampled)
     return {
         "eval/greedy": _mean(firsts),
         f"eval/pass@{samples}": _mean(np.where(np.isfinite(many).any(1), np.nanmax(np.where(np.isfinite(many), many, -np.inf), 1), np.nan)),

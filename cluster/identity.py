@@ -28,8 +28,9 @@ async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     for engine, new in zip(left, await _answers(left, probes, deadline), strict=True):
         old = before[engine]
         for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):
-            gap = max((abs(a - b) for a, b in zip(logprobs, logprobs_again, strict=False)), default=0.0)
-            # A tie may turn over within the tolerance in bfloat16; before it turns the log-probs must agree.
+            # In bfloat16 a tie may turn over; up to and at that token the log-probs must still agree, after it nothing is comparable.
+            turn = next((i for i, (a, b) in enumerate(zip(tokens, again, strict=False)) if a != b), len(tokens))
+            gap = max((abs(a - b) for a, b in list(zip(logprobs, logprobs_again, strict=False))[: turn + 1]), default=0.0)
             if gap > tolerance or (tokens != again and tolerance == TOLERANCE["float32"]):
                 raise PublishFailed(
                     f"{engine.name} answers probe {place} otherwise after the identity publish: tokens {tokens} became {again}, "

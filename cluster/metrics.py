@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,10 @@ class Metrics:
                     "parts": verdict.parts,
                 }
                 file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+    def flush(self) -> None:
+        """Bring every line to the disk."""
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Close the files."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.blame import Failure, answer, culprits, first_line
+from cluster.blame import Failure, answer, culprits, first_line, until_one_breaks_off
 from cluster.engines import Engine, EnginePool
 from cluster.learners import Learners
 from configs.arithmetic import gpus_per_engine
@@ -34,6 +34,10 @@ class PublishFailed(RuntimeError):
 
 class LearnerFailed(PublishFailed):
     """The learner's end broke: leaving engines out would not help."""
+
+
+class BrokenOff(LearnerFailed):
+    """An exchange over NCCL broke up: whoever still waits in it, the learner's first rank above all, cannot be called back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class Publisher:
                 sent = await self._bring(alive, version)
             except PublishFailed as error:
                 failures.append(error)
+                if isinstance(error, BrokenOff):
+                    raise BrokenOff(f"version {version} could not be published: {'; then '.join(map(str, failures))}") from error.__cause__
                 await self._abandon()
                 if isinstance(error, LearnerFailed) or self.engines.alive == alive:
                     break
@@ -184,8 +190,10 @@ class Publisher:
 
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
         """A stage in which learner and engines wait for each other: the answers of the ranks, or the one who broke it up is blamed."""
-        calls = [answer(engine, call(engine), self.deadline_s) for engine in self._joined]
-        learned, *answers = await asyncio.gather(answer(None, learning), *calls)
+        calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
+        if self.backend != "gloo":
+            return await self._exchange_for_good(stage, calls)
+        learned, *answers = await asyncio.gather(*calls)
         blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
         if isinstance(learned, Failure) and learned in blamed:
             late = [failure.who.name for failure in blamed if failure is not learned]
@@ -196,12 +204,25 @@ class Publisher:
         ranks: list[Any] = learned
         return ranks
 
+    async def _exchange_for_good(self, stage: str, calls: Sequence[Awaitable[Any]]) -> list[Any]:
+        """The same over NCCL, which has no deadline of its own: the first who breaks off ends it, and with it the run."""
+        found = await until_one_breaks_off(calls)
+        blamed = culprits([answered for answered in found if isinstance(answered, Failure)])
+        if blamed:
+            said = "; ".join(self._tell(stage, failure) for failure in blamed)
+            raise BrokenOff(f"{said}. NCCL cannot be called back: resume the run with run.resume=auto") from blamed[0].error
+        ranks: list[Any] = found[0]
+        return ranks
+
     def _blame(self, stage: str, failure: Failure) -> str:
-        engine: Engine = failure.who
-        self._bury(engine, failure.error)
+        self._bury(failure.who, failure.error)
+        return self._tell(stage, failure)
+
+    def _tell(self, stage: str, failure: Failure) -> str:
+        name = failure.who.name if failure.who else "the learner"
         if failure.late:
-            return f"{engine.name} was late at '{stage}' (run.deadline_s = {self.deadline_s:g})"
-        return f"{engine.name} failed at '{stage}': {first_line(failure.error)}"
+            return f"{name} was late at '{stage}' (run.deadline_s = {self.deadline_s:g})"
+        return f"{name} failed at '{stage}': {first_line(failure.error)}"
 
     def _bury(self, engine: Engine, cause: BaseException) -> None:
         self.engines.bury(engine, cause)

@@ -20,8 +20,7 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     Experts are split into the per-expert names of published checkpoints, which both transformers and vLLM read.
     """
     if not writes:
-        for _ in source:
-            pass
+        source.stand_by()
         return
     aside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)

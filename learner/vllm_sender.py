@@ -45,4 +45,7 @@ class VllmSender:
         self.engine.send_weights()
 
     def close(self) -> None:
+        group: Any = self.engine.model_update_group
+        if group is not None:
+            group.destroy()  # vLLM's own shutdown only forgets it, and NCCL would keep its buffers and threads
         self.engine.shutdown()

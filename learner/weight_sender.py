@@ -69,8 +69,8 @@ def open_sender(backend: str, source: ZeroWeightSource, info: dict[str, Any], ra
     assert listener is not None, "rank 0 serves the rendezvous"
     if backend == "gloo":
         return GlooSender(source, info, listener)
-    listener.close()  # vLLM's own backends bind the port themselves
-    # Importing vLLM takes many seconds and is needed for its backends alone.
+    # Importing vLLM takes many seconds and is needed for its backends alone; the port is held meanwhile.
     from learner.vllm_sender import VllmSender
 
+    listener.close()  # vLLM's own backends bind the port themselves
     return VllmSender(source, info)

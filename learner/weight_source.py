@@ -45,6 +45,12 @@ class ZeroWeightSource:
                     self.proof[name] = digest(tensor)
                 yield name, tensor
 
+    def stand_by(self) -> None:
+        """Take part in the gathers of one pass and keep nothing."""
+        for layer in self.layers:
+            with self.zero.whole([self.parameters[name] for name in layer]):
+                continue
+
 
 def by_layer(names: list[str]) -> list[list[str]]:
     """Names in groups of one decoder layer each; runs of names outside any layer are groups of their own."""

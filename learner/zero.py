@@ -45,7 +45,7 @@ def zero_config(config: Config, world: int) -> dict[str, Any]:
 class ZeroEngine:
     """A policy under ZeRO: forward, backward, update, and whole parameters when asked.
 
-    `build` makes the policy; under ZeRO-3 it is called while DeepSpeed's partitioned loading is on, so no rank ever holds it whole.
+    `build` makes the policy; under ZeRO-3 it is called while DeepSpeed's partitioned loading is on, so no GPU ever holds it whole.
     """
 
     def __init__(self, config: Config, build: Any, device: torch.device, world: int) -> None:
@@ -98,11 +98,13 @@ class ZeroEngine:
 
     def _plain_update(self) -> tuple[float, bool]:
         """Without ZeRO DeepSpeed neither tells the norm nor looks at it, so both are done on a copy of the averaged gradient."""
-        whole = torch.cat([p.grad.flatten() for p in self.engine.module.parameters() if p.grad is not None])
+        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         if self.world > 1:
+            whole = torch.cat([grad.flatten() for grad in grads])
             dist.all_reduce(whole)
             whole /= self.world
-        norm = float(whole.norm())
+            grads = list(whole.split([grad.numel() for grad in grads]))
+        norm = float(torch.nn.utils.get_total_norm(grads))
         if not math.isfinite(norm):
             self.engine.optimizer.zero_grad()
             return norm, False

@@ -27,6 +27,7 @@ from rollout.types import Finish, Prompt, Response
 
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
+PROBE_TOKENS = 32  # of a greedy answer: enough for wrong weights to show
 SAMPLED, EVALUATED = 0, 1  # what a request is for, so that no two purposes share a seed
 
 
@@ -40,11 +41,12 @@ class Engine:
         self.version = -1
         self._requests = 0
 
-    async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None) -> Response:
-        """One response to `prompt`; `temperature` 0 is greedy, None the configured one."""
+    async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None) -> Response:
+        """One response to `prompt` of at most `limit` tokens; `temperature` 0 is greedy, None the configured one, as for `limit`."""
         self._requests += 1
         oldest = self.version
-        params = sampling(self.config, self.config.rollout.temperature if temperature is None else temperature, seed)
+        rollout = self.config.rollout
+        params = sampling(rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens)
         # The salt keeps prefix-cache blocks of other weights from serving this request.
         tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(oldest))
         answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
@@ -108,7 +110,7 @@ class Engine:
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         """Greedy tokens and log-probs of a few prompts: what an identity publish must leave as it was."""
         asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
-        answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0) for prompt in asked))
+        answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked))
         return [(answer.token_ids.tolist(), answer.logprobs.tolist()) for answer in answers]
 
     def shutdown(self) -> None:
@@ -116,7 +118,7 @@ class Engine:
         self.llm.shutdown(timeout=SHUTDOWN_S)
 
 
-def sampling(config: Config, temperature: float, seed: int) -> SamplingParams:
+def sampling(temperature: float, seed: int, limit: int) -> SamplingParams:
     """vLLM's parameters for one response: nothing that would change the distribution beside the temperature."""
     return SamplingParams(
         temperature=temperature,
@@ -124,7 +126,7 @@ def sampling(config: Config, temperature: float, seed: int) -> SamplingParams:
         top_k=0,
         min_p=0.0,
         seed=seed if temperature > 0 else None,
-        max_tokens=config.rollout.max_response_tokens,
+        max_tokens=limit,
         logprobs=0,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransferEngineFactory
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
-from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, get_layerwise_info, initialize_layerwise_reload
 from vllm.utils.network_utils import get_ip
 
@@ -123,10 +123,19 @@ class WeightReceiver:
 
 def incomplete_layers(model: torch.nn.Module) -> list[str]:
     """Layers of which an update has brought less than all: vLLM itself would keep their old values, or half of them, in silence."""
+    infos = {name: (layer, get_layerwise_info(layer)) for name, layer in model.named_modules()}
+    arrived: set[int] = set()
+    for layer, info in infos.values():
+        if not info.can_load():
+            arrived |= {id(parameter) for parameter in layer._parameters.values()}
+        elif info.load_numel and info.kernel_tensors:
+            arrived |= {id(parameter) for parameter in info.kernel_tensors[0].values()}
     found = []
-    for name, layer in model.named_modules():
-        info = get_layerwise_info(layer)
+    for name, (layer, info) in infos.items():
         if not info.can_load() or not layer._parameters:
+            continue
+        # A head tied to the embedding has no weights of its own to wait for.
+        if isinstance(layer, ParallelLMHead) and info.kernel_tensors and all(id(p) in arrived for p in info.kernel_tensors[0].values()):
             continue
         # The rows that pad a vocabulary to a round number are in no checkpoint.
         whole = 1 if isinstance(layer, VocabParallelEmbedding) else info.load_numel_total
