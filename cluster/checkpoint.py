@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from configs.schema import Config
+from rollout.types import Prompt
 
 STATE = "state.json"
 
@@ -19,14 +21,16 @@ class Position:
     step: int
     next_group: int
     pending: Sequence[int]  # groups submitted and not yet settled; a tuple when it comes from a checkpoint
+    data: str = ""  # which prompts, as `identify` names them; empty in checkpoints that do not say
 
 
 class Checkpoints:
     """The checkpoints of one run, oldest deleted first, never the only whole one."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prompts: Sequence[Prompt] = ()) -> None:
         self.folder = config.run_dir / "checkpoints"
-        self.keep = config.run.keep_checkpoints
+        self.keep, self.ranks = config.run.keep_checkpoints, config.learner.ranks
+        self.data = identify(prompts)
 
     def begin(self, step: int) -> Path:
         """An empty folder to write step's state into; it does not count until `commit`."""
@@ -36,9 +40,16 @@ class Checkpoints:
         return aside
 
     def commit(self, aside: Path, position: Position) -> Path:
-        """Seal what the ranks wrote: sizes of all files, flushed to disk, renamed, `latest` last."""
+        """Seal what the ranks wrote: all sizes, flushed to disk, renamed, `latest` last; RuntimeError where a rank's part is missing."""
+        names = [f"rank-{rank}.json" for rank in range(self.ranks)]
+        if missing := [name for name in names if not (aside / name).is_file()]:
+            raise RuntimeError(
+                f"{aside} lacks {', '.join(missing)} of {self.ranks} learner ranks, so it is no checkpoint: "
+                "give a run.dir that the nodes of all ranks share"
+            )
         files = {str(path.relative_to(aside)): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
-        (aside / STATE).write_text(json.dumps({"position": asdict(position), "files": files}, indent=1))
+        state = {"position": asdict(replace(position, data=self.data)), "files": files}
+        (aside / STATE).write_text(json.dumps(state, indent=1))
         for path in [*aside.rglob("*"), aside]:
             _flush(path)
         whole = aside.with_suffix("")
@@ -72,8 +83,34 @@ class Checkpoints:
         found = self.whole()
         return found[-1] if found else None
 
+    def passed_over(self) -> list[str]:
+        """The checkpoints after the newest complete one, each with what is wrong with it."""
+        found = self.newest()
+        return [f"{path.name} ({faults(path)[0]})" for path in self._named() if found is None or _step_of(path) > _step_of(found)]
+
     def _named(self) -> list[Path]:
         return sorted((path for path in self.folder.glob("step_*") if path.name[5:].isdecimal()), key=_step_of)
+
+
+def identify(prompts: Sequence[Prompt]) -> str:
+    """A name for a set of prompts, their order and ids included; empty for none."""
+    if not prompts:
+        return ""
+    digest = sha256()
+    for prompt in prompts:
+        digest.update(f"{len(prompt.prompt_id)}:{prompt.prompt_id}:{len(prompt.token_ids)}:".encode())
+        digest.update(prompt.token_ids.tobytes())
+    return f"{len(prompts)} prompts, sha256 {digest.hexdigest()}"
+
+
+def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
+    """Raise ValueError where a run would go on with other prompts than it began with."""
+    now = identify(prompts)
+    if position.data and position.data != now:
+        raise ValueError(
+            f"the run learned from {position.data}, but data.train now gives {now}: "
+            "restore the data and the tokenizer as they were, or start a new run in another run.dir"
+        )
 
 
 def read_position(checkpoint: Path) -> Position:
@@ -100,7 +137,10 @@ def faults(checkpoint: Path) -> list[str]:
 def _read_state(checkpoint: Path) -> tuple[Position, dict[str, int]]:
     state = json.loads((checkpoint / STATE).read_text())
     position = state["position"]
-    return Position(step=position["step"], next_group=position["next_group"], pending=tuple(position["pending"])), state["files"]
+    place = Position(
+        step=position["step"], next_group=position["next_group"], pending=tuple(position["pending"]), data=position.get("data", "")
+    )
+    return place, state["files"]
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -37,7 +37,7 @@ class Controller:
         self.config, self.house, self.prompts, self.held_out = config, house, prompts.prompts, held_out
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.stream = PromptStream(len(self.prompts), config.run.seed)
-        self.checkpoints = Checkpoints(config)
+        self.checkpoints = Checkpoints(config, self.prompts)
         self.rejected = 0
         self.saving_s = 0.0
 

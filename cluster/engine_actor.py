@@ -8,7 +8,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from cluster.logs import send_output_to
+from cluster.process import send_output_to, settle
 from configs.schema import Config
 from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
 
@@ -22,6 +22,7 @@ class EngineActor:
 
         self.config, self.index, self.reward = config, index, reward
         self.engine = Engine(config, transfer)
+        settle()
         self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
         self._scoring: set[asyncio.Task[None]] = set()
 

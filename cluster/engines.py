@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from cluster.blame import has_died
-from cluster.logs import tail
+from cluster.process import tail
 from configs.schema import Config
 from rollout.types import GroupSummary, Prompt, Verdict
 

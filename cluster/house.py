@@ -15,8 +15,8 @@ from cluster.engine_actor import EngineActor
 from cluster.engines import EnginePool
 from cluster.learner_actor import LearnerActor
 from cluster.learners import Learners
-from cluster.logs import log_path, tail
 from cluster.placement import Places, cluster_nodes, refuse_what_cannot_fit, reserve
+from cluster.process import log_path, tail
 from cluster.publisher import Publisher
 from cluster.reward_actor import RewardActor
 from cluster.session import engine_env, learner_env

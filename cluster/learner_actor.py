@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from cluster.logs import send_output_to
+from cluster.process import send_output_to, settle
 from configs.schema import Config
 from rollout.types import Group, GroupSummary
 
@@ -44,6 +44,7 @@ class LearnerActor:
         device = join_ranks(rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener())
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=self.rank == 0)
+        settle()
         return self.host
 
     def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -11,16 +11,21 @@ from cluster.house import open_house, open_learners
 from cluster.identity import prove_identity
 from cluster.placement import local_nodes, refuse_what_cannot_fit
 from cluster.progress import Progress
+from cluster.run_dir import NEEDED_TO_LOAD, changes, config_of
 from cluster.session import joins_cluster, ray_session
 from cluster.validate import check, model_context
 from configs.schema import Config
 
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:
-    """The checkpoint that was asked for, else the newest of run.dir; None where the run has none. ValueError for a damaged one."""
+    """The checkpoint that was asked for, else the newest of run.dir, None where there is none; ValueError for one that cannot be loaded."""
     found = Path(asked).absolute() if asked else Checkpoints(config).newest()
     if found is not None:
         read_position(found)
+        kept = config_of(found)
+        if kept and (lines := changes(kept, config, NEEDED_TO_LOAD)):
+            said = "\n".join(lines)
+            raise ValueError(f"{found} cannot be loaded with another config:\n{said}\nset these back")
     return found
 
 

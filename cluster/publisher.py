@@ -6,6 +6,7 @@
 
 Every arrow has the run's deadline, and every way back leaves an engine out, so a publish ends. An engine that was stopped between
 started and finished may hold layers of two versions: it stays paused until a whole update has reached it. All others resume.
+Over NCCL there is no way back out of joining or transferring: the first who breaks off there is named, and the run ends.
 """
 
 import asyncio

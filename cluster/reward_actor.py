@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.logs import send_output_to
+from cluster.process import send_output_to
 from configs.schema import Config
 from reward.pool import Item, RewardPool
 from reward.shaping import shape

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from configs.loader import dump
+from configs.loader import dump, load
 from configs.schema import Config
 
 
@@ -75,15 +75,30 @@ def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     return out
 
 
-def refuse_changed_config(kept: Config, now: Config) -> None:
-    """Raise ValueError with every difference where a continued run would learn otherwise than it began."""
+# What a checkpoint is loaded with, whatever is then done with it.
+NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.deepspeed")
+
+
+def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:
+    """A line for each difference that matters to a continued run, among keys that begin as `within` says."""
     before, after = flat(kept.model_dump()), flat(now.model_dump())
-    changed = [key for key in sorted(before | after) if before.get(key) != after.get(key) and key not in FREE_TO_CHANGE]
-    if changed:
-        lines = "\n".join(f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed)
+    held = [key for key in sorted(before | after) if key not in FREE_TO_CHANGE and key.startswith(within)]
+    return [f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in held if before.get(key) != after.get(key)]
+
+
+def refuse_changed_config(kept: Config, now: Config, what: Path | None = None) -> None:
+    """Raise ValueError with every difference where a continued run would learn otherwise than it began."""
+    if lines := changes(kept, now):
+        said = "\n".join(lines)
         raise ValueError(
-            f"{now.run_dir} cannot be resumed with another config:\n{lines}\nset these back, or start a new run in another run.dir"
+            f"{what or now.run_dir} cannot be resumed with another config:\n{said}\nset these back, or start a new run in another run.dir"
         )
+
+
+def config_of(checkpoint: Path) -> Config | None:
+    """The config of the run that wrote a checkpoint; None where the folder lies in no run directory."""
+    kept = checkpoint.parent.parent / "config.toml"
+    return load(kept) if kept.exists() else None
 
 
 def write_config(config: Config) -> None:

@@ -27,6 +27,8 @@ def ray_session() -> Iterator[None]:
     if joins_cluster():
         ray.init(**quiet)
     else:
+        # Ray would run its workers at the lowest priority but four, behind anything else on the machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         # Actors must find the packages whether or not the project is installed.
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with _loopback_stays():

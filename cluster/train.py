@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from cluster.checkpoint import Checkpoints, Position, read_position
+from cluster.checkpoint import Checkpoints, Position, read_position, refuse_changed_data
 from cluster.controller import Controller
 from cluster.house import open_house
 from cluster.identity import prove_identity
@@ -17,7 +17,7 @@ from cluster.metrics import Metrics, read_metrics
 from cluster.picture import draw
 from cluster.placement import local_nodes, refuse_what_cannot_fit
 from cluster.progress import Progress
-from cluster.run_dir import hold, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
+from cluster.run_dir import config_of, hold, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
 from cluster.session import joins_cluster, ray_session
 from cluster.summary import summary
 from cluster.validate import Checked, check
@@ -36,19 +36,28 @@ def train(config: Config) -> None:
         refuse_other_run(config)
         checkpoint = where_to_resume(config)
         position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
+        refuse_changed_data(position, checked.prompts.prompts)
         for line in checked.lines:
             show.say(line)
-        show.say(f"continuing {checkpoint} after step {position.step}" if checkpoint else f"a new run in {config.run_dir}")
+        show.say(beginning(config, checkpoint, position))
         if position.step >= config.run.steps:
             show.say(f"all {config.run.steps} steps are done")
-            return
-        write_config(config)
-        with ray_session():
-            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-            asyncio.run(_train(config, checked, checkpoint, position, show))
-        draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
-        for line in summary(config.run_dir):
-            show.say(line)
+        else:
+            write_config(config)
+            with ray_session():
+                signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+                asyncio.run(_train(config, checked, checkpoint, position, show))
+        if (config.run_dir / "metrics.jsonl").exists():
+            draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
+            for line in summary(config.run_dir):
+                show.say(line)
+
+
+def beginning(config: Config, checkpoint: Path | None, position: Position) -> str:
+    """Where the run starts, and which damaged checkpoints it could not start from."""
+    line = f"continuing {checkpoint} after step {position.step}" if checkpoint else f"a new run in {config.run_dir}"
+    damaged = Checkpoints(config).passed_over() if config.run.resume == "auto" else []
+    return f"{line}; passed over as damaged: {', '.join(damaged)}" if damaged else line
 
 
 def where_to_resume(config: Config) -> Path | None:
@@ -60,7 +69,10 @@ def where_to_resume(config: Config) -> Path | None:
         refuse_changed_config(load(kept), config)
     if asked == "auto":
         return Checkpoints(config).newest()
-    return Path(asked).absolute()  # actors have working directories of their own
+    checkpoint = Path(asked).absolute()  # actors have working directories of their own
+    if origin := config_of(checkpoint):
+        refuse_changed_config(origin, config, checkpoint)
+    return checkpoint
 
 
 async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from configs.arithmetic import plan
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
-from reward.checkers import check_reference, get_checker
+from reward.checkers import CHECKERS, check_reference, get_checker
 from rollout.prompts import PromptSet, load_prompts
 from rollout.types import Prompt
 
@@ -46,8 +46,20 @@ def check(config: Config) -> Checked:
         held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer).prompts[: config.data.eval_limit]
         lines.append(f"{len(held_out)} held-out prompts from {config.data.eval}")
     lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
+    refuse_code_named_by_data(config, [*prompts.prompts, *held_out])
     check_references([*prompts.prompts, *held_out])
     return Checked(prompts=prompts, held_out=held_out, lines=lines)
+
+
+def refuse_code_named_by_data(config: Config, prompts: Sequence[Prompt]) -> None:
+    """Raise ValueError where a row names code to import: whoever wrote the data would choose what runs here."""
+    allowed = {*CHECKERS, config.reward.checker}
+    for prompt in prompts:
+        if prompt.checker not in allowed:
+            raise ValueError(
+                f"row {prompt.prompt_id} names checker {prompt.checker!r}, needed one of {', '.join(sorted(allowed))}: data may not name "
+                "other code; correct the row, or set reward.checker to that function if you trust it"
+            )
 
 
 def check_references(prompts: Sequence[Prompt]) -> None:

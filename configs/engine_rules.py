@@ -99,6 +99,17 @@ def engine_holds_the_whole_context(config: Config) -> Iterator[Problem]:
         yield Problem(("rollout.vllm.max_model_len", "data.max_prompt_tokens", "rollout.max_response_tokens"), message)
 
 
+def secrets_stay_in_the_environment(config: Config) -> Iterator[Problem]:
+    why = "a secret (not shown), which run.dir/config.toml and the logs would keep: remove it and set"
+    if "hf_token" in config.rollout.vllm:
+        yield Problem(("rollout.vllm.hf_token",), f"got {why} HF_TOKEN in the environment")
+    for monitor in ("comet", "wandb"):
+        table = config.learner.deepspeed.get(monitor)
+        for key in table if isinstance(table, dict) else ():
+            if "api_key" in key.lower():
+                yield Problem((f"learner.deepspeed.{monitor}.{key}",), f"got {why} {monitor.upper()}_API_KEY in the environment")
+
+
 def zero_stage_exists(config: Config) -> Iterator[Problem]:
     zero = config.learner.deepspeed.get("zero_optimization", {})
     if not isinstance(zero, dict):
@@ -108,6 +119,16 @@ def zero_stage_exists(config: Config) -> Iterator[Problem]:
     if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
         message = f"got {stage!r}, needed 0, 1, 2 or 3: 0 shards nothing, 1 optimizer states, 2 also gradients, 3 also the weights"
         yield Problem(("learner.deepspeed.zero_optimization.stage",), message)
+
+
+def overlap_needs_sharded_gradients(config: Config) -> Iterator[Problem]:
+    zero = config.learner.deepspeed.get("zero_optimization", {})
+    if isinstance(zero, dict) and zero.get("overlap_comm") and (stage := zero.get("stage", 0)) in (0, 1):
+        message = (
+            f"got true with stage = {stage}; DeepSpeed overlaps communication here only where gradients are sharded: "
+            "use stage = 2 or 3, or overlap_comm = false"
+        )
+        yield Problem(("learner.deepspeed.zero_optimization.overlap_comm", "learner.deepspeed.zero_optimization.stage"), message)
 
 
 def learner_shards_only_by_zero(config: Config) -> Iterator[Problem]:
@@ -131,6 +152,8 @@ ENGINE_RULES: tuple[Rule, ...] = (
     engine_is_one_replica,
     captured_routing_excludes_pipelines,
     engine_holds_the_whole_context,
+    secrets_stay_in_the_environment,
     zero_stage_exists,
+    overlap_needs_sharded_gradients,
     learner_shards_only_by_zero,
 )

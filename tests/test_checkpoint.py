@@ -11,7 +11,7 @@ from cluster.run_dir import refuse_unknown_resume
 from cluster.train import where_to_resume
 from tests.run_toys import run_config
 
-FILES = {"rank_0.pt": b"weights of rank 0", "rank_1.pt": b"weights of rank 1", "optimizer/moments.bin": b"moments"}
+FILES = {"rank-0.json": b"counters of rank 0", "rank-1.json": b"counters of rank 1", "optimizer/moments.bin": b"moments"}
 
 
 class Killed(BaseException):
@@ -20,7 +20,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(run_config(tmp_path, run={"dir": str(tmp_path), "keep_checkpoints": 2}))
+    return Checkpoints(run_config(tmp_path, run={"dir": str(tmp_path), "keep_checkpoints": 2}, learner={"ranks": 2}))
 
 
 def position_at(step: int) -> Position:
@@ -91,7 +91,7 @@ def test_a_save_killed_while_the_ranks_write_is_never_found_and_does_not_hinder_
     before = save(checkpoints, 1)
     write_ranks(checkpoints.begin(2))
     assert checkpoints.newest() == before
-    (checkpoints.begin(2) / "rank_0.pt").write_bytes(b"other")
+    (checkpoints.begin(2) / "rank-0.json").write_bytes(b"other")
     shutil.rmtree(checkpoints.folder / "step_000002.tmp")
     write_ranks(checkpoints.begin(3))
     assert checkpoints.newest() == before
@@ -162,7 +162,7 @@ def test_only_the_newest_are_kept(checkpoints: Checkpoints):
 
 def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(checkpoints: Checkpoints):
     first = save(checkpoints, 1)
-    (save(checkpoints, 2) / "rank_0.pt").unlink()
+    (save(checkpoints, 2) / "rank-0.json").unlink()
     assert checkpoints.whole() == [first]
     last = save(checkpoints, 3)
     assert checkpoints.whole() == [first, last]
@@ -214,3 +214,12 @@ def test_a_resume_that_names_nothing_says_what_can_be_named(tmp_path: Path, aske
     config = run_config(tmp_path, run={"dir": str(tmp_path), "resume": asked})
     with pytest.raises(ValueError, match=rf'run\.resume got "{asked}", needed "never" .*, "auto" .* or a checkpoint folder'):
         refuse_unknown_resume(config)
+
+
+def test_a_save_that_lacks_a_rank_is_no_checkpoint_and_names_it(checkpoints: Checkpoints):
+    aside = checkpoints.begin(1)
+    write_ranks(aside)
+    (aside / "rank-1.json").unlink()
+    with pytest.raises(RuntimeError, match=r"step_000001\.tmp lacks rank-1\.json of 2 learner ranks"):
+        checkpoints.commit(aside, position_at(1))
+    assert checkpoints.newest() is None

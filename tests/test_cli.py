@@ -133,6 +133,18 @@ def test_a_bad_dataset_is_told_with_its_line(capsys: pytest.CaptureFixture[str],
     assert said in refused(capsys, config)
 
 
+def test_data_may_name_a_checker_of_ours_or_the_runs_own_and_nothing_else_is_imported(capsys: pytest.CaptureFixture[str], config: str):
+    own = "tests.bad_checkers:length"
+    good = [{"prompt": "1", "answer": "2", "checker": name} for name in ("exact", "math", own)]
+    named = (f"reward.checker={own}", "data.checker_field=checker")
+    write_rows(Path(config).parent, *good)
+    main(["validate", config, *named])
+    write_rows(Path(config).parent, *good, {"prompt": "1", "answer": "2", "checker": "this:s"})
+    said = refused(capsys, config, *named)
+    assert f"row 3 names checker 'this:s', needed one of exact, math, {own}: data may not name other code" in said
+    assert "this" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
@@ -196,9 +208,15 @@ def test_a_run_that_is_done_says_so_and_starts_nothing(capsys: pytest.CaptureFix
     with hold(loaded):
         write_config(loaded)
         checkpoints = Checkpoints(loaded)
-        checkpoints.commit(checkpoints.begin(3), Position(step=3, next_group=6, pending=()))
+        aside = checkpoints.begin(3)
+        (aside / "rank-0.json").write_text("{}")
+        checkpoints.commit(aside, Position(step=3, next_group=6, pending=()))
     main(["train", config, "run.resume=auto"])
     assert "all 3 steps are done" in capsys.readouterr().out
+    (loaded.run_dir / "metrics.jsonl").write_text('{"step": 1, "reward/mean": 0.5, "tokens": 8, "seconds/step": 2.0}\n')
+    main(["train", config, "run.resume=auto"])
+    assert "reward   0.500 at step 1" in capsys.readouterr().out
+    assert (loaded.run_dir / "reward.png").exists(), "a driver killed before it drew its picture draws it when asked again"
 
 
 @pytest.mark.parametrize(("command", "said"), [("evaluate", "data.eval is not set"), ("export", "has no whole checkpoint to export")])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import ray
 
+from cluster.cli import first_cause
 from cluster.engines import EnginePool, NoEngineLeft, Scored
 from rollout.types import Prompt
 from tests.run_toys import run_config, toy_summary
@@ -38,6 +39,11 @@ class EngineDeadError(Exception):
     """Named as the error of a vLLM front whose engine process is gone."""
 
 
+def raised_in_an_actor(error: Exception) -> ray.exceptions.RayTaskError:
+    """The error as Ray hands it to the caller: of a class that is also the error's own."""
+    return ray.exceptions.RayTaskError("respond", f"Traceback\n{error}", error, proctitle="engine", ip="127.0.0.1").as_instanceof_cause()
+
+
 def pool_of(count: int, folder: Path = Path("run")) -> tuple[EnginePool, list[ToyEngineActor], list[int], list[Any]]:
     actors = [ToyEngineActor() for _ in range(count)]
     retried: list[int] = []
@@ -63,8 +69,7 @@ def test_groups_go_to_the_engine_with_least_to_do():
 @pytest.mark.parametrize("death", [ray.exceptions.RayActorError(), EngineDeadError("core process is gone")])
 def test_the_groups_of_a_dead_engine_go_to_another_and_it_is_killed_once(death: BaseException):
     if isinstance(death, EngineDeadError):
-        death, cause = ray.exceptions.RayError("EngineDeadError"), death
-        death.cause = cause  # as Ray wraps what an actor raised
+        death = raised_in_an_actor(death)
     pool, actors, retried, killed = pool_of(2)
     actors[0].fails = death
     scored = respond(pool, 6)
@@ -89,6 +94,17 @@ def test_what_a_living_engine_raises_is_the_error_of_the_group_and_not_its_death
     actors[0].fails = ValueError("bad prompt")
     with pytest.raises(ValueError, match="bad prompt"):
         respond(pool, 1)
+    assert (retried, killed, len(pool.alive)) == ([], [], 2)
+
+
+def test_an_engine_does_not_die_of_the_death_of_the_reward_actor_which_ends_the_run_as_its_cause():
+    pool, actors, retried, killed = pool_of(2)
+    death = ray.exceptions.ActorDiedError()
+    actors[0].fails = raised_in_an_actor(death)
+    assert isinstance(actors[0].fails, ray.exceptions.ActorDiedError)
+    with pytest.raises(ray.exceptions.ActorDiedError) as ended:
+        respond(pool, 1)
+    assert first_cause(ended.value) is death
     assert (retried, killed, len(pool.alive)) == ([], [], 2)
 
 
