@@ -117,7 +117,7 @@ def test_the_ledger_shows_no_prompt_lost_or_learned_twice(straight: Path, resume
         assert learned == db.execute("SELECT group_id, prompt_id, step FROM groups WHERE outcome = 'learned' ORDER BY group_id").fetchall()
 
 
-def test_an_exported_run_loads_in_transformers_and_answers_as_the_run_did(straight: Path, tmp_path: Path) -> None:
+def test_an_exported_run_loads_in_transformers_and_in_vllm_and_answers_as_the_run_did(straight: Path, tmp_path: Path) -> None:
     exported = tmp_path / "exported"
     with driving(["export", str(straight / "config.toml"), "--to", str(exported)], tmp_path) as driver:
         assert driver.wait() == 0, driver.text()
@@ -132,7 +132,11 @@ def test_an_exported_run_loads_in_transformers_and_answers_as_the_run_did(straig
         with torch.no_grad():
             answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
         right += tokenizer.decode(answer, skip_special_tokens=True).strip() == row["answer"]
-    assert right / len(rows) == pytest.approx(metrics(straight)[-1]["eval/greedy"], abs=1e-9)
+    accuracy = metrics(straight)[-1]["eval/greedy"]
+    assert right / len(rows) == pytest.approx(accuracy, abs=1e-9)
+    with driving(["evaluate", str(straight / "config.toml"), f"model.path={exported}", f"run.dir={tmp_path / 'none'}"], tmp_path) as driver:
+        assert driver.wait() == 0, driver.text()
+        assert f"eval/greedy {accuracy:.4f}" in driver.text()
 
 
 @pytest.mark.parametrize(("name", "step"), [("SIGTERM", 1), ("SIGINT", -1)])

@@ -21,6 +21,7 @@ WIDE = (
     "objective.preset=dapo",
     "run.steps=8",
     "run.eval_every=0",
+    "run.tensorboard=true",
 )
 
 
@@ -39,6 +40,7 @@ def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
     assert rows[0]["engines"] == 2
     assert rows[-1]["engines"] == 1
     assert max(row["staleness/max"] for row in rows) == 1
+    assert list((run / "tensorboard").glob("events*"))
     with sqlite3.connect(run / "ledger.db") as db:
         twice = db.execute("SELECT group_id FROM groups WHERE outcome = 'learned' GROUP BY group_id HAVING count(*) > 1").fetchall()
         learned = db.execute("SELECT count(*) FROM groups WHERE outcome = 'learned'").fetchone()[0]
