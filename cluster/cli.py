@@ -1,6 +1,7 @@
 """The command line: `python -m cluster`, installed as `gatewise`."""
 
 import argparse
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set behind it
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
     asked = parser().parse_args(argv)
+    # A shell that starts a command in the background has it ignore SIGINT; who sends one all the same means it, and every end of a run,
+    # SIGTERM's too, goes this way.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asked.run(asked)
     except KeyboardInterrupt:

@@ -30,7 +30,14 @@ class Driver:
         whole = {**os.environ, **(env or {}), MARK: self.mark, "PYTHONUNBUFFERED": "1"}
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster", *words], cwd=ROOT, env=whole, stdout=output, stderr=output, start_new_session=True
+                [sys.executable, "-m", "cluster", *words],
+                cwd=ROOT,
+                env=whole,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                # As a shell starts a command in the background: the hardest case for everything that ends a run.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
             )
 
     def wait(self, timeout: float = 400) -> int:
