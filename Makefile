@@ -66,7 +66,9 @@ bench: $(VENV)/installed-dev tiny ## measure against references in the same run
 	@$(BIN)/python -m benchmarks
 
 lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay unless UPGRADE=--upgrade
-	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 --torch-backend cpu $(UPGRADE) \
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
+		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt \
+		|| $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) --torch-backend cpu \
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 
