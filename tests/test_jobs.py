@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,6 +88,7 @@ def cluster() -> Iterator[Cluster]:
     cluster = Cluster(folder)
     yield cluster
     cluster.stop()
+    shutil.rmtree(folder, ignore_errors=True)  # a process on its way out may still write its last log line
 
 
 def test_a_submitted_job_succeeds_with_its_reward_risen(cluster: Cluster, tmp_path: Path) -> None:
