@@ -3,15 +3,21 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.schema import Config
 from rollout.types import Prompt
 
 STATE = "state.json"
+STREAM = "stream.npz"  # what the prompt stream needs beside a position; absent where that is nothing
+
+Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +45,19 @@ class Checkpoints:
         aside.mkdir(parents=True)
         return aside
 
-    def commit(self, aside: Path, position: Position) -> Path:
-        """Seal what the ranks wrote: all sizes, flushed to disk, renamed, `latest` last; RuntimeError where a rank's part is missing."""
+    def commit(self, aside: Path, position: Position, stream: Arrays | None = None) -> Path:
+        """Seal what the ranks wrote, and the prompt stream's state: all sizes, flushed to disk, renamed, `latest` last.
+
+        RuntimeError where a rank's part is missing.
+        """
         names = [f"rank-{rank}.json" for rank in range(self.ranks)]
         if missing := [name for name in names if not (aside / name).is_file()]:
             raise RuntimeError(
                 f"{aside} lacks {', '.join(missing)} of {self.ranks} learner ranks, so it is no checkpoint: "
                 "give a run.dir that the nodes of all ranks share"
             )
+        if stream:
+            np.savez(aside / STREAM, allow_pickle=False, **stream)
         files = {str(path.relative_to(aside)): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
         state = {"position": asdict(replace(position, data=self.data)), "files": files}
         (aside / STATE).write_text(json.dumps(state, indent=1))
@@ -119,6 +130,14 @@ def read_position(checkpoint: Path) -> Position:
     if wrong:
         raise ValueError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
     return _read_state(checkpoint)[0]
+
+
+def read_stream(checkpoint: Path) -> Arrays:
+    """The prompt stream's state, as it was given to `commit`; empty where there was none."""
+    if not (checkpoint / STREAM).is_file():
+        return {}
+    with np.load(checkpoint / STREAM, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def faults(checkpoint: Path) -> list[str]:

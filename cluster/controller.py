@@ -10,6 +10,7 @@ One loop serves every staleness: with `max_staleness = 0` the window is one step
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from cluster.progress import Progress
 from configs.schema import Config
 from learner.advantages import has_signal
 from rollout.prompts import PromptSet
-from rollout.stream import PromptStream
+from rollout.stream import open_stream
 from rollout.types import GroupSummary, Prompt
 from rollout.window import GroupWindow
 
@@ -36,7 +37,7 @@ class Controller:
     ) -> None:
         self.config, self.house, self.prompts, self.held_out = config, house, prompts.prompts, held_out
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.stream = PromptStream(len(self.prompts), config.run.seed)
+        self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.rejected = 0
         self.saving_s = 0.0
@@ -49,6 +50,8 @@ class Controller:
                 tasks,
                 size=(self.config.run.max_staleness + 1) * rollout.groups_per_step,
                 submit=self.submit,
+                keep=self.worth_learning,
+                on_reject=self.reject,
                 next_group=position.next_group,
                 pending=position.pending,
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
@@ -64,7 +67,7 @@ class Controller:
         clock = Clock()
         count = self.config.rollout.groups_per_step
         self.rejected = 0
-        groups = await window.take(count, self.worth_learning, self.reject)
+        groups = await window.take(count)
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
@@ -77,12 +80,16 @@ class Controller:
             [(s.summary.group_id, s.engine, float(_mean(s)), s.summary.oldest_version, s.summary.newest_version) for s in groups],
             published.weights,
         )
+        for summary in summaries:
+            self.observe(summary)
+        sampler = self.stream.end_step()  # before any slot is free: which prompt a group gets must not depend on when it is asked for
         if step + self.config.run.max_staleness < self.config.run.steps:
             # Groups started now can still be learned; later ones would only get in the way of the last save and evaluation.
             window.release(count)
         values = {
             **stats,
             **describe_groups(summaries, step),
+            **sampler,
             "groups/rejected": float(self.rejected),
             "publish/bytes": float(published.bytes),
             "publish/seconds": published.seconds,
@@ -105,15 +112,22 @@ class Controller:
         """Generate and score one group."""
         prompt = self.prompts[self.stream.index(group_id)]
         self.ledger.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
-        return await self.house.engines.respond(group_id, prompt, self.config.rollout.group_size, texts=1)
+        scored = await self.house.engines.respond(group_id, prompt, self.config.rollout.group_size, texts=1)
+        # Without signal it only waits for its turn to be rejected: the object store need not hold its tokens until then.
+        return scored if self.worth_learning(scored) else replace(scored, tokens=None)
 
     def worth_learning(self, scored: Scored) -> bool:
         return has_signal(scored.summary) if self.config.dynamic_sampling else True
 
     def reject(self, scored: Scored) -> None:
         self.rejected += 1
+        self.observe(scored.summary)
         failures = scored.summary.failures
         self.ledger.rejected(scored.summary.group_id, scored.engine, f"no signal; {failures[0]}" if failures else "no signal")
+
+    def observe(self, summary: GroupSummary) -> None:
+        """Tell the prompt stream how a settled group did."""
+        self.stream.observe(summary.group_id, summary.correct[~summary.aborted])
 
     async def _save_when_due(self, step: int, window: GroupWindow[Scored]) -> None:
         run = self.config.run
@@ -124,7 +138,7 @@ class Controller:
         self.metrics.flush()
         self.ledger.flush()
         position = Position(step=step, next_group=window.next_group, pending=window.pending)
-        await asyncio.to_thread(self.checkpoints.commit, aside, position)
+        await asyncio.to_thread(self.checkpoints.commit, aside, position, self.stream.state())
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run

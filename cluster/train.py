@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from cluster.checkpoint import Checkpoints, Position, read_position, refuse_changed_data
+from cluster.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
 from cluster.controller import Controller
 from cluster.house import open_house
 from cluster.identity import prove_identity
@@ -90,6 +90,8 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
                 await house.learners.load(checkpoint)
                 await house.publisher.publish(position.step)
             controller = Controller(config, house, checked.prompts, checked.held_out, ledger, metrics, show)
+            if checkpoint:
+                controller.stream.load(read_stream(checkpoint))
             if position.step == 0 and checked.held_out:
                 first = await controller.evaluate()
                 metrics.write(0, first)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.arithmetic import plan
+from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
 from reward.checkers import CHECKERS, check_reference, get_checker
@@ -28,6 +29,8 @@ def check(config: Config) -> Checked:
     if problems:
         raise ValueError("\n".join(problems))
     limit = model_context(config)
+    if config.kl.reference not in (None, INITIAL):
+        refuse_foreign_reference(config)
     if config.context_tokens > limit:
         raise ValueError(
             f"data.max_prompt_tokens ({config.data.max_prompt_tokens}) + "
@@ -75,18 +78,38 @@ def check_references(prompts: Sequence[Prompt]) -> None:
             raise ValueError(f"row {prompt.prompt_id}: {error}") from None
 
 
+def model_folder(key: str, path: str) -> Path:
+    """The folder of a model; ValueError where it holds none."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{key} {path} is not a model folder: it has no config.json. Give the path of a downloaded Hugging Face "
+            "model (for the shipped tiny one: make tiny)"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{key} {path} has a config.json but no *.safetensors weights: download the model completely")
+    return folder
+
+
+def refuse_foreign_reference(config: Config) -> None:
+    """Raise ValueError where the reference speaks of other tokens than the policy."""
+    from transformers import AutoConfig
+
+    folder = model_folder("kl.reference", str(config.kl.reference))
+    trust = config.model.trust_remote_code
+    theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust).vocab_size for path in (folder, config.model.path))
+    if theirs != ours:
+        raise ValueError(
+            f"kl.reference {folder} has a vocabulary of {theirs} tokens, model.path {config.model.path} one of {ours}: "
+            'give a model with the same tokenizer, or "initial"'
+        )
+
+
 def model_context(config: Config) -> int:
     """The longest sequence the model takes; ValueError where model.path holds no model."""
     from transformers import AutoConfig
 
-    folder = Path(config.model.path)
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"model.path {config.model.path} is not a model folder: it has no config.json. Give the path of a downloaded Hugging Face "
-            "model (for the shipped tiny one: make tiny)"
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"model.path {config.model.path} has a config.json but no *.safetensors weights: download the model completely")
+    folder = model_folder("model.path", config.model.path)
     settings: Any = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
     return int(getattr(settings, "max_position_embeddings", None) or config.context_tokens)
 

@@ -80,6 +80,8 @@ def describe_memory(config: Config) -> list[str]:
         ("gradients", gradient, 2, offload),
         (f"{config.model.dtype} weights", weight, 3, "none"),
     ]
+    if config.kl.reference:
+        parts.append((f"{config.model.dtype} weights of the reference", weight, 3, "none"))
     words, on_gpu = [], 0.0
     for name, size, sharded_from, device in parts:
         share = ranks if stage >= sharded_from else 1

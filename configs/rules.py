@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
-
-from configs.presets import ADVANTAGES, PRESETS, REDUCTIONS
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -30,62 +28,10 @@ class RuleError(ValueError):
 
 
 Rule = Callable[["Config"], Iterator[Problem]]
-LARGEST_SEQUENCE_CLIP = 0.01  # GSPO clips at 3e-4: the geometric mean over a response moves far less than any one token's ratio
-SMALLEST_TOKEN_CLIP = 0.001
 
 
-def quoted(names: tuple[str, ...]) -> str:
+def quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
-
-
-def preset_is_known(config: Config) -> Iterator[Problem]:
-    if (preset := config.objective.preset) not in PRESETS:
-        yield Problem(("objective.preset",), f'got "{preset}", needed a preset of configs/presets.py: use one of {quoted(tuple(PRESETS))}')
-
-
-def advantage_is_known(config: Config) -> Iterator[Problem]:
-    if (advantage := config.objective.advantage) not in (None, *ADVANTAGES):
-        yield Problem(("objective.advantage",), f'got "{advantage}", needed a known advantage: use one of {quoted(ADVANTAGES)}')
-
-
-def reduction_is_known(config: Config) -> Iterator[Problem]:
-    if (reduction := config.objective.reduction) not in (None, *REDUCTIONS):
-        yield Problem(("objective.reduction",), f'got "{reduction}", needed a known reduction: use one of {quoted(REDUCTIONS)}')
-
-
-def group_baseline_needs_a_group(config: Config) -> Iterator[Problem]:
-    if config.rollout.group_size == 1:
-        message = (
-            "got 1, needed at least 2: every advantage compares a response with the others of its group, "
-            "so a lone response teaches nothing: use 8 or 16"
-        )
-        yield Problem(("rollout.group_size", "objective.preset", "objective.advantage"), message)
-
-
-def clip_low_leaves_the_ratio_positive(config: Config) -> Iterator[Problem]:
-    if config.objective.preset in PRESETS and (low := config.objective.resolved.clip_low) >= 1:
-        message = f"got {low}, needed less than 1: the ratio is clipped at 1 - clip_low, which must stay above 0: use 0.2 (token ratio)"
-        yield Problem(("objective.clip_low", "objective.preset"), message)
-
-
-def clip_fits_the_ratio(config: Config) -> Iterator[Problem]:
-    if config.objective.preset not in PRESETS:
-        return
-    chosen = config.objective.resolved
-    for name, clip in (("clip_low", chosen.clip_low), ("clip_high", chosen.clip_high)):
-        keys = (f"objective.{name}", "objective.ratio", "objective.preset")
-        if chosen.ratio == "sequence" and clip > LARGEST_SEQUENCE_CLIP:
-            yield Problem(
-                keys,
-                f"got {clip} on a sequence ratio, needed at most {LARGEST_SEQUENCE_CLIP}: a sequence ratio is a mean over the whole "
-                f'response and hardly leaves 1, so this never clips: use 3e-4 / 4e-4 (preset gspo) or objective.ratio = "token"',
-            )
-        if chosen.ratio == "token" and clip < SMALLEST_TOKEN_CLIP:
-            yield Problem(
-                keys,
-                f"got {clip} on a token ratio, needed at least {SMALLEST_TOKEN_CLIP}: nearly every token would be clipped after one "
-                f'update: use 0.2 (presets grpo, dapo) or objective.ratio = "sequence"',
-            )
 
 
 def betas_lie_below_one(config: Config) -> Iterator[Problem]:
@@ -135,6 +81,12 @@ def overlong_cache_fits_the_response(config: Config) -> Iterator[Problem]:
         yield Problem(("reward.overlong_cache", "rollout.max_response_tokens"), message)
 
 
+def difficulty_floor_is_a_share(config: Config) -> Iterator[Problem]:
+    if (floor := config.data.difficulty_floor) > 1:
+        message = f"got {floor}, needed at most 1: it is the share of the top sampling weight that no prompt falls below: use 0.1"
+        yield Problem(("data.difficulty_floor",), message)
+
+
 def system_turn_needs_the_chat_template(config: Config) -> Iterator[Problem]:
     if config.data.system is not None and not config.data.chat_template:
         message = (
@@ -145,16 +97,11 @@ def system_turn_needs_the_chat_template(config: Config) -> Iterator[Problem]:
 
 
 RULES: tuple[Rule, ...] = (
-    preset_is_known,
-    advantage_is_known,
-    reduction_is_known,
-    group_baseline_needs_a_group,
-    clip_low_leaves_the_ratio_positive,
-    clip_fits_the_ratio,
     betas_lie_below_one,
     flash_attention_needs_bfloat16,
     updates_divide_groups,
     micro_batch_holds_one_response,
     overlong_cache_fits_the_response,
+    difficulty_floor_is_a_share,
     system_turn_needs_the_chat_template,
 )

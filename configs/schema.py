@@ -4,25 +4,18 @@ Read with `configs.loader.load`. Nothing here imports torch, ray or vllm, so a c
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictStr, model_validator
 
 from configs.engine_rules import ENGINE_RULES
-from configs.presets import PRESETS, Preset
+from configs.objective import CorrectionConfig, KlConfig, ObjectiveConfig
+from configs.objective_rules import OBJECTIVE_RULES
+from configs.presets import Objective
 from configs.rules import RULES, RuleError
+from configs.section import Count, Positive, Section, Share, Whole
 
-Count = Annotated[StrictInt, Field(ge=1)]
-Whole = Annotated[StrictInt, Field(ge=0)]
-Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
-Share = Annotated[StrictFloat | StrictInt, Field(ge=0)]
 Table = dict[str, Any]
-
-
-class Section(BaseModel):
-    """A frozen table of the config file; a key it does not know is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RunConfig(Section):
@@ -69,6 +62,13 @@ class DataConfig(Section):
     system: StrictStr | None = Field(default=None, description="system turn put before every prompt (chat_template only)")
     max_prompt_tokens: Count = 1024
     overlong: Literal["refuse", "drop"] = Field(default="refuse", description="what becomes of prompts above max_prompt_tokens")
+    sampler: Literal["uniform", "difficulty"] = Field(
+        default="uniform", description="every prompt once an epoch, or prompts that still teach more often than solved and hopeless ones"
+    )
+    difficulty_floor: Positive = Field(default=0.1, description="share of the top sampling weight that no prompt falls below (difficulty)")
+    difficulty_half_life: Positive = Field(
+        default=2.0, description="epochs' worth of groups after which what was seen of a prompt counts half (difficulty)"
+    )
     eval_limit: Count | None = Field(default=None, description="evaluate on the first so many rows of data.eval")
 
 
@@ -84,6 +84,9 @@ class RolloutConfig(Section):
         default=None, description="replace groups whose rewards are all equal; the preset decides if left out"
     )
     max_refill: Count = Field(default=8, description="rounds of groups_per_step rejected groups in a row after which the run stops")
+    logprobs: StrictBool = Field(
+        default=True, description="have the engine return each token's log-prob; without them the mismatch is neither known nor corrected"
+    )
     capture_routing: StrictBool = Field(default=False, description="record each token's experts beside its log-prob")
     transfer: Literal["auto", "gloo", "nccl"] = Field(default="auto", description="how weights travel; auto is nccl on GPU, gloo on CPU")
     cpus_per_engine: Positive = 1
@@ -127,26 +130,6 @@ class LearnerConfig(Section):
         return int(self.deepspeed.get("zero_optimization", {}).get("stage", 0))
 
 
-class ObjectiveConfig(Section):
-    """Which loss: a preset of `configs.presets`, and the choices changed on top of it."""
-
-    preset: StrictStr = "grpo"
-    advantage: StrictStr | None = None
-    ratio: Literal["token", "sequence"] | None = None
-    clip_low: Positive | None = None
-    clip_high: Positive | None = None
-    reduction: StrictStr | None = None
-    overlong_filter: StrictBool = Field(
-        default=False, description="mask truncated responses in the loss; they stay in the group's baseline"
-    )
-
-    @property
-    def resolved(self) -> Preset:
-        """The preset with this section's changes applied."""
-        changes = {k: v for k in ("advantage", "ratio", "clip_low", "clip_high", "reduction") if (v := getattr(self, k)) is not None}
-        return PRESETS[self.preset].replace(**changes)
-
-
 class Config(Section):
     """One run, whole."""
 
@@ -157,12 +140,19 @@ class Config(Section):
     reward: RewardConfig = Field(default_factory=RewardConfig)
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    correction: CorrectionConfig = Field(default_factory=CorrectionConfig)
+    kl: KlConfig = Field(default_factory=KlConfig)
 
     @model_validator(mode="after")
     def obeys_the_rules_between_keys(self) -> Self:
-        if problems := [problem for rule in (*RULES, *ENGINE_RULES) for problem in rule(self)]:
+        if problems := [problem for rule in (*RULES, *OBJECTIVE_RULES, *ENGINE_RULES) for problem in rule(self)]:
             raise RuleError(problems)
         return self
+
+    @property
+    def whole_objective(self) -> Objective:
+        """The loss: what [objective], [correction] and [kl] come to together."""
+        return Objective(preset=self.objective.resolved, correction=self.correction.resolved, kl=self.kl.resolved)
 
     @property
     def dynamic_sampling(self) -> bool:

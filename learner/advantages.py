@@ -1,6 +1,11 @@
-"""How the rewards of one group become advantages: who did better than the group, and by how much."""
+"""How the rewards of a step's groups become advantages: who did better than the group, and by how much.
 
-from collections.abc import Callable
+Rewards come as one array [G] a group, NaN where a response has none; tokens as the learned tokens of each response, 0 where it is not
+learned. Only what weighs responses of several groups against each other looks at them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,26 +13,93 @@ from numpy.typing import NDArray
 from rollout.types import GroupSummary
 
 Floats = NDArray[np.float64]
+Groups = Sequence[Floats]
+Advantage = Callable[[Groups, Groups], list[Floats]]
 
 EPSILON = 1e-6  # added to the standard deviation, as verl and slime do; the papers leave it open
 TOLERANCE = 1e-6  # a group whose rewards differ by less carries no signal, only rounding noise
+VARIANCE_FLOOR = 1e-8  # added to the variance that whitens, as verl does
 
 
+def within_the_group(compare: Callable[[Floats], Floats]) -> Advantage:
+    """Compare the scored members of each group; a failed one (NaN), a lone survivor and an all-equal group get exactly 0."""
+
+    @wraps(compare)
+    def compared(rewards: Groups, tokens: Groups) -> list[Floats]:
+        return [_among_survivors(group, compare) for group in rewards]
+
+    return compared
+
+
+@within_the_group
 def standardised(rewards: Floats) -> Floats:
-    """Distance to the group's mean in sample standard deviations [G] -> [G]; DeepSeekMath, arXiv 2402.03300, section 4.1.2."""
-    return _among_survivors(rewards, lambda r: (r - r.mean()) / (r.std(ddof=1) + EPSILON))
+    """Distance to the group's mean in sample standard deviations; DeepSeekMath, arXiv 2402.03300, section 4.1.2."""
+    return (rewards - rewards.mean()) / (rewards.std(ddof=1) + EPSILON)
 
 
+@within_the_group
+def population(rewards: Floats) -> Floats:
+    """Distance to the group's mean in standard deviations of the group itself, without Bessel's correction."""
+    return (rewards - rewards.mean()) / (rewards.std() + EPSILON)
+
+
+@within_the_group
 def centred(rewards: Floats) -> Floats:
-    """Distance to the group's mean [G] -> [G]; Dr.GRPO, arXiv 2503.20783."""
-    return _among_survivors(rewards, lambda r: r - r.mean())
+    """Distance to the group's mean; Dr.GRPO, arXiv 2503.20783."""
+    return rewards - rewards.mean()
 
 
-ADVANTAGES: dict[str, Callable[[Floats], Floats]] = {"standardised": standardised, "centred": centred}
+@within_the_group
+def leave_one_out(rewards: Floats) -> Floats:
+    """Distance to the mean of the others; RLOO, arXiv 2402.14740."""
+    return (rewards - rewards.mean()) * rewards.size / (rewards.size - 1)
+
+
+@within_the_group
+def leave_one_out_standardised(rewards: Floats) -> Floats:
+    """Distance to the mean of the others in their sample standard deviations, undivided where they are all alike; NeMo-RL's default."""
+    others = [np.delete(rewards, i) for i in range(rewards.size)]
+    distance = np.array([reward - other.mean() for reward, other in zip(rewards, others, strict=True)])
+    spread = np.array([other.std(ddof=1) if differ(other) else np.nan for other in others])
+    return np.where(np.isnan(spread), distance, distance / (spread + EPSILON))
+
+
+def batch_std(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """Distance to the group's mean in standard deviations of all rewards of the step; ScaleRL, arXiv 2510.13786."""
+    scored = np.concatenate(rewards)
+    scored = scored[np.isfinite(scored)]
+    spread = scored.std(ddof=1) if differ(scored) else 0.0
+    return [group / (spread + EPSILON) for group in centred(rewards, tokens)]
+
+
+def whitened(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """Distance to the group's mean, whitened over all learned tokens of the step; REINFORCE++ with baseline, arXiv 2501.03262.
+
+    It shifts every response by the same amount, one of an all-equal group too. Where no group's rewards differ, all are 0.
+    """
+    centres = centred(rewards, tokens)
+    values, weights = np.concatenate(centres), np.concatenate(tokens)
+    if weights.sum() <= 1 or not differ(values[weights > 0]):
+        return [np.zeros_like(group) for group in centres]
+    mean = np.average(values, weights=weights)
+    variance = (weights * (values - mean) ** 2).sum() / (weights.sum() - 1)
+    return [
+        np.where(count > 0, (group - mean) / np.sqrt(variance + VARIANCE_FLOOR), 0.0) for group, count in zip(centres, tokens, strict=True)
+    ]
+
+
+ADVANTAGES: dict[str, Advantage] = {
+    "standardised": standardised,
+    "population": population,
+    "centred": centred,
+    "leave_one_out": leave_one_out,
+    "leave_one_out_standardised": leave_one_out_standardised,
+    "batch_std": batch_std,
+    "whitened": whitened,
+}
 
 
 def _among_survivors(rewards: Floats, compare: Callable[[Floats], Floats]) -> Floats:
-    """Compare the scored members of a group; a failed one (NaN), a lone survivor and an all-equal group get exactly 0."""
     survives = np.isfinite(rewards)
     advantages = np.zeros(rewards.shape, np.float64)
     if differ(rewards[survives]):

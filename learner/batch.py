@@ -20,7 +20,7 @@ class Batch:
     attention: Tensor  # bool [B, P+T], False on padding
     position_ids: Tensor  # int64 [B, P+T], 0 at the first real token
     mask: Tensor  # bool [B, T], True on tokens to learn from
-    rollout_logprobs: Tensor  # float32 [B, T], 0 off the mask
+    rollout_logprobs: Tensor | None  # float32 [B, T], 0 off the mask; None where the engine was told not to return them
     advantages: Tensor  # float32 [B]
     token_weight: Tensor  # float32 [B, T], 0 off the mask
     versions: Tensor  # int64 [B], step whose weights sampled the first token
@@ -51,7 +51,8 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         real = slice(width - len(prompt), width + len(response))
         token_ids[i, real] = np.concatenate([prompt, response.token_ids])
         attention[i, real] = True
-        logprobs[i, : len(response)] = response.logprobs
+        if response.logprobs is not None:
+            logprobs[i, : len(response)] = response.logprobs
     mask = attention[:, width:] & np.isfinite(logprobs)
     weights = np.array([row.weight for row in rows], np.float32)
     return Batch(
@@ -59,7 +60,7 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         attention=torch.from_numpy(attention),
         position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
-        rollout_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))),
+        rollout_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if responses[0].logprobs is not None else None,
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
         token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),

@@ -1,6 +1,8 @@
 """One learner rank: a step's groups in, optimizer updates out.
 
-    summaries ──► plan_step ──► this rank's rows ──► fetch groups ──► old log-probs ──► for each update: micro-batches ──► update
+    summaries ──► plan_step ──► this rank's rows ──► fetch groups ──► old and reference log-probs ──► for each update: micro-batches
+                      ▲                                                          │
+                      └──────── rewards less their KL (kl.place = "reward") ─────┘
 
 Every rank plans alike from the same summaries, so nothing has to be agreed on; ranks meet only in gradients and in sums.
 """
@@ -8,8 +10,8 @@ Every rank plans alike from the same summaries, so nothing has to be agreed on; 
 import json
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,27 @@ from torch import Tensor
 
 from configs.schema import Config
 from learner.batch import Batch, build_batch
-from learner.objective import MAXIMA, policy_loss
-from learner.plan import StepPlan, plan_step
+from learner.kl import kl_of_responses
+from learner.objective import Given, policy_loss
+from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
-from learner.process_group import max_over_ranks, sum_over_ranks
+from learner.process_group import sum_tensor_over_ranks
+from learner.reference import Reference
+from learner.statistics import StepStatistics
 from learner.zero import ZeroEngine
 from rollout.types import Group, GroupSummary
 
 Fetch = Callable[[Sequence[int]], Mapping[int, Group]]
-MISMATCH_LIMIT = 20.0  # log-ratio beyond which exp() says nothing more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A micro-batch with what was measured before the step's first update."""
+
+    rows: MicroBatch
+    batch: Batch
+    old: Tensor | None  # [B, T], the learner's log-probs; None where the first update's own are the same
+    reference: Tensor | None  # [B, T]
 
 
 class Learner:
@@ -39,7 +53,9 @@ class Learner:
         torch.manual_seed(seed)
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
-        self.preset = config.objective.resolved
+        self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
+        self.objective = config.whole_objective
+        self.steps_done = 0
         self.updates_done = 0
         self.skipped = 0
 
@@ -49,25 +65,37 @@ class Learner:
         plan = self._plan(summaries)
         mine = plan.of_rank(self.rank)
         groups = fetch(sorted({row.group for update in mine for part in update for row in part}))
-        batches = [[build_batch(part, groups, 0).to(self.device) for part in update] for update in mine]
         fetched = time.perf_counter()
-        # The first update needs no pass of its own: nothing has changed yet, so its old log-probs are its own, detached.
-        old = [None, *([self._logprobs(batch) for batch in update] for update in batches[1:])]
-        passed = time.perf_counter()
-        sums: defaultdict[str, float] = defaultdict(float)
-        most: dict[str, float] = {}
-        norms = [self._update(update, before, sums, most) for update, before in zip(batches, old, strict=True)]
-        total = sum_over_ranks(dict(sums), self.device) | max_over_ranks(most, self.device)
-        return self._describe(total, norms, plan) | {
+        updates = [[self._measure(rows, groups, first=number == 0) for rows in update] for number, update in enumerate(mine)]
+        if self.objective.kl.in_reward:
+            plan, updates = self._penalise(summaries, updates, groups)
+        measured = time.perf_counter()
+        statistics = StepStatistics()
+        norms = [
+            self._update(parts, statistics, first=number == 0)
+            for number, (update, parts) in enumerate(zip(plan.updates, updates, strict=True))
+            if update.rows
+        ]
+        self.steps_done += 1
+        if self.reference is not None:
+            self.reference.refresh_when_due(self.steps_done)
+        return statistics.describe(len(norms), self.world, self.device) | {
+            "lr": self._lr(),
+            "grad_norm": float(np.mean(norms)) if norms else float("nan"),
+            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
+            "updates_skipped": float(self.skipped),
+            "updates_empty": float(len(plan.updates) - len(norms)),
             "seconds/learn_fetch": fetched - started,
-            "seconds/learn_old": passed - fetched,
-            "seconds/learn_update": time.perf_counter() - passed,
+            "seconds/learn_old": measured - fetched,
+            "seconds/learn_update": time.perf_counter() - measured,
         }
 
     def save(self, folder: Path) -> None:
         """Write this rank's state below `folder`: weights, optimizer, counters and random state. Every rank must call it."""
         self.zero.save(folder)
-        counters = {"updates_done": self.updates_done, "skipped": self.skipped}
+        if self.reference is not None:
+            self.reference.save(folder)
+        counters = {"steps_done": self.steps_done, "updates_done": self.updates_done, "skipped": self.skipped}
         (folder / f"rank-{self.rank}.json").write_text(json.dumps(counters))
         np.save(folder / f"rank-{self.rank}-rng.npy", torch.get_rng_state().numpy())
 
@@ -78,42 +106,79 @@ class Learner:
         if ranks != self.world:
             raise ValueError(f"{folder} was saved by {ranks} learner ranks, this run has {self.world}: set learner.ranks={ranks}")
         self.zero.load(folder)
+        if self.reference is not None:
+            self.reference.load(folder)
         state = json.loads(counters.read_text())
-        self.updates_done, self.skipped = state["updates_done"], state["skipped"]
+        self.steps_done, self.updates_done, self.skipped = state["steps_done"], state["updates_done"], state["skipped"]
         torch.set_rng_state(torch.from_numpy(np.load(folder / f"rank-{self.rank}-rng.npy")))
 
     def _plan(self, summaries: Sequence[GroupSummary]) -> StepPlan:
         learner = self.config.learner
         return plan_step(
             summaries,
-            self.preset,
+            self.objective.preset,
             updates=learner.updates_per_step,
             ranks=self.world,
             micro_batch_tokens=learner.micro_batch_tokens,
+            response_tokens=self.config.rollout.max_response_tokens,
             overlong_filter=self.config.objective.overlong_filter,
         )
 
     @torch.no_grad()
-    def _logprobs(self, batch: Batch) -> Tensor:
-        logprobs, _ = self.zero(batch)
-        return logprobs.detach()
+    def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
+        """Lay a micro-batch out, with its log-probs under the policy of the step's start and under the reference.
 
-    def _update(self, batches: Sequence[Batch], old: Sequence[Tensor] | None, sums: dict[str, float], most: dict[str, float]) -> float:
+        The first update needs no pass of its own: nothing has changed yet, so its old log-probs are its own, detached.
+        """
+        batch = build_batch(rows, groups, 0).to(self.device)
+        own = self.objective.preset.old == "learner" and not first
+        old = self.zero(batch)[0].detach() if own or self.objective.kl.in_reward else None
+        return Part(rows=rows, batch=batch, old=old, reference=None if self.reference is None else self.reference(batch))
+
+    def _penalise(
+        self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
+    ) -> tuple[StepPlan, list[list[Part]]]:
+        """Take the KL to the reference off every response's reward, and plan again with what is left: the same rows, other advantages."""
+        kl, width = self.objective.kl, max(len(summary.rewards) for summary in summaries)
+        spent = torch.zeros(len(summaries), width, dtype=torch.float64, device=self.device)
+        for part in (part for parts in updates for part in parts if part.rows):
+            assert part.old is not None
+            assert part.reference is not None
+            engine = part.batch.rollout_logprobs if self.objective.preset.old == "engine" else None
+            ratio = part.old - (part.old if engine is None else engine)
+            found = kl_of_responses(kl.estimator, part.old, part.reference, ratio, part.batch.mask)
+            spent[[row.group for row in part.rows], [row.member for row in part.rows]] = found
+        costs = kl.coefficient * sum_tensor_over_ranks(spent).cpu().numpy()
+        penalised = [replace(s, rewards=s.rewards - cost[: len(s.rewards)]) for s, cost in zip(summaries, costs, strict=True)]
+        plan = self._plan(penalised)
+        again = [
+            [replace(part, rows=rows, batch=build_batch(rows, groups, 0).to(self.device)) for rows, part in zip(update, parts, strict=True)]
+            for update, parts in zip(plan.of_rank(self.rank), updates, strict=True)
+        ]
+        return plan, again
+
+    def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
-        for place, batch in enumerate(batches):
+        for part in parts:
+            batch = part.batch
             logprobs, entropy = self.zero(batch)
-            before = logprobs.detach() if old is None else old[place]
-            loss, stats = policy_loss(self.preset, logprobs, before, batch.advantages, batch.mask, batch.token_weight)
+            start = logprobs.detach() if part.old is None else part.old
+            bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
+            given = Given(
+                old=start if bypassed is None else bypassed,
+                engine=batch.rollout_logprobs,
+                reference=part.reference,
+                advantages=batch.advantages,
+                mask=batch.mask,
+                token_weight=batch.token_weight,
+            )
+            loss, stats = policy_loss(self.objective, logprobs, given)
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
-            stats |= mismatch(before, batch) | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()}
-            for name, value in stats.items():
-                if name in MAXIMA or name.startswith("max_"):
-                    most[name] = max(most.get(name, 0.0), float(value))
-                else:
-                    sums[name] += float(value)
-            sums["bad_logprobs"] += batch.bad_logprobs
-            sums["micro_batches"] += 1
+            statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
+            statistics.add({"bad_logprobs": torch.tensor(batch.bad_logprobs), "micro_batches": torch.tensor(1)})
+            if first or part.old is not None:
+                statistics.add_mismatch(start, batch)
         self.updates_done += 1
         norm, applied = self.zero.update(self._lr())
         self.skipped += not applied
@@ -123,38 +188,3 @@ class Learner:
         """The learning rate of the current update: a straight rise over the warm-up, constant after it."""
         learner = self.config.learner
         return float(learner.lr) * min(1.0, self.updates_done / max(1, learner.warmup_updates))
-
-    def _describe(self, total: dict[str, float], norms: Sequence[float], plan: StepPlan) -> dict[str, float]:
-        tokens = max(1.0, total["tokens"])
-        return {
-            "loss": total["loss"] / len(norms),
-            "lr": self._lr(),
-            "grad_norm": float(np.mean(norms)),
-            "entropy": total["entropy"] / tokens,
-            "ratio/mean": total["ratio"] / tokens,
-            "ratio/abs_log": total["abs_log_ratio"] / tokens,
-            "ratio/max_abs_log": total["max_abs_log_ratio"],
-            "policy_kl": total["kl"] / tokens,
-            "clip/low": total["clipped_low"] / tokens,
-            "clip/high": total["clipped_high"] / tokens,
-            "mismatch/mean": total["mismatch_abs"] / tokens,
-            "mismatch/max": total["max_mismatch"],
-            "mismatch/kl": total["mismatch_k3"] / tokens,
-            "bad_logprobs": total["bad_logprobs"],
-            "learned_tokens": total["tokens"],
-            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
-            "micro_batches": total["micro_batches"] / self.world,
-            "updates_skipped": float(self.skipped),
-        }
-
-
-@torch.no_grad()
-def mismatch(old: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """How far the engine's log-probs lie from the learner's: sums of |difference| and of k3, and the largest difference."""
-    difference = torch.where(batch.mask, old - batch.rollout_logprobs, 0).double()
-    log_ratio = difference.clamp(-MISMATCH_LIMIT, MISMATCH_LIMIT)
-    return {
-        "mismatch_abs": difference.abs().sum(),
-        "mismatch_k3": (log_ratio.exp() - 1 - log_ratio).sum(),
-        "max_mismatch": difference.abs().max(),
-    }

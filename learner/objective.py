@@ -1,34 +1,74 @@
-"""The policy loss as a composition of choices: a ratio to the old policy, a surrogate of it, a weight for every token.
+"""The policy loss as a composition of choices: a ratio, a surrogate, a correction, a pull to a reference, a weight for every token.
 
 Legend: B responses of a micro-batch, T response tokens. Nothing here knows of ranks or micro-batches: token weights come from
 `learner.reductions` for the whole update, so losses and statistics of its parts are simply added.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from configs.presets import Preset
+from configs.presets import Objective, Preset
+from learner.correction import Mismatch, factor
+from learner.kl import ESTIMATORS
+from learner.surrogates import LOG_RATIO_LIMIT, SURROGATES, Tokens, row_mean
 
-LOG_RATIO_LIMIT = 20.0  # e^20 = 4.9e8: beyond it exp() is on the way to infinity; the clamp also stops the gradient
 MAXIMA = frozenset({"max_abs_log_ratio"})  # the statistics that combine by max; all others are sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """What a surrogate may look at, each [B, T] and finite; masked slots hold 0."""
+class Given:
+    """What the loss takes as it is, without gradient. Masked slots may hold NaN or infinity."""
 
-    logprobs: Tensor  # under the policy that learns, with gradient
-    log_ratio: Tensor  # to the old policy, of the preset's kind, with gradient
-    advantages: Tensor
-    mask: Tensor
+    old: Tensor  # [B, T], log-probs that the ratio is taken to
+    advantages: Tensor  # [B] or [B, T]
+    mask: Tensor  # [B, T] bool, True on tokens to learn from
+    token_weight: Tensor  # [B, T]
+    engine: Tensor | None = None  # [B, T], log-probs under which the tokens were sampled
+    reference: Tensor | None = None  # [B, T]
+    log_shift: Tensor | None = None  # [B, T], added to the log-ratio: RSPO's floored router shift, arXiv 2510.23027
+
+    def cleaned(self) -> "Given":
+        """The same with 0 in every masked slot; chosen before any arithmetic, since 0 * inf in a gradient is NaN."""
+        spread = self.advantages[:, None].expand_as(self.mask) if self.advantages.dim() == 1 else self.advantages
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("mask", "advantages")}
+        kept = {name: only(self.mask, value) for name, value in values.items() if value is not None}
+        return replace(self, advantages=only(self.mask, spread), **kept)
 
 
-def log_ratio(logprobs: Tensor, old: Tensor, mask: Tensor, kind: str) -> Tensor:
-    """Log of new over old policy [B, T]; masked slots may hold anything in either input and get no gradient."""
-    return RATIOS[kind](_only(mask, logprobs), _only(mask, old), mask)
+def policy_loss(objective: Objective, logprobs: Tensor, given: Given) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of token losses to minimise, and the sums that describe it.
+
+    Masked slots of any input add nothing and get a gradient of exactly 0. With nothing unmasked the loss is a 0 that still reaches every
+    input of the graph.
+    """
+    given, logprobs = given.cleaned(), only(given.mask, logprobs)
+    tokens = look(objective.preset, logprobs, given)
+    loss, held = SURROGATES[objective.preset.surrogate](objective.preset, tokens)
+    weight, corrected = _correct(objective, tokens, given)
+    loss = loss * weight
+    sums = _describe(tokens, held, corrected)
+    if given.reference is not None:
+        x = logprobs - given.reference
+        if objective.kl.in_loss:
+            loss = loss + objective.kl.coefficient * ESTIMATORS[objective.kl.estimator](x, _token_ratio(logprobs, given.old, given.mask))
+        sums["reference_kl"] = only(given.mask, ESTIMATORS["k3"](x.detach(), x)).sum(dtype=torch.float64)
+    return (only(given.mask, loss) * given.token_weight).sum(), sums
+
+
+def look(preset: Preset, logprobs: Tensor, given: Given) -> Tokens:
+    """What the surrogate may look at; every input has 0 in its masked slots."""
+    log_ratio = RATIOS[preset.ratio](logprobs, given.old, given.mask)
+    return Tokens(
+        logprobs=logprobs,
+        old=given.old,
+        log_ratio=log_ratio if given.log_shift is None else log_ratio + given.log_shift,
+        log_mismatch=torch.zeros_like(given.old) if given.engine is None else given.old - given.engine,
+        advantages=given.advantages,
+        mask=given.mask,
+    )
 
 
 def _token_ratio(logprobs: Tensor, old: Tensor, mask: Tensor) -> Tensor:
@@ -42,59 +82,43 @@ def _sequence_ratio(logprobs: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     Its value is the sequence ratio everywhere and each token carries its own gradient. With one advantage a response that is GSPO
     exactly; with an advantage a token it is GSPO-token.
     """
-    count = mask.sum(-1, keepdim=True).clamp(min=1)
-    mean = ((logprobs - old).detach().sum(-1, keepdim=True) / count).expand_as(logprobs)
+    mean = row_mean((logprobs - old).detach(), mask)
     return (mean + (logprobs - logprobs.detach())).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
 RATIOS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"token": _token_ratio, "sequence": _sequence_ratio}
 
 
-def clip(preset: Preset, tokens: Tokens) -> Tensor:
-    """PPO's pessimistic clipped loss [B, T], with a bound for each side; arXiv 1707.06347, equation 7."""
-    ratio = tokens.log_ratio.exp()
-    clipped = ratio.clamp(1 - preset.clip_low, 1 + preset.clip_high)
-    return -torch.minimum(ratio * tokens.advantages, clipped * tokens.advantages)
-
-
-SURROGATES: dict[str, Callable[[Preset, Tokens], Tensor]] = {"clip": clip}
-
-
-def policy_loss(
-    preset: Preset, logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, token_weight: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of token losses to minimise, and the sums that describe it.
-
-    logprobs, old, token_weight [B, T], advantages [B] or [B, T], mask [B, T] bool. Masked slots may hold NaN or infinity; they add
-    nothing and their gradient is exactly 0. With nothing unmasked the loss is a 0 that still reaches every input of the graph.
-    """
-    spread = advantages[:, None].expand_as(mask) if advantages.dim() == 1 else advantages
-    tokens = Tokens(
-        logprobs=_only(mask, logprobs),
-        log_ratio=log_ratio(logprobs, old, mask, preset.ratio),
-        advantages=_only(mask, spread),
-        mask=mask,
-    )
-    loss = (SURROGATES[preset.surrogate](preset, tokens) * _only(mask, token_weight)).sum()
-    return loss, _describe(preset, tokens, log_ratio(logprobs.detach(), old, mask, "token"))
+def _correct(objective: Objective, tokens: Tokens, given: Given) -> tuple[Tensor, dict[str, Tensor]]:
+    """The correction's factor [B, T], all ones where nothing is corrected."""
+    if given.engine is None or not objective.correction.uses_engine:
+        return torch.ones_like(tokens.old), {}
+    fallen = given.engine - tokens.logprobs.detach()
+    return factor(objective.correction, Mismatch(log_k=tokens.log_mismatch, fallen=fallen, advantages=tokens.advantages, mask=tokens.mask))
 
 
 @torch.no_grad()
-def _describe(preset: Preset, tokens: Tokens, per_token: Tensor) -> dict[str, Tensor]:
+def _describe(tokens: Tokens, held: Tensor, corrected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sums over unmasked tokens, float64 scalars; divide by `tokens` after adding up. `kl` is k3 of old against new policy."""
-    ratio, mask, advantages = tokens.log_ratio.exp(), tokens.mask, tokens.advantages
+    ratio, per_token = tokens.log_ratio.exp(), (tokens.logprobs - tokens.old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    up, down = tokens.advantages > 0, tokens.advantages < 0
     sums = {
-        "tokens": mask,
-        "clipped_low": mask & (advantages < 0) & (ratio < 1 - preset.clip_low),
-        "clipped_high": mask & (advantages > 0) & (ratio > 1 + preset.clip_high),
-        "ratio": _only(mask, ratio),
+        "tokens": tokens.mask,
+        "clipped_positive_high": held & up & (ratio > 1),
+        "clipped_positive_low": held & up & (ratio < 1),
+        "clipped_negative_high": held & down & (ratio > 1),
+        "clipped_negative_low": held & down & (ratio < 1),
+        "ratio": ratio,
         "kl": per_token.exp() - 1 - per_token,
         "abs_log_ratio": per_token.abs(),
+        **corrected,
     }
-    largest = per_token.abs().amax() if mask.numel() else per_token.new_zeros(())
-    return {name: value.sum(dtype=torch.float64) for name, value in sums.items()} | {"max_abs_log_ratio": largest.double()}
+    largest = per_token.abs().amax() if per_token.numel() else per_token.new_zeros(())
+    return {name: only(tokens.mask, value).sum(dtype=torch.float64) for name, value in sums.items()} | {
+        "max_abs_log_ratio": largest.double()
+    }
 
 
-def _only(mask: Tensor, values: Tensor) -> Tensor:
-    """Values where the mask is, 0 elsewhere; chosen before any arithmetic, since 0 * inf in a gradient is NaN."""
+def only(mask: Tensor, values: Tensor) -> Tensor:
+    """Values where the mask is, 0 elsewhere."""
     return torch.where(mask, values, torch.zeros_like(values))

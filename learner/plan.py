@@ -3,17 +3,18 @@
 Advantages and token weights are fixed here for the whole update, before the work is divided, so no division can change them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.presets import Preset
 from learner.advantages import ADVANTAGES
-from learner.reductions import REDUCTIONS
+from learner.reductions import REDUCTIONS, Extent
 from rollout.types import GroupSummary
 
 
@@ -56,13 +57,20 @@ class StepPlan:
 
 
 def plan_step(
-    summaries: Sequence[GroupSummary], preset: Preset, *, updates: int, ranks: int, micro_batch_tokens: int, overlong_filter: bool = False
+    summaries: Sequence[GroupSummary],
+    preset: Preset,
+    *,
+    updates: int,
+    ranks: int,
+    micro_batch_tokens: int,
+    response_tokens: int,
+    overlong_filter: bool = False,
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
     A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens. Raises ValueError
-    where that is impossible or the groups do not divide. `overlong_filter` leaves truncated responses out of the loss, not out of the
-    group's baseline: DAPO, arXiv 2503.14476, section 3.4.
+    where that is impossible or the groups do not divide. `response_tokens` is the longest response the engine may give.
+    `overlong_filter` leaves truncated responses out of the loss, not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
     """
     if len(summaries) % updates:
         raise ValueError(
@@ -70,37 +78,56 @@ def plan_step(
             "change rollout.groups_per_step or learner.updates_per_step so that the second divides the first"
         )
     size = len(summaries) // updates
+    weighed = weigh(summaries, preset, overlong_filter)
     plans = []
     for k in range(updates):
-        share = range(k * size, (k + 1) * size)
-        rows = weigh(share, summaries, preset, overlong_filter)
-        left_out = sum(len(summaries[position].lengths) for position in share) - len(rows)
+        rows = dress(weighed[k * size : (k + 1) * size], preset, response_tokens)
+        left_out = sum(len(group.summary.lengths) for group in weighed[k * size : (k + 1) * size]) - len(rows)
         plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens), left_out=left_out))
     return StepPlan(updates=tuple(plans))
 
 
-def weigh(positions: Iterable[int], summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool = False) -> list[Row]:
+class Weighed(NamedTuple):
+    """A group with what its responses are worth."""
+
+    position: int  # among the step's groups
+    summary: GroupSummary
+    advantages: NDArray[np.float64]  # [G]
+    learned: NDArray[np.bool_]  # [G]
+
+
+def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool) -> list[Weighed]:
+    """The advantages of a step's groups, compared with one another where the preset asks for it, and which responses are learned."""
+    rewards = [np.where(s.aborted, np.nan, s.rewards) for s in summaries]
+    learned = [_learned(s, r, overlong_filter) for s, r in zip(summaries, rewards, strict=True)]
+    tokens = [np.where(taught, s.lengths, 0).astype(np.float64) for s, taught in zip(summaries, learned, strict=True)]
+    advantages = ADVANTAGES[preset.advantage](rewards, tokens) if summaries else []
+    return [Weighed(i, s, a, taught) for i, (s, a, taught) in enumerate(zip(summaries, advantages, learned, strict=True))]
+
+
+def dress(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> list[Row]:
     """The responses of one update that can teach, each with its advantage and its token weight, in the groups' order."""
-    chosen = [(p, summaries[p]) for p in positions]
-    if not chosen:
+    if not groups:
         return []
-    rewards = [np.where(s.aborted, np.nan, s.rewards) for _, s in chosen]
-    advantages = np.concatenate([ADVANTAGES[preset.advantage](r) for r in rewards])
-    lengths = np.concatenate([s.lengths for _, s in chosen])
-    learned = np.concatenate([_learned(s, r, overlong_filter) for (_, s), r in zip(chosen, rewards, strict=True)])
-    weights = REDUCTIONS[preset.reduction](lengths, learned)
-    members = [(p, s.prompt_tokens, m) for p, s in chosen for m in range(len(s.lengths))]
+    sizes = [len(group.learned) for group in groups]
+    extent = Extent(
+        lengths=np.concatenate([group.summary.lengths for group in groups]),
+        learned=np.concatenate([group.learned for group in groups]),
+        group=np.repeat(np.arange(len(groups)), sizes),
+        budget=response_tokens,
+    )
+    weights = np.split(REDUCTIONS[preset.reduction](extent), np.cumsum(sizes)[:-1])
     return [
         Row(
-            group=position,
+            group=group.position,
             member=member,
-            advantage=float(advantages[i]),
-            weight=float(weights[i]),
-            prompt_tokens=prompt_tokens,
-            tokens=prompt_tokens + int(lengths[i]),
+            advantage=float(group.advantages[member]),
+            weight=float(weight[member]),
+            prompt_tokens=group.summary.prompt_tokens,
+            tokens=group.summary.prompt_tokens + int(group.summary.lengths[member]),
         )
-        for i, (position, prompt_tokens, member) in enumerate(members)
-        if learned[i]
+        for group, weight in zip(groups, weights, strict=True)
+        for member in map(int, np.flatnonzero(group.learned))
     ]
 
 

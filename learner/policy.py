@@ -39,12 +39,13 @@ class Policy(nn.Module):
         return logprobs.view_as(tokens), entropy.view_as(tokens)
 
 
-def load_policy(config: Config) -> Policy:
-    """The model of [model] with fp32 or bf16 weights, ready to train; raises where the checkpoint does not fill it."""
+def load_policy(config: Config, path: str | None = None) -> Policy:
+    """The model of [model], or of another folder, in fp32 or bf16, ready to train; raises where the checkpoint does not fill it."""
+    path = path or config.model.path
     # Weights load in float32 only where they train in float32: under bf16 ZeRO keeps the float32 masters itself.
     dtype = getattr(torch, config.model.dtype)
     model, report = AutoModelForCausalLM.from_pretrained(
-        config.model.path,
+        path,
         dtype=dtype,
         attn_implementation=config.learner.attention,
         trust_remote_code=config.model.trust_remote_code,
@@ -52,7 +53,7 @@ def load_policy(config: Config) -> Policy:
     )
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
-        raise ValueError(f"{config.model.path} does not hold this model's weights: {lacking}; use a complete checkpoint")
+        raise ValueError(f"{path} does not hold this model's weights: {lacking}; use a complete checkpoint")
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()

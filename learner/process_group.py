@@ -39,3 +39,20 @@ def max_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, 
     most = torch.tensor([values[key] for key in keys], dtype=torch.float64, device=device)
     dist.all_reduce(most, op=dist.ReduceOp.MAX)
     return dict(zip(keys, most.tolist(), strict=True))
+
+
+def sum_tensor_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """A tensor summed over the ranks, which all bring one of the same shape."""
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def largest_over_ranks(values: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` largest of all ranks' values [N] -> [count], in falling order; -inf where there are fewer."""
+    mine = torch.full((count,), -torch.inf, dtype=values.dtype, device=values.device)
+    top = values.topk(min(count, values.numel())).values
+    mine[: top.numel()] = top
+    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, mine)
+    return torch.cat(gathered).topk(count).values

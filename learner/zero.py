@@ -128,6 +128,30 @@ class ZeroEngine:
             raise ValueError(f"{folder} holds no learner state that {self.world} ranks at ZeRO {self.stage} can load")
 
 
+def hold_frozen(policy: nn.Module, zero: ZeroEngine, device: torch.device) -> Any:
+    """A policy that only answers: sharded by ZeRO-3 where `zero` shards parameters, else whole on this rank's device."""
+    policy.requires_grad_(False)
+    policy.eval()
+    if not zero.partitions_parameters:
+        return policy.to(device)
+    # Nothing persists whole on a rank, so that a shard is all there is to write when the weights are replaced.
+    settings = {
+        "train_micro_batch_size_per_gpu": 1,
+        "train_batch_size": zero.world,
+        "bf16": {"enabled": zero.engine.bfloat16_enabled()},
+        "zero_optimization": {"stage": PARTITIONED, "stage3_param_persistence_threshold": 0},
+        "steps_per_print": 10**9,
+    }
+    engine, *_ = deepspeed.initialize(model=policy, config=settings)
+    engine.eval()
+    return engine
+
+
+def shards(policy: nn.Module) -> dict[str, torch.Tensor]:
+    """This rank's part of every parameter; the whole of it but under ZeRO-3."""
+    return {name: getattr(p, "ds_tensor", p).detach() for name, p in policy.named_parameters()}
+
+
 def full_shape(parameter: nn.Parameter) -> tuple[int, ...]:
     """The parameter's whole shape; under ZeRO-3 `parameter.shape` is that of an empty placeholder."""
     return tuple(getattr(parameter, "ds_shape", parameter.shape))

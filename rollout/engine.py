@@ -46,7 +46,9 @@ class Engine:
         self._requests += 1
         oldest = self.version
         rollout = self.config.rollout
-        params = sampling(rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens)
+        # Greedy answers keep theirs: the identity publish is proven by them.
+        tell = rollout.logprobs or temperature == 0
+        params = sampling(rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens, tell)
         # The salt keeps prefix-cache blocks of other weights from serving this request.
         tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(oldest))
         answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
@@ -70,7 +72,7 @@ class Engine:
         token_ids = np.asarray(output.token_ids, np.int32)
         return Response(
             token_ids=token_ids,
-            logprobs=sampled_logprobs(token_ids, output.logprobs),
+            logprobs=sampled_logprobs(token_ids, output.logprobs) if output.logprobs is not None else None,
             finish=FINISH.get(output.finish_reason, Finish.ABORTED),
             oldest_version=oldest,
             newest_version=self.version,
@@ -111,14 +113,14 @@ class Engine:
         """Greedy tokens and log-probs of a few prompts: what an identity publish must leave as it was."""
         asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
         answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked))
-        return [(answer.token_ids.tolist(), answer.logprobs.tolist()) for answer in answers]
+        return [(answer.token_ids.tolist(), [] if answer.logprobs is None else answer.logprobs.tolist()) for answer in answers]
 
     def shutdown(self) -> None:
         """End vLLM's processes; they hold nothing that has to be saved."""
         self.llm.shutdown(timeout=SHUTDOWN_S)
 
 
-def sampling(temperature: float, seed: int, limit: int) -> SamplingParams:
+def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -> SamplingParams:
     """vLLM's parameters for one response: nothing that would change the distribution beside the temperature."""
     return SamplingParams(
         temperature=temperature,
@@ -127,7 +129,7 @@ def sampling(temperature: float, seed: int, limit: int) -> SamplingParams:
         min_p=0.0,
         seed=seed if temperature > 0 else None,
         max_tokens=limit,
-        logprobs=0,
+        logprobs=0 if logprobs else None,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,

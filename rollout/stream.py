@@ -1,11 +1,39 @@
-"""The order in which prompts are handed out: shuffled afresh every epoch, and known for any position without walking there."""
+"""The order in which prompts are handed out, and what every such order offers the training loop."""
+
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.schema import DataConfig
+from rollout.difficulty import DifficultyStream
+
+
+class Stream(Protocol):
+    """Which prompt each group gets. Groups are numbered 0, 1, 2, ...; a group has one prompt, however often it is asked for."""
+
+    def index(self, group_id: int) -> int:
+        """The prompt of this group."""
+
+    def epoch(self, group_id: int) -> int:
+        """How many times as many groups as there are prompts came before this group's epoch began."""
+
+    def observe(self, group_id: int, correct: NDArray[np.float64]) -> None:
+        """Settle a group, learned or rejected, with its responses' raw correctness [G], NaN where unknown. Once for each group."""
+
+    def end_step(self) -> dict[str, float]:
+        """Let what the step's groups showed decide which prompts come next; metrics of the step."""
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """What a checkpoint must hold beside the next group's number; empty if nothing."""
+
+    def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on where `state` was taken."""
+
 
 class PromptStream:
-    """Which prompt each group gets; its whole position is the next group id, so nothing else need be saved to resume it.
+    """Shuffled afresh every epoch; its whole position is the next group id, so nothing else need be saved to resume it.
 
     Every epoch covers each of `size` prompts exactly once, in an order that depends on nothing but the seed and the epoch.
     Holds one epoch's order at a time: a group of another epoch costs one shuffle.
@@ -31,3 +59,22 @@ class PromptStream:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
             self._epoch = epoch
         return int(self._order[group_id % self.size])
+
+    def observe(self, group_id: int, correct: NDArray[np.float64]) -> None:
+        """Nothing: every prompt comes up as often as any other."""
+
+    def end_step(self) -> dict[str, float]:
+        return {}
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        return {}
+
+    def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Nothing: the order follows from the group's number."""
+
+
+def open_stream(data: DataConfig, size: int, seed: int) -> Stream:
+    """The stream over `size` prompts that data.sampler asks for, at its beginning."""
+    if data.sampler == "uniform":
+        return PromptStream(size, seed)
+    return DifficultyStream(size, seed, floor=float(data.difficulty_floor), half_life=float(data.difficulty_half_life))

@@ -35,7 +35,7 @@ class Response:
     """What an engine said to a prompt, exactly as it was sampled."""
 
     token_ids: NDArray[np.int32]  # [T], with the stop token where there is one
-    logprobs: NDArray[np.float32]  # [T], under the weights and the temperature that sampled them
+    logprobs: NDArray[np.float32] | None  # [T], under the weights and the temperature that sampled them; None where not asked for
     finish: Finish
     oldest_version: int  # step whose weights sampled the first token
     newest_version: int  # step whose weights sampled the last token

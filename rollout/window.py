@@ -2,9 +2,9 @@
 
     fill ──► one task a group (generate, score) ──► take, in the order of submission ──► learn, publish ──► release
 
-A slot is held from submission until the weights learned from its group are out, or until the group is rejected. With
-`size = (max_staleness + 1) * groups_per_step` slots and groups taken in order, no token is ever learned from more than
-`max_staleness` steps after the step whose weights sampled it.
+A slot is held from submission until the weights learned from its group are out, or until the group is finished and not worth
+learning. With `size = (max_staleness + 1) * groups_per_step` slots and groups taken in order, no token is ever learned from more than
+`max_staleness` steps after the step whose weights sampled it. Groups beyond what a step needs stay in flight for the next one.
 """
 
 import asyncio
@@ -28,17 +28,24 @@ class GroupWindow(Generic[T]):
         *,
         size: int,
         submit: Callable[[int], Awaitable[T]],
+        keep: Callable[[T], bool],
+        on_reject: Callable[[T], None],
         next_group: int = 0,
         pending: Sequence[int] = (),
         max_rejected: int,
     ) -> None:
-        """`submit(group_id)` generates and scores one group; `pending` are groups submitted before a restart, still to be taken."""
-        self.tasks, self.submit = tasks, submit
+        """`submit(group_id)` generates and scores one group; `pending` are groups submitted before a restart, still to be taken.
+
+        `keep` says whether a group is worth learning, once, when it is finished: one that is not frees its slot there and then, so that
+        a fresh one replaces it. It is rejected, and `on_reject` told, when its turn comes: until then it counts as pending.
+        """
+        self.tasks, self.submit, self.keep, self.on_reject = tasks, submit, keep, on_reject
         self.next_group = next_group
         self.max_rejected = max_rejected
         self._resubmit = deque(pending)
-        self._in_flight: deque[tuple[int, asyncio.Task[T]]] = deque()
+        self._in_flight: deque[tuple[int, asyncio.Task[tuple[T, bool]]]] = deque()
         self._free = asyncio.Semaphore(size)
+        self._room = asyncio.Semaphore(size + max_rejected)  # so that one slow group does not have fresh ones pile up behind it forever
         self._arrived = asyncio.Event()
 
     @property
@@ -50,28 +57,29 @@ class GroupWindow(Generic[T]):
         """Submit the next group whenever a slot is free; runs until it is cancelled."""
         while True:
             await self._free.acquire()
+            await self._room.acquire()
             group_id = self._resubmit.popleft() if self._resubmit else self._next()
             task = self.tasks.create_task(self._run(group_id), name=f"group {group_id}")
             self._in_flight.append((group_id, task))
             self._arrived.set()
 
-    async def take(self, count: int, keep: Callable[[T], bool], on_reject: Callable[[T], None]) -> list[T]:
-        """The next `count` groups worth learning from; others free their slot at once, so fresh ones replace them."""
+    async def take(self, count: int) -> list[T]:
+        """The next `count` groups worth learning, in the order of submission; those between them are rejected."""
         taken: list[T] = []
         rejected = 0
         while len(taken) < count:
             while not self._in_flight:
                 self._arrived.clear()
                 await self._arrived.wait()
-            group = await self._in_flight[0][1]
+            group, kept = await self._in_flight[0][1]
             self._in_flight.popleft()
-            if keep(group):
+            self._room.release()
+            if kept:
                 taken.append(group)
                 rejected = 0
                 continue
             rejected += 1
-            on_reject(group)
-            self.release(1)
+            self.on_reject(group)
             if rejected >= self.max_rejected:
                 raise WindowExhausted(
                     f"{rejected} groups in a row carried no signal: all responses to a prompt scored alike. Make the prompts easier or "
@@ -80,7 +88,7 @@ class GroupWindow(Generic[T]):
         return taken
 
     def release(self, count: int) -> None:
-        """Free the slots of `count` taken groups: the weights learned from them are out."""
+        """Free the slots of `count` groups: the weights learned from them are out."""
         for _ in range(count):
             self._free.release()
 
@@ -93,5 +101,8 @@ class GroupWindow(Generic[T]):
         self.next_group += 1
         return self.next_group - 1
 
-    async def _run(self, group_id: int) -> T:
-        return await self.submit(group_id)
+    async def _run(self, group_id: int) -> tuple[T, bool]:
+        group = await self.submit(group_id)
+        if not (kept := self.keep(group)):
+            self.release(1)
+        return group, kept

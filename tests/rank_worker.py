@@ -29,9 +29,9 @@ class Rank:
         self.device = join_ranks(rank=rank, world=world, host="127.0.0.1", port=port, deadline_s=60, listener=listener)
         self.groups: list[Group] = pickle.loads((folder / "groups.pickle").read_bytes())  # written by the test itself
 
-    def learner(self, overrides: list[str]) -> tuple[Learner, ZeroWeightSource]:
+    def learner(self, overrides: list[str], kind: type[Learner] = Learner) -> tuple[Learner, ZeroWeightSource]:
         config = load(self.folder / "config.toml", [*overrides, f"learner.ranks={self.world}"])
-        learner = Learner(config, rank=self.rank, world=self.world, device=self.device)
+        learner = kind(config, rank=self.rank, world=self.world, device=self.device)
         return learner, ZeroWeightSource(learner.zero, torch.float32, prove=True)
 
     def learn(self, name: str, overrides: list[str]) -> None:
@@ -60,7 +60,12 @@ class Rank:
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
+def work(kind: type[Rank], words: list[str]) -> None:
+    """Do every run that the command line names."""
+    this = kind(int(words[1]), int(words[2]), int(words[3]), Path(words[4]))
+    for name, overrides in json.loads(words[5]):
+        this.learn(name, overrides)
+
+
 if __name__ == "__main__":
-    this = Rank(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-    for run_name, run_overrides in json.loads(sys.argv[5]):
-        this.learn(run_name, run_overrides)
+    work(Rank, sys.argv)

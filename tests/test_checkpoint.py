@@ -2,11 +2,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.checkpoint import STATE, Checkpoints, Position, faults, read_position
+from cluster.checkpoint import STATE, STREAM, Checkpoints, Position, faults, read_position, read_stream
 from cluster.run_dir import refuse_unknown_resume
 from cluster.train import where_to_resume
 from tests.run_toys import run_config
@@ -53,6 +54,35 @@ def test_what_the_ranks_wrote_is_in_the_newest_checkpoint_and_latest_names_it(ch
     assert checkpoints.newest() == whole
     assert (checkpoints.folder / "latest").read_text() == whole.name == "step_000010"
     assert {name: (whole / name).read_bytes() for name in FILES} == FILES
+
+
+def test_the_state_of_a_prompt_stream_comes_back_bitwise_and_is_part_of_what_makes_a_checkpoint_whole(checkpoints: Checkpoints):
+    state = {"due": np.random.default_rng(0).random(7), "drawn": np.array(5), "chosen": np.zeros((0, 2), np.int64)}
+    before = save(checkpoints, 1)
+    aside = checkpoints.begin(2)
+    write_ranks(aside)
+    whole = checkpoints.commit(aside, position_at(2), state)
+    found = read_stream(whole)
+    assert {name: (array.dtype, array.shape, array.tobytes()) for name, array in found.items()} == {
+        name: (array.dtype, array.shape, array.tobytes()) for name, array in state.items()
+    }
+    os.truncate(whole / STREAM, (whole / STREAM).stat().st_size - 1)
+    assert checkpoints.newest() == before
+
+
+def test_a_stream_that_keeps_nothing_leaves_no_file(checkpoints: Checkpoints):
+    aside = checkpoints.begin(1)
+    write_ranks(aside)
+    whole = checkpoints.commit(aside, position_at(1), {})
+    assert not (whole / STREAM).exists()
+    assert read_stream(whole) == {}
+
+
+def test_a_stream_file_that_would_run_code_when_read_is_refused(checkpoints: Checkpoints):
+    whole = save(checkpoints, 1)
+    np.savez(whole / STREAM, due=np.array([{"an": "object"}], object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_stream(whole)
 
 
 def test_a_run_without_checkpoints_has_no_newest(checkpoints: Checkpoints):

@@ -131,9 +131,10 @@ def test_a_misspelt_key_is_refused_with_the_right_one_suggested(section: str, le
 
 @pytest.mark.parametrize(("section", "leaf"), LEAVES)
 def test_a_key_in_the_wrong_section_is_sent_to_its_own(section: str, leaf: str) -> None:
-    homes = {name for name, keys in known_keys().items() if leaf in keys}
+    homes = [name for name, keys in known_keys().items() if leaf in keys]
     wrong = next(name for name in known_keys() if name not in homes)
-    assert f"{wrong}.{leaf}: unknown key (got 1); did you mean {section}.{leaf}?" in sole_refusal(f"{wrong}.{leaf}=1")
+    line = sole_refusal(f"{wrong}.{leaf}=1")
+    assert any(f"{wrong}.{leaf}: unknown key (got 1); did you mean {home}.{leaf}?" in line for home in homes)
 
 
 def test_a_key_outside_any_section_and_a_misspelt_section_are_sent_home() -> None:
@@ -165,7 +166,6 @@ def test_a_value_of_the_wrong_type_is_refused(section: str, leaf: str) -> None:
         ("learner.lr=nan", "got nan; needed a number"),
         ("rollout.temperature=inf", "got inf; needed a number"),
         ("learner.betas=[0.9]", "got [0.9]; needed an array of 2 numbers"),
-        ("objective.ratio=tokens", 'got "tokens"; needed one of "token", "sequence"'),
         ("model.dtype=fp16", 'got "fp16"; needed one of "float32", "bfloat16"'),
         ("rollout.vllm=3", "rollout.vllm: got 3; needed a table: write [rollout.vllm] and its keys below it"),
         ("learner=3", "learner: got 3; needed a table: write [learner] and its keys below it"),
@@ -191,7 +191,7 @@ def test_every_problem_of_a_file_is_listed_broken_rules_too(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, text))
     keys = [line.split(": ")[1] for line in caught.value.problems]
-    assert keys == ["model.dtyp", "data.train", "learner.lr", "rollout.group_size", "learner.updates_per_step"]
+    assert keys == ["model.dtyp", "data.train", "learner.lr", "learner.updates_per_step", "rollout.group_size"]
 
 
 def test_a_rule_is_silent_about_keys_that_are_wrong_in_themselves() -> None:
@@ -213,17 +213,6 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
 @pytest.mark.parametrize(
     ("overrides", "key", "said"),
     [
-        (
-            ["objective.preset=ppo"],
-            "objective.preset",
-            'got "ppo", needed a preset of configs/presets.py: use one of "grpo", "dapo", "gspo"',
-        ),
-        (["objective.advantage=loo"], "objective.advantage", 'use one of "standardised", "centred"'),
-        (["objective.reduction=sum"], "objective.reduction", 'use one of "token_mean", "sequence_mean"'),
-        (["rollout.group_size=1"], "rollout.group_size", "needed at least 2: every advantage compares a response with the others"),
-        (["objective.clip_low=1"], "objective.clip_low", "got 1, needed less than 1"),
-        (["objective.preset=gspo"], "objective.clip_high", "got 0.28 on a sequence ratio, needed at most 0.01"),
-        (["objective.clip_low=3e-4"], "objective.clip_low", "got 0.0003 on a token ratio, needed at least 0.001"),
         (["learner.betas=[0.9, 1.0]"], "learner.betas", "got [0.9, 1.0], needed two numbers from 0 to below 1"),
         (["learner.attention=flash_attention_2"], "learner.attention", 'use attention = "sdpa" or model.dtype = "bfloat16"'),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "divisor of rollout.groups_per_step (32)"),
@@ -267,8 +256,6 @@ def test_a_broken_rule_is_refused_with_what_to_do(overrides: list[str], key: str
 @pytest.mark.parametrize(
     "override",
     [
-        "rollout.group_size=2",
-        "objective.clip_low=0.99",
         "learner.updates_per_step=32",
         "learner.micro_batch_tokens=24",
         "reward.overlong_cache=8",
@@ -277,7 +264,6 @@ def test_a_broken_rule_is_refused_with_what_to_do(overrides: list[str], key: str
         "rollout.vllm.pipeline_parallel_size=2",
         "learner.deepspeed.zero_optimization.stage=3",
         "learner.deepspeed.expert_parallel={enabled=false}",
-        "objective.reduction=token_mean",
     ],
 )
 def test_a_value_at_the_edge_of_a_rule_is_allowed(override: str) -> None:

@@ -1,20 +1,11 @@
 """The learner under real DeepSpeed: whatever the ranks and the ZeRO stage, the same update, the same weights, the same files."""
 
-import json
-import pickle
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from transformers import Qwen3MoeForCausalLM
 
-from rollout.types import Finish, Group, Prompt, Response, Verdict
-from tests.toys import tiny_config, toy_tokenizer
+from tests.rank_toys import run_ranks, write_run
 
 pytestmark = pytest.mark.end_to_end
 
@@ -23,87 +14,12 @@ POISONED = [(f"poisoned{stage}", [f"learner.deepspeed.zero_optimization.stage={s
 # Twelve tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("small", ["learner.deepspeed.zero_optimization.stage=3", "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"])
 
-CONFIG = """
-[model]
-path = "{model}"
-dtype = "float32"
-[data]
-train = "unused.jsonl"
-max_prompt_tokens = 8
-[rollout]
-group_size = 4
-groups_per_step = 4
-max_response_tokens = 8
-[learner]
-lr = 1e-4
-updates_per_step = 2
-micro_batch_tokens = 64
-[objective]
-preset = "{preset}"
-"""
-
-
-def recorded_groups() -> list[Group]:
-    """Four groups of four uneven responses, one of them failed."""
-    rng = np.random.default_rng(7)
-
-    def response() -> Response:
-        tokens = rng.integers(4, 32, rng.integers(1, 9)).astype(np.int32)
-        return Response(
-            token_ids=tokens,
-            logprobs=-rng.exponential(3.0, len(tokens)).astype(np.float32),
-            finish=Finish.STOP,
-            oldest_version=0,
-            newest_version=0,
-            text="",
-        )
-
-    def verdict(place: int) -> Verdict:
-        return Verdict(reward=None, failure="timeout") if place == 5 else Verdict(reward=float(rng.integers(0, 2)))
-
-    return [
-        Group(
-            group_id=g,
-            prompt=Prompt(prompt_id=str(g), token_ids=rng.integers(4, 32, 2 + g).astype(np.int32), reference="", checker="exact"),
-            responses=tuple(response() for _ in range(4)),
-            verdicts=tuple(verdict(4 * g + m) for m in range(4)),
-        )
-        for g in range(4)
-    ]
-
-
-def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
-    def start(rank: int, port: int) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "tests.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
-        return subprocess.Popen(
-            words, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
-        )
-
-    ranks = [start(0, 0)]
-    try:
-        met, deadline = folder / f"port-{world}", time.monotonic() + 120
-        while not met.exists():
-            assert ranks[0].poll() is None, "rank 0 died before it could be met"
-            assert time.monotonic() < deadline, "rank 0 never offered a port"
-            time.sleep(0.1)
-        ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
-        assert [rank.wait(timeout=300) for rank in ranks] == [0] * world
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
-    return {name: torch.load(folder / f"{name}-{world}.pt") for name, _ in runs}
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], dict[str, Any]]:
     """Every stage on one rank and on two, from the same model and the same groups."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.manual_seed(0)
-    Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
-    toy_tokenizer().save_pretrained(folder / "model")
-    (folder / "config.toml").write_text(CONFIG.format(model=folder / "model", preset="dapo"))
-    (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
+    write_run(folder, preset="dapo")
     one = run_ranks(folder, 1, STAGES[:2])
     two = run_ranks(folder, 2, [*STAGES[1:], SMALL, *POISONED])
     return {(name, 1): result for name, result in one.items()} | {(name, 2): result for name, result in two.items()}

@@ -17,16 +17,38 @@ from tests.drive import LOOPBACK, driving, metrics, train, wait_for_step
 pytestmark = pytest.mark.end_to_end
 
 STEPS = 6
-SETTINGS = (f"run.steps={STEPS}", "run.save_every=2", "run.eval_every=3", "run.seed=3")
+# All that a checkpoint has to remember: rejected groups, what is known of every prompt, a reference that is renewed after step 3.
+SETTINGS = (
+    f"run.steps={STEPS}",
+    "run.save_every=2",
+    "run.eval_every=3",
+    "run.seed=3",
+    "objective.preset=dapo",
+    "data.sampler=difficulty",
+    "correction.preset=tis",
+    "kl.reference=initial",
+    "kl.coefficient=0.01",
+    "kl.refresh_every=3",
+)
+PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
 CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds")
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What both runs are told."""
+    rows = Path(".cache/tiny/train.jsonl").read_text().splitlines(keepends=True)[:PROMPTS]
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    path.write_text("".join(rows))
+    return (*SETTINGS, f"data.train={path}")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
     """A run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("straight")
-    with driving(train(folder / "run", *SETTINGS), folder) as driver:
+    with driving(train(folder / "run", *settings), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert driver.wait_for_nobody() == []
         (folder / "run" / "said.txt").write_text(driver.text())
@@ -34,16 +56,16 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
     """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4."""
     folder = tmp_path_factory.mktemp("resumed")
     run = folder / "run"
-    with driving(train(run, *SETTINGS), folder) as driver:
+    with driving(train(run, *settings), folder) as driver:
         wait_for_step(driver, run, 5)
         driver.process.send_signal(signal.SIGKILL)
         assert driver.wait_for_nobody() == [], "a killed driver must take all its processes along"
     (folder / "killed.json").write_text(json.dumps(metrics(run)))
-    with driving(train(run, *SETTINGS, "run.resume=auto"), folder) as driver:
+    with driving(train(run, *settings, "run.resume=auto"), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert "after step 4" in driver.text()
     return run
@@ -72,7 +94,11 @@ def test_the_run_records_what_it_promises(straight: Path) -> None:
     keys = set(steps(straight)[0])
     wanted = {"reward/mean", "length/mean", "entropy", "clip/low", "clip/high", "grad_norm", "mismatch/mean", "mismatch/kl"}
     wanted |= {"publish/bytes", "publish/seconds", "tokens_per_second", "seconds/generate", "share/learn", "staleness/mean"}
+    wanted |= {f"mismatch/{name}" for name in ("k1", "chi2", "ess", "ratio_mean", "ratio_min", "ratio_max", "ratio_p999")}
+    wanted |= {f"correction/{name}" for name in ("capped", "masked", "vetoed")} | {"reference_kl", "sampler/effective", "groups/rejected"}
     assert wanted <= keys
+    assert sum(row["groups/rejected"] for row in steps(straight)) > 0
+    assert steps(straight)[2]["reference_kl"] > steps(straight)[3]["reference_kl"], "the reference was renewed after step 3"
     assert metrics(straight)[0]["step"] == 0
     assert 0 < metrics(straight)[0]["eval/greedy"] < 1
     assert (straight / "reward.png").stat().st_size > 10_000

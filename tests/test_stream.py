@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.schema import DataConfig
+from rollout.difficulty import DifficultyStream
 from rollout.seeds import derive_seed
-from rollout.stream import PromptStream
+from rollout.stream import PromptStream, open_stream
 
 SIZES = st.integers(1, 60)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -47,6 +50,26 @@ def test_epochs_and_seeds_shuffle_differently() -> None:
 def test_the_order_is_the_one_that_older_checkpoints_went_by() -> None:
     stream = PromptStream(8, seed=0)
     assert [stream.index(g) for g in range(16)] == GOLDEN_ORDER
+
+
+def test_nothing_that_the_policy_does_moves_the_uniform_stream_and_it_leaves_nothing_to_be_saved() -> None:
+    stream, undisturbed = PromptStream(7, seed=3), PromptStream(7, seed=3)
+    for group_id in range(30):
+        assert stream.index(group_id) == undisturbed.index(group_id)
+        stream.observe(group_id, np.array([1.0, 0.0, np.nan]))
+        assert stream.end_step() == {}
+        assert stream.state() == {}
+        stream.load({})
+
+
+def test_the_uniform_stream_is_the_one_that_a_config_gets_which_does_not_ask() -> None:
+    uniform = open_stream(DataConfig(train="train.jsonl"), 8, 0)
+    assert isinstance(uniform, PromptStream)
+    assert [uniform.index(g) for g in range(16)] == GOLDEN_ORDER
+    asked = DataConfig(train="train.jsonl", sampler="difficulty", difficulty_floor=0.25, difficulty_half_life=3.0)
+    difficulty = open_stream(asked, 8, 5)
+    assert isinstance(difficulty, DifficultyStream)
+    assert (difficulty.size, difficulty.seed, difficulty.floor, difficulty.half_life) == (8, 5, 0.25, 3.0)
 
 
 def test_a_stream_without_prompts_and_a_negative_group_are_refused() -> None:

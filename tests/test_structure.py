@@ -140,3 +140,31 @@ def test_no_exception_is_swallowed_with_a_bare_except():
         name for name, tree in TREES.items() if any(isinstance(node, ast.ExceptHandler) and node.type is None for node in ast.walk(tree))
     ]
     assert bare == []
+
+
+LOSS = tuple(f"learner/{name}.py" for name in ("advantages", "reductions", "surrogates", "correction", "kl", "objective"))
+
+
+def test_the_family_of_objectives_is_small():
+    assert sum(len(SOURCES[name].splitlines()) for name in LOSS) <= 600
+    functions = [
+        (name, node.name, lines_of(node))
+        for name in LOSS
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.FunctionDef) and lines_of(node) > 30
+    ]
+    assert functions == []
+
+
+def identifiers(tree: ast.Module) -> Iterator[str]:
+    """Every name that code uses; what docstrings and comments speak of is not among them."""
+    for node in ast.walk(tree):
+        fields = (getattr(node, field, None) for field in ("id", "attr", "arg", "name", "asname"))
+        yield from (field for field in fields if isinstance(field, str))
+    yield from imports(tree)
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_the_loss_never_sees_how_an_update_is_divided(name: str):
+    divided = ("rank", "world", "micro", "process_group", "distributed", "deepspeed", "plan")
+    assert [word for word in identifiers(TREES[name]) if any(part in word.lower() for part in divided)] == []

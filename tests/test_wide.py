@@ -19,6 +19,9 @@ WIDE = (
     "learner.deepspeed.zero_optimization.stage=3",
     "run.max_staleness=1",
     "objective.preset=dapo",
+    "correction.preset=decoupled",
+    "kl.reference=initial",
+    "kl.coefficient=0.01",
     "run.steps=8",
     "run.eval_every=0",
     "run.tensorboard=true",
@@ -38,6 +41,7 @@ def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
     rows = [row for row in metrics(run) if row["step"] > 0]
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert rows[0]["engines"] == 2
+    assert rows[-1]["reference_kl"] > rows[0]["reference_kl"] >= 0
     assert rows[-1]["engines"] == 1
     assert max(row["staleness/max"] for row in rows) == 1
     assert list((run / "tensorboard").glob("events*"))

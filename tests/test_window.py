@@ -38,7 +38,7 @@ class Learner:
         self.rejected.append(group[0])
 
     async def step(self, window: GroupWindow[Group]) -> None:
-        groups = await window.take(GROUPS_PER_STEP, self.keep, self.reject)
+        groups = await window.take(GROUPS_PER_STEP)
         self.learned += [group_id for group_id, _ in groups]
         self.staleness += [self.version - oldest for _, oldest in groups]
         for _ in range(self.random.choice([0, 2, 10])):  # learning and publishing take time, while generation runs on
@@ -47,12 +47,11 @@ class Learner:
         window.release(GROUPS_PER_STEP)
 
 
-async def drive(
-    submit: Callable[[int], Awaitable[Group]], work: Callable[[GroupWindow[Group]], Awaitable[None]], **options: object
-) -> GroupWindow[Group]:
+async def drive(learner: Learner, work: Callable[[GroupWindow[Group]], Awaitable[None]], **options: object) -> GroupWindow[Group]:
     """Run `work` beside a window that is kept full, then end both, as the controller does."""
+    of_learner = {"submit": learner.generate, "keep": learner.keep, "on_reject": learner.reject}
     async with asyncio.TaskGroup() as tasks:
-        window: GroupWindow[Group] = GroupWindow(tasks, submit=submit, **{"size": GROUPS_PER_STEP, "max_rejected": 1000} | options)
+        window: GroupWindow[Group] = GroupWindow(tasks, **{"size": GROUPS_PER_STEP, "max_rejected": 1000} | of_learner | options)
         filling = tasks.create_task(window.keep_full())
         await work(window)
         filling.cancel()
@@ -65,7 +64,13 @@ def learn(learner: Learner, steps: int, **options: object) -> GroupWindow[Group]
         for _ in range(steps):
             await learner.step(window)
 
-    return asyncio.run(drive(learner.generate, work, **options))
+    return asyncio.run(drive(learner, work, **options))
+
+
+async def turns(count: int = 60) -> None:
+    """Let everything go on that can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("max_staleness", [0, 1, 2, 4])
@@ -94,19 +99,16 @@ def test_a_window_never_holds_more_groups_than_it_has_slots():
     learner = Learner(0)
 
     async def work(window: GroupWindow[Group]) -> None:
-        for _ in range(100):
-            await asyncio.sleep(0)
+        await turns()
         assert learner.submitted == list(range(6))
-        await window.take(6, learner.keep, learner.reject)
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await window.take(6)
+        await turns()
         assert len(learner.submitted) == 6, "taken groups hold their slots until the weights are out"
         window.release(2)
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns()
         assert len(learner.submitted) == 8
 
-    asyncio.run(drive(learner.generate, work, size=6))
+    asyncio.run(drive(learner, work, size=6))
 
 
 def test_a_rejected_group_frees_its_slot_before_any_release():
@@ -114,11 +116,82 @@ def test_a_rejected_group_frees_its_slot_before_any_release():
     kept: list[Group] = []
 
     async def work(window: GroupWindow[Group]) -> None:
-        kept.extend(await window.take(2, lambda group: group[0] % 3 == 2, learner.reject))
+        kept.extend(await window.take(2))
 
-    asyncio.run(drive(learner.generate, work, size=2))
+    asyncio.run(drive(learner, work, size=2, keep=lambda group: group[0] % 3 == 2))
     assert [group_id for group_id, _ in kept] == [2, 5]
     assert learner.rejected == [0, 1, 3, 4]
+
+
+def kept_by_its_number(group: Group) -> bool:
+    return group[0] * 7 % 5 < 3
+
+
+def test_a_group_without_signal_frees_its_slot_when_it_is_finished_and_is_rejected_when_its_turn_comes():
+    learner, slow = Learner(0), asyncio.Event()
+
+    async def generate(group_id: int) -> Group:
+        if group_id == 0:
+            await slow.wait()
+        return await learner.generate(group_id)
+
+    async def work(window: GroupWindow[Group]) -> None:
+        await turns()
+        assert learner.submitted == [1, 2, 3], "1 and 2 are finished and carry nothing; 0 and 3 hold the slots"
+        assert (learner.rejected, window.pending) == ([], [0, 1, 2, 3])
+        slow.set()
+        assert [group_id for group_id, _ in await window.take(2)] == [0, 3]
+        assert (learner.rejected, window.pending) == ([1, 2], [])
+
+    asyncio.run(drive(learner, work, size=2, submit=generate, keep=lambda group: group[0] % 3 == 0))
+
+
+def test_one_slow_group_has_no_endless_row_of_fresh_ones_wait_behind_it():
+    learner, slow = Learner(0), asyncio.Event()
+
+    async def generate(group_id: int) -> Group:
+        if group_id == 0:
+            await slow.wait()
+        return await learner.generate(group_id)
+
+    async def work(window: GroupWindow[Group]) -> None:
+        await turns(1000)
+        assert window.pending == list(range(3 + 5))
+        slow.set()
+        assert [group_id for group_id, _ in await window.take(3)] == [0, 4, 9]
+
+    asyncio.run(drive(learner, work, size=3, max_rejected=5, submit=generate, keep=lambda group: group[0] in (0, 4, 9)))
+    assert learner.rejected == [1, 2, 3, 5, 6, 7, 8]
+
+
+def test_without_staleness_the_groups_of_each_step_do_not_depend_on_how_long_any_takes():
+    expected = [group_id for group_id in range(100) if kept_by_its_number((group_id, 0))][: 12 * GROUPS_PER_STEP]
+    for seed in range(20):
+        learner = Learner(seed)
+        learn(learner, 12, keep=kept_by_its_number)
+        assert learner.learned == expected
+        assert sorted(learner.learned + learner.rejected) == list(range(expected[-1] + 1))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_finished_groups_beyond_what_a_step_needs_are_learned_first_in_the_next(seed: int):
+    learner, size = Learner(seed), 3 * GROUPS_PER_STEP
+
+    async def work(window: GroupWindow[Group]) -> None:
+        for _ in range(6):
+            await turns(200)  # generation runs ahead as far as it may
+            finished = [group_id for group_id in window.pending if group_id in learner.finished and kept_by_its_number((group_id, 0))]
+            assert len(finished) == size, "every slot is held by a group that is worth learning"
+            begun = len(learner.submitted)
+            learner.learned += [group_id for group_id, _ in await window.take(GROUPS_PER_STEP)]
+            assert learner.learned[-GROUPS_PER_STEP:] == finished[:GROUPS_PER_STEP], "what was finished is taken, oldest first"
+            assert len(learner.submitted) == begun, "and nothing need be generated for it"
+            assert window.pending[-1] == window.next_group - 1
+            assert sorted(learner.learned + learner.rejected + window.pending) == list(range(window.next_group)), "no group is thrown away"
+            window.release(GROUPS_PER_STEP)
+
+    asyncio.run(drive(learner, work, size=size, keep=kept_by_its_number))
+    assert len(learner.learned) == 6 * GROUPS_PER_STEP
 
 
 def test_too_many_rejected_groups_in_a_row_stop_the_run_and_say_what_to_change():
@@ -136,9 +209,9 @@ def test_a_kept_group_begins_the_count_of_rejected_ones_anew():
     learner = Learner(0)
 
     async def work(window: GroupWindow[Group]) -> None:
-        await window.take(3, lambda group: group[0] % 5 == 4, learner.reject)
+        await window.take(3)
 
-    asyncio.run(drive(learner.generate, work, max_rejected=5))
+    asyncio.run(drive(learner, work, max_rejected=5, keep=lambda group: group[0] % 5 == 4))
     assert len(learner.rejected) == 12
 
 
@@ -152,11 +225,11 @@ def test_pending_groups_of_an_earlier_attempt_come_first_and_in_order():
 def test_groups_stay_pending_while_they_wait_for_a_slot_after_a_restart():
     async def look() -> list[int]:
         async with asyncio.TaskGroup() as tasks:
-            window = GroupWindow(tasks, size=2, submit=Learner(0).generate, next_group=9, pending=[4, 5, 7], max_rejected=1)
+            toy, place = Learner(0), {"next_group": 9, "pending": [4, 5, 7]}
+            window = GroupWindow(tasks, size=2, submit=toy.generate, keep=toy.keep, on_reject=toy.reject, max_rejected=1, **place)
             before = window.pending
             filling = tasks.create_task(window.keep_full())
-            for _ in range(5):
-                await asyncio.sleep(0)
+            await turns(5)
             assert window.pending == before
             filling.cancel()
             window.cancel()
@@ -179,7 +252,7 @@ def test_a_failing_group_ends_everything_with_its_cause(failing: int):
         await learner.step(window)
 
     with pytest.raises(BaseExceptionGroup) as stopped:
-        asyncio.run(asyncio.wait_for(drive(generate, work), 5))
+        asyncio.run(asyncio.wait_for(drive(learner, work, submit=generate), 5))
     assert {str(error) for error in stopped.value.exceptions} == {f"group {failing} broke"}
     assert learner.learned == []
 
@@ -194,7 +267,7 @@ def test_cancelling_leaves_no_task_running_and_every_unlearned_group_pending():
 
     async def run() -> GroupWindow[Group]:
         async with asyncio.timeout(5):
-            window = await drive(hang_from_three, learner.step, size=9)
+            window = await drive(learner, learner.step, size=9, submit=hang_from_three)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return window
 

@@ -1,0 +1,105 @@
+"""The statistics of a step: sums and maxima collected over micro-batches and ranks, then told as metrics."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from learner.batch import Batch
+from learner.objective import MAXIMA
+from learner.process_group import largest_over_ranks, max_over_ranks, sum_over_ranks
+from learner.surrogates import LOG_RATIO_LIMIT
+
+TAIL = 0.001  # the share of tokens above the 99.9th percentile
+# Every rank must bring the same keys, whether or not it had anything to count.
+OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "loss", "entropy", "bad_logprobs", "micro_batches")
+OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
+OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed")
+MOST = ("max_abs_log_ratio", "max_mismatch", "max_log_k", "max_inverse_log_k")
+
+
+class StepStatistics:
+    """What one rank saw in one step."""
+
+    def __init__(self) -> None:
+        self.sums: defaultdict[str, float] = defaultdict(float)
+        self.most: dict[str, float] = {}
+        self.log_k: list[Tensor] = []
+
+    def add(self, stats: Mapping[str, Tensor]) -> None:
+        """Add a micro-batch's sums and maxima."""
+        for name, value in stats.items():
+            if name in MAXIMA or name.startswith("max_"):
+                self.most[name] = max(self.most.get(name, -LOG_RATIO_LIMIT), float(value))
+            else:
+                self.sums[name] += float(value)
+
+    @torch.no_grad()
+    def add_mismatch(self, old: Tensor, batch: Batch) -> None:
+        """Add how far the engine's log-probs lie from the learner's at the start of the step; K is learner over engine."""
+        if batch.rollout_logprobs is None or not batch.mask.any():
+            return
+        difference = (old - batch.rollout_logprobs)[batch.mask].double()
+        log_k = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+        k = log_k.exp()
+        self.log_k.append(log_k.float())
+        self.add(
+            {
+                "mismatch_tokens": batch.mask.sum(),
+                "mismatch_abs": difference.abs().sum(),
+                "mismatch_k1": -difference.sum(),
+                "mismatch_k3": (k - 1 - log_k).sum(),
+                "mismatch_ratio": k.sum(),
+                "mismatch_square": (k * k).sum(),
+                "max_mismatch": difference.abs().max(),
+                "max_log_k": log_k.max(),
+                "max_inverse_log_k": (-log_k).max(),
+            }
+        )
+
+    def describe(self, updates: int, world: int, device: torch.device) -> dict[str, float]:
+        """The metrics of the step, equal on every rank. A collective."""
+        total = sum_over_ranks({name: self.sums[name] for name in SUMS}, device)
+        most = max_over_ranks({name: self.most.get(name, -LOG_RATIO_LIMIT) for name in MOST}, device)
+        tokens = max(1.0, total["tokens"])
+        metrics = {
+            "loss": total["loss"] / max(1, updates),
+            "entropy": total["entropy"] / tokens,
+            "ratio/mean": total["ratio"] / tokens,
+            "ratio/abs_log": total["abs_log_ratio"] / tokens,
+            "ratio/max_abs_log": max(0.0, most["max_abs_log_ratio"]),
+            "policy_kl": total["kl"] / tokens,
+            "reference_kl": total["reference_kl"] / tokens,
+            "clip/low": (total["clipped_positive_low"] + total["clipped_negative_low"]) / tokens,
+            "clip/high": (total["clipped_positive_high"] + total["clipped_negative_high"]) / tokens,
+            "bad_logprobs": total["bad_logprobs"],
+            "learned_tokens": total["tokens"],
+            "micro_batches": total["micro_batches"] / world,
+        }
+        metrics |= {
+            f"clip/{sign}_{side}": total[f"clipped_{sign}_{side}"] / tokens for sign in ("positive", "negative") for side in ("low", "high")
+        }
+        metrics |= {f"correction/{what}": total[what] / tokens for what in ("capped", "masked", "vetoed")}
+        return metrics | self._describe_mismatch(total, most, device)
+
+    def _describe_mismatch(self, total: Mapping[str, float], most: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """K over all tokens whose engine log-prob is known; nothing where there is none."""
+        count = total["mismatch_tokens"]
+        if not count:
+            return {}
+        tail = largest_over_ranks(torch.cat([*self.log_k, torch.empty(0)]).to(device), ceil(count * TAIL))
+        return {
+            "mismatch/mean": total["mismatch_abs"] / count,
+            "mismatch/max": most["max_mismatch"],
+            "mismatch/k1": total["mismatch_k1"] / count,
+            "mismatch/kl": total["mismatch_k3"] / count,
+            "mismatch/chi2": total["mismatch_square"] / count - 1,
+            "mismatch/ess": total["mismatch_ratio"] ** 2 / (count * total["mismatch_square"]),
+            "mismatch/ratio_mean": total["mismatch_ratio"] / count,
+            "mismatch/ratio_min": float(torch.tensor(-most["max_inverse_log_k"]).exp()),
+            "mismatch/ratio_max": float(torch.tensor(most["max_log_k"]).exp()),
+            "mismatch/ratio_p999": float(tail[-1].exp()),
+        }

@@ -1,0 +1,98 @@
+"""Groups that were recorded once, and learner ranks as processes that learn them."""
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Qwen3MoeForCausalLM
+
+from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys import tiny_config, toy_tokenizer
+
+CONFIG = """
+[model]
+path = "{model}"
+dtype = "float32"
+[data]
+train = "unused.jsonl"
+max_prompt_tokens = 8
+[rollout]
+group_size = 4
+groups_per_step = 4
+max_response_tokens = 8
+[learner]
+lr = 1e-4
+updates_per_step = 2
+micro_batch_tokens = 64
+[objective]
+preset = "{preset}"
+"""
+
+
+def recorded_groups() -> list[Group]:
+    """Four groups of four uneven responses, one of them failed."""
+    rng = np.random.default_rng(7)
+
+    def response() -> Response:
+        tokens = rng.integers(4, 32, rng.integers(1, 9)).astype(np.int32)
+        return Response(
+            token_ids=tokens,
+            logprobs=-rng.exponential(3.0, len(tokens)).astype(np.float32),
+            finish=Finish.STOP,
+            oldest_version=0,
+            newest_version=0,
+            text="",
+        )
+
+    def verdict(place: int) -> Verdict:
+        return Verdict(reward=None, failure="timeout") if place == 5 else Verdict(reward=float(rng.integers(0, 2)))
+
+    return [
+        Group(
+            group_id=g,
+            prompt=Prompt(prompt_id=str(g), token_ids=rng.integers(4, 32, 2 + g).astype(np.int32), reference="", checker="exact"),
+            responses=tuple(response() for _ in range(4)),
+            verdicts=tuple(verdict(4 * g + m) for m in range(4)),
+        )
+        for g in range(4)
+    ]
+
+
+def write_run(folder: Path, preset: str) -> None:
+    """A small random model with its tokenizer, a config and recorded groups."""
+    torch.manual_seed(0)
+    Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
+    toy_tokenizer().save_pretrained(folder / "model")
+    (folder / "config.toml").write_text(CONFIG.format(model=folder / "model", preset=preset))
+    (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
+
+
+def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]], worker: str = "tests.rank_worker") -> dict[str, dict[str, Any]]:
+    """Run `worker` as that many ranks; what its rank 0 wrote of each run."""
+
+    def start(rank: int, port: int) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", worker, str(rank), str(world), str(port), str(folder), json.dumps(runs)]
+        return subprocess.Popen(
+            words, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
+        )
+
+    ranks = [start(0, 0)]
+    try:
+        met, deadline = folder / f"port-{world}", time.monotonic() + 120
+        while not met.exists():
+            assert ranks[0].poll() is None, "rank 0 died before it could be met"
+            assert time.monotonic() < deadline, "rank 0 never offered a port"
+            time.sleep(0.1)
+        ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
+        assert [rank.wait(timeout=300) for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    return {name: torch.load(folder / f"{name}-{world}.pt") for name, _ in runs}

@@ -1,0 +1,93 @@
+"""The gradient that reaches DeepSpeed's optimizer is that of one big batch in plain torch, for every objective, stage and rank count."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.loader import load
+from learner.batch import build_batch
+from learner.kl import kl_of_responses
+from learner.objective import Given, policy_loss
+from learner.plan import plan_step
+from learner.policy import load_policy
+from rollout.types import GroupSummary
+from tests.gradient_worker import OBJECTIVES, elsewhere, nearness
+from tests.rank_toys import recorded_groups, run_ranks, write_run
+
+pytestmark = pytest.mark.end_to_end
+
+BUDGET = 40  # of a micro-batch's tokens, such that one rank needs one more than the other
+STAGES = [
+    (f"zero{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}", f"learner.micro_batch_tokens={BUDGET}"]) for stage in (1, 2, 3)
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gradients")
+    write_run(folder, preset="grpo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven."""
+    return {(name, world): found for world in (1, 2) for name, found in run_ranks(folder, world, STAGES, "tests.gradient_worker").items()}
+
+
+def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
+    """Loss and gradient of the update as a single micro-batch, by autograd alone."""
+    objective, groups = OBJECTIVES[label], recorded_groups()
+    policy = load_policy(load(folder / "config.toml"))
+    summaries = [GroupSummary.of(group) for group in groups]
+
+    def lay_out(summaries: list[GroupSummary]) -> Any:
+        plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
+        return plan.updates[0].rows, build_batch(plan.updates[0].rows, groups, 0)
+
+    rows, batch = lay_out(summaries)
+    logprobs, _ = policy(batch)
+    batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
+    kl = objective.kl
+    if kl.in_reward:
+        costs = kl.coefficient * kl_of_responses(kl.estimator, old, reference, torch.zeros_like(old), batch.mask)
+        rewards = [summary.rewards.copy() for summary in summaries]
+        for row, cost in zip(rows, costs.tolist(), strict=True):
+            rewards[row.group][row.member] -= cost
+        _, dearer = lay_out([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)])
+        batch = replace(batch, advantages=dearer.advantages)
+    given = Given(
+        old=old if objective.preset.old == "learner" else batch.rollout_logprobs,
+        engine=batch.rollout_logprobs,
+        reference=reference,
+        advantages=batch.advantages,
+        mask=batch.mask,
+        token_weight=batch.token_weight,
+    )
+    loss, _ = policy_loss(objective, logprobs, given)
+    torch.autograd.backward(loss)
+    return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+
+
+@pytest.mark.parametrize("label", OBJECTIVES)
+def test_the_gradient_is_that_of_one_big_batch(folder: Path, results: dict[tuple[str, int], dict[str, Any]], label: str) -> None:
+    loss, expected = in_one_batch(folder, label)
+    scale = max(1.0, *(float(gradient.abs().max()) for gradient in expected))
+    assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3, "a gradient of nothing would agree with anything"
+    for key, result in results.items():
+        assert result["stats"][label]["loss"] == pytest.approx(loss, abs=1e-6 * max(1.0, abs(loss))), key
+        worst = max(float((ours - theirs).abs().max()) for ours, theirs in zip(result["gradients"][label], expected, strict=True))
+        assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
+
+
+def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch(folder: Path) -> None:
+    summaries = [GroupSummary.of(group) for group in recorded_groups()]
+    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=BUDGET, response_tokens=8)
+    parts = plan.updates[0].micro_batches
+    assert any(not part for rank in parts for part in rank)
+    assert len(np.unique([sum(map(len, rank)) for rank in parts])) == 2
