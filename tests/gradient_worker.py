@@ -8,34 +8,14 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
-from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
-from learner.batch import Batch
 from learner.learner import Learner, Part
 from learner.plan import MicroBatch
 from rollout.types import Group, GroupSummary
+from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
 from tests.rank_worker import Rank, work
 
 # Adam's first moment is the gradient itself with a beta of 0, and a learning rate of 0 leaves the weights where they are.
 ONE_UPDATE = ["learner.updates_per_step=1", "learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", 'kl.reference="initial"']
-OBJECTIVES = {name: Objective(preset=preset) for name, preset in PRESETS.items()}
-OBJECTIVES["grpo+icepop+k2"] = Objective(preset=PRESETS["grpo"], correction=CORRECTIONS["icepop"], kl=Kl(coefficient=0.1, estimator="k2"))
-OBJECTIVES["dapo+tis_sequence+ratio_k3"] = Objective(
-    preset=PRESETS["dapo"], correction=CORRECTIONS["tis_sequence"], kl=Kl(coefficient=0.1, estimator="ratio_k3")
-)
-OBJECTIVES["rloo+k1_in_reward"] = Objective(preset=PRESETS["rloo"], kl=Kl(coefficient=0.1, estimator="k1", place="reward"))
-
-
-def elsewhere(batch: Batch, logprobs: Tensor, near: float) -> tuple[Batch, Tensor, Tensor]:
-    """The batch with an engine, an old policy and a reference that differ from the policy token by token, alike in any division."""
-    seen = batch.rollout_logprobs
-    assert seen is not None
-    old = logprobs + near * seen.sin()
-    return replace(batch, rollout_logprobs=old + 0.4 * seen.cos()), old, logprobs + 0.3 * (2 * seen).sin()
-
-
-def nearness(objective: Objective) -> float:
-    """How far the old policy lies: a sequence ratio's clips are of another order."""
-    return 1e-3 if objective.preset.ratio == "sequence" else 0.5
 
 
 class Displaced(Learner):

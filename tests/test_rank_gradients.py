@@ -16,7 +16,7 @@ from learner.objective import Given, policy_loss
 from learner.plan import plan_step
 from learner.policy import load_policy
 from rollout.types import GroupSummary
-from tests.gradient_worker import OBJECTIVES, elsewhere, nearness
+from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
 from tests.rank_toys import recorded_groups, run_ranks, write_run
 
 pytestmark = pytest.mark.end_to_end

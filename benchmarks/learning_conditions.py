@@ -1,0 +1,69 @@
+"""What the learning experiments vary, as data: conditions of a training, and what single presets need changed."""
+
+from dataclasses import dataclass
+from functools import reduce
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What is different from the tiny recipe."""
+
+    overrides: tuple[str, ...] = ()
+    engine_dtype: str = "float32"
+    engine_noise: float = 0.0
+
+    def __add__(self, other: "Condition") -> "Condition":
+        """Both at once; the second decides where they disagree."""
+        return Condition(
+            overrides=(*self.overrides, *other.overrides),
+            engine_dtype=self.engine_dtype if other.engine_dtype == "float32" else other.engine_dtype,
+            engine_noise=other.engine_noise or self.engine_noise,
+        )
+
+
+# A condition is one of these or several joined by "+", such as "updates-8+lr-3e-4+bf16".
+CONDITIONS = {
+    "plain": Condition(),
+    **{f"updates-{n}": Condition(overrides=(f"learner.updates_per_step={n}",)) for n in (4, 8, 16, 32)},
+    **{f"lr-{lr}": Condition(overrides=(f"learner.lr={lr}",)) for lr in ("2e-4", "3e-4", "5e-4", "1e-3")},
+    **{f"stale-{n}": Condition(overrides=(f"run.max_staleness={n}",)) for n in (1, 2, 4, 8)},
+    "bf16": Condition(engine_dtype="bfloat16"),
+    **{f"noise-{noise}": Condition(engine_noise=noise) for noise in (0.03, 0.1, 0.3, 1.0)},
+    **{f"heat-{heat}": Condition(overrides=(f"rollout.temperature={heat}",)) for heat in (1.2, 1.5)},
+    **{f"norm-{norm}": Condition(overrides=(f"learner.max_grad_norm={norm}",)) for norm in (10.0, 1000.0)},
+}
+
+# What `steadiness` runs when no conditions are named.
+STEADINESS = (
+    "plain",
+    "updates-4",
+    "updates-8",
+    "updates-16",
+    "lr-2e-4",
+    "lr-3e-4",
+    "stale-1",
+    "stale-2",
+    "stale-4",
+    "stale-8",
+    "bf16",
+    "noise-0.1",
+    "noise-0.3",
+    "updates-8+lr-3e-4",
+    "updates-16+lr-3e-4",
+    "stale-4+lr-3e-4",
+    "bf16+updates-16+lr-3e-4",
+    "noise-0.3+updates-16+lr-3e-4",
+)
+
+# Overrides of single presets in every experiment. Reductions differ in the size of their gradient, token sums above all, but Adam divides
+# by it and learner.max_grad_norm cuts it, so one learning rate serves all of them.
+PRESET_CHANGES: dict[str, tuple[str, ...]] = {
+    "rloo": ("learner.updates_per_step=1",),  # has no ratio, so a second update would be off policy
+}
+
+
+def find_condition(name: str) -> Condition:
+    """The condition of that name; ValueError says which there are."""
+    if unknown := set(name.split("+")) - set(CONDITIONS):
+        raise ValueError(f"no condition {', '.join(sorted(unknown))}: join by '+' any of {', '.join(CONDITIONS)}")
+    return reduce(Condition.__add__, (CONDITIONS[part] for part in name.split("+")))
