@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SOLVED = 0.9  # estimated chance of a right response above which a prompt is called solved; hopeless is below 1 - SOLVED
+PRIOR = 0.5  # Jeffreys': of a prompt of which nothing is known, all-right and all-wrong are likelier than a coin
 PER_PROMPT = ("right", "wrong", "as_of", "weight", "place", "due")  # the arrays [size] of a saved state
 
 
@@ -15,7 +16,7 @@ class DifficultyStream:
     """Which prompt each group gets: one that is solved now and then comes up more often than one that always or never is.
 
     *Estimate.* Right and wrong responses are counted for each prompt; a count halves in `half_life` epochs' worth of groups. A prompt's
-    chance p of a right response is believed to be Beta(1 + right, 1 + wrong), its weight is floor + (1 - floor) * E[4 p (1 - p)].
+    chance p of a right response is believed to be Beta(1/2 + right, 1/2 + wrong), its weight is floor + (1 - floor) * E[4 p (1 - p)].
 
     *Order.* Each prompt's time is cut into cells of length 1 / weight, and it comes up once in every cell, at a random place. Equal
     weights make this a fresh shuffle every epoch. A prompt never waits for more than 2 * size * (1 + 1 / floor) groups: until it has
@@ -33,7 +34,7 @@ class DifficultyStream:
         self.chosen: dict[int, int] = {}  # prompts of the groups that are not settled
         self.right, self.wrong = np.zeros(size), np.zeros(size)  # as they counted at `as_of`
         self.as_of = np.full(size, -1.0)  # the latest group that counted, -1 for none
-        self.weight = self._weigh(1 + self.right, 1 + self.wrong)
+        self.weight = self._weigh(PRIOR + self.right, PRIOR + self.wrong)
         self.place = np.random.default_rng(seed).random(size)  # where in its cell the prompt comes up next
         self.due = self.place / self.weight  # when that is
 
@@ -65,7 +66,7 @@ class DifficultyStream:
     def end_step(self) -> dict[str, float]:
         """Let what was observed decide from here on; metrics of what is now believed."""
         kept = self._remembered(self.drawn - self.as_of)
-        right, wrong = 1 + self.right * kept, 1 + self.wrong * kept
+        right, wrong = PRIOR + self.right * kept, PRIOR + self.wrong * kept
         weight = self._weigh(right, wrong)
         # A prompt's way to its next turn stays the same part of its cell, whatever the new cell's length.
         self.due = (self.due - self.clock) * self.weight / weight

@@ -182,6 +182,7 @@ def test_whitening_weighs_by_tokens_and_gives_zero_where_there_are_none() -> Non
     assert group[2] == 0
     assert [g.tolist() for g in of("whitened", [1.0, 0.0], tokens=[[0, 0]])] == [[0.0, 0.0]]
     assert [g.tolist() for g in of("whitened", [1.0, 0.0], tokens=[[1, 0]])] == [[0.0, 0.0]]
+    assert [g.tolist() for g in of("whitened", [0.7, 0.7, 0.7, 0.0], tokens=[[7, 3, 1, 0]])] == [[0.0] * 4]
 
 
 def test_whitening_shifts_a_group_without_a_difference_as_all_others() -> None:

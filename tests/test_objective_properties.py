@@ -227,3 +227,12 @@ def test_statistics_are_sums_over_unmasked_tokens() -> None:
         "reference_kl": ((0.5 - seen).exp() - 1 - (0.5 - seen)).sum().item(),
     }
     assert {name: value.item() for name, value in sums.items()} == pytest.approx(expected, abs=1e-12)
+
+
+def test_under_a_sequence_ratio_the_distance_to_the_old_policy_is_still_that_of_tokens() -> None:
+    logprobs, taken = batch_for(OBJECTIVES["gspo"], 5)
+    by_token, by_sequence = (outcome(OBJECTIVES[name], logprobs, taken).sums for name in ("grpo", "gspo"))
+    assert taken.mask.any()
+    assert all(by_token[name] == by_sequence[name] for name in ("tokens", "kl", "abs_log_ratio", "max_abs_log_ratio", "reference_kl"))
+    mean = torch.where(taken.mask, logprobs - taken.old, 0.0).sum(1) / taken.mask.sum(1).clamp(min=1)
+    same(by_sequence["ratio"], (mean.exp() * taken.mask.sum(1)).sum())
