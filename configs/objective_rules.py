@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 LARGEST_SEQUENCE_CLIP = 0.01  # GSPO clips at 3e-4: the geometric mean over a response moves far less than any one token's ratio
 SMALLEST_TOKEN_CLIP = 0.001
 OF_THE_SURROGATE = ("clip_low", "clip_high", "cap", "tau_positive", "tau_negative", "pull")
-ONE_TOKEN_AT_A_TIME = ("dual_clip", "gmpo", "minirl", "dppo_tv")  # surrogates whose formula speaks of single tokens' ratios
+# Surrogates whose formula speaks of single tokens' ratios, or of none.
+ONE_TOKEN_AT_A_TIME = ("dual_clip", "cispo", "gmpo", "reinforce", "minirl", "dppo_tv")
 CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
 DIVIDED_BY_THE_GROUP = ("standardised", "population", "leave_one_out_standardised")
 
@@ -56,7 +57,7 @@ def ratio_fits_the_surrogate(config: Config) -> Iterator[Problem]:
     chosen = _preset(config)
     if chosen and chosen.surrogate in ONE_TOKEN_AT_A_TIME and chosen.ratio == "sequence":
         message = (
-            f'got "sequence" with surrogate "{chosen.surrogate}", whose formula holds single tokens: '
+            f'got "sequence" with surrogate "{chosen.surrogate}", whose formula knows none: '
             'use objective.ratio = "token", or objective.surrogate = "clip"'
         )
         yield Problem(("objective.ratio", "objective.surrogate", "objective.preset"), message)

@@ -79,7 +79,7 @@ def whitened(rewards: Groups, tokens: Groups) -> list[Floats]:
     """
     centres = centred(rewards, tokens)
     values, weights = np.concatenate(centres), np.concatenate(tokens)
-    if weights.sum() <= 1 or not differ(values[weights > 0]):
+    if not differ(values[weights > 0]):
         return [np.zeros_like(group) for group in centres]
     mean = np.average(values, weights=weights)
     variance = (weights * (values - mean) ** 2).sum() / (weights.sum() - 1)

@@ -82,8 +82,9 @@ def minirl(preset: Preset, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """REINFORCE weighted by the detached ratio to the engine, and dropped where PPO would clip; arXiv 2512.01374, equation 7."""
     ratio, low, high = _bounded(preset, tokens)
     dropped = _beyond(tokens.advantages, ratio, low, high)
-    weight = (tokens.log_ratio + tokens.log_mismatch).detach().clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=preset.cap)
-    return torch.where(dropped, 0, -weight * tokens.advantages * tokens.logprobs), dropped
+    weight = (tokens.log_ratio + tokens.log_mismatch).detach().clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    loss = -weight.clamp(max=preset.cap) * tokens.advantages * tokens.logprobs
+    return torch.where(dropped, 0, loss), dropped | (weight > preset.cap)
 
 
 def dppo_tv(preset: Preset, tokens: Tokens) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ BROKEN = [
     ("surrogate_has_its_settings", "objective.preset=rloo objective.cap=3", "objective.cap",
      'got 3, but surrogate "reinforce" reads no settings, so it would do nothing: remove it', "objective.preset=rloo"),
     ("ratio_fits_the_surrogate", "objective.preset=gmpo objective.ratio=sequence objective.clip_low=1e-3 objective.clip_high=1e-3",
-     "objective.ratio", 'got "sequence" with surrogate "gmpo", whose formula holds single tokens: use objective.ratio = "token"',
+     "objective.ratio", 'got "sequence" with surrogate "gmpo", whose formula knows none: use objective.ratio = "token"',
      "objective.preset=gmpo objective.ratio=token objective.clip_low=1e-3 objective.clip_high=1e-3"),
     ("ratio_fits_the_surrogate", "objective.preset=dppo_tv objective.ratio=sequence", "objective.ratio",
      'or objective.surrogate = "clip"', "objective.preset=gspo objective.ratio=sequence"),
