@@ -51,8 +51,9 @@ class Progress:
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Show a finished step: on the bar, or as a line now and then."""
+        gap = f"gap {values['mismatch/max']:.1e}  " if "mismatch/max" in values else ""  # unknown without rollout.logprobs
         line = (
-            f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  gap {values['mismatch/max']:.1e}  "
+            f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  {gap}"
             f"{values['tokens_per_second']:,.0f} tok/s  {values['seconds/step']:.2f} s"
         )
         held_out = values.get("eval/greedy")
