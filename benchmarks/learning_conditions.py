@@ -25,35 +25,18 @@ class Condition:
 CONDITIONS = {
     "plain": Condition(),
     **{f"updates-{n}": Condition(overrides=(f"learner.updates_per_step={n}",)) for n in (4, 8, 16, 32)},
-    **{f"lr-{lr}": Condition(overrides=(f"learner.lr={lr}",)) for lr in ("2e-4", "3e-4", "5e-4", "1e-3")},
+    **{f"lr-{lr}": Condition(overrides=(f"learner.lr={lr}",)) for lr in ("1.5e-4", "2e-4", "3e-4", "5e-4", "1e-3")},
     **{f"stale-{n}": Condition(overrides=(f"run.max_staleness={n}",)) for n in (1, 2, 4, 8)},
+    **{f"warmup-{n}": Condition(overrides=(f"learner.warmup_updates={n}",)) for n in (80, 160)},
     "bf16": Condition(engine_dtype="bfloat16"),
     **{f"noise-{noise}": Condition(engine_noise=noise) for noise in (0.03, 0.1, 0.3, 1.0)},
     **{f"heat-{heat}": Condition(overrides=(f"rollout.temperature={heat}",)) for heat in (1.2, 1.5)},
     **{f"norm-{norm}": Condition(overrides=(f"learner.max_grad_norm={norm}",)) for norm in (10.0, 1000.0)},
 }
 
-# What `steadiness` runs when no conditions are named.
-STEADINESS = (
-    "plain",
-    "updates-4",
-    "updates-8",
-    "updates-16",
-    "lr-2e-4",
-    "lr-3e-4",
-    "stale-1",
-    "stale-2",
-    "stale-4",
-    "stale-8",
-    "bf16",
-    "noise-0.1",
-    "noise-0.3",
-    "updates-8+lr-3e-4",
-    "updates-16+lr-3e-4",
-    "stale-4+lr-3e-4",
-    "bf16+updates-16+lr-3e-4",
-    "noise-0.3+updates-16+lr-3e-4",
-)
+# What `steadiness` runs when no conditions are named: the tiny recipe, and updates and learning rates that drive GRPO too hard. Each
+# warms up over its first ten steps, or Adam's first updates alone would break the model under any objective.
+STEADINESS = ("plain", "updates-8+lr-2e-4+warmup-80", "updates-16+lr-2e-4+warmup-160")
 
 # Overrides of single presets in every experiment. Reductions differ in the size of their gradient, token sums above all, but Adam divides
 # by it and learner.max_grad_norm cuts it, so one learning rate serves all of them.

@@ -14,6 +14,7 @@ from cluster.progress import Progress
 from cluster.run_dir import NEEDED_TO_LOAD, changes, config_of
 from cluster.session import joins_cluster, ray_session
 from cluster.validate import check, model_context
+from configs.objective import KlConfig
 from configs.schema import Config
 
 
@@ -31,6 +32,7 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
 
 def evaluate_offline(config: Config, asked: str | None) -> None:
     """Print held-out accuracy of a checkpoint, or of the model itself where there is none yet."""
+    config = without_reference(config)
     checked = check(config)
     if not checked.held_out:
         raise ValueError("data.eval is not set: name a file of held-out prompts")
@@ -52,6 +54,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
 
 def export_offline(config: Config, asked: str | None, to: str) -> None:
     """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
+    config = without_reference(config)
     model_context(config)
     checkpoint = checkpoint_of(config, asked)
     if checkpoint is None:
@@ -67,6 +70,11 @@ def export_offline(config: Config, asked: str | None, to: str) -> None:
 
     within_ray(config, work)
     print(f"{checkpoint} exported to {folder}")
+
+
+def without_reference(config: Config) -> Config:
+    """The config of ranks that learn nothing: they need not hold a second policy."""
+    return config.model_copy(update={"kl": KlConfig()})
 
 
 def within_ray(config: Config, work: Callable[[], Awaitable[Any]]) -> Any:

@@ -7,6 +7,8 @@ from pydantic import Field, StrictBool, StrictStr
 from configs.presets import CORRECTIONS, PRESETS, Correction, Kl, Preset
 from configs.section import Positive, Section, Share, Whole
 
+SETTINGS = ("clip_low", "clip_high", "cap", "tau_positive", "tau_negative", "pull")  # of the surrogate
+SAME_BOUNDS = {"clip", "dual_clip", "minirl"}  # surrogates that mean the same by clip_low and clip_high; others have to be given theirs
 INITIAL = "initial"  # as kl.reference: the model that training starts from
 
 
@@ -37,7 +39,10 @@ class ObjectiveConfig(Section):
     @property
     def resolved(self) -> Preset:
         """The preset with this section's changes applied."""
-        return PRESETS[self.preset].replace(**_changes(self, "preset", "overlong_filter"))
+        row = PRESETS[self.preset]
+        if self.surrogate is not None and not {self.surrogate, row.surrogate} <= SAME_BOUNDS:
+            row = row.replace(**dict.fromkeys(SETTINGS) if self.surrogate != row.surrogate else {})
+        return row.replace(**_changes(self, "preset", "overlong_filter"))
 
 
 class CorrectionConfig(Section):

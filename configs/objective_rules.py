@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from configs.objective import INITIAL, SETTINGS
 from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, SURROGATES, Correction, Preset
 from configs.rules import Problem, Rule, quoted
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 LARGEST_SEQUENCE_CLIP = 0.01  # GSPO clips at 3e-4: the geometric mean over a response moves far less than any one token's ratio
 SMALLEST_TOKEN_CLIP = 0.001
-OF_THE_SURROGATE = ("clip_low", "clip_high", "cap", "tau_positive", "tau_negative", "pull")
 # Surrogates whose formula speaks of single tokens' ratios, or of none.
 ONE_TOKEN_AT_A_TIME = ("dual_clip", "cispo", "gmpo", "reinforce", "minirl", "dppo_tv")
 CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
@@ -43,7 +43,7 @@ def surrogate_has_its_settings(config: Config) -> Iterator[Problem]:
     if (chosen := _preset(config)) is None:
         return
     reads = SURROGATES[chosen.surrogate]
-    for key in OF_THE_SURROGATE:
+    for key in SETTINGS:
         if key in reads and getattr(chosen, key) is None:
             message = f'got nothing, but surrogate "{chosen.surrogate}" reads {", ".join(reads)}: set objective.{key}'
             yield Problem((f"objective.{key}", "objective.surrogate"), message)
@@ -76,6 +76,9 @@ def clip_bounds_are_in_order(config: Config) -> Iterator[Problem]:
             f"got {low}, needed at most 1: the weight is held above 1 - clip_low, and a weight below 0 does not exist: use 1 for no bound"
         )
         yield Problem(("objective.clip_low", "objective.preset"), message)
+    if chosen.surrogate == "dppo_tv" and max(low, chosen.clip_high) >= 1:
+        message = f"got {low} and {chosen.clip_high}, needed less than 1: no token's probability can move as far as 1: use 0.2"
+        yield Problem(("objective.clip_low", "objective.clip_high"), message)
     if chosen.cap is not None and chosen.surrogate in ("dual_clip", "minirl") and chosen.cap <= 1 + chosen.clip_high:
         message = f"got {chosen.cap}, needed more than 1 + clip_high ({1 + chosen.clip_high:g}), which it lies beyond: use 3 (5 for minirl)"
         yield Problem(("objective.cap", "objective.clip_high"), message)
@@ -101,9 +104,20 @@ def clip_fits_the_ratio(config: Config) -> Iterator[Problem]:
             )
 
 
-def without_a_ratio_one_update_a_step(config: Config) -> Iterator[Problem]:
-    chosen = _preset(config)
-    if chosen and chosen.surrogate == "reinforce" and (updates := config.learner.updates_per_step) > 1:
+def without_a_ratio_the_policy_is_that_which_sampled(config: Config) -> Iterator[Problem]:
+    chosen, correction = _preset(config), _correction(config)
+    if chosen is None or correction is None or chosen.surrogate != "reinforce":
+        return
+    if chosen.old == "engine":
+        message = 'got "engine" with surrogate "reinforce", which takes no ratio, so it would do nothing: use objective.old = "learner"'
+        yield Problem(("objective.old", "objective.surrogate", "objective.preset"), message)
+    if (staleness := config.run.max_staleness) and correction.weight == "none":
+        message = (
+            f'got {staleness} with surrogate "reinforce", which has no ratio and is only right for the policy that sampled: '
+            'use run.max_staleness = 0, or correction.preset = "decoupled", whose weight is that ratio'
+        )
+        yield Problem(("run.max_staleness", "objective.surrogate", "objective.preset"), message)
+    if (updates := config.learner.updates_per_step) > 1:
         message = (
             f'got {updates} with surrogate "reinforce", which has no ratio and is only right for the policy that sampled: '
             'use learner.updates_per_step = 1, or objective.surrogate = "clip" with clip_low = 0.2 and clip_high = 0.2'
@@ -115,12 +129,19 @@ def correction_bounds_are_in_order(config: Config) -> Iterator[Problem]:
     if config.correction.preset not in CORRECTIONS:
         return
     chosen = config.correction.resolved
-    for below, above in (("keep_low", "keep_high"), ("veto_low", "veto_high")):
-        low, high = getattr(chosen, below), getattr(chosen, above)
-        if low is not None and high is not None and low >= high:
-            yield Problem(
-                (f"correction.{below}", f"correction.{above}"), f"got {low} with {above} = {high}, needed less than that: lower it"
-            )
+    why = "K is 1 where learner and engine agree, and that must not be rejected"
+    for key, fine in (("keep_low", 0.5), ("veto_low", 1e-4)):
+        if (low := getattr(chosen, key)) is not None and low >= 1:
+            yield Problem((f"correction.{key}",), f"got {low}, needed less than 1: {why}: use {fine}")
+    for key, fine in (("keep_high", 2), ("veto_high", 100)):
+        if (high := getattr(chosen, key)) is not None and high <= 1:
+            yield Problem((f"correction.{key}",), f"got {high}, needed more than 1: {why}: use {fine}")
+    if chosen.keep != "all" and chosen.keep_low == 0 and chosen.keep_high is None:
+        message = f'got "{chosen.keep}" without bounds, so it would keep everything: set correction.keep_high (2) or keep_low (0.5)'
+        yield Problem(("correction.keep", "correction.keep_low", "correction.keep_high"), message)
+    if chosen.weight != "none" and chosen.keep == "all" and chosen.cap is None:
+        message = f'got "{chosen.weight}" without a bound, so a single token could outweigh all others: set correction.cap (2)'
+        yield Problem(("correction.weight", "correction.cap"), message)
     if chosen.keep == "all" and (config.correction.keep_low is not None or config.correction.keep_high is not None):
         message = 'got a bound with keep = "all", so it would do nothing: set correction.keep to "token", "sequence" or "geometric"'
         yield Problem(("correction.keep", "correction.keep_low", "correction.keep_high"), message)
@@ -172,6 +193,25 @@ def kl_has_a_reference(config: Config) -> Iterator[Problem]:
         yield Problem(("kl.refresh_every", "kl.reference"), message)
 
 
+def kl_choices_have_a_coefficient(config: Config) -> Iterator[Problem]:
+    kl = config.kl
+    for key, plain in (("estimator", "ratio_k3"), ("place", "loss")):
+        if kl.coefficient == 0 and (given := getattr(kl, key)) != plain:
+            yield Problem(
+                (f"kl.{key}", "kl.coefficient"), f'got "{given}" with kl.coefficient = 0, so it would do nothing: set kl.coefficient'
+            )
+
+
+def kl_reference_is_renewed_in_kind(config: Config) -> Iterator[Problem]:
+    kl = config.kl
+    if kl.refresh_every and kl.reference not in (None, INITIAL):
+        message = (
+            f'got {kl.refresh_every} with kl.reference = "{kl.reference}": a reference that takes over the policy\'s weights begins as the '
+            'policy: use kl.reference = "initial", or refresh_every = 0'
+        )
+        yield Problem(("kl.refresh_every", "kl.reference"), message)
+
+
 def kl_has_a_gradient(config: Config) -> Iterator[Problem]:
     kl = config.kl
     if kl.coefficient > 0 and kl.place == "loss" and kl.estimator == "k1":
@@ -192,9 +232,17 @@ def kl_reference_lags_behind_the_policy(config: Config) -> Iterator[Problem]:
         yield Problem(("kl.refresh_every", "kl.place", "learner.updates_per_step"), message)
 
 
-def kl_in_the_reward_is_not_divided_away(config: Config) -> Iterator[Problem]:
+def kl_in_the_reward_is_fair(config: Config) -> Iterator[Problem]:
     chosen = _preset(config)
-    if chosen and config.kl.resolved.in_reward and chosen.advantage in DIVIDED_BY_THE_GROUP:
+    if not config.kl.resolved.in_reward or chosen is None:
+        return
+    if config.objective.overlong_filter:
+        message = (
+            'got "reward" with objective.overlong_filter = true: a filtered response stays in the baseline without paying for its KL, '
+            'which turns right answers into bad ones: use kl.place = "loss", or reward.overlong_cache in the place of the filter'
+        )
+        yield Problem(("kl.place", "objective.overlong_filter"), message)
+    if chosen.advantage in DIVIDED_BY_THE_GROUP and not config.dynamic_sampling:
         message = (
             f'got "reward" with advantage "{chosen.advantage}": a group whose answers are all alike would be divided by the spread of '
             'its KL alone and learn from that at full strength. Use objective.advantage = "centred", "leave_one_out", "batch_std" or '
@@ -221,12 +269,14 @@ OBJECTIVE_RULES: tuple[Rule, ...] = (
     ratio_fits_the_surrogate,
     clip_bounds_are_in_order,
     clip_fits_the_ratio,
-    without_a_ratio_one_update_a_step,
+    without_a_ratio_the_policy_is_that_which_sampled,
     correction_bounds_are_in_order,
     correction_has_something_to_correct,
     mismatch_needs_the_engines_logprobs,
     kl_has_a_reference,
+    kl_choices_have_a_coefficient,
+    kl_reference_is_renewed_in_kind,
     kl_has_a_gradient,
     kl_reference_lags_behind_the_policy,
-    kl_in_the_reward_is_not_divided_away,
+    kl_in_the_reward_is_fair,
 )

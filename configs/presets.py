@@ -41,7 +41,7 @@ class Correction:
     @property
     def uses_engine(self) -> bool:
         """Whether the engine's log-probs change the loss."""
-        return self != Correction()
+        return self.weight != "none" or self.keep != "all" or any(x is not None for x in (self.veto_low, self.veto_high, self.opsm))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,10 +81,14 @@ def overlong_cache_fits_the_response(config: Config) -> Iterator[Problem]:
         yield Problem(("reward.overlong_cache", "rollout.max_response_tokens"), message)
 
 
-def difficulty_floor_is_a_share(config: Config) -> Iterator[Problem]:
+def difficulty_settings_have_an_effect(config: Config) -> Iterator[Problem]:
     if (floor := config.data.difficulty_floor) > 1:
         message = f"got {floor}, needed at most 1: it is the share of the top sampling weight that no prompt falls below: use 0.1"
         yield Problem(("data.difficulty_floor",), message)
+    for key, plain in (("difficulty_floor", 0.1), ("difficulty_half_life", 2.0)):
+        if config.data.sampler == "uniform" and (given := getattr(config.data, key)) != plain:
+            message = f'got {given} with data.sampler = "uniform", so it would do nothing: set data.sampler = "difficulty", or remove it'
+            yield Problem((f"data.{key}", "data.sampler"), message)
 
 
 def system_turn_needs_the_chat_template(config: Config) -> Iterator[Problem]:
@@ -102,6 +106,6 @@ RULES: tuple[Rule, ...] = (
     updates_divide_groups,
     micro_batch_holds_one_response,
     overlong_cache_fits_the_response,
-    difficulty_floor_is_a_share,
+    difficulty_settings_have_an_effect,
     system_turn_needs_the_chat_template,
 )

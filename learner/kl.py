@@ -24,12 +24,19 @@ def k2(x: Tensor, log_ratio: Tensor) -> Tensor:
 
 def k3(x: Tensor, log_ratio: Tensor) -> Tensor:
     """Unbiased in value and never negative; http://joschu.net/blog/kl-approx.html."""
-    return (-x).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp() - 1 + x
+    bounded = x.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return _with_slope((-bounded).exp() - 1 + bounded, 1 - (-bounded).exp(), x)
 
 
 def ratio_k3(x: Tensor, log_ratio: Tensor) -> Tensor:
     """k3 weighted by the ratio to the old policy, with its gradient; DeepSeek-V3.2, arXiv 2512.02556."""
-    return log_ratio.exp() * k3(x, log_ratio)
+    ratio = log_ratio.exp()
+    return _with_slope(ratio * k3(x, log_ratio), ratio * x, x)
+
+
+def _with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
+    """`value` with a gradient of `slope` in x: written out, it keeps its sign and its digits where exp() has to be held."""
+    return value.detach() + slope.detach() * (x - x.detach())
 
 
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3, "ratio_k3": ratio_k3}

@@ -27,6 +27,7 @@ from learner.policy import load_policy
 from learner.process_group import sum_tensor_over_ranks
 from learner.reference import Reference
 from learner.statistics import StepStatistics
+from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
 from rollout.types import Group, GroupSummary
 
@@ -109,7 +110,8 @@ class Learner:
         if self.reference is not None:
             self.reference.load(folder)
         state = json.loads(counters.read_text())
-        self.steps_done, self.updates_done, self.skipped = state["steps_done"], state["updates_done"], state["skipped"]
+        self.steps_done = state.get("steps_done", 0)  # runs of 0.1.0 did not count them, nor renew a reference
+        self.updates_done, self.skipped = state["updates_done"], state["skipped"]
         torch.set_rng_state(torch.from_numpy(np.load(folder / f"rank-{self.rank}-rng.npy")))
 
     def _plan(self, summaries: Sequence[GroupSummary]) -> StepPlan:
@@ -145,24 +147,29 @@ class Learner:
             assert part.old is not None
             assert part.reference is not None
             engine = part.batch.rollout_logprobs if self.objective.preset.old == "engine" else None
-            ratio = part.old - (part.old if engine is None else engine)
+            ratio = (part.old - (part.old if engine is None else engine)).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
             found = kl_of_responses(kl.estimator, part.old, part.reference, ratio, part.batch.mask)
             spent[[row.group for row in part.rows], [row.member for row in part.rows]] = found
         costs = kl.coefficient * sum_tensor_over_ranks(spent).cpu().numpy()
-        penalised = [replace(s, rewards=s.rewards - cost[: len(s.rewards)]) for s, cost in zip(summaries, costs, strict=True)]
-        plan = self._plan(penalised)
-        again = [
-            [replace(part, rows=rows, batch=build_batch(rows, groups, 0).to(self.device)) for rows, part in zip(update, parts, strict=True)]
+        # A cost that is not finite must not change which rows there are: its response keeps its place, and NaN drops the update.
+        known = np.nan_to_num(costs, nan=0.0, posinf=0.0, neginf=0.0)
+        plan = self._plan([replace(s, rewards=s.rewards - cost[: len(s.rewards)]) for s, cost in zip(summaries, known, strict=True)])
+
+        def again(rows: MicroBatch, part: Part) -> Part:
+            rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
+            return replace(part, rows=rows, batch=build_batch(rows, groups, 0).to(self.device))
+
+        return plan, [
+            [again(rows, part) for rows, part in zip(update, parts, strict=True)]
             for update, parts in zip(plan.of_rank(self.rank), updates, strict=True)
         ]
-        return plan, again
 
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
         for part in parts:
             batch = part.batch
             logprobs, entropy = self.zero(batch)
-            start = logprobs.detach() if part.old is None else part.old
+            start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
             given = Given(
                 old=start if bypassed is None else bypassed,

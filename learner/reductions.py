@@ -33,9 +33,8 @@ class Extent:
 
     def per_group(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sum of `values` over the counted responses of each response's own group [N] -> [N], at least 1."""
-        same = self.group[:, None] == self.group
-        summed: NDArray[np.int64] = np.maximum(1, same @ np.where(self.counted, values, 0))
-        return summed
+        summed = np.bincount(self.group, weights=np.where(self.counted, values, 0))[self.group]
+        return np.maximum(1, summed.astype(np.int64))
 
     def spread(self, weights: NDArray[np.float64]) -> Weights:
         """The weights of the counted responses, 0 for all others."""

@@ -90,7 +90,8 @@ class StepStatistics:
         count = total["mismatch_tokens"]
         if not count:
             return {}
-        tail = largest_over_ranks(torch.cat([*self.log_k, torch.empty(0)]).to(device), ceil(count * TAIL))
+        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=device)
+        tail = largest_over_ranks(mine, ceil(count * TAIL))
         return {
             "mismatch/mean": total["mismatch_abs"] / count,
             "mismatch/max": most["max_mismatch"],

@@ -1,7 +1,6 @@
 """What becomes of a token's ratio and advantage: the surrogates, each a function of a few lines.
 
-A surrogate gives the loss of every token [B, T] and where it held that token back: the tokens whose gradient it stopped or whose weight
-it capped.
+A surrogate gives the loss of every token [B, T] and where the ratio was held back: its gradient stopped, or (CISPO) its weight capped.
 """
 
 from collections.abc import Callable
@@ -83,8 +82,7 @@ def minirl(preset: Preset, tokens: Tokens) -> tuple[Tensor, Tensor]:
     ratio, low, high = _bounded(preset, tokens)
     dropped = _beyond(tokens.advantages, ratio, low, high)
     weight = (tokens.log_ratio + tokens.log_mismatch).detach().clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-    loss = -weight.clamp(max=preset.cap) * tokens.advantages * tokens.logprobs
-    return torch.where(dropped, 0, loss), dropped | (weight > preset.cap)
+    return torch.where(dropped, 0, -weight.clamp(max=preset.cap) * tokens.advantages * tokens.logprobs), dropped
 
 
 def dppo_tv(preset: Preset, tokens: Tokens) -> tuple[Tensor, Tensor]:

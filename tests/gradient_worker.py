@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learner.learner import Learner, Part
 from learner.plan import MicroBatch
+from learner.statistics import StepStatistics
 from rollout.types import Group, GroupSummary
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
 from tests.rank_worker import Rank, work
@@ -26,6 +27,9 @@ class Displaced(Learner):
         with torch.no_grad():
             batch, old, reference = elsewhere(part.batch, self.zero(part.batch)[0], nearness(self.objective))
         return replace(part, batch=batch, old=old, reference=reference)
+
+    def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
+        return super()._update(parts, statistics, first=False)
 
     def _lr(self) -> float:
         return 0.0

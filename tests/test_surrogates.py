@@ -160,7 +160,7 @@ def clip_counts(preset: Preset) -> dict[str, float]:
         (PRESETS["cispo"], {"positive_high": 1, "negative_high": 1}),
         (PRESETS["cispo"].replace(clip_low=0.5), dict.fromkeys(HELD, 1)),
         (PRESETS["gmpo"], {"positive_high": 2, "negative_low": 2}),
-        (PRESETS["minirl"], {"positive_high": 2, "negative_low": 2, "negative_high": 1}),
+        (PRESETS["minirl"], {"positive_high": 2, "negative_low": 2}),
         (PRESETS["sapo"], {}),
         (PRESETS["rloo"], {}),
     ],

@@ -1,0 +1,64 @@
+"""The reference policy under real DeepSpeed, sharded as the policy is; and steps in which something is missing."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.rank_toys import run_ranks, write_run
+
+pytestmark = pytest.mark.end_to_end
+
+RUNS = [("zero1", 1, "1"), ("zero3", 2, "3")]
+every_run = pytest.mark.parametrize("key", [(name, world) for name, world, _ in RUNS])
+Results = dict[tuple[str, int], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("reference")
+    write_run(folder, preset="grpo")
+    found = {}
+    for name, world, stage in RUNS:
+        runs = [(name, [f"learner.deepspeed.zero_optimization.stage={stage}"])]
+        found[name, world] = run_ranks(folder, world, runs, "tests.reference_worker")[name]
+    return found
+
+
+@every_run
+def test_the_reference_is_the_first_policy_until_it_is_renewed(results: Results, key: tuple[str, int]) -> None:
+    (policy, reference), (moved, unmoved), (last, renewed), (loaded, restored) = results[key]["said"]
+    assert torch.equal(policy, reference)
+    assert torch.equal(unmoved, reference)
+    assert (moved - policy).abs().max() > 1e-4
+    assert torch.equal(renewed, last)
+    assert not torch.equal(renewed, reference)
+    assert torch.equal(loaded, last)
+    assert torch.equal(restored, renewed), "a restart must bring back the renewed reference, not the initial one"
+
+
+@every_run
+def test_the_distance_to_the_reference_grows_from_nothing(results: Results, key: tuple[str, int]) -> None:
+    first, second = results[key]["stats"]
+    assert 0 < first["reference_kl"] < second["reference_kl"]
+
+
+@every_run
+def test_without_the_engines_log_probs_a_step_is_made_and_tells_no_mismatch(results: Results, key: tuple[str, int]) -> None:
+    told = results[key]["lacking"]["logprobs"]
+    assert not [name for name in told if name.startswith("mismatch")]
+    assert told["updates_skipped"] == 0
+    assert told["bad_logprobs"] == 0
+    assert told["learned_tokens"] > 0
+
+
+@every_run
+def test_an_update_without_a_reward_is_not_made(results: Results, key: tuple[str, int]) -> None:
+    told = results[key]["lacking"]["rewards"]
+    assert (told["updates_empty"], told["updates_skipped"]) == (1, 0)
+    assert told["responses_left_out"] >= 8
+
+
+@every_run
+def test_a_kl_that_is_not_finite_on_one_rank_drops_the_updates_on_all(results: Results, key: tuple[str, int]) -> None:
+    assert results[key]["lacking"]["reference"]["updates_skipped"] == 2
