@@ -1,6 +1,5 @@
 """One learner rank that writes the gradient of one update under every objective, as DeepSpeed's optimizer got it."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from learner.plan import MicroBatch
 from learner.statistics import StepStatistics
 from rollout.types import Group, GroupSummary
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
-from tests.rank_worker import Rank, work
+from tests.rank_base import Rank
 
 # Adam's first moment is the gradient itself with a beta of 0, and a learning rate of 0 leaves the weights where they are.
 ONE_UPDATE = ["learner.updates_per_step=1", "learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", 'kl.reference="initial"']
@@ -38,7 +37,8 @@ class Displaced(Learner):
 class GradientRank(Rank):
     """A rank that takes one update's gradient under each objective in turn."""
 
-    def learn(self, name: str, overrides: Sequence[str]) -> None:
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Write what it found."""
         learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
         summaries = [GroupSummary.of(group) for group in self.groups]
         gradients, stats = {}, {}
@@ -55,7 +55,3 @@ def moment(learner: Learner, parameter: torch.nn.Parameter) -> Tensor:
     whole = safe_get_full_optimizer_state(parameter, "exp_avg")
     assert whole is not None, f"{learner.config.learner.zero_stage}"
     return whole.detach().cpu().clone()
-
-
-if __name__ == "__main__":
-    work(GradientRank, sys.argv)

@@ -15,6 +15,27 @@ from transformers import Qwen3MoeForCausalLM
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 from tests.toys import tiny_config, toy_tokenizer
 
+BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
+
+
+def stage(number: int, *more: str) -> list[str]:
+    """The overrides of a ZeRO stage."""
+    return [f"learner.deepspeed.zero_optimization.stage={number}", *more]
+
+
+GRPO = 'objective.preset="grpo"'
+GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
+# So few tokens a micro-batch force several of them, and none for the rank that got less.
+SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+RUNS_OF_TWO = [
+    *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
+    SMALL,
+    *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
+    *GRADIENTS,
+    ("reference-zero3", stage(3, GRPO)),
+]
+
 CONFIG = """
 [model]
 path = "{model}"
@@ -31,7 +52,7 @@ lr = 1e-4
 updates_per_step = 2
 micro_batch_tokens = 64
 [objective]
-preset = "{preset}"
+preset = "dapo"
 """
 
 
@@ -64,20 +85,20 @@ def recorded_groups() -> list[Group]:
     ]
 
 
-def write_run(folder: Path, preset: str) -> None:
+def write_run(folder: Path) -> None:
     """A small random model with its tokenizer, a config and recorded groups."""
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
-    (folder / "config.toml").write_text(CONFIG.format(model=folder / "model", preset=preset))
+    (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 
 
-def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]], worker: str = "tests.rank_worker") -> dict[str, dict[str, Any]]:
-    """Run `worker` as that many ranks; what its rank 0 wrote of each run."""
+def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
+    """Do the runs on that many ranks; what rank 0 wrote of each."""
 
     def start(rank: int, port: int) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", worker, str(rank), str(world), str(port), str(folder), json.dumps(runs)]
+        words = [sys.executable, "-m", "tests.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
         return subprocess.Popen(
             words, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
         )
@@ -90,7 +111,7 @@ def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]], worke
             assert time.monotonic() < deadline, "rank 0 never offered a port"
             time.sleep(0.1)
         ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
-        assert [rank.wait(timeout=300) for rank in ranks] == [0] * world
+        assert [rank.wait(timeout=400) for rank in ranks] == [0] * world
     finally:
         for rank in ranks:
             rank.kill()

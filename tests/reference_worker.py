@@ -1,6 +1,5 @@
 """One learner rank that writes what its reference says over two steps and a restart, and what becomes of steps with something missing."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from learner.batch import Batch, build_batch
 from learner.learner import Learner
 from learner.plan import Row
 from rollout.types import Group, GroupSummary, Verdict
-from tests.rank_worker import Rank, work
+from tests.rank_base import Rank
 
 WITH_REFERENCE = ['kl.reference="initial"', "kl.coefficient=0.1"]
 
@@ -19,7 +18,8 @@ WITH_REFERENCE = ['kl.reference="initial"', "kl.coefficient=0.1"]
 class ReferenceRank(Rank):
     """A rank that watches its reference."""
 
-    def learn(self, name: str, overrides: Sequence[str]) -> None:
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Write what it found."""
         learner = self.learner([*overrides, *WITH_REFERENCE, "kl.refresh_every=2"])[0]
         said = [self.answers(learner)]
         stats = [self.step(learner, self.groups)]
@@ -77,7 +77,3 @@ def without_logprobs(group: Group) -> Group:
 def without_rewards(group: Group) -> Group:
     """As a checker that always fails leaves it."""
     return replace(group, verdicts=tuple(Verdict(reward=None, failure="crash") for _ in group.verdicts))
-
-
-if __name__ == "__main__":
-    work(ReferenceRank, sys.argv)

@@ -16,28 +16,19 @@ from learner.objective import Given, policy_loss
 from learner.plan import plan_step
 from learner.policy import load_policy
 from rollout.types import GroupSummary
+from tests.conftest import RankResults
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
-from tests.rank_toys import recorded_groups, run_ranks, write_run
+from tests.rank_toys import BUDGET, recorded_groups
 
 pytestmark = pytest.mark.end_to_end
 
-BUDGET = 40  # of a micro-batch's tokens, such that one rank needs one more than the other
-STAGES = [
-    (f"zero{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}", f"learner.micro_batch_tokens={BUDGET}"]) for stage in (1, 2, 3)
-]
+Results = dict[tuple[str, int], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gradients")
-    write_run(folder, preset="grpo")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+def results(ranks: RankResults) -> Results:
     """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven."""
-    return {(name, world): found for world in (1, 2) for name, found in run_ranks(folder, world, STAGES, "tests.gradient_worker").items()}
+    return ranks.of("gradient")
 
 
 def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
@@ -75,8 +66,9 @@ def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
 
 
 @pytest.mark.parametrize("label", OBJECTIVES)
-def test_the_gradient_is_that_of_one_big_batch(folder: Path, results: dict[tuple[str, int], dict[str, Any]], label: str) -> None:
-    loss, expected = in_one_batch(folder, label)
+def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Results, label: str) -> None:
+    loss, expected = in_one_batch(ranks.folder, label)
+    assert len(results) == 6
     scale = max(1.0, *(float(gradient.abs().max()) for gradient in expected))
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3, "a gradient of nothing would agree with anything"
     for key, result in results.items():
@@ -85,7 +77,7 @@ def test_the_gradient_is_that_of_one_big_batch(folder: Path, results: dict[tuple
         assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
 
 
-def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch(folder: Path) -> None:
+def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch() -> None:
     summaries = [GroupSummary.of(group) for group in recorded_groups()]
     plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=BUDGET, response_tokens=8)
     parts = plan.updates[0].micro_batches

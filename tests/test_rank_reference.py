@@ -5,24 +5,18 @@ from typing import Any
 import pytest
 import torch
 
-from tests.rank_toys import run_ranks, write_run
+from tests.conftest import RankResults
 
 pytestmark = pytest.mark.end_to_end
 
-RUNS = [("zero1", 1, "1"), ("zero3", 2, "3")]
-every_run = pytest.mark.parametrize("key", [(name, world) for name, world, _ in RUNS])
+every_run = pytest.mark.parametrize("key", [("zero1", 1), ("zero3", 2)])
 Results = dict[tuple[str, int], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("reference")
-    write_run(folder, preset="grpo")
-    found = {}
-    for name, world, stage in RUNS:
-        runs = [(name, [f"learner.deepspeed.zero_optimization.stage={stage}"])]
-        found[name, world] = run_ranks(folder, world, runs, "tests.reference_worker")[name]
-    return found
+def results(ranks: RankResults) -> Results:
+    """What the reference said, and what became of steps that lacked something."""
+    return ranks.of("reference")
 
 
 @every_run

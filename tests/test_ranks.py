@@ -5,27 +5,20 @@ from typing import Any
 import pytest
 import torch
 
-from tests.rank_toys import run_ranks, write_run
+from tests.conftest import RankResults
 
 pytestmark = pytest.mark.end_to_end
 
-STAGES = [(f"zero{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}"]) for stage in (0, 1, 2, 3)]
-POISONED = [(f"poisoned{stage}", [f"learner.deepspeed.zero_optimization.stage={stage}"]) for stage in (0, 2, 3)]
-# Twelve tokens a micro-batch force several of them, and none for the rank that got less.
-SMALL = ("small", ["learner.deepspeed.zero_optimization.stage=3", "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"])
+Results = dict[tuple[str, int], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], dict[str, Any]]:
-    """Every stage on one rank and on two, from the same model and the same groups."""
-    folder = tmp_path_factory.mktemp("ranks")
-    write_run(folder, preset="dapo")
-    one = run_ranks(folder, 1, STAGES[:2])
-    two = run_ranks(folder, 2, [*STAGES[1:], SMALL, *POISONED])
-    return {(name, 1): result for name, result in one.items()} | {(name, 2): result for name, result in two.items()}
+def results(ranks: RankResults) -> Results:
+    """Every stage on one rank and on two."""
+    return ranks.of("learn")
 
 
-def test_every_zero_stage_and_rank_count_makes_the_same_update(results: dict[tuple[str, int], dict[str, Any]]) -> None:
+def test_every_zero_stage_and_rank_count_makes_the_same_update(results: Results) -> None:
     reference = results["zero0", 1]
     moved = max(float((reference["weights"][name] - before).abs().max()) for name, before in reference["before"].items())
     assert moved > 1e-4, "the update must be large beside the tolerance"
@@ -38,30 +31,30 @@ def test_every_zero_stage_and_rank_count_makes_the_same_update(results: dict[tup
             torch.testing.assert_close(result["weights"][name], weight, atol=1e-5, rtol=0, msg=lambda text, at=(key, name): f"{at}: {text}")
 
 
-def test_every_parameter_moves_in_the_first_step(results: dict[tuple[str, int], dict[str, Any]]) -> None:
+def test_every_parameter_moves_in_the_first_step(results: Results) -> None:
     result = results["zero3", 2]
     still = [name for name, before in result["before"].items() if torch.equal(before, result["weights"][name])]
     assert still == []
 
 
-def test_the_source_yields_the_checkpoint_byte_for_byte_under_every_stage(results: dict[tuple[str, int], dict[str, Any]]) -> None:
+def test_the_source_yields_the_checkpoint_byte_for_byte_under_every_stage(results: Results) -> None:
     proofs = [result["proofs"]["before"] for result in results.values()]
     assert all(proof == proofs[0] for proof in proofs)
     assert len(proofs[0]) == len(results["zero0", 1]["before"])
 
 
-def test_a_saved_learner_loads_with_the_same_weights_and_count(results: dict[tuple[str, int], dict[str, Any]]) -> None:
+def test_a_saved_learner_loads_with_the_same_weights_and_count(results: Results) -> None:
     for key, result in results.items():
         assert result["proofs"]["loaded"] == result["proofs"]["after"], key
         assert result["updates_done"] == 2, key
 
 
-def test_small_micro_batches_leave_a_rank_idle_and_change_nothing(results: dict[tuple[str, int], dict[str, Any]]) -> None:
+def test_small_micro_batches_leave_a_rank_idle_and_change_nothing(results: Results) -> None:
     assert results["small", 2]["stats"]["micro_batches"] > results["zero3", 2]["stats"]["micro_batches"]
 
 
-@pytest.mark.parametrize("name", [name for name, _ in POISONED])
-def test_a_gradient_that_is_not_finite_on_one_rank_is_dropped_on_all(results: dict[tuple[str, int], dict[str, Any]], name: str) -> None:
+@pytest.mark.parametrize("name", ["poisoned0", "poisoned2", "poisoned3"])
+def test_a_gradient_that_is_not_finite_on_one_rank_is_dropped_on_all(results: Results, name: str) -> None:
     result = results[name, 2]
     assert result["stats"]["updates_skipped"] == 2
     assert result["proofs"]["after"] == result["proofs"]["before"]
