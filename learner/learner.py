@@ -24,7 +24,7 @@ from learner.kl import kl_of_responses
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
-from learner.process_group import sum_tensor_over_ranks
+from learner.process_group import sum_over_ranks
 from learner.reference import Reference
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
@@ -71,7 +71,7 @@ class Learner:
         if self.objective.kl.in_reward:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
-        statistics = StepStatistics()
+        statistics = StepStatistics(self.device)
         norms = [
             self._update(parts, statistics, first=number == 0)
             for number, (update, parts) in enumerate(zip(plan.updates, updates, strict=True))
@@ -80,7 +80,7 @@ class Learner:
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
-        return statistics.describe(len(norms), self.world, self.device) | {
+        return statistics.describe(len(norms), self.world) | {
             "lr": self._lr(),
             "grad_norm": float(np.mean(norms)) if norms else float("nan"),
             "responses_left_out": float(sum(update.left_out for update in plan.updates)),
@@ -150,7 +150,7 @@ class Learner:
             ratio = (part.old - (part.old if engine is None else engine)).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
             found = kl_of_responses(kl.estimator, part.old, part.reference, ratio, part.batch.mask)
             spent[[row.group for row in part.rows], [row.member for row in part.rows]] = found
-        costs = kl.coefficient * sum_tensor_over_ranks(spent).cpu().numpy()
+        costs = kl.coefficient * sum_over_ranks(spent).cpu().numpy()
         # A cost that is not finite must not change which rows there are: its response keeps its place, and NaN drops the update.
         known = np.nan_to_num(costs, nan=0.0, posinf=0.0, neginf=0.0)
         plan = self._plan([replace(s, rewards=s.rewards - cost[: len(s.rewards)]) for s, cost in zip(summaries, known, strict=True)])
@@ -183,7 +183,7 @@ class Learner:
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
-            statistics.add({"bad_logprobs": torch.tensor(batch.bad_logprobs), "micro_batches": torch.tensor(1)})
+            statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
             if first or part.old is not None:
                 statistics.add_mismatch(start, batch)
         self.updates_done += 1

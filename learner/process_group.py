@@ -25,27 +25,18 @@ def join_ranks(*, rank: int, world: int, host: str, port: int, deadline_s: float
     return device
 
 
-def sum_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Each value summed over the ranks, in float64; every rank must bring the same keys."""
-    keys = sorted(values)
-    total = torch.tensor([values[key] for key in keys], dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return dict(zip(keys, total.tolist(), strict=True))
-
-
-def max_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Each value's maximum over the ranks; every rank must bring the same keys."""
-    keys = sorted(values)
-    most = torch.tensor([values[key] for key in keys], dtype=torch.float64, device=device)
-    dist.all_reduce(most, op=dist.ReduceOp.MAX)
-    return dict(zip(keys, most.tolist(), strict=True))
-
-
-def sum_tensor_over_ranks(values: torch.Tensor) -> torch.Tensor:
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     """A tensor summed over the ranks, which all bring one of the same shape."""
     total = values.clone()
     dist.all_reduce(total)
     return total
+
+
+def max_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The elementwise maximum over the ranks, which all bring a tensor of the same shape."""
+    most = values.clone()
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    return most
 
 
 def largest_over_ranks(values: torch.Tensor, count: int) -> torch.Tensor:

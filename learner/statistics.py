@@ -1,7 +1,6 @@
 """The statistics of a step: sums and maxima collected over micro-batches and ranks, then told as metrics."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 import torch
@@ -18,24 +17,24 @@ OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "l
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
 SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed")
-MOST = ("max_abs_log_ratio", "max_mismatch", "max_log_k", "max_inverse_log_k")
+MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
 class StepStatistics:
     """What one rank saw in one step."""
 
-    def __init__(self) -> None:
-        self.sums: defaultdict[str, float] = defaultdict(float)
-        self.most: dict[str, float] = {}
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seen: dict[str, Tensor] = {}  # stay on the device until the step is over: to ask for each would stop it each time
         self.log_k: list[Tensor] = []
 
-    def add(self, stats: Mapping[str, Tensor]) -> None:
+    def add(self, stats: Mapping[str, Tensor | float]) -> None:
         """Add a micro-batch's sums and maxima."""
         for name, value in stats.items():
-            if name in MAXIMA or name.startswith("max_"):
-                self.most[name] = max(self.most.get(name, -LOG_RATIO_LIMIT), float(value))
-            else:
-                self.sums[name] += float(value)
+            new = torch.as_tensor(value, dtype=torch.float64, device=self.device).detach()
+            if name in self.seen:
+                new = torch.maximum(self.seen[name], new) if name in MOST else self.seen[name] + new
+            self.seen[name] = new
 
     @torch.no_grad()
     def add_mismatch(self, old: Tensor, batch: Batch) -> None:
@@ -60,10 +59,10 @@ class StepStatistics:
             }
         )
 
-    def describe(self, updates: int, world: int, device: torch.device) -> dict[str, float]:
+    def describe(self, updates: int, world: int) -> dict[str, float]:
         """The metrics of the step, equal on every rank. A collective."""
-        total = sum_over_ranks({name: self.sums[name] for name in SUMS}, device)
-        most = max_over_ranks({name: self.most.get(name, -LOG_RATIO_LIMIT) for name in MOST}, device)
+        total = dict(zip(SUMS, sum_over_ranks(self._stack(SUMS, 0.0)).tolist(), strict=True))
+        most = dict(zip(MOST, max_over_ranks(self._stack(MOST, -LOG_RATIO_LIMIT)).tolist(), strict=True))
         tokens = max(1.0, total["tokens"])
         metrics = {
             "loss": total["loss"] / max(1, updates),
@@ -83,14 +82,19 @@ class StepStatistics:
             f"clip/{sign}_{side}": total[f"clipped_{sign}_{side}"] / tokens for sign in ("positive", "negative") for side in ("low", "high")
         }
         metrics |= {f"correction/{what}": total[what] / tokens for what in ("capped", "masked", "vetoed")}
-        return metrics | self._describe_mismatch(total, most, device)
+        return metrics | self._describe_mismatch(total, most)
 
-    def _describe_mismatch(self, total: Mapping[str, float], most: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    def _stack(self, names: Sequence[str], unseen: float) -> Tensor:
+        """What was seen of each name, in their order, on every rank the same."""
+        none = torch.tensor(unseen, dtype=torch.float64, device=self.device)
+        return torch.stack([self.seen.get(name, none) for name in names])
+
+    def _describe_mismatch(self, total: Mapping[str, float], most: Mapping[str, float]) -> dict[str, float]:
         """K over all tokens whose engine log-prob is known; nothing where there is none."""
         count = total["mismatch_tokens"]
         if not count:
             return {}
-        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=device)
+        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=self.device)
         tail = largest_over_ranks(mine, ceil(count * TAIL))
         return {
             "mismatch/mean": total["mismatch_abs"] / count,
