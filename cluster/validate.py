@@ -95,7 +95,10 @@ def refuse_foreign_reference(config: Config) -> None:
     """Raise ValueError where the reference speaks of other tokens than the policy."""
     from transformers import AutoConfig
 
-    folder = model_folder("kl.reference", str(config.kl.reference))
+    folder = Path(str(config.kl.reference))
+    if not folder.is_dir():
+        raise ValueError(f'kl.reference got "{folder}", which is no folder: give a model folder, or "initial" for model.path')
+    folder = model_folder("kl.reference", str(folder))
     trust = config.model.trust_remote_code
     theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust).vocab_size for path in (folder, config.model.path))
     if theirs != ours:

@@ -1,11 +1,13 @@
 """The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, before anything is started."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from configs.engine_rules import vllm_size
 from configs.passthrough import inner_table
+from configs.presets import SURROGATES
 from configs.schema import Config
 
 GB = 1e9
@@ -15,7 +17,8 @@ MOMENT_BYTES = 4  # of one float32 number
 
 def plan(config: Config) -> list[str]:
     """Lines that say what the numbers of a config come to."""
-    return [describe_batch(config), describe_window(config), describe_devices(config), *describe_memory(config)]
+    numbers = [describe_batch(config), describe_window(config), *describe_objective(config), describe_devices(config)]
+    return [*numbers, *describe_memory(config)]
 
 
 def gpus_per_engine(config: Config) -> int:
@@ -46,6 +49,25 @@ def describe_window(config: Config) -> str:
         f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {groups} groups × {config.rollout.group_size} = "
         f"{(staleness + 1) * groups * config.rollout.group_size} responses in flight at most"
     )
+
+
+def describe_objective(config: Config) -> list[str]:
+    """The loss as it comes out of preset and changes, and what its numbers make of it."""
+    preset, correction, kl = config.objective.resolved, config.correction.resolved, config.kl
+    settings = ", ".join(f"{name} {getattr(preset, name):g}" for name in SURROGATES[preset.surrogate])
+    bounds = ", ".join(f"{name} {value}" for name, value in asdict(correction).items() if value not in (None, "none", "all", 0.0))
+    pull = f"{kl.coefficient:g} × {kl.estimator} in the {kl.place} to {kl.reference}" if kl.coefficient else "none"
+    lines = [
+        f"objective: advantage {preset.advantage}; {preset.ratio} ratio to the {preset.old}'s log-probs; surrogate {preset.surrogate}"
+        + (f" ({settings})" if settings else "")
+        + f"; {preset.reduction}; correction {bounds or 'none'}; KL {pull}; prompts {config.data.sampler}"
+    ]
+    if preset.old == "learner" and config.learner.updates_per_step == 1:
+        lines.append("one update a step: its ratio to the learner's log-probs is always 1, so nothing is ever clipped")
+    if config.run.max_staleness and preset.old == "learner" and preset.surrogate != "minirl" and correction.weight == "none":
+        stale = f"{config.run.max_staleness} {plural('step', config.run.max_staleness)}"
+        lines.append(f"responses may be {stale} stale, and no [correction] weighs that: watch mismatch/kl and mismatch/ess")
+    return lines
 
 
 def describe_devices(config: Config) -> str:

@@ -46,8 +46,7 @@ def dump(config: Config) -> str:
 
 def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
     """Where to go and change it: the file, or the command line where the value came from there."""
-    key = problem.keys[0]
-    given = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in overridden)
+    given = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in problem.keys for name in overridden)
     return "command line" if given else str(path)
 
 

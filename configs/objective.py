@@ -4,10 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictStr
 
-from configs.presets import CORRECTIONS, PRESETS, Correction, Kl, Preset
+from configs.presets import CORRECTIONS, PRESETS, SETTINGS, Correction, Kl, Preset
 from configs.section import Positive, Section, Share, Whole
 
-SETTINGS = ("clip_low", "clip_high", "cap", "tau_positive", "tau_negative", "pull")  # of the surrogate
 SAME_BOUNDS = {"clip", "dual_clip", "minirl"}  # surrogates that mean the same by clip_low and clip_high; others have to be given theirs
 INITIAL = "initial"  # as kl.reference: the model that training starts from
 
@@ -40,8 +39,9 @@ class ObjectiveConfig(Section):
     def resolved(self) -> Preset:
         """The preset with this section's changes applied."""
         row = PRESETS[self.preset]
-        if self.surrogate is not None and not {self.surrogate, row.surrogate} <= SAME_BOUNDS:
-            row = row.replace(**dict.fromkeys(SETTINGS) if self.surrogate != row.surrogate else {})
+        if self.surrogate not in (None, row.surrogate):
+            kept = {"clip_low", "clip_high"} if {self.surrogate, row.surrogate} <= SAME_BOUNDS else set()
+            row = row.replace(**dict.fromkeys(set(SETTINGS) - kept))
         return row.replace(**_changes(self, "preset", "overlong_filter"))
 
 
@@ -69,7 +69,7 @@ class KlConfig(Section):
     """The pull towards a reference policy, held by the learner ranks."""
 
     coefficient: Share = 0.0
-    estimator: Literal["k1", "k2", "k3", "ratio_k3"] = "ratio_k3"
+    estimator: StrictStr = "ratio_k3"
     place: Literal["loss", "reward"] = "loss"
     reference: StrictStr | None = Field(
         default=None, description='a model folder, or "initial" for model.path; with coefficient 0 the distance is only logged'

@@ -1,12 +1,12 @@
-"""The rules for `[objective]`, `[correction]` and `[kl]`: what is unknown, what cannot be combined, what would have no effect."""
+"""The rules for `[objective]`: what is unknown, what cannot be combined, what would have no effect."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from configs.objective import INITIAL, SETTINGS
-from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, SURROGATES, Correction, Preset
+from configs.presets import ADVANTAGES, CORRECTIONS, ESTIMATORS, PRESETS, REDUCTIONS, SETTINGS, SURROGATES, Correction, Preset
 from configs.rules import Problem, Rule, quoted
 
 if TYPE_CHECKING:
@@ -17,17 +17,23 @@ SMALLEST_TOKEN_CLIP = 0.001
 # Surrogates whose formula speaks of single tokens' ratios, or of none.
 ONE_TOKEN_AT_A_TIME = ("dual_clip", "cispo", "gmpo", "reinforce", "minirl", "dppo_tv")
 CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
-DIVIDED_BY_THE_GROUP = ("standardised", "population", "leave_one_out_standardised")
 
 
 def choices_are_known(config: Config) -> Iterator[Problem]:
     chosen = config.objective
-    tables = {"preset": PRESETS, "advantage": ADVANTAGES, "surrogate": SURROGATES, "reduction": REDUCTIONS}
-    for key, known in tables.items():
-        if (name := getattr(chosen, key)) not in (None, *known):
-            yield Problem((f"objective.{key}",), f'got "{name}", needed a known {key}: use one of {quoted(known)}')
-    if (name := config.correction.preset) not in CORRECTIONS:
-        yield Problem(("correction.preset",), f'got "{name}", needed a known correction: use one of {quoted(CORRECTIONS)}')
+    named: list[tuple[str, str, str | None, Iterable[str]]] = [
+        ("objective.preset", "preset", chosen.preset, PRESETS),
+        ("objective.advantage", "advantage", chosen.advantage, ADVANTAGES),
+        ("objective.surrogate", "surrogate", chosen.surrogate, SURROGATES),
+        ("objective.reduction", "reduction", chosen.reduction, REDUCTIONS),
+        ("correction.preset", "correction", config.correction.preset, CORRECTIONS),
+        ("kl.estimator", "estimator", config.kl.estimator, ESTIMATORS),
+    ]
+    for key, kind, name, known in named:
+        if name is not None and name not in known:
+            near = get_close_matches(name.lower().replace("-", "_").replace("z", "s"), list(known), 1, cutoff=0.7)
+            guess = f' (did you mean "{near[0]}"?)' if near else ""
+            yield Problem((key,), f'got "{name}", needed a known {kind}{guess}: use one of {quoted(known)}')
 
 
 def group_baseline_needs_a_group(config: Config) -> Iterator[Problem]:
@@ -40,7 +46,7 @@ def group_baseline_needs_a_group(config: Config) -> Iterator[Problem]:
 
 
 def surrogate_has_its_settings(config: Config) -> Iterator[Problem]:
-    if (chosen := _preset(config)) is None:
+    if (chosen := known_preset(config)) is None:
         return
     reads = SURROGATES[chosen.surrogate]
     for key in SETTINGS:
@@ -54,7 +60,7 @@ def surrogate_has_its_settings(config: Config) -> Iterator[Problem]:
 
 
 def ratio_fits_the_surrogate(config: Config) -> Iterator[Problem]:
-    chosen = _preset(config)
+    chosen = known_preset(config)
     if chosen and chosen.surrogate in ONE_TOKEN_AT_A_TIME and chosen.ratio == "sequence":
         message = (
             f'got "sequence" with surrogate "{chosen.surrogate}", whose formula knows none: '
@@ -64,7 +70,7 @@ def ratio_fits_the_surrogate(config: Config) -> Iterator[Problem]:
 
 
 def clip_bounds_are_in_order(config: Config) -> Iterator[Problem]:
-    chosen = _preset(config)
+    chosen = known_preset(config)
     if chosen is None or chosen.clip_low is None or chosen.clip_high is None:
         return
     low = chosen.clip_low
@@ -80,12 +86,12 @@ def clip_bounds_are_in_order(config: Config) -> Iterator[Problem]:
         message = f"got {low} and {chosen.clip_high}, needed less than 1: no token's probability can move as far as 1: use 0.2"
         yield Problem(("objective.clip_low", "objective.clip_high"), message)
     if chosen.cap is not None and chosen.surrogate in ("dual_clip", "minirl") and chosen.cap <= 1 + chosen.clip_high:
-        message = f"got {chosen.cap}, needed more than 1 + clip_high ({1 + chosen.clip_high:g}), which it lies beyond: use 3 (5 for minirl)"
+        message = f"got {chosen.cap}, needed more than 1 + clip_high ({1 + chosen.clip_high:g}): use {3 + chosen.clip_high:g}"
         yield Problem(("objective.cap", "objective.clip_high"), message)
 
 
 def clip_fits_the_ratio(config: Config) -> Iterator[Problem]:
-    chosen = _preset(config)
+    chosen = known_preset(config)
     if chosen is None or chosen.surrogate not in ("clip", "dual_clip", "minirl", "gmpo"):
         return
     for name, clip in (("clip_low", chosen.clip_low), ("clip_high", chosen.clip_high)):
@@ -105,7 +111,7 @@ def clip_fits_the_ratio(config: Config) -> Iterator[Problem]:
 
 
 def without_a_ratio_the_policy_is_that_which_sampled(config: Config) -> Iterator[Problem]:
-    chosen, correction = _preset(config), _correction(config)
+    chosen, correction = known_preset(config), known_correction(config)
     if chosen is None or correction is None or chosen.surrogate != "reinforce":
         return
     if chosen.old == "engine":
@@ -125,140 +131,15 @@ def without_a_ratio_the_policy_is_that_which_sampled(config: Config) -> Iterator
         yield Problem(("learner.updates_per_step", "objective.surrogate", "objective.preset"), message)
 
 
-def correction_bounds_are_in_order(config: Config) -> Iterator[Problem]:
-    if config.correction.preset not in CORRECTIONS:
-        return
-    chosen = config.correction.resolved
-    why = "K is 1 where learner and engine agree, and that must not be rejected"
-    for key, fine in (("keep_low", 0.5), ("veto_low", 1e-4)):
-        if (low := getattr(chosen, key)) is not None and low >= 1:
-            yield Problem((f"correction.{key}",), f"got {low}, needed less than 1: {why}: use {fine}")
-    for key, fine in (("keep_high", 2), ("veto_high", 100)):
-        if (high := getattr(chosen, key)) is not None and high <= 1:
-            yield Problem((f"correction.{key}",), f"got {high}, needed more than 1: {why}: use {fine}")
-    if chosen.keep != "all" and chosen.keep_low == 0 and chosen.keep_high is None:
-        message = f'got "{chosen.keep}" without bounds, so it would keep everything: set correction.keep_high (2) or keep_low (0.5)'
-        yield Problem(("correction.keep", "correction.keep_low", "correction.keep_high"), message)
-    if chosen.weight != "none" and chosen.keep == "all" and chosen.cap is None:
-        message = f'got "{chosen.weight}" without a bound, so a single token could outweigh all others: set correction.cap (2)'
-        yield Problem(("correction.weight", "correction.cap"), message)
-    if chosen.keep == "all" and (config.correction.keep_low is not None or config.correction.keep_high is not None):
-        message = 'got a bound with keep = "all", so it would do nothing: set correction.keep to "token", "sequence" or "geometric"'
-        yield Problem(("correction.keep", "correction.keep_low", "correction.keep_high"), message)
-    if chosen.weight == "none" and config.correction.cap is not None:
-        message = f'got {chosen.cap} with weight = "none", so it would do nothing: set correction.weight to "token" or "sequence"'
-        yield Problem(("correction.cap", "correction.weight"), message)
-
-
-def correction_has_something_to_correct(config: Config) -> Iterator[Problem]:
-    chosen, correction = _preset(config), _correction(config)
-    if chosen is None or correction is None:
-        return
-    weighs = correction.weight != "none"
-    if chosen.old == "engine" and (weighs or correction.keep != "all" or correction.veto_low or correction.veto_high):
-        message = (
-            'got a correction with objective.old = "engine", which puts the mismatch into the ratio already: '
-            'remove it (correction.preset = "none", or only opsm), or use objective.old = "learner"'
-        )
-        yield Problem(("correction.preset", "objective.old", "objective.preset"), message)
-    elif chosen.surrogate == "minirl" and weighs:
-        message = 'got a weight with surrogate "minirl", whose own weight has the mismatch in it: use correction.weight = "none"'
-        yield Problem(("correction.weight", "correction.preset", "objective.surrogate"), message)
-
-
-def mismatch_needs_the_engines_logprobs(config: Config) -> Iterator[Problem]:
-    chosen, correction = _preset(config), _correction(config)
-    if chosen is None or correction is None or config.rollout.logprobs:
-        return
-    wants = [
-        (correction.uses_engine, ("correction.preset",), "the correction compares the learner with them"),
-        (chosen.old == "engine", ("objective.old", "objective.preset"), "the ratio is taken to them"),
-        (chosen.surrogate == "minirl", ("objective.surrogate", "objective.preset"), "its weight is the ratio to them"),
-    ]
-    for wanted, keys, why in wants:
-        if wanted:
-            message = f"needs the engine's log-probs ({why}), got rollout.logprobs = false: set rollout.logprobs = true, or choose another"
-            yield Problem((*keys, "rollout.logprobs"), message)
-
-
-def kl_has_a_reference(config: Config) -> Iterator[Problem]:
-    kl = config.kl
-    if kl.coefficient > 0 and kl.reference is None:
-        message = (
-            f'got {kl.coefficient} without kl.reference: set kl.reference = "initial" (model.path) or a model folder, or coefficient = 0'
-        )
-        yield Problem(("kl.coefficient", "kl.reference"), message)
-    if kl.refresh_every and kl.reference is None:
-        message = f'got {kl.refresh_every} without kl.reference, so there is nothing to refresh: set kl.reference = "initial", or remove it'
-        yield Problem(("kl.refresh_every", "kl.reference"), message)
-
-
-def kl_choices_have_a_coefficient(config: Config) -> Iterator[Problem]:
-    kl = config.kl
-    for key, plain in (("estimator", "ratio_k3"), ("place", "loss")):
-        if kl.coefficient == 0 and (given := getattr(kl, key)) != plain:
-            yield Problem(
-                (f"kl.{key}", "kl.coefficient"), f'got "{given}" with kl.coefficient = 0, so it would do nothing: set kl.coefficient'
-            )
-
-
-def kl_reference_is_renewed_in_kind(config: Config) -> Iterator[Problem]:
-    kl = config.kl
-    if kl.refresh_every and kl.reference not in (None, INITIAL):
-        message = (
-            f'got {kl.refresh_every} with kl.reference = "{kl.reference}": a reference that takes over the policy\'s weights begins as the '
-            'policy: use kl.reference = "initial", or refresh_every = 0'
-        )
-        yield Problem(("kl.refresh_every", "kl.reference"), message)
-
-
-def kl_has_a_gradient(config: Config) -> Iterator[Problem]:
-    kl = config.kl
-    if kl.coefficient > 0 and kl.place == "loss" and kl.estimator == "k1":
-        message = (
-            'got "k1" with place = "loss": the expected gradient of that is zero, it only adds noise. Use estimator = "ratio_k3" or "k2" '
-            '(reverse KL), "k3" (forward KL), or place = "reward"'
-        )
-        yield Problem(("kl.estimator", "kl.place"), message)
-
-
-def kl_reference_lags_behind_the_policy(config: Config) -> Iterator[Problem]:
-    kl = config.kl
-    if kl.coefficient > 0 and kl.refresh_every == 1 and (kl.place == "reward" or config.learner.updates_per_step == 1):
-        message = (
-            "got 1, so at every gradient the reference is the policy itself and the expected gradient of the KL is zero: "
-            "use a larger kl.refresh_every, or 0 for a frozen reference"
-        )
-        yield Problem(("kl.refresh_every", "kl.place", "learner.updates_per_step"), message)
-
-
-def kl_in_the_reward_is_fair(config: Config) -> Iterator[Problem]:
-    chosen = _preset(config)
-    if not config.kl.resolved.in_reward or chosen is None:
-        return
-    if config.objective.overlong_filter:
-        message = (
-            'got "reward" with objective.overlong_filter = true: a filtered response stays in the baseline without paying for its KL, '
-            'which turns right answers into bad ones: use kl.place = "loss", or reward.overlong_cache in the place of the filter'
-        )
-        yield Problem(("kl.place", "objective.overlong_filter"), message)
-    if chosen.advantage in DIVIDED_BY_THE_GROUP and not config.dynamic_sampling:
-        message = (
-            f'got "reward" with advantage "{chosen.advantage}": a group whose answers are all alike would be divided by the spread of '
-            'its KL alone and learn from that at full strength. Use objective.advantage = "centred", "leave_one_out", "batch_std" or '
-            '"whitened", or kl.place = "loss"'
-        )
-        yield Problem(("kl.place", "objective.advantage", "objective.preset"), message)
-
-
-def _preset(config: Config) -> Preset | None:
+def known_preset(config: Config) -> Preset | None:
     """The resolved preset, or None where a name in it is unknown, which is reported on its own."""
     chosen = config.objective
     known = chosen.preset in PRESETS and chosen.surrogate in (None, *SURROGATES)
     return chosen.resolved if known else None
 
 
-def _correction(config: Config) -> Correction | None:
+def known_correction(config: Config) -> Correction | None:
+    """The resolved correction, or None where its preset is unknown."""
     return config.correction.resolved if config.correction.preset in CORRECTIONS else None
 
 
@@ -270,13 +151,4 @@ OBJECTIVE_RULES: tuple[Rule, ...] = (
     clip_bounds_are_in_order,
     clip_fits_the_ratio,
     without_a_ratio_the_policy_is_that_which_sampled,
-    correction_bounds_are_in_order,
-    correction_has_something_to_correct,
-    mismatch_needs_the_engines_logprobs,
-    kl_has_a_reference,
-    kl_choices_have_a_coefficient,
-    kl_reference_is_renewed_in_kind,
-    kl_has_a_gradient,
-    kl_reference_lags_behind_the_policy,
-    kl_in_the_reward_is_fair,
 )

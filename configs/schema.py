@@ -8,7 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, StrictStr, model_validator
 
+from configs.correction_rules import CORRECTION_RULES
 from configs.engine_rules import ENGINE_RULES
+from configs.kl_rules import KL_RULES
 from configs.objective import CorrectionConfig, KlConfig, ObjectiveConfig
 from configs.objective_rules import OBJECTIVE_RULES
 from configs.presets import Objective
@@ -16,6 +18,7 @@ from configs.rules import RULES, RuleError
 from configs.section import Count, Positive, Section, Share, Whole
 
 Table = dict[str, Any]
+ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES)
 
 
 class RunConfig(Section):
@@ -81,7 +84,7 @@ class RolloutConfig(Section):
     temperature: Positive = 1.0
     max_response_tokens: Count = 1024
     dynamic_sampling: StrictBool | None = Field(
-        default=None, description="replace groups whose rewards are all equal; the preset decides if left out"
+        default=None, description="replace groups whose responses are all equally correct; the preset decides if left out"
     )
     max_refill: Count = Field(default=8, description="rounds of groups_per_step rejected groups in a row after which the run stops")
     logprobs: StrictBool = Field(
@@ -145,7 +148,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def obeys_the_rules_between_keys(self) -> Self:
-        if problems := [problem for rule in (*RULES, *OBJECTIVE_RULES, *ENGINE_RULES) for problem in rule(self)]:
+        if problems := [problem for rule in ALL_RULES for problem in rule(self)]:
             raise RuleError(problems)
         return self
 

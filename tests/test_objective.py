@@ -42,6 +42,7 @@ CASES = {
     "grpo_seq_mean_nokl": Case(Objective(preset=GRPO)),
     "grpo_on_policy": Case(Objective(preset=GRPO)),
     "opsm_delta_0.1": Case(Objective(preset=GRPO, correction=Correction(opsm=0.1)), engine="logp_old"),
+    "dppo_tv": Case(Objective(preset=PRESETS["dppo_tv"]), advantages="mean_only", old="logp_rollout"),
     "dr_grpo": Case(Objective(preset=PRESETS["dr_grpo"]), advantages="mean_only"),
     "dapo_global_token_mean": Case(Objective(preset=DAPO)),
     "dapo_prompt_token_mean": Case(Objective(preset=PRESETS["dapo_prompt"])),
@@ -108,6 +109,7 @@ def test_every_golden_case_is_computed_here() -> None:
 def test_every_choice_a_config_may_name_is_there() -> None:
     assert set(SURROGATES) == set(presets.SURROGATES)
     assert set(ESTIMATORS) == set(presets.ESTIMATORS)
+    assert {case.objective.preset.surrogate for case in CASES.values()} == set(SURROGATES), "a surrogate without golden values"
     assert {preset.ratio for preset in PRESETS.values()} <= set(RATIOS)
     assert {preset.surrogate for preset in PRESETS.values()} <= set(presets.SURROGATES)
     assert {preset.advantage for preset in PRESETS.values()} <= set(presets.ADVANTAGES)

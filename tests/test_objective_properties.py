@@ -33,7 +33,7 @@ from tests.objective_toys import (
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 seeds = st.integers(0, 100_000)
 few = settings(max_examples=8, deadline=None)
-many = settings(max_examples=25, deadline=None)
+many = settings(max_examples=15, deadline=None)
 
 
 def batch_for(objective: Objective, seed: int) -> tuple[Tensor, Given]:

@@ -5,10 +5,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from configs.correction_rules import CORRECTION_RULES
+from configs.kl_rules import KL_RULES
 from configs.loader import ConfigError, load
 from configs.objective_rules import OBJECTIVE_RULES
 from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, SURROGATES, Correction, Kl, Objective
-from configs.schema import Config
+from configs.schema import ALL_RULES, Config
 
 FOLDER = TemporaryDirectory()
 BASE = Path(FOLDER.name) / "base.toml"
@@ -25,11 +27,11 @@ BROKEN = [
     ("choices_are_known", "objective.advantage=loo", "objective.advantage",
      'got "loo", needed a known advantage: use one of "standardised", "population", "centred"', "objective.advantage=leave_one_out"),
     ("choices_are_known", "objective.surrogate=clipped", "objective.surrogate",
-     'got "clipped", needed a known surrogate: use one of "clip", "dual_clip"', "objective.surrogate=clip"),
+     'got "clipped", needed a known surrogate (did you mean "clip"?): use one of "clip", "dual_clip"', "objective.surrogate=clip"),
     ("choices_are_known", "objective.reduction=sum", "objective.reduction",
      'got "sum", needed a known reduction: use one of "token_mean", "prompt_token_mean"', "objective.reduction=sequence_sum"),
     ("choices_are_known", "correction.preset=tiss", "correction.preset",
-     'got "tiss", needed a known correction: use one of "none", "tis"', "correction.preset=tis"),
+     'got "tiss", needed a known correction (did you mean "tis"?): use one of "none", "tis"', "correction.preset=tis"),
     ("group_baseline_needs_a_group", "rollout.group_size=1", "rollout.group_size",
      "got 1, needed at least 2: every advantage compares a response with the others", "rollout.group_size=2"),
     ("surrogate_has_its_settings", "objective.surrogate=dual_clip", "objective.cap",
@@ -53,7 +55,7 @@ BROKEN = [
     ("clip_bounds_are_in_order", "objective.preset=cispo objective.clip_low=1.5", "objective.clip_low",
      "got 1.5, needed at most 1: the weight is held above 1 - clip_low", "objective.preset=cispo objective.clip_low=1.0"),
     ("clip_bounds_are_in_order", "objective.surrogate=dual_clip objective.cap=1.2", "objective.cap",
-     "got 1.2, needed more than 1 + clip_high (1.2), which it lies beyond: use 3", "objective.surrogate=dual_clip objective.cap=1.21"),
+     "got 1.2, needed more than 1 + clip_high (1.2): use 3.2", "objective.surrogate=dual_clip objective.cap=1.21"),
     ("clip_bounds_are_in_order", "objective.preset=minirl objective.cap=1", "objective.cap",
      "needed more than 1 + clip_high (1.27)", "objective.preset=minirl objective.cap=1.3"),
     ("clip_fits_the_ratio", "objective.preset=gspo objective.clip_high=0.28", "objective.clip_high",
@@ -74,23 +76,29 @@ BROKEN = [
      "got 0.0001, needed more than 1", "correction.preset=veto correction.veto_high=100"),
     ("correction_bounds_are_in_order", "correction.preset=veto correction.veto_low=2", "correction.veto_low",
      "got 2, needed less than 1", "correction.preset=veto correction.veto_low=0.01"),
-    ("correction_bounds_are_in_order", "correction.keep=token", "correction.keep",
+    ("correction_settings_have_an_effect", "correction.keep=token", "correction.keep",
      'got "token" without bounds, so it would keep everything', "correction.keep=token correction.keep_high=3"),
-    ("correction_bounds_are_in_order", "correction.weight=sequence", "correction.weight",
+    ("correction_settings_have_an_effect", "correction.weight=sequence", "correction.weight",
      'got "sequence" without a bound, so a single token could outweigh all others', "correction.weight=sequence correction.cap=3"),
-    ("correction_bounds_are_in_order", "correction.preset=tis correction.keep_high=5", "correction.keep",
+    ("correction_settings_have_an_effect", "correction.preset=tis correction.keep_high=5", "correction.keep",
      'got a bound with keep = "all", so it would do nothing: set correction.keep to "token"',
      "correction.preset=tis correction.keep=token correction.keep_high=5"),
-    ("correction_bounds_are_in_order", "correction.preset=veto correction.cap=2", "correction.cap",
+    ("correction_settings_have_an_effect", "correction.preset=veto correction.cap=2", "correction.cap",
      'got 2 with weight = "none", so it would do nothing: set correction.weight',
      "correction.preset=veto correction.cap=2 correction.weight=token"),
+    ("correction_settings_have_an_effect", "correction.preset=tis correction.weight=none", "correction.preset",
+     'got "tis" with all of it switched off, so it would do nothing', "correction.preset=none"),
+    ("correction_settings_have_an_effect", "correction.weight=sequence correction.keep=token correction.keep_high=2", "correction.weight",
+     "set correction.cap (2)", "correction.weight=token correction.keep=token correction.keep_high=2"),
+    ("correction_bounds_are_in_order", "correction.preset=tis correction.cap=0.5", "correction.cap",
+     "got 0.5, needed at least 1: K is 1", "correction.preset=tis correction.cap=1"),
     ("correction_has_something_to_correct", "objective.preset=dppo_tv correction.preset=tis", "correction.preset",
      'got a correction with objective.old = "engine", which puts the mismatch into the ratio already: remove it',
      "objective.preset=dppo_tv correction.preset=opsm"),
     ("correction_has_something_to_correct", "objective.old=engine correction.preset=veto", "correction.preset",
      'or use objective.old = "learner"', "objective.old=learner correction.preset=veto"),
     ("correction_has_something_to_correct", "objective.preset=minirl correction.preset=icepop", "correction.weight",
-     'got a weight with surrogate "minirl", whose own weight has the mismatch in it: use correction.weight = "none"',
+     'got a weight with surrogate "minirl", whose own weight has the mismatch in it: use correction.preset = "none"',
      "objective.preset=minirl correction.preset=icepop correction.weight=none"),
     ("mismatch_needs_the_engines_logprobs", "rollout.logprobs=false correction.preset=tis", "correction.preset",
      "needs the engine's log-probs (the correction compares the learner with them), got rollout.logprobs = false: set",
@@ -146,8 +154,7 @@ def refusal(overrides: str) -> list[str]:
 
 
 def test_every_rule_is_broken_here() -> None:
-    assert {rule for rule, *_ in BROKEN} == {rule.__name__ for rule in OBJECTIVE_RULES}
-    assert len({rule.__name__ for rule in OBJECTIVE_RULES}) == len(OBJECTIVE_RULES)
+    assert {rule for rule, *_ in BROKEN} == {rule.__name__ for rule in (*OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES)}
 
 
 @pytest.mark.parametrize(("rule", "overrides", "key", "said", "allowed"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN])
@@ -155,7 +162,7 @@ def test_a_broken_rule_is_refused_with_what_was_given_and_what_to_do(rule: str, 
     (line,) = refusal(overrides)
     assert f": {key}: " in line
     assert said in line
-    broken = next(r for r in OBJECTIVE_RULES if r.__name__ == rule)
+    broken = next(r for r in ALL_RULES if r.__name__ == rule)
     config = config_with(allowed)
     assert list(broken(config)) == []
 
@@ -221,7 +228,7 @@ def test_the_kl_is_in_the_loss_or_in_the_reward_or_nowhere() -> None:
         ("objective.clip_low=0", "got 0; needed a number, above 0"),
         ("correction.keep=sometimes", 'needed one of "all", "token", "sequence", "geometric"'),
         ("correction.cap=-1", "got -1; needed a number, above 0"),
-        ("kl.estimator=k4", 'needed one of "k1", "k2", "k3", "ratio_k3"'),
+        ("kl.estimator=k4", 'got "k4", needed a known estimator: use one of "k1", "k2", "k3", "ratio_k3"'),
         ("kl.place=nowhere", 'needed one of "loss", "reward"'),
         ("kl.coefficient=-1", "got -1; needed a number, at least 0"),
     ],

@@ -122,10 +122,29 @@ def test_a_misspelt_name_inside_zero_optimization_is_refused_and_an_alias_is_kno
 
 def test_the_plan_says_batch_updates_and_gpus() -> None:
     sizes = ["rollout.groups_per_step=64", "learner.updates_per_step=4", "learner.ranks=8", "run.max_staleness=1"]
-    batch, window, devices = plan(config_with(*sizes, "rollout.engines=2", "rollout.vllm.tensor_parallel_size=4"))
+    batch, window, objective, stale, devices = plan(config_with(*sizes, "rollout.engines=2", "rollout.vllm.tensor_parallel_size=4"))
     assert batch.startswith("64 prompts × 16 responses = 1024 responses a step → 4 updates of 256; 8 ranks × 32 each")
     assert "(1 + 1) × 64 groups × 16 = 2048 responses in flight" in window
+    assert objective.startswith("objective: advantage standardised; token ratio to the learner's log-probs; surrogate clip (clip_low 0.2,")
+    assert stale.startswith("responses may be 1 step stale, and no [correction] weighs that")
     assert devices.startswith("engines 2 × 4 GPUs (tensor × pipeline parallel) = 8, learner ranks 8 × 1 GPU → 16 GPUs in all")
+
+
+def test_the_plan_says_what_an_objective_comes_to() -> None:
+    clips = ("objective.clip_low=3e-4", "objective.clip_high=4e-4")
+    lines = plan(
+        config_with(
+            "objective.preset=gspo",
+            "learner.updates_per_step=1",
+            *clips,
+            "correction.preset=mis",
+            "kl.reference=initial",
+            "kl.coefficient=0.1",
+        )
+    )
+    assert "sequence ratio to the learner's log-probs; surrogate clip (clip_low 0.0003, clip_high 0.0004); sequence_mean" in lines[2]
+    assert "correction weight token, keep token, keep_low 0.5, keep_high 2.0; KL 0.1 × ratio_k3 in the loss to initial" in lines[2]
+    assert lines[3].startswith("one update a step: its ratio to the learner's log-probs is always 1")
 
 
 def test_an_uneven_share_of_an_update_is_said() -> None:
