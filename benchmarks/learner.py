@@ -79,7 +79,9 @@ def bare(config: Config) -> Iterator[Work]:
     torch.set_num_threads(int(threads(learner.cpus_per_rank)))
     groups = recorded_groups(config)
     budget = learner.micro_batch_tokens
-    plan = plan_step([GroupSummary.of(g) for g in groups], preset, updates=learner.updates_per_step, ranks=1, micro_batch_tokens=budget)
+    summaries = [GroupSummary.of(group) for group in groups]
+    longest = config.rollout.max_response_tokens
+    plan = plan_step(summaries, preset, updates=learner.updates_per_step, ranks=1, micro_batch_tokens=budget, response_tokens=longest)
     updates = [[build_batch(part, groups, 0) for part in update] for update in plan.of_rank(0)]
     model: Any = AutoModelForCausalLM.from_pretrained(
         config.model.path, dtype=getattr(torch, config.model.dtype), attn_implementation=learner.attention
@@ -95,7 +97,7 @@ def bare(config: Config) -> Iterator[Work]:
     def loss_of(logprobs: torch.Tensor, before: torch.Tensor, batch: Batch) -> torch.Tensor:
         advantages = batch.advantages[:, None]
         ratios = (logprobs - before).exp()
-        clipped = ratios.clamp(1 - preset.clip_low, 1 + preset.clip_high)
+        clipped = ratios.clamp(1 - float(preset.clip_low or 0), 1 + float(preset.clip_high or 0))
         return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()
 
     def work(_: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
     asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
     seeds = [derive_seed(config.run.seed, group, member, SAMPLED) for group, _, member in asked]
     prompts = [TokensPrompt(prompt_token_ids=prompt.token_ids.tolist()) for _, prompt, _ in asked]
-    return prompts, [sampling(config, config.rollout.temperature, seed) for seed in seeds]
+    return prompts, [sampling(config.rollout.temperature, seed, config.rollout.max_response_tokens) for seed in seeds]
 
 
 def recorded_groups(config: Config) -> list[Group]:
