@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from configs.objective_rules import known_correction, known_preset
-from configs.presets import CORRECTIONS
 from configs.rules import Problem, Rule
 
 if TYPE_CHECKING:
@@ -14,9 +13,8 @@ if TYPE_CHECKING:
 
 
 def correction_bounds_are_in_order(config: Config) -> Iterator[Problem]:
-    if config.correction.preset not in CORRECTIONS:
+    if (chosen := known_correction(config)) is None:
         return
-    chosen = config.correction.resolved
     why = "K is 1 where learner and engine agree, and that must not be rejected"
     for key, fine in (("keep_low", 0.5), ("veto_low", 1e-4)):
         if (low := getattr(chosen, key)) is not None and low >= 1:

@@ -1,13 +1,13 @@
 """The three tables of a config that decide the loss: the objective, the correction of the mismatch, the pull to a reference."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictStr
 
-from configs.presets import CORRECTIONS, PRESETS, SETTINGS, Correction, Kl, Preset
+from configs.presets import CLIPPED_RATIO, CORRECTIONS, PRESETS, SETTINGS, Correction, Kl, Preset
 from configs.section import Positive, Section, Share, Whole
 
-SAME_BOUNDS = {"clip", "dual_clip", "minirl"}  # surrogates that mean the same by clip_low and clip_high; others have to be given theirs
 INITIAL = "initial"  # as kl.reference: the model that training starts from
 
 
@@ -40,7 +40,8 @@ class ObjectiveConfig(Section):
         """The preset with this section's changes applied."""
         row = PRESETS[self.preset]
         if self.surrogate not in (None, row.surrogate):
-            kept = {"clip_low", "clip_high"} if {self.surrogate, row.surrogate} <= SAME_BOUNDS else set()
+            # Only these mean the same by their bounds; any other has to be given its own.
+            kept = {"clip_low", "clip_high"} if {self.surrogate, row.surrogate} <= set(CLIPPED_RATIO) else set()
             row = row.replace(**dict.fromkeys(set(SETTINGS) - kept))
         return row.replace(**_changes(self, "preset", "overlong_filter"))
 
@@ -61,8 +62,7 @@ class CorrectionConfig(Section):
     @property
     def resolved(self) -> Correction:
         """The row with this section's changes applied."""
-        row = CORRECTIONS[self.preset]
-        return Correction(**{**{key: getattr(row, key) for key in Correction.__slots__}, **_changes(self, "preset")})
+        return replace(CORRECTIONS[self.preset], **_changes(self, "preset"))
 
 
 class KlConfig(Section):

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from configs.presets import ADVANTAGES, CORRECTIONS, ESTIMATORS, PRESETS, REDUCTIONS, SETTINGS, SURROGATES, Correction, Preset
+from configs.presets import (
+    ADVANTAGES,
+    CLIPPED_RATIO,
+    CORRECTIONS,
+    ESTIMATORS,
+    PRESETS,
+    REDUCTIONS,
+    SETTINGS,
+    SURROGATES,
+    Correction,
+    Preset,
+)
 from configs.rules import Problem, Rule, quoted
 
 if TYPE_CHECKING:
@@ -16,7 +27,6 @@ LARGEST_SEQUENCE_CLIP = 0.01  # GSPO clips at 3e-4: the geometric mean over a re
 SMALLEST_TOKEN_CLIP = 0.001
 # Surrogates whose formula speaks of single tokens' ratios, or of none.
 ONE_TOKEN_AT_A_TIME = ("dual_clip", "cispo", "gmpo", "reinforce", "minirl", "dppo_tv")
-CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
 
 
 def choices_are_known(config: Config) -> Iterator[Problem]:
@@ -92,7 +102,7 @@ def clip_bounds_are_in_order(config: Config) -> Iterator[Problem]:
 
 def clip_fits_the_ratio(config: Config) -> Iterator[Problem]:
     chosen = known_preset(config)
-    if chosen is None or chosen.surrogate not in ("clip", "dual_clip", "minirl", "gmpo"):
+    if chosen is None or chosen.surrogate not in (*CLIPPED_RATIO, "gmpo"):
         return
     for name, clip in (("clip_low", chosen.clip_low), ("clip_high", chosen.clip_high)):
         keys = (f"objective.{name}", "objective.ratio", "objective.preset")

@@ -82,6 +82,7 @@ SURROGATES: dict[str, tuple[str, ...]] = {  # each with the settings it reads
     "minirl": ("clip_low", "clip_high", "cap"),
     "dppo_tv": ("clip_low", "clip_high", "pull"),
 }
+CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
 SETTINGS = tuple(dict.fromkeys(setting for reads in SURROGATES.values() for setting in reads))
 ESTIMATORS = ("k1", "k2", "k3", "ratio_k3")
 STATISTICS = ("token", "sequence", "geometric")  # of K: each token's, their product over a response, their geometric mean

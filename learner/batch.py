@@ -47,11 +47,12 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     attention = np.zeros((len(rows), width + length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
+    told = responses[0].logprobs is not None  # all or none: the config decides
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         real = slice(width - len(prompt), width + len(response))
         token_ids[i, real] = np.concatenate([prompt, response.token_ids])
         attention[i, real] = True
-        if response.logprobs is not None:
+        if told:
             logprobs[i, : len(response)] = response.logprobs
     mask = attention[:, width:] & np.isfinite(logprobs)
     weights = np.array([row.weight for row in rows], np.float32)
@@ -60,7 +61,7 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         attention=torch.from_numpy(attention),
         position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
-        rollout_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if responses[0].logprobs is not None else None,
+        rollout_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if told else None,
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
         token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),

@@ -100,7 +100,7 @@ def _correct(objective: Objective, tokens: Tokens, given: Given) -> tuple[Tensor
 @torch.no_grad()
 def _describe(tokens: Tokens, held: Tensor, corrected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sums over unmasked tokens, float64 scalars; divide by `tokens` after adding up. `kl` is k3 of old against new policy."""
-    ratio, per_token = tokens.log_ratio.exp(), (tokens.logprobs - tokens.old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    ratio, per_token = tokens.log_ratio.exp(), _token_ratio(tokens.logprobs, tokens.old, tokens.mask)
     up, down = tokens.advantages > 0, tokens.advantages < 0
     sums = {
         "tokens": tokens.mask,

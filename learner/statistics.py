@@ -1,7 +1,7 @@
 """The statistics of a step: sums and maxima collected over micro-batches and ranks, then told as metrics."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, exp
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ class StepStatistics:
             "mismatch/chi2": total["mismatch_square"] / count - 1,
             "mismatch/ess": total["mismatch_ratio"] ** 2 / (count * total["mismatch_square"]),
             "mismatch/ratio_mean": total["mismatch_ratio"] / count,
-            "mismatch/ratio_min": float(torch.tensor(-most["max_inverse_log_k"]).exp()),
-            "mismatch/ratio_max": float(torch.tensor(most["max_log_k"]).exp()),
+            "mismatch/ratio_min": exp(-most["max_inverse_log_k"]),
+            "mismatch/ratio_max": exp(most["max_log_k"]),
             "mismatch/ratio_p999": float(tail[-1].exp()),
         }

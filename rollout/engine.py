@@ -54,7 +54,7 @@ class Engine:
         answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
         if not answers or not answers[-1].outputs:
             raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
-        return self._response(answers[-1].outputs[0], oldest)
+        return self._response(answers[-1].outputs[0], oldest, tell)
 
     async def respond_group(
         self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
@@ -68,11 +68,11 @@ class Engine:
         for done in asyncio.as_completed([one(member) for member in range(size)]):
             yield await done
 
-    def _response(self, output: Any, oldest: int) -> Response:
+    def _response(self, output: Any, oldest: int, tell: bool) -> Response:
         token_ids = np.asarray(output.token_ids, np.int32)
         return Response(
             token_ids=token_ids,
-            logprobs=sampled_logprobs(token_ids, output.logprobs) if output.logprobs is not None else None,
+            logprobs=sampled_logprobs(token_ids, output.logprobs) if tell else None,
             finish=FINISH.get(output.finish_reason, Finish.ABORTED),
             oldest_version=oldest,
             newest_version=self.version,

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from learner.batch import build_batch
 from learner.plan import Row
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.learner_toys import toy_group
 
 PAD = 99
 
@@ -90,3 +93,17 @@ def test_moving_a_batch_moves_every_tensor() -> None:
     assert len(tensors) == 8
     assert {t.device.type for t in tensors} == {"meta"}
     assert batch.prompt_width == 3
+
+
+def test_log_probs_that_one_response_lacks_are_masked_and_counted_and_of_none_are_absent() -> None:
+    group = toy_group(1, members=3)
+    lengths = [len(response) for response in group.responses]
+    rows = [Row(group=0, member=m, advantage=1.0, weight=0.5, prompt_tokens=1, tokens=1 + n) for m, n in enumerate(lengths)]
+    one = replace(group, responses=(*group.responses[:2], replace(group.responses[2], logprobs=None)))
+    batch = build_batch(rows, [one], 0)
+    assert batch.bad_logprobs == lengths[2] > 0
+    assert not batch.mask[2].any()
+    none = replace(group, responses=tuple(replace(response, logprobs=None) for response in group.responses))
+    batch = build_batch(rows, [none], 0)
+    assert batch.rollout_logprobs is None
+    assert (batch.bad_logprobs, int(batch.mask.sum())) == (0, sum(lengths))
