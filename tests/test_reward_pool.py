@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +13,6 @@ import psutil
 import pytest
 
 from reward.pool import Item, RewardPool
-from reward.process import WorkerProcess
-from reward.protocol import Message, State
 from rollout.types import Verdict
 
 pytestmark = pytest.mark.timeout(60)
@@ -217,30 +213,6 @@ def test_closing_ends_waiting_callers_kills_every_child_and_frees_every_descript
     assert not [t for t in set(threading.enumerate()) - threads if t.name == "reward-slot"]
 
 
-def test_what_a_late_checker_has_started_dies_with_it(tmp_path: Path) -> None:
-    file = tmp_path / "pid"
-    assert failure(score([bad("start_a_program_and_hang", reference=str(file))], timeout_s=0.5)[0]).startswith("timeout:")
-    assert not psutil.pid_exists(int(file.read_text())) or psutil.Process(int(file.read_text())).status() == psutil.STATUS_ZOMBIE
-
-
-def test_workers_die_with_an_owner_that_is_killed() -> None:
-    code = (
-        "import asyncio, os, signal\nfrom reward.pool import RewardPool\n"
-        "async def main():\n"
-        "    pool = RewardPool(workers=2, timeout_s=5, memory_mb=512)\n"
-        "    await pool.ready()\n"
-        "    print(*pool.pids, flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "asyncio.run(main())"
-    )
-    owner = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
-    assert owner.returncode == -signal.SIGKILL
-    pids = [int(pid) for pid in owner.stdout.split()]
-    assert len(pids) == 2
-    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=5)
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-
-
 def test_workers_that_cannot_start_are_an_error_with_their_last_words() -> None:
     async def main(pool: RewardPool) -> None:
         with pytest.raises(RuntimeError, match=r"(?s)died at start 3 times in a row.*status 1.*no_such_function"):
@@ -272,25 +244,6 @@ def test_mathematics_that_explodes_ends_at_the_deadline_and_honest_answers_are_s
     verdicts = asyncio.run(main())
     assert failure(verdicts[20]).startswith(("timeout:", "memory:"))
     assert [v.reward for i, v in enumerate(verdicts) if i != 20] == [1.0] * 40
-
-
-def test_a_verdict_that_is_there_is_not_late_however_late_we_look() -> None:
-    with WorkerProcess(512, []) as worker:
-        assert worker.receive(time.monotonic() + 30).state is State.STARTED
-        worker.send(b'[["exact", "1", 1]]\n', time.monotonic() + 5)
-        time.sleep(0.5)
-        states = [worker.receive(time.monotonic() - 1).state for _ in range(3)]
-    assert states == [State.LOADING, State.LOADED, State.SCORED]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"", b"\x80\x04K\x01.", b"null", b"[1]", b'{"state":"scored"}', b'{"state":"scored","item":0,"reward":NaN,"failure":""}',
-     b'{"state":"won","item":0,"reward":1.0,"failure":""}', b'{"state":"scored","item":0,"reward":1.0,"failure":"","more":1}'],
-)  # fmt: skip
-def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        Message.decode(line)
 
 
 @pytest.mark.parametrize(("workers", "timeout_s", "memory_mb"), [(0, 1, 1), (1, 0, 1), (1, 1, 0)])

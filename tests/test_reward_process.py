@@ -1,0 +1,81 @@
+"""One worker process: what it says is read to the letter, and nothing of it outlives it."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from reward.pool import Item, RewardPool
+from reward.process import WorkerProcess
+from reward.protocol import Message, State
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def living(pids: Sequence[int], seconds: float = 10.0) -> list[int]:
+    """Which of these processes still run once they have had a while to die: a kill is sent, the kernel acts on it in its own time."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + seconds
+    while (left := [pid for pid in pids if runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def test_what_a_late_checker_has_started_dies_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+
+    async def main() -> str:
+        async with RewardPool(workers=1, timeout_s=0.5, memory_mb=512) as pool:
+            item = Item(checker="tests.bad_checkers:start_a_program_and_hang", response="1", reference=str(file))
+            return (await pool.score([item]))[0].failure or ""
+
+    assert asyncio.run(main()).startswith("timeout:")
+    assert living([int(file.read_text())]) == []
+
+
+def test_workers_die_with_an_owner_that_is_killed() -> None:
+    code = (
+        "import asyncio, os, signal\nfrom reward.pool import RewardPool\n"
+        "async def main():\n"
+        "    pool = RewardPool(workers=2, timeout_s=5, memory_mb=512)\n"
+        "    await pool.ready()\n"
+        "    print(*pool.pids, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())"
+    )
+    owner = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert owner.returncode == -signal.SIGKILL
+    pids = [int(pid) for pid in owner.stdout.split()]
+    assert len(pids) == 2
+    assert living(pids) == []
+
+
+def test_a_verdict_that_is_there_is_not_late_however_late_we_look() -> None:
+    with WorkerProcess(512, []) as worker:
+        assert worker.receive(time.monotonic() + 30).state is State.STARTED
+        worker.send(b'[["exact", "1", 1]]\n', time.monotonic() + 5)
+        time.sleep(0.5)
+        states = [worker.receive(time.monotonic() - 1).state for _ in range(3)]
+    assert states == [State.LOADING, State.LOADED, State.SCORED]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\x80\x04K\x01.", b"null", b"[1]", b'{"state":"scored"}', b'{"state":"scored","item":0,"reward":NaN,"failure":""}',
+     b'{"state":"won","item":0,"reward":1.0,"failure":""}', b'{"state":"scored","item":0,"reward":1.0,"failure":"","more":1}'],
+)  # fmt: skip
+def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Message.decode(line)
