@@ -11,16 +11,16 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch, build_batch
+from learner.batch import build_batch
 from learner.kl import kl_of_responses
+from learner.measurement import Measurement, Part
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
@@ -34,16 +34,6 @@ from rollout.types import Group, GroupSummary
 Fetch = Callable[[Sequence[int]], Mapping[int, Group]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A micro-batch with what was measured before the step's first update."""
-
-    rows: MicroBatch
-    batch: Batch
-    old: Tensor | None  # [B, T], the learner's log-probs; None where the first update's own are the same
-    reference: Tensor | None  # [B, T]
-
-
 class Learner:
     """The policy as one rank of `world` sees it. The default process group must have been joined."""
 
@@ -55,6 +45,7 @@ class Learner:
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
+        self.measured = Measurement(config, self.zero, self.reference)
         self.objective = config.whole_objective
         self.steps_done = 0
         self.updates_done = 0
@@ -126,16 +117,8 @@ class Learner:
             overlong_filter=self.config.objective.overlong_filter,
         )
 
-    @torch.no_grad()
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
-        """Lay a micro-batch out, with its log-probs under the policy of the step's start and under the reference.
-
-        The first update needs no pass of its own: nothing has changed yet, so its old log-probs are its own, detached.
-        """
-        batch = build_batch(rows, groups, 0).to(self.device)
-        own = self.objective.preset.old == "learner" and not first
-        old = self.zero(batch)[0].detach() if own or self.objective.kl.in_reward else None
-        return Part(rows=rows, batch=batch, old=old, reference=None if self.reference is None else self.reference(batch))
+        return self.measured.part(build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device), rows, first)
 
     def _penalise(
         self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
@@ -157,7 +140,8 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            return replace(part, rows=rows, batch=build_batch(rows, groups, 0).to(self.device))
+            batch = build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device)
+            return replace(part, rows=rows, batch=batch)
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]
@@ -168,7 +152,7 @@ class Learner:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
         for part in parts:
             batch = part.batch
-            logprobs, entropy = self.zero(batch)
+            logprobs, entropy = self.zero(batch, part.replay)
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
             given = Given(

@@ -3,16 +3,19 @@
 The head runs inside `forward`, so whatever wraps the module (ZeRO-3 above all) sees every use of its weights.
 """
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from configs.schema import Config
 from learner.batch import Batch
+from learner.layout import lay_out
 from learner.logprobs import chunked_logprobs, token_logprobs
+from learner.routing import Pass, Recording, Routing, Watcher
 
 
 class Policy(nn.Module):
@@ -23,13 +26,19 @@ class Policy(nn.Module):
         super().__init__()
         self.language_model = language_model
         self.temperature, self.chunks = temperature, chunks
+        self.routing = Routing()
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature."""
+    def forward(self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = ()) -> tuple[Tensor, Tensor]:
+        """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature.
+
+        `replay` makes tokens take recorded experts; `watchers` see what the routers do.
+        """
+        layout = lay_out(batch.attention, packed=False)
         tokens = batch.token_ids[:, batch.prompt_width :]
-        hidden = self.language_model.get_decoder()(
-            input_ids=batch.token_ids, attention_mask=batch.attention, position_ids=batch.position_ids, use_cache=False
-        ).last_hidden_state
+        with self.routing.during(Pass(layout, replay, watchers)):
+            hidden = self.language_model.get_decoder()(
+                input_ids=batch.token_ids, attention_mask=batch.attention, position_ids=batch.position_ids, use_cache=False
+            ).last_hidden_state
         # What stands at position p speaks of token p + 1; the last position speaks of nothing.
         speaking = hidden[:, batch.prompt_width - 1 : -1]
         head = self.language_model.get_output_embeddings()
@@ -54,8 +63,9 @@ def load_policy(config: Config, path: str | None = None) -> Policy:
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
         raise ValueError(f"{path} does not hold this model's weights: {lacking}; use a complete checkpoint")
-    if config.learner.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
     chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)
-    return Policy(model, float(config.rollout.temperature), chunks)
+    policy = Policy(model, float(config.rollout.temperature), chunks)
+    if config.learner.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": policy.routing.again})
+    model.train()
+    return policy

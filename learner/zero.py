@@ -18,6 +18,7 @@ from deepspeed.ops import __compatible_ops__
 from transformers.integrations import HfDeepSpeedConfig
 
 from configs.schema import Config
+from learner.routers import attach
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
 
@@ -62,6 +63,8 @@ class ZeroEngine:
         self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=list(policy.parameters()), config=settings)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
+        # Now that DeepSpeed has replaced whatever blocks it replaces.
+        attach(policy, policy.routing, precise=config.learner.router_dtype == "float32")
 
     @property
     def partitions_parameters(self) -> bool:
