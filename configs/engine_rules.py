@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 VLLM_OWNED = {
     "model": "set model.path",
     "tokenizer": "the tokenizer is the one in model.path, as learner and engine must read the same tokens",
-    "dtype": "set model.dtype, which learner and engine share",
+    "dtype": "set rollout.dtype, or model.dtype for learner and engine alike",
     "trust_remote_code": "set model.trust_remote_code",
     "seed": "set run.seed, from which every request's seed is derived",
     "logprobs_mode": "the learner needs log-probs at the sampling temperature",

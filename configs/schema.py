@@ -47,7 +47,7 @@ class ModelConfig(Section):
     """The checkpoint that is trained."""
 
     path: StrictStr = Field(description="folder of a Hugging Face causal language model")
-    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the forward pass, in learner and engine")
+    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the learner's forward pass")
     trust_remote_code: StrictBool = False
 
 
@@ -92,6 +92,7 @@ class RolloutConfig(Section):
     logprobs: StrictBool = Field(
         default=True, description="have the engine return each token's log-prob; without them the mismatch is neither known nor corrected"
     )
+    dtype: Literal["model", "float32", "bfloat16"] = Field(default="model", description="precision of the engines; model is model.dtype")
     capture_routing: StrictBool = Field(default=False, description="record each token's experts beside its log-prob")
     transfer: Literal["auto", "gloo", "nccl"] = Field(default="auto", description="how weights travel; auto is nccl on GPU, gloo on CPU")
     cpus_per_engine: Positive = 1
@@ -180,6 +181,10 @@ class Config(Section):
     def dynamic_sampling(self) -> bool:
         asked = self.rollout.dynamic_sampling
         return self.objective.resolved.dynamic_sampling if asked is None else asked
+
+    @property
+    def engine_dtype(self) -> str:
+        return self.model.dtype if self.rollout.dtype == "model" else self.rollout.dtype
 
     @property
     def context_tokens(self) -> int:
