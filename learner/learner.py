@@ -18,14 +18,17 @@ import numpy as np
 import torch
 
 from configs.schema import Config
+from learner.balance import balance
 from learner.batch import build_batch
 from learner.kl import kl_of_responses
+from learner.load import ExpertLoad, Table, describe_load
 from learner.measurement import Measurement, Part
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
 from learner.process_group import sum_over_ranks
 from learner.reference import Reference
+from learner.router_shift import Shift
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
@@ -50,6 +53,8 @@ class Learner:
         self.steps_done = 0
         self.updates_done = 0
         self.skipped = 0
+        self.counted = ExpertLoad()
+        self.experts: Table | None = None
 
     def step(self, summaries: Sequence[GroupSummary], fetch: Fetch) -> dict[str, float]:
         """Learn from one step's groups; `fetch(positions)` brings those groups' tokens. The step's statistics, equal on every rank."""
@@ -63,24 +68,34 @@ class Learner:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
         statistics = StepStatistics(self.device)
+        self.counted = ExpertLoad()
         norms = [
             self._update(parts, statistics, first=number == 0)
             for number, (update, parts) in enumerate(zip(plan.updates, updates, strict=True))
             if update.rows
         ]
+        self.experts = self.counted.table()
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
-        return statistics.describe(len(norms), self.world) | {
-            "lr": self._lr(),
-            "grad_norm": float(np.mean(norms)) if norms else float("nan"),
-            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
-            "updates_skipped": float(self.skipped),
-            "updates_empty": float(len(plan.updates) - len(norms)),
-            "seconds/learn_fetch": fetched - started,
-            "seconds/learn_old": measured - fetched,
-            "seconds/learn_update": time.perf_counter() - measured,
-        }
+        return (
+            statistics.describe(len(norms), self.world)
+            | describe_load(self.experts)
+            | {
+                "lr": self._lr(),
+                "grad_norm": float(np.mean(norms)) if norms else float("nan"),
+                "responses_left_out": float(sum(update.left_out for update in plan.updates)),
+                "updates_skipped": float(self.skipped),
+                "updates_empty": float(len(plan.updates) - len(norms)),
+                "seconds/learn_fetch": fetched - started,
+                "seconds/learn_old": measured - fetched,
+                "seconds/learn_update": time.perf_counter() - measured,
+            }
+        )
+
+    def expert_load(self) -> Table | None:
+        """The tokens that each expert took in the last step [L, E], prompts included; None for a dense model. Equal on every rank."""
+        return self.experts
 
     def save(self, folder: Path) -> None:
         """Write this rank's state below `folder`: weights, optimizer, counters and random state. Every rank must call it."""
@@ -150,9 +165,13 @@ class Learner:
 
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
+        coefficient = float(self.config.learner.aux_loss)
+        balanced = balance(self.zero, parts, coefficient) if coefficient else None
         for part in parts:
             batch = part.batch
-            logprobs, entropy = self.zero(batch, part.replay)
+            shift = None if part.routers is None else Shift(part.routers)
+            watchers = [watcher for watcher in (self.counted.over(part.real), shift) if watcher is not None]
+            logprobs, entropy = self.zero(batch, part.replay, watchers, None if balanced is None else balanced.over(part.real))
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
             given = Given(
@@ -162,14 +181,19 @@ class Learner:
                 advantages=batch.advantages,
                 mask=batch.mask,
                 token_weight=batch.token_weight,
+                log_shift=None if shift is None else shift.log_factor(),
             )
             loss, stats = policy_loss(self.objective, logprobs, given)
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
             statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
+            if shift is not None:
+                statistics.add(shift.sums(batch.mask))
             if first or part.old is not None:
                 statistics.add_mismatch(start, batch)
+        if balanced is not None:
+            statistics.add({"aux_loss": balanced.value})
         self.updates_done += 1
         norm, applied = self.zero.update(self._lr())
         self.skipped += not applied

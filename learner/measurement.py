@@ -9,6 +9,7 @@ from configs.schema import Config
 from learner.batch import Batch
 from learner.plan import MicroBatch
 from learner.reference import Reference
+from learner.router_shift import RouterState
 from learner.routing import Recorder, Recording
 from learner.zero import ZeroEngine
 
@@ -22,6 +23,12 @@ class Part:
     old: Tensor | None  # [B, T], the learner's log-probs; None where the first update's own are the same
     reference: Tensor | None  # [B, T]
     replay: Recording | None = None  # the experts that its tokens take in the update
+    routers: RouterState | None = None  # what the routers said, for the router shift; None in the first update, where none has moved
+
+    @property
+    def real(self) -> Tensor:
+        """The tokens [B, S] of prompts and responses; none where a rank only joins in."""
+        return self.batch.attention if self.rows else torch.zeros_like(self.batch.attention)
 
 
 class Measurement:
@@ -47,9 +54,12 @@ class Measurement:
         records = self.routing == "replay_learner" and not first
         own = self.objective.preset.old == "learner" and not first
         old = None
-        if own or records or self.objective.kl.in_reward:
+        floor = self.config.objective.router_shift
+        routers = None if floor is None or first else RouterState(batch.prompt_width, floor)
+        if own or records or routers is not None or self.objective.kl.in_reward:
             recorder = Recorder(torch.int16)
-            old = self.zero(batch, replay, (recorder,) if records else ())[0].detach()
+            watchers = [watcher for watcher in (recorder if records else None, routers) if watcher is not None]
+            old = self.zero(batch, replay, watchers)[0].detach()
             replay = recorder.recording(batch.attention) if records else replay
         reference = None if self.reference is None else self.reference(batch)
-        return Part(rows=rows, batch=batch, old=old, reference=reference, replay=replay)
+        return Part(rows=rows, batch=batch, old=old, reference=reference, replay=replay, routers=routers)

@@ -15,7 +15,8 @@ from configs.schema import Config
 from learner.batch import Batch
 from learner.layout import lay_out
 from learner.logprobs import chunked_logprobs, token_logprobs
-from learner.routing import Pass, Recording, Routing, Watcher
+from learner.routers import freeze_routers
+from learner.routing import Balance, Pass, Recording, Routing, Watcher
 
 
 class Policy(nn.Module):
@@ -28,14 +29,16 @@ class Policy(nn.Module):
         self.temperature, self.chunks = temperature, chunks
         self.routing = Routing()
 
-    def forward(self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = ()) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = (), balance: Balance | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature.
 
-        `replay` makes tokens take recorded experts; `watchers` see what the routers do.
+        `replay` makes tokens take recorded experts; `watchers` see what the routers do; `balance` adds to the gradient that they get.
         """
         layout = lay_out(batch.attention, packed=False)
         tokens = batch.token_ids[:, batch.prompt_width :]
-        with self.routing.during(Pass(layout, replay, watchers)):
+        with self.routing.during(Pass(layout, replay, watchers, balance)):
             hidden = self.language_model.get_decoder()(
                 input_ids=batch.token_ids, attention_mask=batch.attention, position_ids=batch.position_ids, use_cache=False
             ).last_hidden_state
@@ -63,6 +66,8 @@ def load_policy(config: Config, path: str | None = None) -> Policy:
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
         raise ValueError(f"{path} does not hold this model's weights: {lacking}; use a complete checkpoint")
+    if config.learner.router == "frozen":
+        freeze_routers(model)
     chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)
     policy = Policy(model, float(config.rollout.temperature), chunks)
     if config.learner.gradient_checkpointing:

@@ -28,6 +28,12 @@ def routers_of(model: nn.Module) -> dict[int, nn.Module]:
     return found
 
 
+def freeze_routers(model: nn.Module) -> None:
+    """Keep the weights of every served router as they are. To be called before an optimizer is made; AutoEP's routers inherit it."""
+    for router in routers_of(model).values():
+        router.requires_grad_(False)
+
+
 def attach(model: nn.Module, routing: Routing, *, precise: bool) -> None:
     """Make every served router of the model follow `routing`, its logits computed in float32 where `precise`.
 
@@ -63,7 +69,7 @@ def _stock(router: Any, layer: int, routing: Routing, *, precise: bool) -> Calla
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = hidden.reshape(-1, router.hidden_dim)
         logits = logits_of(hidden, router.weight, None, precise=precise)
-        probs = functional.softmax(logits, dtype=torch.float32, dim=-1)
+        probs = routing.balanced(layer, functional.softmax(logits, dtype=torch.float32, dim=-1))
         taken = routing.take(layer, probs, router.top_k)
         weights = probs.gather(-1, taken)
         if router.norm_topk_prob:
@@ -79,7 +85,7 @@ def _autoep(router: Any, layer: int, routing: Routing) -> Callable[..., tuple[Te
         raise ValueError("AutoEP's router scores by sigmoid, groups or a bias here; routing can be followed only with a plain softmax")
 
     def forward(hidden: Tensor, expert_bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        probs = functional.softmax(router.gate(hidden), dtype=torch.float32, dim=-1)
+        probs = routing.balanced(layer, functional.softmax(router.gate(hidden), dtype=torch.float32, dim=-1))
         taken = routing.take(layer, probs, router.top_k)
         weights = probs.gather(-1, taken)
         if router.route_norm:

@@ -16,7 +16,8 @@ TAIL = 0.001  # the share of tokens above the 99.9th percentile
 OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "loss", "entropy", "bad_logprobs", "micro_batches")
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
-SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed")
+OF_THE_ROUTERS = ("aux_loss", "shift_tokens", "shift_factor", "shift_floored")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed")
 MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
@@ -82,6 +83,10 @@ class StepStatistics:
             f"clip/{sign}_{side}": total[f"clipped_{sign}_{side}"] / tokens for sign in ("positive", "negative") for side in ("low", "high")
         }
         metrics |= {f"correction/{what}": total[what] / tokens for what in ("capped", "masked", "vetoed")}
+        if total["aux_loss"]:
+            metrics["aux_loss"] = total["aux_loss"] / world / updates
+        if shifted := total["shift_tokens"]:
+            metrics |= {"router_shift/mean": total["shift_factor"] / shifted, "router_shift/floored": total["shift_floored"] / shifted}
         return metrics | self._describe_mismatch(total, most)
 
     def _stack(self, names: Sequence[str], unseen: float) -> Tensor:

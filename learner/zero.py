@@ -18,7 +18,7 @@ from deepspeed.ops import __compatible_ops__
 from transformers.integrations import HfDeepSpeedConfig
 
 from configs.schema import Config
-from learner.routers import attach
+from learner.precision import finish
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
 
@@ -57,14 +57,16 @@ class ZeroEngine:
         settings = zero_config(config, world)
         self.stage = config.learner.zero_stage
         self.world = world
+        self.learner = config.learner
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
         policy = build()
-        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=list(policy.parameters()), config=settings)
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
         # Now that DeepSpeed has replaced whatever blocks it replaces.
-        attach(policy, policy.routing, precise=config.learner.router_dtype == "float32")
+        finish(policy, config.learner)
 
     @property
     def partitions_parameters(self) -> bool:
@@ -136,6 +138,7 @@ def hold_frozen(policy: nn.Module, zero: ZeroEngine, device: torch.device) -> An
     policy.requires_grad_(False)
     policy.eval()
     if not zero.partitions_parameters:
+        finish(policy, zero.learner)
         return policy.to(device)
     # Nothing persists whole on a rank, so that a shard is all there is to write when the weights are replaced.
     settings = {
@@ -147,6 +150,7 @@ def hold_frozen(policy: nn.Module, zero: ZeroEngine, device: torch.device) -> An
     }
     engine, *_ = deepspeed.initialize(model=policy, config=settings)
     engine.eval()
+    finish(policy, zero.learner)
     return engine
 
 
