@@ -27,6 +27,7 @@ GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+SPREAD = "learner.expert_parallel=2"
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
@@ -34,6 +35,10 @@ RUNS_OF_TWO = [
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
+    *((f"learn-experts{n}", stage(n, SPREAD)) for n in (1, 2, 3)),
+    *((f"learn-poisonedexperts{n}", stage(n, SPREAD)) for n in (2, 3)),
+    *((name.replace("zero", "experts"), [*overrides, SPREAD]) for name, overrides in GRADIENTS),
+    *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
 ]
 
 CONFIG = """
