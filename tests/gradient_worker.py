@@ -7,7 +7,6 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
-from learner.experts import Published
 from learner.learner import Learner, Part
 from learner.plan import MicroBatch
 from learner.statistics import StepStatistics
@@ -40,23 +39,19 @@ class GradientRank(Rank):
 
     def learn(self, name: str, overrides: list[str]) -> None:
         """Write what it found."""
-        learner, source = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)
+        learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
         summaries = [GroupSummary.of(group) for group in self.groups]
         gradients, stats = {}, {}
         for label, objective in OBJECTIVES.items():
             learner.objective = learner.measured.objective = objective
             stats[label] = learner.step(summaries, lambda places: {place: self.groups[place] for place in places})
-            if hasattr(optimizer := learner.zero.engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
-                # DeepSpeed looks once, when only the first of its groups has a state; spread experts are in another.
-                optimizer._hp_optimizer_states_linked = False
-                optimizer._lazy_init_hp_params_optimizer_state()
-            gradients[label] = [moment(tensor) for tensor in source.tensors.values()]
+            gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:
             torch.save({"gradients": gradients, "stats": stats}, self.folder / f"{name}-{self.world}.pt")
 
 
-def moment(tensor: Published) -> Tensor:
-    """Adam's first moment of a whole tensor of the model; a collective."""
-    parts = [safe_get_full_optimizer_state(part, "exp_avg") for part in tensor.parts]
-    assert all(part is not None for part in parts), tensor.name
-    return tensor.assembled(parts, torch.float32).cpu()
+def moment(learner: Learner, parameter: torch.nn.Parameter) -> Tensor:
+    """Adam's first moment of a whole parameter; a collective."""
+    whole = safe_get_full_optimizer_state(parameter, "exp_avg")
+    assert whole is not None, f"{learner.config.learner.zero_stage}"
+    return whole.detach().cpu().clone()

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3MoeForCausalLM
+from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
 from rollout.types import Finish, Group, Prompt, Response, Verdict
-from tests.toys import tiny_config, toy_tokenizer
+from tests.toys import shared_expert_config, tiny_config, toy_tokenizer
 
 BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
 
@@ -35,10 +35,10 @@ RUNS_OF_TWO = [
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
-    *((f"learn-experts{n}", stage(n, SPREAD)) for n in (1, 2, 3)),
-    *((f"learn-poisonedexperts{n}", stage(n, SPREAD)) for n in (2, 3)),
-    *((name.replace("zero", "experts"), [*overrides, SPREAD]) for name, overrides in GRADIENTS),
     *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
+    *((f"experts-zero{n}", stage(n)) for n in (1, 2)),
+    ("experts-zero3", stage(3, "learner.gradient_checkpointing=true")),
+    ("family-qwen2", stage(3)),
 ]
 
 CONFIG = """
@@ -95,6 +95,7 @@ def write_run(folder: Path) -> None:
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
+    Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 
