@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from cluster.process import settle
 from rollout.types import GroupSummary
 from tests.expert_worker import ExpertRank, FamilyRank
 from tests.gradient_worker import GradientRank
@@ -49,6 +50,7 @@ if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
     for run, changes in json.loads(sys.argv[5]):
         kind = KINDS[run.split("-")[0]]
+        settle()  # DeepSpeed collects garbage after every block whose experts it spreads
         kind(me.rank, me.world, me.folder, me.device, me.groups).learn(run, changes)
     torch.distributed.barrier()
     # All is written. The interpreter's own end now and then finds one of gloo's threads still running, and aborts.
