@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from configs.schema import Config
-from learner.batch import build_batch
 from learner.kl import kl_of_responses
 from learner.measurement import Measurement, Part
 from learner.objective import Given, policy_loss
@@ -118,7 +117,7 @@ class Learner:
         )
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
-        return self.measured.part(build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device), rows, first)
+        return self.measured.part(self.measured.batch(rows, groups).to(self.device), rows, first)
 
     def _penalise(
         self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
@@ -140,8 +139,7 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            batch = build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device)
-            return replace(part, rows=rows, batch=batch)
+            return replace(part, rows=rows, batch=self.measured.batch(rows, groups).to(self.device))
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]
@@ -167,7 +165,7 @@ class Learner:
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
-            statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
+            statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
             if first or part.old is not None:
                 statistics.add_mismatch(start, batch)
         self.updates_done += 1

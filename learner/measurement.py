@@ -1,16 +1,20 @@
 """What is measured of a micro-batch before the step's first update: the log-probs and the experts that later updates are held to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch
+from learner.batch import Batch, build_batch
 from learner.plan import MicroBatch
 from learner.reference import Reference
+from learner.routers import expert_shape
 from learner.routing import Recorder, Recording
 from learner.zero import ZeroEngine
+from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +35,14 @@ class Measurement:
         self.config, self.zero, self.reference = config, zero, reference
         self.objective = config.whole_objective
         self.routing = config.learner.routing
+        policy: Any = zero.module
+        self.shape = expert_shape(policy.language_model)
 
-    @property
-    def masks_unrouted(self) -> bool:
-        """Whether responses without the engine's experts are left out of the loss."""
-        return self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+    def batch(self, rows: MicroBatch, groups: Mapping[int, Group]) -> Batch:
+        """The micro-batch as tensors, on the host."""
+        masked = self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+        captured = self.shape if self.config.rollout.capture_routing else None
+        return build_batch(rows, groups, 0, captured=captured, mask_unrouted=masked)
 
     @torch.no_grad()
     def part(self, batch: Batch, rows: MicroBatch, first: bool) -> Part:
@@ -48,7 +55,7 @@ class Measurement:
         own = self.objective.preset.old == "learner" and not first
         old = None
         if own or records or self.objective.kl.in_reward:
-            recorder = Recorder(torch.int16)
+            recorder = Recorder(torch.int16 if self.shape is None else self.shape.dtype)
             old = self.zero(batch, replay, (recorder,) if records else ())[0].detach()
             replay = recorder.recording(batch.attention) if records else replay
         reference = None if self.reference is None else self.reference(batch)

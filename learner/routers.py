@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from configs.experts import ROUTERS
+from learner.captured import ExpertShape
 from learner.routing import Routing
 
 # Their forward passes are one and the same; `norm_topk_prob` says whether the weights are made to sum to 1.
-STOCK = frozenset({"Qwen3MoeTopKRouter", "Qwen2MoeTopKRouter", "Qwen3NextTopKRouter", "OlmoeTopKRouter"})
+STOCK = frozenset(ROUTERS.values())
 AUTOEP = "TokenChoiceTopKRouter"
 
 
@@ -26,6 +28,16 @@ def routers_of(model: nn.Module) -> dict[int, nn.Module]:
         if type(module).__name__ in STOCK | {AUTOEP} and (layer := re.search(r"\.layers\.(\d+)\.", f".{name}.")):
             found[int(layer.group(1))] = module
     return found
+
+
+def expert_shape(model: Any) -> ExpertShape | None:
+    """What recordings of a Hugging Face model's experts look like; None for a model without a served router."""
+    found: dict[int, Any] = routers_of(model)
+    if not found:
+        return None
+    one = next(iter(found.values()))
+    layers = model.config.get_text_config().num_hidden_layers
+    return ExpertShape(layers=layers, sparse=tuple(sorted(found)), experts=one.num_experts, top_k=one.top_k)
 
 
 def attach(model: nn.Module, routing: Routing, *, precise: bool) -> None:

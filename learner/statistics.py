@@ -16,7 +16,7 @@ TAIL = 0.001  # the share of tokens above the 99.9th percentile
 OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "loss", "entropy", "bad_logprobs", "micro_batches")
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
-SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed", "unrouted")
 MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
@@ -75,6 +75,7 @@ class StepStatistics:
             "clip/low": (total["clipped_positive_low"] + total["clipped_negative_low"]) / tokens,
             "clip/high": (total["clipped_positive_high"] + total["clipped_negative_high"]) / tokens,
             "bad_logprobs": total["bad_logprobs"],
+            "routing/missing": total["unrouted"],
             "learned_tokens": total["tokens"],
             "micro_batches": total["micro_batches"] / world,
         }
