@@ -19,7 +19,6 @@ import torch
 
 from configs.schema import Config
 from learner.balance import balance
-from learner.batch import build_batch
 from learner.kl import kl_of_responses
 from learner.load import ExpertLoad, Table, describe_load
 from learner.measurement import Measurement, Part
@@ -133,7 +132,7 @@ class Learner:
         )
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
-        return self.measured.part(build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device), rows, first)
+        return self.measured.part(self.measured.batch(rows, groups).to(self.device), rows, first)
 
     def _penalise(
         self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
@@ -155,8 +154,7 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            batch = build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device)
-            return replace(part, rows=rows, batch=batch)
+            return replace(part, rows=rows, batch=self.measured.batch(rows, groups).to(self.device))
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]
@@ -187,7 +185,7 @@ class Learner:
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
-            statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
+            statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
             if shift is not None:
                 statistics.add(shift.sums(batch.mask))
             if first or part.old is not None:

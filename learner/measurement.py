@@ -1,17 +1,21 @@
 """What is measured of a micro-batch before the step's first update: the log-probs and the experts that later updates are held to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch
+from learner.batch import Batch, build_batch
 from learner.plan import MicroBatch
 from learner.reference import Reference
 from learner.router_shift import RouterState
+from learner.routers import expert_shape
 from learner.routing import Recorder, Recording
 from learner.zero import ZeroEngine
+from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +42,14 @@ class Measurement:
         self.config, self.zero, self.reference = config, zero, reference
         self.objective = config.whole_objective
         self.routing = config.learner.routing
+        policy: Any = zero.module
+        self.shape = expert_shape(policy.language_model)
 
-    @property
-    def masks_unrouted(self) -> bool:
-        """Whether responses without the engine's experts are left out of the loss."""
-        return self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+    def batch(self, rows: MicroBatch, groups: Mapping[int, Group]) -> Batch:
+        """The micro-batch as tensors, on the host."""
+        masked = self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+        captured = self.shape if self.config.rollout.capture_routing else None
+        return build_batch(rows, groups, 0, captured=captured, mask_unrouted=masked)
 
     @torch.no_grad()
     def part(self, batch: Batch, rows: MicroBatch, first: bool) -> Part:
@@ -57,7 +64,7 @@ class Measurement:
         floor = self.config.objective.router_shift
         routers = None if floor is None or first else RouterState(batch.prompt_width, floor)
         if own or records or routers is not None or self.objective.kl.in_reward:
-            recorder = Recorder(torch.int16)
+            recorder = Recorder(torch.int16 if self.shape is None else self.shape.dtype)
             watchers = [watcher for watcher in (recorder if records else None, routers) if watcher is not None]
             old = self.zero(batch, replay, watchers)[0].detach()
             replay = recorder.recording(batch.attention) if records else replay

@@ -17,7 +17,7 @@ OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "l
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
 OF_THE_ROUTERS = ("aux_loss", "shift_tokens", "shift_factor", "shift_floored")
-SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed", "unrouted")
 MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
@@ -76,6 +76,7 @@ class StepStatistics:
             "clip/low": (total["clipped_positive_low"] + total["clipped_negative_low"]) / tokens,
             "clip/high": (total["clipped_positive_high"] + total["clipped_negative_high"]) / tokens,
             "bad_logprobs": total["bad_logprobs"],
+            "routing/missing": total["unrouted"],
             "learned_tokens": total["tokens"],
             "micro_batches": total["micro_batches"] / world,
         }
