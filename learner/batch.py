@@ -91,7 +91,7 @@ def lay_out_experts(
     """
     rows = [len(p) + len(r) - 1 for p, r in zip(prompts, responses, strict=True)]
     shapes = {r.routed_experts.shape[1:] for r in responses if r.routed_experts is not None and r.routed_experts.ndim == 3}  # noqa: PLR2004
-    routed = np.array([r.routed_experts is not None and len(r.routed_experts) == n for n, r in zip(rows, responses, strict=True)])
+    routed = np.array([brings_experts(p, r) for p, r in zip(prompts, responses, strict=True)])
     if len(shapes) != 1 or not routed.any():
         return None, np.zeros_like(routed)
     wide = any(r.routed_experts is not None and r.routed_experts.dtype.itemsize > 1 for r in responses)
@@ -102,6 +102,11 @@ def lay_out_experts(
         experts[i, start : start + rows[i]] = responses[i].routed_experts
         known[i, start : start + rows[i]] = True
     return Recording(experts=torch.from_numpy(experts), known=torch.from_numpy(known)), routed
+
+
+def brings_experts(prompt: NDArray[np.int32], response: Response) -> bool:
+    """Whether the engine told which experts every token took that it was fed."""
+    return response.routed_experts is not None and len(response.routed_experts) == len(prompt) + len(response) - 1
 
 
 def _idle_batch(pad_id: int) -> Batch:

@@ -26,6 +26,9 @@ from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
 from learner.process_group import sum_over_ranks
 from learner.reference import Reference
+from learner.routers import routers_of
+from learner.routing_watch import RoutingWatch
+from learner.split import MismatchSplit
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
@@ -45,7 +48,11 @@ class Learner:
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
-        self.measured = Measurement(config, self.zero, self.reference)
+        # What a layer of another kind of router would take is not known, so nothing is compared there.
+        layers = list(routers_of(self.zero.module)) if config.rollout.capture_routing else []
+        self.watch = RoutingWatch(layers, device)
+        self.measured = Measurement(config, self.zero, self.reference, self.watch)
+        self.split = MismatchSplit(config, self.zero, layers, device)
         self.objective = config.whole_objective
         self.steps_done = 0
         self.updates_done = 0
@@ -62,6 +69,8 @@ class Learner:
         if self.objective.kl.in_reward:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
+        split = self.split.measure(self.steps_done, (row for update in mine for part in update for row in part), groups)
+        splitted = time.perf_counter()
         statistics = StepStatistics(self.device)
         norms = [
             self._update(parts, statistics, first=number == 0)
@@ -71,16 +80,23 @@ class Learner:
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
-        return statistics.describe(len(norms), self.world) | {
-            "lr": self._lr(),
-            "grad_norm": float(np.mean(norms)) if norms else float("nan"),
-            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
-            "updates_skipped": float(self.skipped),
-            "updates_empty": float(len(plan.updates) - len(norms)),
-            "seconds/learn_fetch": fetched - started,
-            "seconds/learn_old": measured - fetched,
-            "seconds/learn_update": time.perf_counter() - measured,
-        }
+        routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
+        return (
+            statistics.describe(len(norms), self.world)
+            | routing
+            | split
+            | {
+                "lr": self._lr(),
+                "grad_norm": float(np.mean(norms)) if norms else float("nan"),
+                "responses_left_out": float(sum(update.left_out for update in plan.updates)),
+                "updates_skipped": float(self.skipped),
+                "updates_empty": float(len(plan.updates) - len(norms)),
+                "seconds/learn_fetch": fetched - started,
+                "seconds/learn_old": measured - fetched,
+                "seconds/learn_split": splitted - measured,
+                "seconds/learn_update": time.perf_counter() - splitted,
+            }
+        )
 
     def save(self, folder: Path) -> None:
         """Write this rank's state below `folder`: weights, optimizer, counters and random state. Every rank must call it."""
@@ -152,7 +168,7 @@ class Learner:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
         for part in parts:
             batch = part.batch
-            logprobs, entropy = self.zero(batch, part.replay)
+            logprobs, entropy = self.zero(batch, part.replay, self.watch.watchers(batch) if first else ())
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
             given = Given(

@@ -10,6 +10,7 @@ from learner.batch import Batch
 from learner.plan import MicroBatch
 from learner.reference import Reference
 from learner.routing import Recorder, Recording
+from learner.routing_watch import RoutingWatch
 from learner.zero import ZeroEngine
 
 
@@ -27,8 +28,8 @@ class Part:
 class Measurement:
     """The passes of a step that learn nothing."""
 
-    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None) -> None:
-        self.config, self.zero, self.reference = config, zero, reference
+    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None, watch: RoutingWatch) -> None:
+        self.config, self.zero, self.reference, self.watch = config, zero, reference, watch
         self.objective = config.whole_objective
         self.routing = config.learner.routing
 
@@ -49,7 +50,9 @@ class Measurement:
         old = None
         if own or records or self.objective.kl.in_reward:
             recorder = Recorder(torch.int16)
-            old = self.zero(batch, replay, (recorder,) if records else ())[0].detach()
+            # The first update's own pass is watched instead, where it makes one here too.
+            watchers = () if first else self.watch.watchers(batch)
+            old = self.zero(batch, replay, (*watchers, recorder) if records else watchers)[0].detach()
             replay = recorder.recording(batch.attention) if records else replay
         reference = None if self.reference is None else self.reference(batch)
         return Part(rows=rows, batch=batch, old=old, reference=reference, replay=replay)
