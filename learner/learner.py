@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from learner.policy import load_policy
 from learner.process_group import sum_over_ranks
 from learner.reference import Reference
 from learner.router_shift import Shift
+from learner.routers import expert_shape
+from learner.routing_watch import RoutingWatch
+from learner.split import MismatchSplit
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
@@ -47,7 +51,12 @@ class Learner:
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
-        self.measured = Measurement(config, self.zero, self.reference)
+        # What a layer of another kind of router would take is not known, so nothing is compared there.
+        policy: Any = self.zero.module
+        captured = expert_shape(policy.language_model) if config.rollout.capture_routing else None
+        self.watch = RoutingWatch(captured.sparse if captured else (), device)
+        self.measured = Measurement(config, self.zero, self.reference, self.watch)
+        self.split = MismatchSplit(config, self.zero, captured, device)
         self.objective = config.whole_objective
         self.steps_done = 0
         self.updates_done = 0
@@ -66,6 +75,8 @@ class Learner:
         if self.objective.kl.in_reward:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
+        split = self.split.measure(self.steps_done, (row for update in mine for part in update for row in part), groups)
+        splitted = time.perf_counter()
         statistics = StepStatistics(self.device)
         self.counted = ExpertLoad()
         norms = [
@@ -77,9 +88,12 @@ class Learner:
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
+        routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
         return (
             statistics.describe(len(norms), self.world)
             | describe_load(self.experts)
+            | routing
+            | split
             | {
                 "lr": self._lr(),
                 "grad_norm": float(np.mean(norms)) if norms else float("nan"),
@@ -88,7 +102,8 @@ class Learner:
                 "updates_empty": float(len(plan.updates) - len(norms)),
                 "seconds/learn_fetch": fetched - started,
                 "seconds/learn_old": measured - fetched,
-                "seconds/learn_update": time.perf_counter() - measured,
+                "seconds/learn_split": splitted - measured,
+                "seconds/learn_update": time.perf_counter() - splitted,
             }
         )
 
@@ -168,7 +183,8 @@ class Learner:
         for part in parts:
             batch = part.batch
             shift = None if part.routers is None else Shift(part.routers)
-            watchers = [watcher for watcher in (self.counted.over(part.real), shift) if watcher is not None]
+            seen = (self.counted.over(part.real), shift, *(self.watch.watchers(batch) if first else ()))
+            watchers = [watcher for watcher in seen if watcher is not None]
             logprobs, entropy = self.zero(batch, part.replay, watchers, None if balanced is None else balanced.over(part.real))
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None

@@ -14,6 +14,7 @@ from learner.reference import Reference
 from learner.router_shift import RouterState
 from learner.routers import expert_shape
 from learner.routing import Recorder, Recording
+from learner.routing_watch import RoutingWatch
 from learner.zero import ZeroEngine
 from rollout.types import Group
 
@@ -38,8 +39,8 @@ class Part:
 class Measurement:
     """The passes of a step that learn nothing."""
 
-    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None) -> None:
-        self.config, self.zero, self.reference = config, zero, reference
+    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None, watch: RoutingWatch) -> None:
+        self.config, self.zero, self.reference, self.watch = config, zero, reference, watch
         self.objective = config.whole_objective
         self.routing = config.learner.routing
         policy: Any = zero.module
@@ -65,8 +66,9 @@ class Measurement:
         routers = None if floor is None or first else RouterState(batch.prompt_width, floor)
         if own or records or routers is not None or self.objective.kl.in_reward:
             recorder = Recorder(torch.int16 if self.shape is None else self.shape.dtype)
-            watchers = [watcher for watcher in (recorder if records else None, routers) if watcher is not None]
-            old = self.zero(batch, replay, watchers)[0].detach()
+            # The first update's own pass is compared instead, where it makes one here too.
+            seen = (recorder if records else None, routers, *(() if first else self.watch.watchers(batch)))
+            old = self.zero(batch, replay, [watcher for watcher in seen if watcher is not None])[0].detach()
             replay = recorder.recording(batch.attention) if records else replay
         reference = None if self.reference is None else self.reference(batch)
         return Part(rows=rows, batch=batch, old=old, reference=reference, replay=replay, routers=routers)

@@ -177,3 +177,8 @@ def _cut(rows: Sequence[Row], budget: int) -> tuple[MicroBatch, ...]:
             current, prompt, response = [], row.prompt_tokens, row.tokens - row.prompt_tokens
         current.append(row)
     return (*batches, tuple(current)) if current else tuple(batches)
+
+
+def pack(rows: Sequence[Row], budget: int) -> tuple[MicroBatch, ...]:
+    """Any rows in as few micro-batches as their lengths in order allow."""
+    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget)

@@ -27,7 +27,7 @@ class StepStatistics:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seen: dict[str, Tensor] = {}  # stay on the device until the step is over: to ask for each would stop it each time
-        self.log_k: list[Tensor] = []
+        self.differences: list[Tensor] = []  # of log-probs, learner less engine
 
     def add(self, stats: Mapping[str, Tensor | float]) -> None:
         """Add a micro-batch's sums and maxima."""
@@ -45,7 +45,7 @@ class StepStatistics:
         difference = (old - batch.rollout_logprobs)[batch.mask].double()
         log_k = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         k = log_k.exp()
-        self.log_k.append(log_k.float())
+        self.differences.append(difference.float())
         self.add(
             {
                 "mismatch_tokens": batch.mask.sum(),
@@ -100,10 +100,11 @@ class StepStatistics:
         count = total["mismatch_tokens"]
         if not count:
             return {}
-        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=self.device)
-        tail = largest_over_ranks(mine, ceil(count * TAIL))
+        mine = torch.cat(self.differences) if self.differences else torch.empty(0, device=self.device)
+        tail = largest_over_ranks(mine.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT), ceil(count * TAIL))
         return {
             "mismatch/mean": total["mismatch_abs"] / count,
+            "mismatch/p999": float(largest_over_ranks(mine.abs(), ceil(count * TAIL))[-1]),
             "mismatch/max": most["max_mismatch"],
             "mismatch/k1": total["mismatch_k1"] / count,
             "mismatch/kl": total["mismatch_k3"] / count,
