@@ -17,6 +17,7 @@ import numpy as np
 from cluster.checkpoint import Checkpoints, Position
 from cluster.engines import Scored
 from cluster.evaluation import evaluate
+from cluster.expert_log import ExpertLog
 from cluster.house import House
 from cluster.ledger import Ledger
 from cluster.metrics import Metrics, Values, describe_groups
@@ -39,12 +40,14 @@ class Controller:
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
         self.checkpoints = Checkpoints(config, self.prompts)
+        self.experts = ExpertLog(config.run_dir)
         self.rejected = 0
         self.saving_s = 0.0
 
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps; the first failure anywhere ends it, as the exception that caused it."""
         rollout = self.config.rollout
+        self.experts.cut(position.step)
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -101,6 +104,8 @@ class Controller:
         values |= clock.shares()
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
         self.metrics.write(step, values)
+        if (load := await self.house.learners.expert_load(stats)) is not None:
+            self.experts.write(step, load)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.show.step(step, values)
         # Last: a checkpoint promises that everything about its step has been written. Its seconds count in the next step's line.

@@ -1,6 +1,6 @@
 """The run directory: who may write to it, and what lies in it.
 
-config.toml  ledger.db  metrics.jsonl  reward.png  checkpoints/  responses/  logs/  lock
+config.toml  ledger.db  metrics.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/  logs/  lock
 """
 
 import fcntl
