@@ -43,6 +43,11 @@ def recorded(policy: Policy, batch: Batch) -> Recording:
     return recorder.recording(batch.attention)
 
 
+def near(left: Tensor, right: Tensor) -> bool:
+    """Equal but for the order of sums: experts compute the tokens of a pass together, so other tokens' choices move the last bit."""
+    return torch.allclose(left, right, rtol=0, atol=1e-6)
+
+
 def same(left: Any, right: Any) -> bool:
     (logprobs, gradient), (others, theirs) = left, right
     return torch.equal(logprobs, others) and gradient.keys() == theirs.keys() and all(torch.equal(gradient[n], theirs[n]) for n in gradient)
@@ -153,10 +158,10 @@ def test_tokens_whose_experts_are_not_known_choose_live() -> None:
     known = batch.attention.clone()
     known[:, : batch.prompt_width + 1] = False  # the experts of what comes later cannot be felt before
     partly = learn(policy, batch, replace(other, known=known))
-    assert torch.equal(partly[0][:, 0], live[0][:, 0])
-    assert torch.equal(partly[0][:, 1], live[0][:, 1])
-    assert not torch.equal(partly[0][0, 2:5], live[0][0, 2:5])
-    assert torch.equal(partly[0][1, :1], live[0][1, :1]), "a row without known tokens is live"
+    assert near(partly[0][:, 0], live[0][:, 0])
+    assert near(partly[0][:, 1], live[0][:, 1])
+    assert not near(partly[0][0, 2:5], live[0][0, 2:5])
+    assert near(partly[0][1, :1], live[0][1, :1]), "a row without known tokens is live"
 
 
 def test_what_stands_on_padding_is_never_felt() -> None:
@@ -165,7 +170,7 @@ def test_what_stands_on_padding_is_never_felt() -> None:
     rubbish = torch.where(batch.attention[..., None, None], found.experts, 3 - found.experts)
     known = replace(found, experts=rubbish, known=torch.ones_like(found.known))
     logprobs = learn(policy, batch, found)[0][batch.mask]
-    assert torch.equal(learn(policy, batch, known)[0][batch.mask], logprobs)
+    assert near(learn(policy, batch, known)[0][batch.mask], logprobs)
 
 
 def engine_experts(policy: Policy, lengths: list[int], prompt: int) -> dict[int, Any]:
@@ -249,8 +254,8 @@ def test_a_recording_that_does_not_fit_is_never_shifted_but_live_or_masked_and_c
     assert not masked.token_weight[2].any()
     assert masked.unrouted == 1
     replayed, live = learn(policy, batch, batch.experts)[0], learn(policy, batch)[0]
-    assert torch.equal(replayed[2], live[2])
-    assert not torch.equal(replayed[0], live[0])
+    assert near(replayed[2], live[2])
+    assert not near(replayed[0], live[0])
 
 
 def test_a_response_known_in_part_replays_that_part_and_is_masked_whole() -> None:

@@ -17,8 +17,8 @@ from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, plan_step
 from learner.router_shift import RouterState, Shift
 from rollout.types import Group, GroupSummary
-from tests.learner_toys import toy_group
 from tests.balance_toys import Probabilities, ToyMixture
+from tests.learner_toys import toy_group
 from tests.run_toys import run_config
 from tests.test_balance import replayed
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from learner.batch import Batch, build_batch
 from learner.layout import lay_out
+from learner.routers import expert_shape
 from learner.routing import Recording
 from learner.routing_watch import RoutingWatch
 from tests.split_toys import next_expert, rows_of, sampled, toy_policy
@@ -72,7 +73,7 @@ def test_sets_are_compared_where_learned_tokens_are_spoken_of(packed: bool) -> N
 def test_a_replayed_pass_differs_nowhere_and_a_live_one_where_the_engine_went_elsewhere() -> None:
     policy = toy_policy()
     groups = [sampled(policy, 1), sampled(policy, 2, choose=next_expert)]
-    batch = build_batch(rows_of(groups), groups, 0)
+    batch = build_batch(rows_of(groups), groups, 0, captured=expert_shape(policy.language_model))
     watch = RoutingWatch([0, 1], CPU)
     with torch.no_grad():
         policy(batch, batch.experts, watch.watchers(batch))
