@@ -27,13 +27,19 @@ GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+CARE = {
+    name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
+}
+CARE["bfloat16"] = ("care-bfloat16", stage(3, 'model.dtype="bfloat16"'))
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
+    *(CARE[name] for name in ("zero1", "zero3")),
 ]
 
 CONFIG = """

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from rollout.types import GroupSummary
+from tests.care_worker import CareRank
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
@@ -42,7 +43,7 @@ class LearningRank(Rank):
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
-KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank}
+KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "care": CareRank}
 
 if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
