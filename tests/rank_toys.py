@@ -27,13 +27,21 @@ GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
-RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
+# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+REPLAYS = [
+    ("replay-zero1", stage(1, GRPO)),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}")),
+    ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
+]
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
+    *REPLAYS,
 ]
 
 CONFIG = """
