@@ -31,7 +31,14 @@ CARE = {
     name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
 }
 CARE["bfloat16"] = ("care-bfloat16", stage(3, 'model.dtype="bfloat16"'))
-RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
+# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+REPLAYS = [
+    ("replay-zero1", stage(1, GRPO)),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}")),
+    ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
+]
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
@@ -40,6 +47,7 @@ RUNS_OF_TWO = [
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
+    *REPLAYS,
 ]
 
 CONFIG = """

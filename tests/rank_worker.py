@@ -12,6 +12,7 @@ from tests.care_worker import CareRank
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
+from tests.replay_worker import ReplayRank
 
 
 class LearningRank(Rank):
@@ -43,7 +44,7 @@ class LearningRank(Rank):
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
-KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "care": CareRank}
+KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "care": CareRank, "replay": ReplayRank}
 
 if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

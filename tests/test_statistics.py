@@ -75,3 +75,11 @@ def test_sums_add_up_over_micro_batches_and_maxima_do_not() -> None:
 def test_the_largest_values_are_padded_where_there_are_too_few() -> None:
     found = largest_over_ranks(torch.tensor([1.0, 3.0, 2.0]), 5)
     assert found.tolist() == [3.0, 2.0, 1.0, float("-inf"), float("-inf")]
+
+
+def test_responses_without_their_experts_are_counted_over_micro_batches() -> None:
+    statistics = StepStatistics(CPU)
+    assert statistics.describe(1, 1)["routing/missing"] == 0
+    statistics.add({"unrouted": 2})
+    statistics.add({"unrouted": 1})
+    assert statistics.describe(1, 1)["routing/missing"] == 3
