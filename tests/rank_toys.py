@@ -27,6 +27,12 @@ GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to. With 20 tokens a micro-batch one rank needs fewer.
+SPLITS = [
+    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("split-bare3", stage(3, "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0")),
+]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
@@ -34,6 +40,7 @@ RUNS_OF_TWO = [
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
+    *SPLITS,
 ]
 
 CONFIG = """

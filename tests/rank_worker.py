@@ -11,6 +11,7 @@ from rollout.types import GroupSummary
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
+from tests.split_worker import SplitRank
 
 
 class LearningRank(Rank):
@@ -42,7 +43,7 @@ class LearningRank(Rank):
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
-KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank}
+KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "split": SplitRank}
 
 if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
