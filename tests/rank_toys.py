@@ -38,6 +38,12 @@ REPLAYS = [
     ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}")),
     ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
 ]
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to. With 20 tokens a micro-batch one rank needs fewer.
+SPLITS = [
+    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("split-bare3", stage(3, "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0")),
+]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
 RUNS_OF_TWO = [
@@ -48,6 +54,7 @@ RUNS_OF_TWO = [
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
     *REPLAYS,
+    *SPLITS,
 ]
 
 CONFIG = """

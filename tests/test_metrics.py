@@ -1,6 +1,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,27 @@ def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path):
     width, height = struct.unpack(">II", head[16:])
     assert width > 1000
     assert height > 600
+
+
+def layers(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "layers.jsonl").read_text().splitlines()]
+
+
+def test_values_of_single_layers_are_lists_in_a_file_of_their_own(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"loss": 0.5})
+    assert not (tmp_path / "layers.jsonl").exists()
+    metrics.write(2, {"loss": 0.5, "a/differ": 0.2, "a/differ/layer_00": 0.1, "a/differ/layer_02": 0.3, "b/layer_01": float("inf")})
+    metrics.flush()
+    metrics.close()
+    assert metrics.read() == [{"step": 1, "loss": 0.5}, {"step": 2, "a/differ": 0.2, "loss": 0.5}]
+    assert layers(tmp_path) == [{"step": 2, "a/differ": [0.1, None, 0.3], "b": [None, None, None]}]
+
+
+def test_lines_of_layers_are_cut_with_the_others_when_a_run_is_continued(tmp_path: Path):
+    for first, after in ((1, 0), (3, 2)):
+        metrics = Metrics(run_config(tmp_path), after)
+        for step in range(first, 5):
+            metrics.write(step, {"a/layer_00": float(after)})
+        metrics.close()
+    assert [(row["step"], row["a"]) for row in layers(tmp_path)] == [(1, [0.0]), (2, [0.0]), (3, [2.0]), (4, [2.0])]

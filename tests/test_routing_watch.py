@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from learner.batch import Batch, build_batch
 from learner.layout import lay_out
@@ -27,7 +28,7 @@ def alone() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def toy_batch() -> tuple[Batch, np.ndarray]:
+def toy_batch() -> tuple[Batch, NDArray[np.bool_]]:
     """Two responses behind a padded prompt with random experts of three layers, one token masked, one unknown; and who counts [B, S]."""
     rng = np.random.default_rng(0)
     attention = torch.tensor([[0, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]], dtype=torch.bool)
@@ -54,7 +55,7 @@ def test_sets_are_compared_where_learned_tokens_are_spoken_of(packed: bool) -> N
     assert batch.experts is not None
     rng = np.random.default_rng(1)
     taken = rng.permuted(batch.experts.experts.numpy(), axis=-1)  # another order is no difference
-    flipped = np.asarray(rng.random(taken.shape[:3]) < 0.5)
+    flipped: NDArray[np.bool_] = rng.random(taken.shape[:3]) < 0.5
     taken[flipped, 0] = EXPERTS
     layout = lay_out(batch.attention, packed=packed)
     watch = RoutingWatch([0, 1, 2], CPU)
