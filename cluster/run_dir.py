@@ -76,7 +76,7 @@ def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 # What a checkpoint is loaded with, whatever is then done with it.
-NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.deepspeed")
+NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.expert_parallel", "learner.deepspeed")
 
 
 def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:

@@ -138,11 +138,12 @@ def learner_shards_only_by_zero(config: Config) -> Iterator[Problem]:
     table = config.learner.deepspeed
     expert = table.get("expert_parallel", {})
     if not isinstance(expert, dict) or expert.get("enabled", False):
+        size = expert.get("autoep_size", 2) if isinstance(expert, dict) else 2
         message = (
-            "publishing weights of an expert-parallel learner is not supported yet: remove it; "
+            f"got {expert!r}, but this key is set by the project: remove it and set learner.expert_parallel = {size}; "
             "expert parallelism in the engine is rollout.vllm.enable_expert_parallel"
         )
-        yield Problem(("learner.deepspeed.expert_parallel",), message)
+        yield Problem(("learner.deepspeed.expert_parallel", "learner.expert_parallel"), message)
     for key in ("tensor_parallel", "sequence_parallel_size"):
         if table.get(key, 1) not in (1, {}):
             message = f"got {table[key]!r}; ZeRO alone shards the learner: remove it and raise learner.ranks or zero_optimization.stage"

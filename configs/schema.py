@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictStr, model_validator
 
 from configs.correction_rules import CORRECTION_RULES
 from configs.engine_rules import ENGINE_RULES
+from configs.expert_rules import EXPERT_RULES
 from configs.kl_rules import KL_RULES
 from configs.mismatch import MismatchConfig
 from configs.moe_rules import MOE_RULES
@@ -20,7 +21,7 @@ from configs.rules import RULES, RuleError
 from configs.section import Count, Positive, Section, Share, Whole
 
 Table = dict[str, Any]
-ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *MOE_RULES)
+ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES)
 
 
 class RunConfig(Section):

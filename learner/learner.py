@@ -117,19 +117,24 @@ class Learner:
         if self.reference is not None:
             self.reference.save(folder)
         counters = {"steps_done": self.steps_done, "updates_done": self.updates_done, "skipped": self.skipped}
+        counters["expert_parallel"] = self.config.learner.expert_parallel
         (folder / f"rank-{self.rank}.json").write_text(json.dumps(counters))
         np.save(folder / f"rank-{self.rank}-rng.npy", torch.get_rng_state().numpy())
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote; raises ValueError where the folder was written by another number of ranks."""
-        counters = folder / f"rank-{self.rank}.json"
+        """Restore what `save` wrote; raises ValueError where the folder was written by ranks that divide the model otherwise."""
         ranks = len(list(folder.glob("rank-*.json")))
         if ranks != self.world:
             raise ValueError(f"{folder} was saved by {ranks} learner ranks, this run has {self.world}: set learner.ranks={ranks}")
+        state = json.loads((folder / f"rank-{self.rank}.json").read_text())
+        spread, now = state.get("expert_parallel", 1), self.config.learner.expert_parallel  # older runs could not spread them
+        if spread != now:
+            raise ValueError(
+                f"{folder} was saved with experts spread over {spread} ranks, this run has {now}: set learner.expert_parallel={spread}"
+            )
         self.zero.load(folder)
         if self.reference is not None:
             self.reference.load(folder)
-        state = json.loads(counters.read_text())
         self.steps_done = state.get("steps_done", 0)  # runs of 0.1.0 did not count them, nor renew a reference
         self.updates_done, self.skipped = state["updates_done"], state["skipped"]
         torch.set_rng_state(torch.from_numpy(np.load(folder / f"rank-{self.rank}-rng.npy")))

@@ -29,6 +29,11 @@ class Policy(nn.Module):
         self.temperature, self.chunks = temperature, chunks
         self.routing = Routing()
 
+    @property
+    def config(self) -> Any:
+        """The model's own; DeepSpeed's AutoEP reads from it how many experts there are and how they are weighed."""
+        return self.language_model.config
+
     def forward(
         self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = (), balance: Balance | None = None
     ) -> tuple[Tensor, Tensor]:

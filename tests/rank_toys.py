@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3MoeForCausalLM
+from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
 from rollout.types import Finish, Group, Prompt, Response, Verdict
-from tests.toys import tiny_config, toy_tokenizer
+from tests.toys import shared_expert_config, tiny_config, toy_tokenizer
 
 BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
 
@@ -46,6 +46,7 @@ SPLITS = [
 ]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
+SPREAD = "learner.expert_parallel=2"
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
@@ -55,6 +56,10 @@ RUNS_OF_TWO = [
     *(CARE[name] for name in ("zero1", "zero3")),
     *REPLAYS,
     *SPLITS,
+    *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
+    *((f"experts-zero{n}", stage(n)) for n in (1, 2)),
+    ("experts-zero3", stage(3, "learner.gradient_checkpointing=true")),
+    ("family-qwen2", stage(3)),
 ]
 
 CONFIG = """
@@ -111,6 +116,7 @@ def write_run(folder: Path) -> None:
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
+    Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 

@@ -9,6 +9,7 @@ import torch
 
 from rollout.types import GroupSummary
 from tests.care_worker import CareRank
+from tests.expert_worker import ExpertRank, FamilyRank
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
@@ -46,7 +47,7 @@ class LearningRank(Rank):
 
 
 KINDS: dict[str, type[Rank]] = {
-    "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank,
+    "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
     "care": CareRank, "replay": ReplayRank, "split": SplitRank,
 }  # fmt: skip
 
