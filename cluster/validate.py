@@ -29,6 +29,8 @@ def check(config: Config) -> Checked:
     if problems:
         raise ValueError("\n".join(problems))
     limit = model_context(config)
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config)
     if config.kl.reference not in (None, INITIAL):
         refuse_foreign_reference(config)
     if config.context_tokens > limit:
@@ -106,6 +108,15 @@ def refuse_foreign_reference(config: Config) -> None:
             f"kl.reference {folder} has a vocabulary of {theirs} tokens, model.path {config.model.path} one of {ours}: "
             'give a model with the same tokenizer, or "initial"'
         )
+
+
+def refuse_layers_that_cannot_be_packed(config: Config) -> None:
+    """Raise ValueError where a layer of the model would look across the borders of a pack."""
+    from transformers import AutoConfig
+
+    from learner.packed_attention import refuse_unpackable
+
+    refuse_unpackable(AutoConfig.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code), config)
 
 
 def model_context(config: Config) -> int:
