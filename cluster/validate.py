@@ -32,6 +32,8 @@ def check(config: Config) -> Checked:
     limit = model_context(config)
     if problems := list(experts_of_the_model(config, model_settings(config).to_dict())):
         raise ValueError("\n".join(problems))
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config)
     if config.kl.reference not in (None, INITIAL):
         refuse_foreign_reference(config)
     if config.context_tokens > limit:
@@ -109,6 +111,13 @@ def refuse_foreign_reference(config: Config) -> None:
             f"kl.reference {folder} has a vocabulary of {theirs} tokens, model.path {config.model.path} one of {ours}: "
             'give a model with the same tokenizer, or "initial"'
         )
+
+
+def refuse_layers_that_cannot_be_packed(config: Config) -> None:
+    """Raise ValueError where a layer of the model would look across the borders of a pack."""
+    from learner.packed_attention import refuse_unpackable
+
+    refuse_unpackable(model_settings(config), config)
 
 
 def model_settings(config: Config) -> Any:

@@ -149,6 +149,7 @@ class Learner:
             micro_batch_tokens=learner.micro_batch_tokens,
             response_tokens=self.config.rollout.max_response_tokens,
             overlong_filter=self.config.objective.overlong_filter,
+            packed=learner.packing,
         )
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
