@@ -181,6 +181,6 @@ def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ..
     return (*batches, tuple(current)) if current else tuple(batches)
 
 
-def pack(rows: Sequence[Row], budget: int) -> tuple[MicroBatch, ...]:
+def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
     """Any rows in as few micro-batches as their lengths in order allow."""
-    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget)
+    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

@@ -17,7 +17,7 @@ from learner.batch import Batch, build_batch
 from learner.captured import ExpertShape, usable_rows
 from learner.gap_parts import WITH_EXPERTS, WITHOUT, GapParts, Scores, parts_of
 from learner.history import WeightHistory
-from learner.plan import Row, pack
+from learner.plan import Row, gather
 from learner.process_group import max_over_ranks, sum_over_ranks
 from learner.routing import Watcher
 from learner.routing_watch import RoutingWatch
@@ -35,7 +35,7 @@ class MismatchSplit:
         self.zero, self.device, self.captured = zero, device, captured
         # Without the engine's log-probs there is no gap to split.
         self.share = float(config.mismatch.share) if config.rollout.logprobs else 0.0
-        self.seed, self.budget = config.run.seed, config.learner.micro_batch_tokens
+        self.seed, self.budget, self.packed = config.run.seed, config.learner.micro_batch_tokens, config.learner.packing
         self.behind = config.run.max_staleness
         self.history = WeightHistory(zero, self.behind) if self.share and self.behind else None
         self.watch = RoutingWatch(captured.sparse if captured else (), device)
@@ -80,7 +80,7 @@ class MismatchSplit:
         def sampled_by(version: int) -> list[Row]:
             return [row for row in chosen if groups[row.group].responses[row.member].oldest_version == version]
 
-        mine = [pack(sampled_by(version), self.budget) for version in held]
+        mine = [gather(sampled_by(version), self.budget, packed=self.packed) for version in held]
         # Every pass is a collective for ZeRO-3 and for experts that live apart.
         most = max_over_ranks(torch.tensor([len(parts) for parts in mine], device=self.device)).tolist()
         return {
