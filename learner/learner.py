@@ -53,9 +53,10 @@ class Learner:
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
         # What a layer of another kind of router would take is not known, so nothing is compared there.
         policy: Any = self.zero.module
-        captured = expert_shape(policy.language_model) if config.rollout.capture_routing else None
+        shape = expert_shape(policy.language_model)
+        captured = shape if config.rollout.capture_routing else None
         self.watch = RoutingWatch(captured.sparse if captured else (), device)
-        self.measured = Measurement(config, self.zero, self.reference, self.watch)
+        self.measured = Measurement(config, self.zero, self.reference, self.watch, shape)
         self.split = MismatchSplit(config, self.zero, captured, device)
         self.objective = config.whole_objective
         self.steps_done = 0

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from configs.schema import Config
 from learner.batch import Batch, build_batch
+from learner.captured import ExpertShape
 from learner.plan import MicroBatch
 from learner.reference import Reference
 from learner.router_shift import RouterState
-from learner.routers import expert_shape
 from learner.routing import Recorder, Recording
 from learner.routing_watch import RoutingWatch
 from learner.zero import ZeroEngine
@@ -37,14 +36,14 @@ class Part:
 
 
 class Measurement:
-    """The passes of a step that learn nothing."""
+    """The passes of a step that learn nothing; recordings of experts have `shape`, which a dense model does not have."""
 
-    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None, watch: RoutingWatch) -> None:
-        self.config, self.zero, self.reference, self.watch = config, zero, reference, watch
+    def __init__(
+        self, config: Config, zero: ZeroEngine, reference: Reference | None, watch: RoutingWatch, shape: ExpertShape | None
+    ) -> None:
+        self.config, self.zero, self.reference, self.watch, self.shape = config, zero, reference, watch, shape
         self.objective = config.whole_objective
         self.routing = config.learner.routing
-        policy: Any = zero.module
-        self.shape = expert_shape(policy.language_model)
 
     def batch(self, rows: MicroBatch, groups: Mapping[int, Group]) -> Batch:
         """The micro-batch as tensors, on the host."""
