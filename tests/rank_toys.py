@@ -30,6 +30,7 @@ SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_
 CARE = {
     name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
 }
+CARE["zero3"][1].append("learner.gradient_checkpointing=true")
 CARE["bfloat16"] = ("care-bfloat16", stage(3, 'model.dtype="bfloat16"'))
 LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
 # Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
