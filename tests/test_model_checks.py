@@ -61,10 +61,7 @@ def test_what_needs_no_router_of_ours_is_left_to_the_engine() -> None:
 
 def test_experts_of_a_family_that_cannot_be_put_together_again_are_not_spread() -> None:
     (line,) = problems({"model_type": "olmoe", "num_experts": 64}, SPREAD_2)
-    assert (
-        'learner.expert_parallel: got 2, but model.path no/such/model is of model_type "olmoe", needed "qwen3_moe", "qwen2_moe", whose experts'
-        in line
-    )
+    assert line.startswith('learner.expert_parallel: got 2, but model.path no/such/model is of model_type "olmoe", needed "qwen3_moe", ')
 
 
 def test_experts_are_spread_evenly_over_ranks() -> None:
