@@ -46,7 +46,7 @@ def experts_of_the_model(config: Config, model: dict[str, Any]) -> Iterator[str]
             )
         return
     for key in (*BY_ITS_ROUTER, "learner.expert_parallel"):
-        served = tuple(ROUTERS) if key in BY_ITS_ROUTER else SPREADABLE
+        served = ROUTERS if key in BY_ITS_ROUTER else SPREADABLE
         if key in asked and family not in served:
             yield (
                 f'{key}: got {asked[key]}, but model.path {config.model.path} is of model_type "{family}", needed {quoted(served)}, '

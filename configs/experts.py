@@ -9,8 +9,8 @@ ROUTERS = {
     "qwen3_next": "Qwen3NextTopKRouter",
     "olmoe": "OlmoeTopKRouter",
 }
-# Whose layers DeepSpeed's AutoEP can take apart and this project can put together again.
-SPREADABLE = ("qwen3_moe",)
+# DeepSpeed AutoEP's preset for those of them whose layers it can take apart and this project can put together again.
+SPREADABLE = {"qwen3_moe": "qwen3_moe", "qwen2_moe": "qwen3_moe"}
 # What the families call their number of experts; transformers 5 writes the second name for models that were saved with the first.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 

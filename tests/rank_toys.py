@@ -36,7 +36,7 @@ LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner",
 # Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
 REPLAYS = [
     ("replay-zero1", stage(1, GRPO)),
-    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}")),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
     ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
 ]
 # ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to. With 20 tokens a micro-batch one rank needs fewer.

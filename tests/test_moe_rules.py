@@ -88,9 +88,8 @@ def test_the_plan_says_what_one_update_a_step_makes_useless(tmp_path: Path) -> N
 
 
 def test_the_plan_says_what_recorded_experts_weigh_and_where_experts_lie(tmp_path: Path) -> None:
-    lines = lines_with(
-        tmp_path, "rollout.capture_routing=true", "learner.ranks=8", "learner.expert_parallel=8", "data.max_prompt_tokens=2000"
-    )
+    spread = ("learner.ranks=8", "learner.expert_parallel=8", "learner.deepspeed.zero_optimization.stage=2")
+    lines = lines_with(tmp_path, "rollout.capture_routing=true", *spread, "data.max_prompt_tokens=2000")
     assert "recorded experts: 48 layers × 8 × 1 B = 384 B a token, up to 0.771 MB a response with its prompt" in lines
     assert "128 experts a layer; learner.expert_parallel 8: 16 on each of 8 ranks" in lines
     engine = lines_with(tmp_path, "rollout.vllm={enable_expert_parallel=true, tensor_parallel_size=4}")

@@ -50,6 +50,7 @@ def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
     assert rows[0]["reference_kl"] < 0.02, "the reference is the model that training starts from"
     assert rows[-1]["engines"] == 1
     assert max(row["staleness/max"] for row in rows) == 1
+    assert [row["routing/missing"] for row in rows] == [0.0] * 8, "responses that a publish cut bring all their experts too"
     refuse_a_gap_other_than_staleness(rows)
     assert [json.loads(line)["step"] for line in (run / "layers.jsonl").read_text().splitlines()] == list(range(1, 9))
     assert "warning: step 4: mismatch/kl is" in driver.text() or "warning: step 3: mismatch/kl is" in driver.text()
