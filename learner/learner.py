@@ -77,7 +77,7 @@ class Learner:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
         split = self.split.measure(self.steps_done, (row for update in mine for part in update for row in part), groups)
-        splitted = time.perf_counter()
+        scored = time.perf_counter()
         statistics = StepStatistics(self.device)
         self.counted = ExpertLoad()
         norms = [
@@ -90,23 +90,18 @@ class Learner:
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
         routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
-        return (
-            statistics.describe(len(norms), self.world)
-            | describe_load(self.experts)
-            | routing
-            | split
-            | {
-                "lr": self._lr(),
-                "grad_norm": float(np.mean(norms)) if norms else float("nan"),
-                "responses_left_out": float(sum(update.left_out for update in plan.updates)),
-                "updates_skipped": float(self.skipped),
-                "updates_empty": float(len(plan.updates) - len(norms)),
-                "seconds/learn_fetch": fetched - started,
-                "seconds/learn_old": measured - fetched,
-                "seconds/learn_split": splitted - measured,
-                "seconds/learn_update": time.perf_counter() - splitted,
-            }
-        )
+        told = statistics.describe(len(norms), self.world) | describe_load(self.experts) | routing | split
+        return told | {
+            "lr": self._lr(),
+            "grad_norm": float(np.mean(norms)) if norms else float("nan"),
+            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
+            "updates_skipped": float(self.skipped),
+            "updates_empty": float(len(plan.updates) - len(norms)),
+            "seconds/learn_fetch": fetched - started,
+            "seconds/learn_old": measured - fetched,
+            "seconds/learn_split": scored - measured,
+            "seconds/learn_update": time.perf_counter() - scored,
+        }
 
     def expert_load(self) -> Table | None:
         """The tokens that each expert took in the last step [L, E], prompts included; None for a dense model. Equal on every rank."""

@@ -136,15 +136,16 @@ def test_a_run_without_a_step_still_says_where_it_lies(tmp_path: Path):
     assert summary(tmp_path) == [f"run      {tmp_path}", f"picture  {tmp_path / 'reward.png'}"]
 
 
-def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path):
+@pytest.mark.parametrize("split", [{}, {"split/engine": 0.1, "split/staleness": 0.2}, {"split/numerics": 0.1, "split/routing": None}])
+def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path, split: dict[str, float | None]):
     rows = [
         {"step": step, "reward/mean": step / 9 if step != 4 else None, "mismatch/max": 1e-6, "eval/greedy": 0.5} for step in range(1, 9)
     ]
-    draw(rows, tmp_path / "reward.png")
+    draw([rows[0], *(row | split for row in rows[1:])], tmp_path / "reward.png")
     head = (tmp_path / "reward.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", head[16:])
-    assert width > 1000
+    assert width > (1500 if split else 1000)
     assert height > 600
 
 
