@@ -179,3 +179,8 @@ def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ..
             current, prompt, response, real = [], row.prompt_tokens, row.tokens - row.prompt_tokens, row.tokens
         current.append(row)
     return (*batches, tuple(current)) if current else tuple(batches)
+
+
+def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
+    """Any rows in as few micro-batches as their lengths in order allow."""
+    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

@@ -16,7 +16,8 @@ from learner.batch import Batch
 from learner.layout import Layout, lay_out
 from learner.logprobs import chunked_logprobs, token_logprobs
 from learner.packed_attention import FLASH, PACKED, borders, refuse_unpackable
-from learner.routing import Pass, Recording, Routing, Watcher
+from learner.routers import freeze_routers
+from learner.routing import Balance, Pass, Recording, Routing, Watcher
 
 
 class Policy(nn.Module):
@@ -32,15 +33,22 @@ class Policy(nn.Module):
         self.temperature, self.chunks, self.packed = temperature, chunks, packed
         self.routing = Routing()
 
-    def forward(self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = ()) -> tuple[Tensor, Tensor]:
+    @property
+    def config(self) -> Any:
+        """The model's own; DeepSpeed's AutoEP reads from it how many experts there are and how they are weighed."""
+        return self.language_model.config
+
+    def forward(
+        self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = (), balance: Balance | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature.
 
-        `replay` makes tokens take recorded experts; `watchers` see what the routers do.
+        `replay` makes tokens take recorded experts; `watchers` see what the routers do; `balance` adds to the gradient that they get.
         """
         layout = lay_out(batch.attention, packed=self.packed)
         answers = lay_out(batch.attention[:, batch.prompt_width :], packed=self.packed)
         tokens = answers.flat(batch.token_ids[:, batch.prompt_width :])
-        with self.routing.during(Pass(layout, replay, watchers)):
+        with self.routing.during(Pass(layout, replay, watchers, balance)):
             hidden = self.language_model.get_decoder()(**self._seen(batch, layout), use_cache=False).last_hidden_state
         speaking, head = speaking_states(hidden, batch, layout), self.language_model.get_output_embeddings()
         if self.chunks == 1:
@@ -85,6 +93,8 @@ def load_policy(config: Config, path: str | None = None) -> Policy:
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
         raise ValueError(f"{path} does not hold this model's weights: {lacking}; use a complete checkpoint")
+    if config.learner.router == "frozen":
+        freeze_routers(model)
     if config.learner.packing:
         refuse_unpackable(model.config, config)
         if not model._supports_attention_backend:

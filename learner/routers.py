@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from configs.experts import ROUTERS
+from learner.captured import ExpertShape
 from learner.routing import Routing
 
 # Their forward passes are one and the same; `norm_topk_prob` says whether the weights are made to sum to 1.
-STOCK = frozenset({"Qwen3MoeTopKRouter", "Qwen2MoeTopKRouter", "Qwen3NextTopKRouter", "OlmoeTopKRouter"})
+STOCK = frozenset(ROUTERS.values())
 AUTOEP = "TokenChoiceTopKRouter"
 
 
@@ -26,6 +28,22 @@ def routers_of(model: nn.Module) -> dict[int, nn.Module]:
         if type(module).__name__ in STOCK | {AUTOEP} and (layer := re.search(r"\.layers\.(\d+)\.", f".{name}.")):
             found[int(layer.group(1))] = module
     return found
+
+
+def freeze_routers(model: nn.Module) -> None:
+    """Keep the weights of every served router as they are. To be called before an optimizer is made; AutoEP's routers inherit it."""
+    for router in routers_of(model).values():
+        router.requires_grad_(False)
+
+
+def expert_shape(model: Any) -> ExpertShape | None:
+    """What recordings of a Hugging Face model's experts look like; None for a model without a served router."""
+    found: dict[int, Any] = routers_of(model)
+    if not found:
+        return None
+    one = next(iter(found.values()))
+    layers = model.config.get_text_config().num_hidden_layers
+    return ExpertShape(layers=layers, sparse=tuple(sorted(found)), experts=one.num_experts, top_k=one.top_k)
 
 
 def attach(model: nn.Module, routing: Routing, *, precise: bool) -> None:
@@ -63,7 +81,7 @@ def _stock(router: Any, layer: int, routing: Routing, *, precise: bool) -> Calla
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = hidden.reshape(-1, router.hidden_dim)
         logits = logits_of(hidden, router.weight, None, precise=precise)
-        probs = functional.softmax(logits, dtype=torch.float32, dim=-1)
+        probs = routing.balanced(layer, functional.softmax(logits, dtype=torch.float32, dim=-1))
         taken = routing.take(layer, probs, router.top_k)
         weights = probs.gather(-1, taken)
         if router.norm_topk_prob:
@@ -79,7 +97,7 @@ def _autoep(router: Any, layer: int, routing: Routing) -> Callable[..., tuple[Te
         raise ValueError("AutoEP's router scores by sigmoid, groups or a bias here; routing can be followed only with a plain softmax")
 
     def forward(hidden: Tensor, expert_bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        probs = functional.softmax(router.gate(hidden), dtype=torch.float32, dim=-1)
+        probs = routing.balanced(layer, functional.softmax(router.gate(hidden), dtype=torch.float32, dim=-1))
         taken = routing.take(layer, probs, router.top_k)
         weights = probs.gather(-1, taken)
         if router.route_norm:

@@ -39,17 +39,24 @@ class Watcher(Protocol):
         """
 
 
+class Balance(Protocol):
+    """Whoever has something to say about the gradient at the router probabilities of a pass."""
+
+    def __call__(self, layer: int, probs: Tensor, layout: Layout) -> Tensor:
+        """The same probabilities [N, E] of a layer, with another gradient."""
+
+
 class Pass:
     """What holds for one pass through the decoder."""
 
-    def __init__(self, layout: Layout, replay: Recording | None, watchers: Sequence[Watcher]) -> None:
-        self.layout, self.watchers = layout, watchers
+    def __init__(self, layout: Layout, replay: Recording | None, watchers: Sequence[Watcher], balance: Balance | None = None) -> None:
+        self.layout, self.watchers, self.balance = layout, watchers, balance
         self.experts = None if replay is None else layout.flat(replay.experts)
         self.known = None if replay is None else layout.flat(replay.known)[:, None]
 
     def unwatched(self) -> "Pass":
         """The same with nobody watching."""
-        other = Pass(self.layout, None, ())
+        other = Pass(self.layout, None, (), self.balance)  # part of the graph, so the recomputation has to build it too
         other.experts, other.known = self.experts, self.known
         return other
 
@@ -73,6 +80,12 @@ class Routing:
         """The contexts of a checkpointed layer, first time and recomputation, as `torch.utils.checkpoint` asks for them."""
         now = self.now
         return self.during(now), self.during(None if now is None else now.unwatched())
+
+    def balanced(self, layer: int, probs: Tensor) -> Tensor:
+        """The router probabilities [N, E] of a layer as the pass wants them in its graph; their values are the same."""
+        if (now := self.now) is None or now.balance is None:
+            return probs
+        return now.balance(layer, probs, now.layout)
 
     def take(self, layer: int, probs: Tensor, top_k: int) -> Tensor:
         """The experts [N, K] that tokens with these router probabilities [N, E] take in a layer."""
