@@ -23,7 +23,7 @@ FLASH = "flash_attention_2"
 # transformers makes masks only for names that it knows a mask for, so none is made for this one; "sdpa" in it has transformers
 # check that the model allows torch's attention.
 PACKED = "packed_sdpa"
-SPREAD = 1.25  # the longest sequence of a bucket over its shortest: more wastes attention on padding, less makes more calls
+SPREAD = 1.1  # the longest sequence of a bucket over its shortest: more wastes attention on padding, less makes more calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

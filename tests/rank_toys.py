@@ -15,7 +15,8 @@ from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 from tests.toys import shared_expert_config, tiny_config, toy_tokenizer
 
-BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
+# Tokens of a micro-batch, such that one of two ranks needs one more than the other.
+BUDGET, PACKED_BUDGET = 40, 34
 
 
 def stage(number: int, *more: str) -> list[str]:
@@ -25,6 +26,11 @@ def stage(number: int, *more: str) -> list[str]:
 
 GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
+PACKED = [GRPO, "learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}"]
+PACKED_GRADIENTS = [
+    ("gradient-packed1", stage(1, *PACKED)),
+    ("gradient-packed3", stage(3, *PACKED, "learner.gradient_checkpointing=true", "learner.head_chunk_tokens=16")),
+]
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
 CARE = {
@@ -53,6 +59,7 @@ RUNS_OF_TWO = [
     SMALL,
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
+    *PACKED_GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
     *REPLAYS,
