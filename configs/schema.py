@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictStr, model_validator
 
 from configs.correction_rules import CORRECTION_RULES
 from configs.engine_rules import ENGINE_RULES
+from configs.expert_rules import EXPERT_RULES
 from configs.kl_rules import KL_RULES
 from configs.mismatch import MismatchConfig
 from configs.moe_rules import MOE_RULES
@@ -20,7 +21,7 @@ from configs.rules import RULES, RuleError
 from configs.section import Count, Positive, Section, Share, Whole
 
 Table = dict[str, Any]
-ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *MOE_RULES)
+ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES)
 
 
 class RunConfig(Section):
@@ -47,7 +48,7 @@ class ModelConfig(Section):
     """The checkpoint that is trained."""
 
     path: StrictStr = Field(description="folder of a Hugging Face causal language model")
-    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the forward pass, in learner and engine")
+    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the learner's forward pass")
     trust_remote_code: StrictBool = False
 
 
@@ -92,6 +93,7 @@ class RolloutConfig(Section):
     logprobs: StrictBool = Field(
         default=True, description="have the engine return each token's log-prob; without them the mismatch is neither known nor corrected"
     )
+    dtype: Literal["model", "float32", "bfloat16"] = Field(default="model", description="precision of the engines; model is model.dtype")
     capture_routing: StrictBool = Field(default=False, description="record each token's experts beside its log-prob")
     transfer: Literal["auto", "gloo", "nccl"] = Field(default="auto", description="how weights travel; auto is nccl on GPU, gloo on CPU")
     cpus_per_engine: Positive = 1
@@ -180,6 +182,10 @@ class Config(Section):
     def dynamic_sampling(self) -> bool:
         asked = self.rollout.dynamic_sampling
         return self.objective.resolved.dynamic_sampling if asked is None else asked
+
+    @property
+    def engine_dtype(self) -> str:
+        return self.model.dtype if self.rollout.dtype == "model" else self.rollout.dtype
 
     @property
     def context_tokens(self) -> int:

@@ -1,79 +1,75 @@
-"""A mixture of experts of a few lines in float64, which routes as the policy does."""
+"""Small mixtures of experts as the learner holds them, and recordings of what experts their tokens took."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
+from transformers import Qwen3MoeForCausalLM
 
-from learner.batch import Batch
-from learner.layout import lay_out
-from learner.logprobs import token_logprobs
-from learner.routing import Balance, Pass, Recording, Routing, Watcher
-from tests.learner_toys import VOCABULARY
-
-LAYERS, EXPERTS, TOP_K, WIDTH = 2, 5, 2, 6
-
-
-class ToyMixture(nn.Module):
-    """Every token by itself through layers of experts; stands in for policy and ZeRO engine of one rank."""
-
-    world = 1
-
-    def __init__(self, *, packed: bool = False, checkpoints: bool = False) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.packed, self.checkpoints, self.routing = packed, checkpoints, Routing()
-        self.embedding, self.place = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(32, WIDTH)
-        self.routers = nn.ModuleList(nn.Linear(WIDTH, EXPERTS, bias=False) for _ in range(LAYERS))
-        self.experts = nn.ParameterList(nn.Parameter(torch.randn(EXPERTS, WIDTH, WIDTH) / 3) for _ in range(LAYERS))
-        self.head = nn.Linear(WIDTH, VOCABULARY)
-        self.double()
-
-    def forward(
-        self, batch: Batch, replay: Recording | None = None, watchers: Sequence[Watcher] = (), balance: Balance | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probs of the response tokens, and their entropy."""
-        layout = lay_out(batch.attention, packed=self.packed)
-        hidden = layout.flat(self.embedding(batch.token_ids) + self.place(batch.position_ids))
-        with self.routing.during(Pass(layout, replay, watchers, balance)):
-            for layer in range(LAYERS):
-                # Layers are numbered as in a model whose odd layers alone have experts.
-                if self.checkpoints:
-                    hidden = checkpoint(self.block, layer, hidden, use_reentrant=False, context_fn=self.routing.again)
-                else:
-                    hidden = self.block(layer, hidden)
-        logits = self.head(layout.padded(hidden)[:, batch.prompt_width - 1 : -1])
-        return token_logprobs(logits, batch.token_ids[:, batch.prompt_width :], temperature=1.0)
-
-    def block(self, layer: int, hidden: Tensor) -> Tensor:
-        """One layer of experts: [N, H] -> [N, H]."""
-        probs = self.routing.balanced(2 * layer + 1, self.routers[layer](hidden).softmax(-1))
-        taken = self.routing.take(2 * layer + 1, probs, TOP_K)
-        each = torch.einsum("nh,ehi->nei", hidden, self.experts[layer]).tanh()
-        chosen = each.gather(1, taken[..., None].expand(-1, -1, WIDTH))
-        return hidden + (probs.gather(-1, taken)[..., None] * chosen).sum(1)
+from learner.batch import Batch, build_batch
+from learner.plan import Row
+from learner.policy import Policy
+from learner.routers import attach, expert_shape
+from learner.routing import Recording
+from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys import tiny_config
 
 
-class Probabilities:
-    """A watcher that keeps everything: router probabilities and experts taken, in the places of the batch."""
+def moe_policy(*, precise: bool = True, checkpointing: bool = False, **changes: Any) -> Policy:
+    """A random policy of the tiny model with some of its settings changed, routers followed as after DeepSpeed took it over."""
+    torch.manual_seed(0)
+    settings = tiny_config()
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    policy = Policy(Qwen3MoeForCausalLM(settings), 1.0, 1)
+    if checkpointing:
+        policy.language_model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": policy.routing.again})
+    attach(policy, policy.routing, precise=precise)
+    return policy.train()
 
-    def __init__(self, *, graph: bool = False) -> None:
-        self.graph = graph
-        self.probs: dict[int, Tensor] = {}
-        self.taken: dict[int, Tensor] = {}
 
-    def see(self, layer: int, probs: Tensor, taken: Tensor, layout: object) -> None:
-        self.probs[layer], self.taken[layer] = layout.padded(probs if self.graph else probs.detach()), layout.padded(taken)  # type: ignore[attr-defined]
+def moe_group(lengths: list[int], prompt: int = 3, experts: dict[int, Any] | None = None) -> Group:
+    """A group of random responses of these lengths; `experts` has what the engine recorded, by place."""
+    rng = np.random.default_rng(sum(lengths))
+    responses = tuple(
+        Response(
+            token_ids=rng.integers(4, 32, length).astype(np.int32),
+            logprobs=-rng.exponential(2.0, length).astype(np.float32),
+            finish=Finish.STOP,
+            oldest_version=0,
+            newest_version=0,
+            text="",
+            routed_experts=(experts or {}).get(i),
+        )
+        for i, length in enumerate(lengths)
+    )
+    return Group(
+        group_id=0,
+        prompt=Prompt(prompt_id="0", token_ids=rng.integers(4, 32, prompt).astype(np.int32), reference=None, checker="toy"),
+        responses=responses,
+        verdicts=tuple(Verdict(reward=1.0) for _ in responses),
+    )
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """A process group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+def moe_batch(group: Group, policy: Policy | None = None) -> Batch:
+    """All responses of a group as one micro-batch, with the engine's experts where a policy says what they look like."""
+    prompt = len(group.prompt.token_ids)
+    rows = [
+        Row(group=0, member=i, advantage=float(1 - 2 * (i % 2)), weight=0.1, prompt_tokens=prompt, tokens=prompt + len(response))
+        for i, response in enumerate(group.responses)
+    ]
+    return build_batch(rows, [group], 0, captured=None if policy is None else expert_shape(policy.language_model))
+
+
+def permuted(recording: Recording, experts: int) -> Recording:
+    """Every token's experts moved on by one: as valid, and all of them others somewhere."""
+    return Recording(experts=((recording.experts.long() + 1) % experts).to(recording.experts.dtype), known=recording.known)
+
+
+def learn(policy: Policy, batch: Batch, replay: Recording | None = None, *watchers: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """Log-probs of a pass, and the gradient of their weighted sum by parameter."""
+    policy.zero_grad()
+    logprobs, _ = policy(batch, replay, watchers)
+    torch.autograd.backward((logprobs * batch.advantages[:, None] * batch.mask).sum())
+    return logprobs.detach(), {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3MoeForCausalLM
+from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
 from rollout.types import Finish, Group, Prompt, Response, Verdict
-from tests.toys import tiny_config, toy_tokenizer
+from tests.toys import shared_expert_config, tiny_config, toy_tokenizer
 
 BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
 
@@ -32,8 +32,22 @@ CARE = {
 }
 CARE["zero3"][1].append("learner.gradient_checkpointing=true")
 CARE["bfloat16"] = ("care-bfloat16", stage(3, 'model.dtype="bfloat16"'))
-RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
+# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+REPLAYS = [
+    ("replay-zero1", stage(1, GRPO)),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
+    ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
+]
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to. With 20 tokens a micro-batch one rank needs fewer.
+SPLITS = [
+    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("split-bare3", stage(3, "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0")),
+]
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
+SPREAD = "learner.expert_parallel=2"
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
@@ -41,6 +55,12 @@ RUNS_OF_TWO = [
     *GRADIENTS,
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
+    *REPLAYS,
+    *SPLITS,
+    *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
+    *((f"experts-zero{n}", stage(n)) for n in (1, 2)),
+    ("experts-zero3", stage(3, "learner.gradient_checkpointing=true")),
+    ("family-qwen2", stage(3)),
 ]
 
 CONFIG = """
@@ -97,6 +117,7 @@ def write_run(folder: Path) -> None:
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
+    Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 

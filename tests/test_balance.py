@@ -15,8 +15,8 @@ from learner.measurement import Part
 from learner.plan import MicroBatch, plan_step
 from learner.routing import Recording
 from rollout.types import Group, GroupSummary
+from tests.balance_toys import EXPERTS, LAYERS, TOP_K, Probabilities, ToyMixture, alone
 from tests.learner_toys import toy_group
-from tests.moe_toys import EXPERTS, LAYERS, TOP_K, Probabilities, ToyMixture, alone
 
 COEFFICIENT = 0.7
 

@@ -11,7 +11,7 @@ import torch
 from cluster.expert_log import KEPT, ExpertLog
 from cluster.expert_picture import draw_experts
 from learner.load import ExpertLoad, describe_load
-from tests.moe_toys import EXPERTS, TOP_K, Probabilities, ToyMixture, alone
+from tests.balance_toys import EXPERTS, TOP_K, Probabilities, ToyMixture, alone
 from tests.test_balance import one_part, part_of
 
 

@@ -1,5 +1,6 @@
 """The gradient that reaches DeepSpeed's optimizer is that of one big batch in plain torch, for every objective, stage and rank count."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
-from learner.batch import build_batch
+from learner.batch import Batch, build_batch
 from learner.kl import kl_of_responses
 from learner.objective import Given, policy_loss
 from learner.plan import plan_step
 from learner.policy import load_policy
+from learner.precision import finish
+from learner.routing import Recording
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
@@ -31,10 +34,12 @@ def results(ranks: RankResults) -> Results:
     return ranks.of("gradient")
 
 
-def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
-    """Loss and gradient of the update as a single micro-batch, by autograd alone."""
+def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] | None = None) -> tuple[float, list[Tensor]]:
+    """Loss and gradient of the update as a single micro-batch, by autograd alone; `routed` says which experts tokens take."""
     objective, groups = OBJECTIVES[label], recorded_groups()
-    policy = load_policy(load(folder / "config.toml"))
+    config = load(folder / "config.toml")
+    policy = load_policy(config)
+    finish(policy, config.learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
     def lay_out(summaries: list[GroupSummary]) -> Any:
@@ -52,6 +57,8 @@ def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
             rewards[row.group][row.member] -= cost
         _, dearer = lay_out([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)])
         batch = replace(batch, advantages=dearer.advantages)
+    if routed is not None:
+        logprobs, _ = policy(batch, routed(batch))
     given = Given(
         old=old if objective.preset.old == "learner" else batch.rollout_logprobs,
         engine=batch.rollout_logprobs,

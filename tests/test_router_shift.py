@@ -16,9 +16,10 @@ from learner.measurement import Measurement, Part
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, plan_step
 from learner.router_shift import RouterState, Shift
+from learner.routing_watch import RoutingWatch
 from rollout.types import Group, GroupSummary
+from tests.balance_toys import Probabilities, ToyMixture
 from tests.learner_toys import toy_group
-from tests.moe_toys import Probabilities, ToyMixture
 from tests.run_toys import run_config
 from tests.test_balance import replayed
 
@@ -101,7 +102,7 @@ def measure(model: ToyMixture, folder: str, routing: str, first: bool = False) -
     batch = replace(batch, experts=replayed(batch))
     seen = Probabilities()
     model(batch, batch.experts if routing == "replay_rollout" else None, (seen,))
-    return Measurement(config, model, None).part(batch, rows, first), seen  # type: ignore[arg-type]
+    return Measurement(config, model, None, RoutingWatch((), torch.device("cpu")), None).part(batch, rows, first), seen  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("routing", ["live", "replay_learner", "replay_rollout"])

@@ -1,8 +1,10 @@
 """Two engines, two ranks, ZeRO-3, staleness and dynamic sampling together, from the config alone; and an engine that dies on the way."""
 
+import json
 import signal
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +24,9 @@ WIDE = (
     "correction.preset=decoupled",
     "kl.reference=initial",
     "kl.coefficient=0.01",
+    "rollout.capture_routing=true",
+    "mismatch.share=0.2",
+    "mismatch.alarm=1e-9",
     "run.steps=8",
     "run.eval_every=0",
     "run.tensorboard=true",
@@ -45,6 +50,10 @@ def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
     assert rows[0]["reference_kl"] < 0.02, "the reference is the model that training starts from"
     assert rows[-1]["engines"] == 1
     assert max(row["staleness/max"] for row in rows) == 1
+    assert [row["routing/missing"] for row in rows] == [0.0] * 8, "responses that a publish cut bring all their experts too"
+    refuse_a_gap_other_than_staleness(rows)
+    assert [json.loads(line)["step"] for line in (run / "layers.jsonl").read_text().splitlines()] == list(range(1, 9))
+    assert "warning: step 4: mismatch/kl is" in driver.text() or "warning: step 3: mismatch/kl is" in driver.text()
     assert list((run / "tensorboard").glob("events*"))
     with sqlite3.connect(run / "ledger.db") as db:
         twice = db.execute("SELECT group_id FROM groups WHERE outcome = 'learned' GROUP BY group_id HAVING count(*) > 1").fetchall()
@@ -53,3 +62,16 @@ def test_a_wide_run_survives_the_death_of_an_engine(tmp_path: Path) -> None:
     assert twice == []
     assert learned == 8 * 16
     assert order == sorted(order), "groups are learned in the order in which their prompts were handed out"
+
+
+def refuse_a_gap_other_than_staleness(rows: list[dict[str, Any]]) -> None:
+    """In float32 engines and ranks compute alike and take the same experts, so that all there is between them is that weights are old."""
+    split = [row for row in rows if row["split/tokens"]]
+    assert len(split) >= 4
+    assert max(row["split/numerics_max"] for row in split) <= 1e-4
+    assert max(row["split/routing_max"] for row in split) <= 1e-4
+    assert max(row["split/differ"] for row in split) == 0
+    assert max(row["split/staleness_max"] for row in split) > 1e-3
+    assert max(row["split/not_held"] for row in rows) == 0
+    assert all(row["split/total"] == pytest.approx(row["split/staleness"], abs=1e-5) for row in split)
+    assert 0 < max(row["routing/tokens_differ"] for row in rows) < 0.5, "weights that moved choose other experts"
