@@ -26,11 +26,8 @@ def stage(number: int, *more: str) -> list[str]:
 
 GRPO = 'objective.preset="grpo"'
 GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
-PACKED = [GRPO, "learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}"]
-PACKED_GRADIENTS = [
-    ("gradient-packed1", stage(1, *PACKED)),
-    ("gradient-packed3", stage(3, *PACKED, "learner.gradient_checkpointing=true", "learner.head_chunk_tokens=16")),
-]
+PACKED = ["learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}", "learner.head_chunk_tokens=20"]
+PACKED_GRADIENT = ("gradient-packed3", stage(3, GRPO, *PACKED, "learner.gradient_checkpointing=true"))
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
 CARE = {
@@ -59,7 +56,7 @@ RUNS_OF_TWO = [
     SMALL,
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
-    *PACKED_GRADIENTS,
+    PACKED_GRADIENT,
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
     *REPLAYS,

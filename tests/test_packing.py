@@ -14,8 +14,10 @@ from transformers import (
     PreTrainedConfig,
     Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeForCausalLM,
 )
 
+from cluster.validate import refuse_layers_that_cannot_be_packed
 from configs.loader import load
 from configs.presets import PRESETS
 from learner.batch import build_batch
@@ -162,10 +164,17 @@ def test_other_families_of_models_are_packed_alike(config: PreTrainedConfig) -> 
     assert (found - wanted).abs().max() <= TOLERANCE
 
 
-def test_a_model_whose_layers_look_through_a_window_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_model_whose_layers_look_through_a_window_is_refused_before_and_when_it_is_loaded(folder: Path, tmp_path: Path) -> None:
     settings = tiny_config()
     settings.use_sliding_window, settings.sliding_window = True, 8
     AutoModelForCausalLM.from_config(settings).save_pretrained(tmp_path / "model")
-    overrides = [f'model.path="{tmp_path / "model"}"', "learner.packing=true"]
-    with pytest.raises(ValueError, match=r"model\.path .* layers of sliding_attention, learner\.packing = true needs"):
-        policy_of(folder, *overrides)
+    config = load(folder / "config.toml", [f'model.path="{tmp_path / "model"}"', "learner.packing=true"])
+    for refuses in (refuse_layers_that_cannot_be_packed, load_policy):
+        with pytest.raises(ValueError, match=r"model\.path .* layers of sliding_attention, learner\.packing = true needs"):
+            refuses(config)
+
+
+def test_a_model_that_computes_attention_in_its_own_way_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Qwen3MoeForCausalLM, "_supports_attention_backend", False)
+    with pytest.raises(ValueError, match=r"Qwen3MoeForCausalLM computes attention in its own way .* learner\.packing = false"):
+        policy_of(folder, "learner.packing=true")
