@@ -7,9 +7,9 @@ from typing import Any
 
 from configs.engine_rules import vllm_size
 from configs.expert_plan import describe_experts
-from configs.passthrough import inner_table
 from configs.presets import SURROGATES
 from configs.schema import Config
+from configs.tables import inner_table
 
 GB = 1e9
 MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from configs.rules import Problem, Rule
+from configs.tables import inner_table
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -54,10 +55,39 @@ def alarm_settings_have_an_effect(config: Config) -> Iterator[Problem]:
             yield Problem((f"mismatch.{key}", "mismatch.alarm"), message)
 
 
+def gap_is_measured_against_known_logprobs(config: Config) -> Iterator[Problem]:
+    if config.rollout.logprobs:
+        return
+    for key in ("share", "alarm"):
+        if given := getattr(config.mismatch, key):
+            message = f"got {given} with rollout.logprobs = false, so there is no gap to know: set rollout.logprobs = true, or remove it"
+            yield Problem((f"mismatch.{key}", "rollout.logprobs"), message)
+
+
+def past_weights_lie_within_reach(config: Config) -> Iterator[Problem]:
+    if not (config.mismatch.share and config.run.max_staleness):
+        return
+    zero = inner_table(config.learner.deepspeed, ("zero_optimization",))
+    elsewhere = {
+        "offload_param.device": inner_table(zero, ("offload_param",)).get("device") == "nvme",
+        "zero_hpz_partition_size": zero.get("zero_hpz_partition_size", 1) != 1,
+    }
+    for key, set_so in elsewhere.items():
+        if set_so:
+            message = (
+                f"got {config.mismatch.share} with run.max_staleness = {config.run.max_staleness} and {key} set: the split puts past "
+                "weights in the policy's place for a while, and these lie where that does not reach: set mismatch.share = 0, or remove "
+                "the other"
+            )
+            yield Problem(("mismatch.share", f"learner.deepspeed.zero_optimization.{key}"), message)
+
+
 MOE_RULES: tuple[Rule, ...] = (
     replay_needs_recorded_experts,
     missing_routing_needs_replay,
     auxiliary_loss_trains_the_router,
     router_shift_is_a_floor,
     alarm_settings_have_an_effect,
+    gap_is_measured_against_known_logprobs,
+    past_weights_lie_within_reach,
 )

@@ -33,8 +33,7 @@ class MismatchSplit:
 
     def __init__(self, config: Config, zero: ZeroEngine, captured: ExpertShape | None, device: torch.device) -> None:
         self.zero, self.device, self.captured = zero, device, captured
-        # Without the engine's log-probs there is no gap to split.
-        self.share = float(config.mismatch.share) if config.rollout.logprobs else 0.0
+        self.share = float(config.mismatch.share)
         self.seed, self.budget, self.packed = config.run.seed, config.learner.micro_batch_tokens, config.learner.packing
         self.behind = config.run.max_staleness
         self.history = WeightHistory(zero, self.behind) if self.share and self.behind else None
@@ -95,8 +94,8 @@ class MismatchSplit:
             then = [self._score(batch, self.watch.watchers(batch)) for batch in batches]
         now = then if sampling == present else [self._score(batch) for batch in batches]
         for batch, old, new in zip(batches, then, now, strict=True):
-            if batch.rollout_logprobs is not None:
-                parts.add(parts_of(batch.rollout_logprobs, old, new, batch.mask))
+            assert batch.rollout_logprobs is not None, "a share without the engines' log-probs is refused"
+            parts.add(parts_of(batch.rollout_logprobs, old, new, batch.mask))
 
     def _score(self, batch: Batch, watchers: Sequence[Watcher] = ()) -> Scores:
         live = self.zero(batch, None, watchers)[0].detach()

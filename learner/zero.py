@@ -85,7 +85,7 @@ class ZeroEngine:
     @property
     def expert_group(self) -> dist.ProcessGroup | None:
         """The ranks that hold the experts of a layer together, in the experts' order; None where every rank has them all."""
-        return next(iter(self.engine.expert_parallel_group.values())) if self.spread else None
+        return self.engine.expert_parallel_group[f"ep_size_{self.learner.expert_parallel}"] if self.spread else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.engine(*args, **kwargs)

@@ -33,6 +33,16 @@ BROKEN = [
      'got "stop" without mismatch.alarm, so it would do nothing', "mismatch.on_alarm=stop mismatch.alarm=0.01"),
     ("alarm_settings_have_an_effect", "mismatch.patience=5", "mismatch.patience",
      "got 5 without mismatch.alarm, so it would do nothing: set mismatch.alarm", "mismatch.patience=5 mismatch.alarm=0.01"),
+    ("gap_is_measured_against_known_logprobs", "mismatch.share=0.1 rollout.logprobs=false", "mismatch.share",
+     "got 0.1 with rollout.logprobs = false, so there is no gap to know: set rollout.logprobs = true", "mismatch.share=0.1"),
+    ("gap_is_measured_against_known_logprobs", "mismatch.alarm=0.1 rollout.logprobs=false", "mismatch.alarm",
+     "got 0.1 with rollout.logprobs = false", "rollout.logprobs=false"),
+    ("past_weights_lie_within_reach",
+     "mismatch.share=0.1 run.max_staleness=1 learner.deepspeed.zero_optimization={stage=3,zero_hpz_partition_size=2}", "mismatch.share",
+     "got 0.1 with run.max_staleness = 1 and zero_hpz_partition_size set", "mismatch.share=0.1 run.max_staleness=1"),
+    ("past_weights_lie_within_reach",
+     'mismatch.share=0.1 run.max_staleness=1 learner.deepspeed.zero_optimization={stage=3,offload_param={device="nvme"}}', "mismatch.share",
+     "and offload_param.device set", 'mismatch.share=0.1 learner.deepspeed.zero_optimization={stage=3,offload_param={device="nvme"}}'),
 ]  # fmt: skip
 
 

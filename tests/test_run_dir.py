@@ -98,7 +98,7 @@ def test_the_kept_config_is_the_one_that_was_written(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_what_a_run_does_not_learn_from_may_change(tmp_path: Path, key: str, value: object):
-    config = run_config(tmp_path)
+    config = run_config(tmp_path, mismatch={"alarm": 0.2})
     refuse_changed_config(config, changed(config, key, value))
 
 

@@ -191,12 +191,8 @@ def test_passes_are_packed_and_half_of_them_saved_where_the_weights_are_still_th
     assert small.zero.passes > 4  # type: ignore[attr-defined]
 
 
-def test_nothing_is_scored_without_a_share_or_without_log_probs(policy: Policy) -> None:
-    groups = [sampled(policy, 1)]
-    for sections in ({"mismatch": {"share": 0.0}}, {"rollout": {"logprobs": False}}):
-        split = toy_split(policy, **STALE, **sections)
-        assert measure(split, groups) == {}
-        assert split.history is None
-        assert split.zero.passes == 0  # type: ignore[attr-defined]
-    forgetful = with_responses(groups, lambda response: replace(response, logprobs=None))
-    assert measure(toy_split(policy), forgetful)["tokens"] == 0
+def test_nothing_is_scored_without_a_share(policy: Policy) -> None:
+    split = toy_split(policy, **STALE, mismatch={"share": 0.0})
+    assert measure(split, [sampled(policy, 1)]) == {}
+    assert split.history is None
+    assert split.zero.passes == 0  # type: ignore[attr-defined]
