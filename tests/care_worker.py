@@ -76,5 +76,6 @@ class CareRank(Rank):
         stats, table = self.step(learner), learner.expert_load()
         assert table is not None
         # Without ZeRO DeepSpeed keeps no such state to be asked for.
-        gradient = [moment(learner, p) for p in learner.zero.module.parameters()] if learner.config.learner.zero_stage else None
+        told = learner.zero.module.named_parameters() if learner.config.learner.zero_stage else ()
+        gradient = {parameter.replace(".router.", "."): moment(learner, p) for parameter, p in told if ".experts.w" not in parameter}
         return {"stats": stats, "table": table.tolist(), "gradient": gradient}

@@ -30,11 +30,13 @@ PACKED = ["learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}",
 PACKED_GRADIENT = ("gradient-packed3", stage(3, GRPO, *PACKED, "learner.gradient_checkpointing=true"))
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
 SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to.
+BARE = "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
 CARE = {
     name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
 }
-CARE["zero3"][1].append("learner.gradient_checkpointing=true")
-CARE["bfloat16"] = ("care-bfloat16", stage(3, 'model.dtype="bfloat16"'))
+CARE["zero3"][1].extend([BARE, "learner.gradient_checkpointing=true"])
+CARE["bfloat16"] = ("care-bfloat16", stage(3, BARE, 'model.dtype="bfloat16"'))
 LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
 # Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
 REPLAYS = [
@@ -42,11 +44,11 @@ REPLAYS = [
     ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
     ("replay-zero3", stage(3, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
 ]
-# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to. With 20 tokens a micro-batch one rank needs fewer.
+# With 20 tokens a micro-batch one rank needs fewer.
 SPLITS = [
     ("split-half1", stage(1, 'model.dtype="bfloat16"')),
     ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
-    ("split-bare3", stage(3, "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0")),
+    ("split-bare3", stage(3, BARE)),
 ]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
@@ -59,6 +61,8 @@ RUNS_OF_TWO = [
     PACKED_GRADIENT,
     ("reference-zero3", stage(3, GRPO)),
     *(CARE[name] for name in ("zero1", "zero3")),
+    ("care-experts2", stage(2, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
+    ("care-experts3", stage(3, BARE, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
     *REPLAYS,
     *SPLITS,
     *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
