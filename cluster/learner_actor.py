@@ -74,6 +74,10 @@ class LearnerActor:
 
         return self.learner.step(summaries, fetch)
 
+    def expert_load(self) -> Any:
+        """The tokens that each expert took in the last step [L, E]; None for a dense model."""
+        return self.learner.expert_load()
+
     def save(self, folder: str) -> None:
         self.learner.save(Path(folder))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.model_checks import experts_of_the_model
 from configs.arithmetic import plan
 from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
@@ -29,6 +30,10 @@ def check(config: Config) -> Checked:
     if problems:
         raise ValueError("\n".join(problems))
     limit = model_context(config)
+    if problems := list(experts_of_the_model(config, model_settings(config).to_dict())):
+        raise ValueError("\n".join(problems))
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config)
     if config.kl.reference not in (None, INITIAL):
         refuse_foreign_reference(config)
     if config.context_tokens > limit:
@@ -108,13 +113,23 @@ def refuse_foreign_reference(config: Config) -> None:
         )
 
 
-def model_context(config: Config) -> int:
-    """The longest sequence the model takes; ValueError where model.path holds no model."""
+def refuse_layers_that_cannot_be_packed(config: Config) -> None:
+    """Raise ValueError where a layer of the model would look across the borders of a pack."""
+    from learner.packed_attention import refuse_unpackable
+
+    refuse_unpackable(model_settings(config), config)
+
+
+def model_settings(config: Config) -> Any:
+    """The model's Hugging Face config; ValueError where model.path holds no model."""
     from transformers import AutoConfig
 
-    folder = model_folder("model.path", config.model.path)
-    settings: Any = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
-    return int(getattr(settings, "max_position_embeddings", None) or config.context_tokens)
+    return AutoConfig.from_pretrained(model_folder("model.path", config.model.path), trust_remote_code=config.model.trust_remote_code)
+
+
+def model_context(config: Config) -> int:
+    """The longest sequence the model takes; ValueError where model.path holds no model."""
+    return int(getattr(model_settings(config), "max_position_embeddings", None) or config.context_tokens)
 
 
 def load_tokenizer(config: Config) -> Any:

@@ -78,15 +78,18 @@ def engine_is_one_replica(config: Config) -> Iterator[Problem]:
 
 
 def captured_routing_excludes_pipelines(config: Config) -> Iterator[Problem]:
-    if not config.rollout.capture_routing:
+    replayed = config.learner.routing == "replay_rollout"
+    if not (config.rollout.capture_routing or replayed):
         return
+    why = 'learner.routing = "replay_rollout", which replays what rollout.capture_routing records' if replayed else ""
+    without = 'learner.routing = "replay_learner" and ' if replayed else ""
     for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
         if (size := vllm_size(config, name)) > 1:
             message = (
-                f"got {size} with rollout.capture_routing = true; vLLM returns routed experts only without pipeline and context "
-                f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or rollout.capture_routing = false"
+                f"got {size} with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without pipeline and context "
+                f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or {without}rollout.capture_routing = false"
             )
-            yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing"), message)
+            yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing", "learner.routing"), message)
 
 
 def engine_holds_the_whole_context(config: Config) -> Iterator[Problem]:

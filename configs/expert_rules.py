@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from configs.rules import Problem, Rule
+from configs.tables import inner_table
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -22,14 +23,8 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], tuple[int, ...], str], ...] = (
 )
 
 
-def zero_table(config: Config) -> dict[str, Any]:
-    """`[learner.deepspeed.zero_optimization]`; empty where it is no table, which is reported on its own."""
-    table = config.learner.deepspeed.get("zero_optimization", {})
-    return table if isinstance(table, dict) else {}
-
-
 def spread_experts_need_zero(config: Config) -> Iterator[Problem]:
-    size, stage = config.learner.expert_parallel, zero_table(config).get("stage", 0)
+    size, stage = config.learner.expert_parallel, inner_table(config.learner.deepspeed, ("zero_optimization",)).get("stage", 0)
     if size > 1 and stage == 0:
         message = (
             f"got {size} with {ZERO}.stage = 0; only under ZeRO is the norm of a gradient known whose parts lie on different ranks: "
@@ -50,7 +45,7 @@ def expert_parallel_divides_the_ranks(config: Config) -> Iterator[Problem]:
 
 
 def spread_experts_exclude_other_shards(config: Config) -> Iterator[Problem]:
-    size, table = config.learner.expert_parallel, zero_table(config)
+    size, table = config.learner.expert_parallel, inner_table(config.learner.deepspeed, ("zero_optimization",))
     if size == 1:
         return
     stage = table.get("stage", 0)

@@ -49,7 +49,7 @@ class Balanced:
         share, tokens = chosen / choices, choices / census.top_k
         experts = chosen.shape[1]
         self.value = (experts * share * probs / tokens).sum(1).mean()
-        slopes = (gain * experts / len(layers) * share / tokens).float()
+        slopes = gain * experts / len(layers) * share / tokens
         self.slopes = dict(zip(layers, slopes, strict=True))
 
     def over(self, real: Tensor) -> "BalancedPass":
@@ -79,7 +79,7 @@ class _Lean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         real, slope = ctx.saved_tensors
-        return gradients[0] + real[:, None] * slope, None, None
+        return gradients[0] + real[:, None] * slope.to(gradients[0].dtype), None, None
 
 
 @torch.no_grad()

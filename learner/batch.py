@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from learner.captured import ExpertShape, lay_out_experts
 from learner.plan import Row
 from learner.routing import Recording
-from rollout.types import Group, Response
+from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class Batch:
     token_weight: Tensor  # float32 [B, T], 0 off the mask
     versions: Tensor  # int64 [B], step whose weights sampled the first token
     prompt_width: int  # P
-    experts: Recording | None = None  # those the engine took; None where no response of the batch brings them
+    experts: Recording | None = None  # those the engine took; None where it was not asked, or no response of the batch brings any
     bad_logprobs: int = 0  # tokens masked because the engine's log-prob was not finite
-    unrouted: int = 0  # responses whose experts were captured but are missing or of the wrong shape
+    unrouted: int = 0  # responses that do not bring the engine's experts whole although it was asked for them
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on a device."""
@@ -37,12 +37,20 @@ class Batch:
         return replace(self, **moved)
 
 
-def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Group], pad_id: int, *, mask_unrouted: bool = False) -> Batch:
+def build_batch(
+    rows: Sequence[Row],
+    groups: Mapping[int, Group] | Sequence[Group],
+    pad_id: int,
+    *,
+    captured: ExpertShape | None = None,
+    mask_unrouted: bool = False,
+) -> Batch:
     """Lay the rows' prompts and responses out as one padded batch; `groups[row.group]` holds each row's tokens.
 
     No rows make a batch of one padding row whose mask is empty: its rank still takes part in every collective of the pass.
     Tokens whose rollout log-prob is NaN or infinite are masked and counted, and keep their share of the denominator; so are, where
-    `mask_unrouted`, all tokens of a response without the experts that its engine took.
+    `mask_unrouted`, all tokens of a response that does not bring the experts that its engine took. `captured` is the model's shape where
+    the engine was asked for them.
     """
     if not rows:
         return _idle_batch(pad_id)
@@ -61,7 +69,9 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
             logprobs[i, : len(response)] = response.logprobs
     mask = attention[:, width:] & np.isfinite(logprobs)
     bad = int((attention[:, width:] & ~mask).sum())
-    experts, routed = lay_out_experts(prompts, responses, width, length)
+    experts, routed = None, np.ones(len(rows), np.bool_)
+    if captured is not None:
+        experts, routed = lay_out_experts(prompts, responses, width, length, captured)
     if mask_unrouted:
         mask &= routed[:, None]
     weights = np.array([row.weight for row in rows], np.float32)
@@ -79,29 +89,6 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         bad_logprobs=bad,
         unrouted=int((~routed).sum()),
     )
-
-
-def lay_out_experts(
-    prompts: Sequence[NDArray[np.int32]], responses: Sequence[Response], width: int, length: int
-) -> tuple[Recording | None, NDArray[np.bool_]]:
-    """The engine's experts in the places of their tokens, and which responses bring them whole [B].
-
-    A response of T tokens after P of the prompt has P+T-1 rows: its last token was never fed to the engine. Any other number of rows
-    belongs to other tokens, so none of them is used.
-    """
-    rows = [len(p) + len(r) - 1 for p, r in zip(prompts, responses, strict=True)]
-    shapes = {r.routed_experts.shape[1:] for r in responses if r.routed_experts is not None and r.routed_experts.ndim == 3}  # noqa: PLR2004
-    routed = np.array([r.routed_experts is not None and len(r.routed_experts) == n for n, r in zip(rows, responses, strict=True)])
-    if len(shapes) != 1 or not routed.any():
-        return None, np.zeros_like(routed)
-    wide = any(r.routed_experts is not None and r.routed_experts.dtype.itemsize > 1 for r in responses)
-    experts = np.zeros((len(responses), width + length, *shapes.pop()), np.int16 if wide else np.uint8)
-    known = np.zeros(experts.shape[:2], np.bool_)
-    for i in np.flatnonzero(routed):
-        start = width - len(prompts[i])
-        experts[i, start : start + rows[i]] = responses[i].routed_experts
-        known[i, start : start + rows[i]] = True
-    return Recording(experts=torch.from_numpy(experts), known=torch.from_numpy(known)), routed
 
 
 def _idle_batch(pad_id: int) -> Batch:

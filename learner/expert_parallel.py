@@ -4,10 +4,8 @@ from typing import Any
 
 import torch
 
+from configs.experts import SPREADABLE
 from configs.schema import Config
-
-# AutoEP's preset by the model's own type: those whose routers can be followed and whose experts can be put together again.
-PRESETS = {"qwen3_moe": "qwen3_moe", "qwen2_moe": "qwen3_moe"}
 
 
 def expert_settings(config: Config, model_type: str, device: torch.device) -> dict[str, Any]:
@@ -15,16 +13,16 @@ def expert_settings(config: Config, model_type: str, device: torch.device) -> di
     size = config.learner.expert_parallel
     if size == 1:
         return {}
-    if model_type not in PRESETS:
+    if model_type not in SPREADABLE:
         raise ValueError(
             f'learner.expert_parallel = {size}, but model.path is of type "{model_type}"; experts can be spread of '
-            f"{', '.join(sorted(PRESETS))}: use such a model, or learner.expert_parallel = 1"
+            f"{', '.join(sorted(SPREADABLE))}: use such a model, or learner.expert_parallel = 1"
         )
     return {
         "expert_parallel": {
             "enabled": True,
             "autoep_size": size,
-            "preset_model": PRESETS[model_type],
+            "preset_model": SPREADABLE[model_type],
             # The preset's own pattern, below the name by which a policy holds its model.
             "moe_layer_pattern": r"language_model\.model\.layers\.\d+\.mlp",
             # One kernel for all experts; torch has it for GPUs.

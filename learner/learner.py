@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from configs.schema import Config
 from learner.balance import balance
-from learner.batch import build_batch
 from learner.kl import kl_of_responses
 from learner.load import ExpertLoad, Table, describe_load
 from learner.measurement import Measurement, Part
@@ -29,6 +29,9 @@ from learner.policy import load_policy
 from learner.process_group import sum_over_ranks
 from learner.reference import Reference
 from learner.router_shift import Shift
+from learner.routers import expert_shape
+from learner.routing_watch import RoutingWatch
+from learner.split import MismatchSplit
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
@@ -48,7 +51,13 @@ class Learner:
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
-        self.measured = Measurement(config, self.zero, self.reference)
+        # What a layer of another kind of router would take is not known, so nothing is compared there.
+        policy: Any = self.zero.module
+        shape = expert_shape(policy.language_model)
+        captured = shape if config.rollout.capture_routing else None
+        self.watch = RoutingWatch(captured.sparse if captured else (), device)
+        self.measured = Measurement(config, self.zero, self.reference, self.watch, shape)
+        self.split = MismatchSplit(config, self.zero, captured, device)
         self.objective = config.whole_objective
         self.steps_done = 0
         self.updates_done = 0
@@ -67,6 +76,8 @@ class Learner:
         if self.objective.kl.in_reward:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
+        split = self.split.measure(self.steps_done, (row for update in mine for part in update for row in part), groups)
+        scored = time.perf_counter()
         statistics = StepStatistics(self.device)
         self.counted = ExpertLoad()
         norms = [
@@ -78,20 +89,19 @@ class Learner:
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
-        return (
-            statistics.describe(len(norms), self.world)
-            | describe_load(self.experts)
-            | {
-                "lr": self._lr(),
-                "grad_norm": float(np.mean(norms)) if norms else float("nan"),
-                "responses_left_out": float(sum(update.left_out for update in plan.updates)),
-                "updates_skipped": float(self.skipped),
-                "updates_empty": float(len(plan.updates) - len(norms)),
-                "seconds/learn_fetch": fetched - started,
-                "seconds/learn_old": measured - fetched,
-                "seconds/learn_update": time.perf_counter() - measured,
-            }
-        )
+        routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
+        told = statistics.describe(len(norms), self.world) | describe_load(self.experts) | routing | split
+        return told | {
+            "lr": self._lr(),
+            "grad_norm": float(np.mean(norms)) if norms else float("nan"),
+            "responses_left_out": float(sum(update.left_out for update in plan.updates)),
+            "updates_skipped": float(self.skipped),
+            "updates_empty": float(len(plan.updates) - len(norms)),
+            "seconds/learn_fetch": fetched - started,
+            "seconds/learn_old": measured - fetched,
+            "seconds/learn_split": scored - measured,
+            "seconds/learn_update": time.perf_counter() - scored,
+        }
 
     def expert_load(self) -> Table | None:
         """The tokens that each expert took in the last step [L, E], prompts included; None for a dense model. Equal on every rank."""
@@ -135,10 +145,11 @@ class Learner:
             micro_batch_tokens=learner.micro_batch_tokens,
             response_tokens=self.config.rollout.max_response_tokens,
             overlong_filter=self.config.objective.overlong_filter,
+            packed=learner.packing,
         )
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
-        return self.measured.part(build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device), rows, first)
+        return self.measured.part(self.measured.batch(rows, groups).to(self.device), rows, first)
 
     def _penalise(
         self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
@@ -160,8 +171,7 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            batch = build_batch(rows, groups, 0, mask_unrouted=self.measured.masks_unrouted).to(self.device)
-            return replace(part, rows=rows, batch=batch)
+            return replace(part, rows=rows, batch=self.measured.batch(rows, groups).to(self.device))
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]
@@ -175,7 +185,8 @@ class Learner:
         for part in parts:
             batch = part.batch
             shift = None if part.routers is None else Shift(part.routers)
-            watchers = [watcher for watcher in (self.counted.over(part.real), shift) if watcher is not None]
+            seen = (self.counted.over(part.real), shift, *(self.watch.watchers(batch) if first else ()))
+            watchers = [watcher for watcher in seen if watcher is not None]
             logprobs, entropy = self.zero(batch, part.replay, watchers, None if balanced is None else balanced.over(part.real))
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
@@ -192,7 +203,7 @@ class Learner:
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
-            statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
+            statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
             if shift is not None:
                 statistics.add(shift.sums(batch.mask))
             if first or part.old is not None:

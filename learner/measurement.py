@@ -1,17 +1,21 @@
 """What is measured of a micro-batch before the step's first update: the log-probs and the experts that later updates are held to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch
+from learner.batch import Batch, build_batch
+from learner.captured import ExpertShape
 from learner.plan import MicroBatch
 from learner.reference import Reference
 from learner.router_shift import RouterState
 from learner.routing import Recorder, Recording
+from learner.routing_watch import RoutingWatch
 from learner.zero import ZeroEngine
+from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +36,20 @@ class Part:
 
 
 class Measurement:
-    """The passes of a step that learn nothing."""
+    """The passes of a step that learn nothing; recordings of experts have `shape`, which a dense model does not have."""
 
-    def __init__(self, config: Config, zero: ZeroEngine, reference: Reference | None) -> None:
-        self.config, self.zero, self.reference = config, zero, reference
+    def __init__(
+        self, config: Config, zero: ZeroEngine, reference: Reference | None, watch: RoutingWatch, shape: ExpertShape | None
+    ) -> None:
+        self.config, self.zero, self.reference, self.watch, self.shape = config, zero, reference, watch, shape
         self.objective = config.whole_objective
         self.routing = config.learner.routing
 
-    @property
-    def masks_unrouted(self) -> bool:
-        """Whether responses without the engine's experts are left out of the loss."""
-        return self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+    def batch(self, rows: MicroBatch, groups: Mapping[int, Group]) -> Batch:
+        """The micro-batch as tensors, on the host."""
+        masked = self.routing == "replay_rollout" and self.config.learner.missing_routing == "mask"
+        captured = self.shape if self.config.rollout.capture_routing else None
+        return build_batch(rows, groups, 0, captured=captured, mask_unrouted=masked)
 
     @torch.no_grad()
     def part(self, batch: Batch, rows: MicroBatch, first: bool) -> Part:
@@ -57,9 +64,10 @@ class Measurement:
         floor = self.config.objective.router_shift
         routers = None if floor is None or first else RouterState(batch.prompt_width, floor)
         if own or records or routers is not None or self.objective.kl.in_reward:
-            recorder = Recorder(torch.int16)
-            watchers = [watcher for watcher in (recorder if records else None, routers) if watcher is not None]
-            old = self.zero(batch, replay, watchers)[0].detach()
+            recorder = Recorder(torch.int16 if self.shape is None else self.shape.dtype)
+            # The first update's own pass is compared instead, where it makes one here too.
+            seen = (recorder if records else None, routers, *(() if first else self.watch.watchers(batch)))
+            old = self.zero(batch, replay, [watcher for watcher in seen if watcher is not None])[0].detach()
             replay = recorder.recording(batch.attention) if records else replay
         reference = None if self.reference is None else self.reference(batch)
         return Part(rows=rows, batch=batch, old=old, reference=reference, replay=replay, routers=routers)

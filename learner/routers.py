@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from configs.experts import ROUTERS
+from learner.captured import ExpertShape
 from learner.routing import Routing
 
 # Their forward passes are one and the same; `norm_topk_prob` says whether the weights are made to sum to 1.
-STOCK = frozenset({"Qwen3MoeTopKRouter", "Qwen2MoeTopKRouter", "Qwen3NextTopKRouter", "OlmoeTopKRouter"})
+STOCK = frozenset(ROUTERS.values())
 AUTOEP = "TokenChoiceTopKRouter"
 
 
@@ -32,6 +34,16 @@ def freeze_routers(model: nn.Module) -> None:
     """Keep the weights of every served router as they are. To be called before an optimizer is made; AutoEP's routers inherit it."""
     for router in routers_of(model).values():
         router.requires_grad_(False)
+
+
+def expert_shape(model: Any) -> ExpertShape | None:
+    """What recordings of a Hugging Face model's experts look like; None for a model without a served router."""
+    found: dict[int, Any] = routers_of(model)
+    if not found:
+        return None
+    one = next(iter(found.values()))
+    layers = model.config.get_text_config().num_hidden_layers
+    return ExpertShape(layers=layers, sparse=tuple(sorted(found)), experts=one.num_experts, top_k=one.top_k)
 
 
 def attach(model: nn.Module, routing: Routing, *, precise: bool) -> None:

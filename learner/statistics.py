@@ -17,7 +17,7 @@ OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "l
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
 OF_THE_ROUTERS = ("aux_loss", "shift_tokens", "shift_factor", "shift_floored")
-SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed", "unrouted")
 MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
@@ -27,7 +27,7 @@ class StepStatistics:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seen: dict[str, Tensor] = {}  # stay on the device until the step is over: to ask for each would stop it each time
-        self.log_k: list[Tensor] = []
+        self.differences: list[Tensor] = []  # of log-probs, learner less engine
 
     def add(self, stats: Mapping[str, Tensor | float]) -> None:
         """Add a micro-batch's sums and maxima."""
@@ -45,7 +45,7 @@ class StepStatistics:
         difference = (old - batch.rollout_logprobs)[batch.mask].double()
         log_k = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         k = log_k.exp()
-        self.log_k.append(log_k.float())
+        self.differences.append(difference.float())
         self.add(
             {
                 "mismatch_tokens": batch.mask.sum(),
@@ -76,6 +76,7 @@ class StepStatistics:
             "clip/low": (total["clipped_positive_low"] + total["clipped_negative_low"]) / tokens,
             "clip/high": (total["clipped_positive_high"] + total["clipped_negative_high"]) / tokens,
             "bad_logprobs": total["bad_logprobs"],
+            "routing/missing": total["unrouted"],
             "learned_tokens": total["tokens"],
             "micro_batches": total["micro_batches"] / world,
         }
@@ -99,10 +100,11 @@ class StepStatistics:
         count = total["mismatch_tokens"]
         if not count:
             return {}
-        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=self.device)
-        tail = largest_over_ranks(mine, ceil(count * TAIL))
+        mine = torch.cat(self.differences) if self.differences else torch.empty(0, device=self.device)
+        tail = largest_over_ranks(mine.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT), ceil(count * TAIL))
         return {
             "mismatch/mean": total["mismatch_abs"] / count,
+            "mismatch/p999": float(largest_over_ranks(mine.abs(), ceil(count * TAIL))[-1]),
             "mismatch/max": most["max_mismatch"],
             "mismatch/k1": total["mismatch_k1"] / count,
             "mismatch/kl": total["mismatch_k3"] / count,

@@ -132,6 +132,14 @@ class ZeroEngine:
         with deepspeed.zero.GatheredParameters(list(parameters), enabled=self.partitions_parameters):
             yield
 
+    def drop_gathered(self) -> None:
+        """Have every parameter gathered anew when it is next used: to be called when shards were written to.
+
+        Under ZeRO-3 small parameters stay whole beside their shards, and others may be left over from the last pass.
+        """
+        if self.partitions_parameters:
+            self.engine.optimizer.parameter_offload.partition_all_parameters()
+
     def save(self, folder: Path) -> None:
         """Write this rank's shard of weights and optimizer below `folder`. Every rank must call it."""
         self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)

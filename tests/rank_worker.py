@@ -9,10 +9,13 @@ import torch
 
 from cluster.process import settle
 from rollout.types import GroupSummary
+from tests.care_worker import CareRank
 from tests.expert_worker import ExpertRank, FamilyRank
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
+from tests.replay_worker import ReplayRank
+from tests.split_worker import SplitRank
 
 
 class LearningRank(Rank):
@@ -44,7 +47,10 @@ class LearningRank(Rank):
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
-KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank}
+KINDS: dict[str, type[Rank]] = {
+    "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
+    "care": CareRank, "replay": ReplayRank, "split": SplitRank,
+}  # fmt: skip
 
 if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

@@ -214,6 +214,7 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
     ("overrides", "key", "said"),
     [
         (["learner.betas=[0.9, 1.0]"], "learner.betas", "got [0.9, 1.0], needed two numbers from 0 to below 1"),
+        (["learner.packing=true", "learner.attention=eager"], "learner.attention", "with learner.packing = true"),
         (["learner.attention=flash_attention_2"], "learner.attention", 'use attention = "sdpa" or model.dtype = "bfloat16"'),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "divisor of rollout.groups_per_step (32)"),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "use 1 or 2 or 4 or 8 or 16 or 32, or change rollout.groups_per_step"),

@@ -21,7 +21,7 @@ from learner.routing import Recording
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
-from tests.rank_toys import BUDGET, recorded_groups
+from tests.rank_toys import BUDGET, PACKED_BUDGET, recorded_groups
 
 pytestmark = pytest.mark.end_to_end
 
@@ -30,7 +30,7 @@ Results = dict[tuple[str, int], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(ranks: RankResults) -> Results:
-    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven."""
+    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven; on two also packed."""
     return ranks.of("gradient")
 
 
@@ -75,7 +75,7 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
 @pytest.mark.parametrize("label", OBJECTIVES)
 def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Results, label: str) -> None:
     loss, expected = in_one_batch(ranks.folder, label)
-    assert len(results) == 6
+    assert len(results) == 7
     scale = max(1.0, *(float(gradient.abs().max()) for gradient in expected))
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3, "a gradient of nothing would agree with anything"
     for key, result in results.items():
@@ -84,9 +84,10 @@ def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Resu
         assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
 
 
-def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch() -> None:
+@pytest.mark.parametrize(("budget", "packed"), [(BUDGET, False), (PACKED_BUDGET, True)], ids=["padded", "packed"])
+def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch(budget: int, packed: bool) -> None:
     summaries = [GroupSummary.of(group) for group in recorded_groups()]
-    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=BUDGET, response_tokens=8)
+    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=budget, response_tokens=8, packed=packed)
     parts = plan.updates[0].micro_batches
     assert any(not part for rank in parts for part in rank)
     assert len(np.unique([sum(map(len, rank)) for rank in parts])) == 2

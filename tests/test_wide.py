@@ -1,11 +1,13 @@
 """Two engines, two ranks, ZeRO-3, spread experts, staleness and dynamic sampling together, from the config alone; an engine dies."""
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,6 +30,9 @@ WIDE = (
     "correction.preset=decoupled",
     "kl.reference=initial",
     "kl.coefficient=0.01",
+    "rollout.capture_routing=true",
+    "mismatch.share=0.2",
+    "mismatch.alarm=1e-9",
     "run.steps=8",
     "run.eval_every=0",
     "run.tensorboard=true",
@@ -49,6 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         victim.send_signal(signal.SIGKILL)
         assert driver.wait() == 0, driver.text()[-4000:]
         assert driver.wait_for_nobody() == []
+        (folder / "said.txt").write_text(driver.text())
     return run
 
 
@@ -60,6 +66,10 @@ def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:
     assert rows[0]["reference_kl"] < 0.02, "the reference is the model that training starts from"
     assert rows[-1]["engines"] == 1
     assert max(row["staleness/max"] for row in rows) == 1
+    assert [row["routing/missing"] for row in rows] == [0.0] * 8, "responses that a publish cut bring all their experts too"
+    refuse_a_gap_other_than_staleness(rows)
+    assert [json.loads(line)["step"] for line in (run / "layers.jsonl").read_text().splitlines()] == list(range(1, 9))
+    assert re.search(r"warning: step [34]: mismatch/kl is", (run.parent / "said.txt").read_text())
     assert list((run / "tensorboard").glob("events*"))
     with sqlite3.connect(run / "ledger.db") as db:
         twice = db.execute("SELECT group_id FROM groups WHERE outcome = 'learned' GROUP BY group_id HAVING count(*) > 1").fetchall()
@@ -68,6 +78,19 @@ def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:
     assert twice == []
     assert learned == 8 * 16
     assert order == sorted(order), "groups are learned in the order in which their prompts were handed out"
+
+
+def refuse_a_gap_other_than_staleness(rows: list[dict[str, Any]]) -> None:
+    """In float32 engines and ranks compute alike and take the same experts, so that all there is between them is that weights are old."""
+    split = [row for row in rows if row["split/tokens"]]
+    assert len(split) >= 4
+    assert max(row["split/numerics_max"] for row in split) <= 1e-4
+    assert max(row["split/routing_max"] for row in split) <= 1e-4
+    assert max(row["split/differ"] for row in split) == 0
+    assert max(row["split/staleness_max"] for row in split) > 1e-3
+    assert max(row["split/not_held"] for row in rows) == 0
+    assert all(row["split/total"] == pytest.approx(row["split/staleness"], abs=1e-5) for row in split)
+    assert 0 < max(row["routing/tokens_differ"] for row in rows) < 0.5, "weights that moved choose other experts"
 
 
 def test_the_export_of_spread_experts_says_the_same_in_transformers_and_in_vllm(run: Path, tmp_path: Path) -> None:
