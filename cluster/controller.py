@@ -108,7 +108,7 @@ class Controller:
         alarm = self.alarm.observe(step, values)
         self.metrics.write(step, values | self.alarm.counted)
         if (load := await self.house.learners.expert_load(stats)) is not None:
-            self.experts.write(step, load)
+            await asyncio.to_thread(self.experts.write, step, load)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.show.step(step, values)
         if alarm is not None:

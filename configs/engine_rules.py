@@ -90,6 +90,12 @@ def captured_routing_excludes_pipelines(config: Config) -> Iterator[Problem]:
                 f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or {without}rollout.capture_routing = false"
             )
             yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing", "learner.routing"), message)
+    if "kv_transfer_config" in config.rollout.vllm:
+        message = (
+            f"got a table with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without a connector for "
+            f"keys and values: remove it, or use {without}rollout.capture_routing = false"
+        )
+        yield Problem(("rollout.vllm.kv_transfer_config", "rollout.capture_routing", "learner.routing"), message)
 
 
 def engine_holds_the_whole_context(config: Config) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from configs.objective_rules import known_preset
 from configs.rules import Problem, Rule
 from configs.tables import inner_table
 
@@ -43,6 +44,27 @@ def router_shift_is_a_floor(config: Config) -> Iterator[Problem]:
     if (floor := config.objective.router_shift) is not None and floor > 1:
         message = f"got {floor}, needed at most 1: it is the smallest factor of a ratio whose router has moved: use 0.8"
         yield Problem(("objective.router_shift",), message)
+
+
+def router_shift_suits_the_surrogate(config: Config) -> Iterator[Problem]:
+    chosen = known_preset(config)
+    if config.objective.router_shift is None or chosen is None:
+        return
+    why = ""
+    if chosen.surrogate == "reinforce":
+        why = 'the surrogate "reinforce" takes no ratio, so it would do nothing'
+    elif chosen.surrogate == "dppo_tv":
+        why = 'the surrogate "dppo_tv" pulls every ratio to 1, which the shift would take for somewhere else'
+    elif chosen.ratio == "sequence":
+        why = (
+            "the bounds of a sequence ratio are smaller than what routers move, so every response with a negative advantage would be "
+            'clipped and none with a positive one: use objective.ratio = "token" with bounds of its own'
+        )
+    if why:
+        message = (
+            f'got {config.objective.router_shift} with objective.preset = "{config.objective.preset}": {why}, or leave router_shift out'
+        )
+        yield Problem(("objective.router_shift", "objective.preset"), message)
 
 
 def alarm_settings_have_an_effect(config: Config) -> Iterator[Problem]:
@@ -87,6 +109,7 @@ MOE_RULES: tuple[Rule, ...] = (
     missing_routing_needs_replay,
     auxiliary_loss_trains_the_router,
     router_shift_is_a_floor,
+    router_shift_suits_the_surrogate,
     alarm_settings_have_an_effect,
     gap_is_measured_against_known_logprobs,
     past_weights_lie_within_reach,

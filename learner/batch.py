@@ -32,8 +32,8 @@ class Batch:
     unrouted: int = 0  # responses that do not bring the engine's experts whole although it was asked for them
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on a device."""
-        moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor | Recording)}
+        """The same batch with its tensors on a device. Recorded experts stay where they are: only a pass that replays them needs them."""
+        moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **moved)
 
 

@@ -22,7 +22,7 @@ from configs.schema import Config
 from learner.balance import balance
 from learner.kl import kl_of_responses
 from learner.load import ExpertLoad, Table, describe_load
-from learner.measurement import Measurement, Part
+from learner.measurement import Measurement, Part, asked_of_routers
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
@@ -54,6 +54,10 @@ class Learner:
         # What a layer of another kind of router would take is not known, so nothing is compared there.
         policy: Any = self.zero.module
         shape = expert_shape(policy.language_model)
+        if shape is None and (asked := asked_of_routers(config)):
+            raise ValueError(
+                f"{asked} asks for routers that can be followed, and no layer of model.path {config.model.path} has one: remove it"
+            )
         captured = shape if config.rollout.capture_routing else None
         self.watch = RoutingWatch(captured.sparse if captured else (), device)
         self.measured = Measurement(config, self.zero, self.reference, self.watch, shape)
@@ -171,7 +175,8 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            return replace(part, rows=rows, batch=self.measured.batch(rows, groups).to(self.device))
+            worth = torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=self.device)
+            return replace(part, rows=rows, batch=replace(part.batch, advantages=worth) if rows else part.batch)
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]

@@ -18,6 +18,18 @@ from learner.zero import ZeroEngine
 from rollout.types import Group
 
 
+def asked_of_routers(config: Config) -> str:
+    """The first setting of a config that needs routers to follow, as one would write it; empty where there is none."""
+    learner, shift = config.learner, config.objective.router_shift
+    asked = {
+        f'learner.routing = "{learner.routing}"': learner.routing != "live",
+        f'learner.router = "{learner.router}"': learner.router != "trained",
+        f"learner.aux_loss = {learner.aux_loss}": learner.aux_loss > 0,
+        f"objective.router_shift = {shift}": shift is not None,
+    }
+    return next((words for words, given in asked.items() if given), "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A micro-batch with what was measured before the step's first update."""

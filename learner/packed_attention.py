@@ -109,8 +109,11 @@ def borders(attention: Tensor, implementation: str) -> dict[str, Any]:
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
 
 
-def refuse_unpackable(settings: Any, config: Config) -> None:
-    """Raise ValueError where a model of these settings of transformers has layers that a pack would take across borders."""
+def refuse_unpackable(settings: Any, config: Config, named: str) -> None:
+    """Raise ValueError where a model of these settings of transformers has layers that a pack would take across borders.
+
+    `named` is what the message calls the model.
+    """
     settings = settings.get_text_config()
     window = getattr(settings, "sliding_window", None) or 0
     kinds = set(getattr(settings, "layer_types", None) or (["sliding_attention"] if window else [])) - {"full_attention"}
@@ -118,6 +121,6 @@ def refuse_unpackable(settings: Any, config: Config) -> None:
         kinds -= {"sliding_attention"}  # flash-attn slides itself, and a window that holds every sequence whole hides nothing
     if kinds:
         raise ValueError(
-            f"model.path {config.model.path} has layers of {', '.join(sorted(kinds))}, learner.packing = true needs causal attention over "
+            f"{named} has layers of {', '.join(sorted(kinds))}, learner.packing = true needs causal attention over "
             "whole sequences: set learner.packing = false"
         )

@@ -48,6 +48,7 @@ class Policy(nn.Module):
         layout = lay_out(batch.attention, packed=self.packed)
         answers = lay_out(batch.attention[:, batch.prompt_width :], packed=self.packed)
         tokens = answers.flat(batch.token_ids[:, batch.prompt_width :])
+        replay = None if replay is None else replay.to(batch.token_ids.device)
         with self.routing.during(Pass(layout, replay, watchers, balance)):
             hidden = self.language_model.get_decoder()(**self._seen(batch, layout), use_cache=False).last_hidden_state
         speaking, head = speaking_states(hidden, batch, layout), self.language_model.get_output_embeddings()
@@ -96,7 +97,7 @@ def load_policy(config: Config, path: str | None = None) -> Policy:
     if config.learner.router == "frozen":
         freeze_routers(model)
     if config.learner.packing:
-        refuse_unpackable(model.config, config)
+        refuse_unpackable(model.config, config, f"the model in {path}")
         if not model._supports_attention_backend:
             raise ValueError(f"{type(model).__name__} computes attention in its own way, which knows no packs: set learner.packing = false")
     chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)

@@ -18,7 +18,7 @@ ONE_BYTE = 256  # experts that a byte can tell apart
 
 
 class RouterState:
-    """A watcher that keeps, where tokens are spoken of, the experts taken and their log-probs."""
+    """A watcher that keeps, where tokens are spoken of, the experts taken and their log-probs; in host memory, as a step holds many."""
 
     def __init__(self, prompt_width: int, floor: float) -> None:
         """`floor` is the smallest factor that a later `Shift` may give."""
@@ -27,15 +27,19 @@ class RouterState:
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
         kind = torch.uint8 if probs.shape[-1] <= ONE_BYTE else torch.int16
-        self.layers[layer] = (self.speaking(taken.to(kind), layout), self.speaking(_logs(probs, taken), layout))
+        # Copies, else a view would keep the whole pass.
+        self.layers[layer] = (
+            self.speaking(taken.to(kind), layout).to("cpu", copy=True),
+            self.speaking(_logs(probs, taken), layout).to("cpu", copy=True),
+        )
 
     def speaking(self, values: Tensor, layout: Layout) -> Tensor:
-        """Values in the order of the pass [N, K] at the positions that speak of a response's tokens: [B, T, K], memory of its own."""
-        return layout.padded(values)[:, self.prompt_width - 1 : -1].clone()
+        """Values in the order of the pass [N, K] at the positions that speak of a response's tokens: [B, T, K]."""
+        return layout.padded(values)[:, self.prompt_width - 1 : -1]
 
-    def in_order(self, layer: int, layout: Layout) -> Tensor:
+    def in_order(self, layer: int, layout: Layout, device: torch.device) -> Tensor:
         """The experts of a layer in the order of a pass [N, K], 0 at positions that were not kept."""
-        kept = self.layers[layer][0]
+        kept = self.layers[layer][0].to(device)
         whole = kept.new_zeros(*layout.shape, kept.shape[-1])
         whole[:, self.prompt_width - 1 : -1] = kept
         return layout.flat(whole).long()
@@ -50,8 +54,8 @@ class Shift:
 
     @torch.no_grad()
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        now = self.start.speaking(_logs(probs, self.start.in_order(layer, layout)), layout)
-        moved = (now - self.start.layers[layer][1]).abs().mean(-1)
+        now = self.start.speaking(_logs(probs, self.start.in_order(layer, layout, probs.device)), layout)
+        moved = (now - self.start.layers[layer][1].to(probs.device)).abs().mean(-1)
         self.total = moved if self.total is None else self.total + moved
 
     def distance(self) -> Tensor:

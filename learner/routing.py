@@ -19,7 +19,10 @@ from learner.layout import Layout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """The experts that tokens took in some pass. Legend: B responses, S tokens with the prompt, L decoder layers, K experts a token."""
+    """The experts that tokens took in some pass, in host memory, as a step holds them for all its responses.
+
+    Legend: B responses, S tokens with the prompt, L decoder layers, K experts a token.
+    """
 
     experts: Tensor  # [B, S, L, K], any integer type; columns of layers without experts are never read
     known: Tensor  # bool [B, S], False where the live choice is to be taken
@@ -113,4 +116,5 @@ class Recorder:
         """What was seen, for the tokens that `known` [B, S] marks; a layer without experts has a column of zeros."""
         some = next(iter(self.layers.values()))
         none = torch.zeros_like(some)
-        return Recording(experts=torch.stack([self.layers.get(i, none) for i in range(max(self.layers) + 1)], dim=2), known=known)
+        experts = torch.stack([self.layers.get(i, none) for i in range(max(self.layers) + 1)], dim=2)
+        return Recording(experts=experts, known=known).to("cpu")

@@ -53,17 +53,18 @@ class PassWatch:
     """A watcher that compares one pass with the engine's experts; counts are float64 scalars on the batch's device."""
 
     def __init__(self, batch: Batch, engine: Recording) -> None:
-        speaking = torch.zeros_like(engine.known)
+        known = engine.known.to(batch.mask.device)
+        speaking = torch.zeros_like(known)
         # What stands at position p speaks of token p + 1.
         speaking[:, batch.prompt_width - 1 : -1] = batch.mask
-        self.engine, self.counted = engine.experts, speaking & engine.known
+        self.engine, self.counted = engine.experts, speaking & known
         self.tokens = self.counted.sum().double()
         self.layers: dict[int, Tensor] = {}
         self.differs: Tensor | None = None  # bool [N], in some layer so far
 
     @torch.no_grad()
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        engine = layout.flat(self.engine[:, :, layer]).long()
+        engine = layout.flat(self.engine[:, :, layer].to(probs.device)).long()
         differs = (taken.sort(-1).values != engine.sort(-1).values).any(-1) & layout.flat(self.counted)
         self.layers[layer] = differs.sum().double()
         self.differs = differs if self.differs is None else self.differs | differs

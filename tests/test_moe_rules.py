@@ -29,6 +29,10 @@ BROKEN = [
      'or learner.router = "trained"', "learner.router=frozen"),
     ("router_shift_is_a_floor", "objective.router_shift=1.2", "objective.router_shift",
      "got 1.2, needed at most 1: it is the smallest factor of a ratio whose router has moved: use 0.8", "objective.router_shift=1.0"),
+    ("router_shift_suits_the_surrogate", "objective.preset=gspo objective.clip_high=4e-4 objective.router_shift=0.8",
+     "objective.router_shift", "the bounds of a sequence ratio are smaller than what routers move", "objective.preset=gmpo objective.router_shift=0.8"),
+    ("router_shift_suits_the_surrogate", "objective.preset=dppo_tv objective.router_shift=0.8", "objective.router_shift",
+     'the surrogate "dppo_tv" pulls every ratio to 1', "objective.preset=dppo_tv"),
     ("alarm_settings_have_an_effect", "mismatch.on_alarm=stop", "mismatch.on_alarm",
      'got "stop" without mismatch.alarm, so it would do nothing', "mismatch.on_alarm=stop mismatch.alarm=0.01"),
     ("alarm_settings_have_an_effect", "mismatch.patience=5", "mismatch.patience",
@@ -53,6 +57,13 @@ def test_a_broken_rule_is_refused_with_what_was_given_and_what_to_do(rule: str, 
     assert said in line
     broken = next(r for r in ALL_RULES if r.__name__ == rule)
     assert list(broken(config_with(*allowed.split()))) == []
+
+
+def test_a_surrogate_without_a_ratio_has_nothing_to_shift() -> None:
+    said = refusal("objective.preset=rloo", "objective.router_shift=0.8")
+    assert [
+        line for line in said if 'router_shift: got 0.8 with objective.preset = "rloo": the surrogate "reinforce" takes no ratio' in line
+    ]
 
 
 @pytest.mark.parametrize("rule", [rule.__name__ for rule in MOE_RULES])

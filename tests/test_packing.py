@@ -169,9 +169,10 @@ def test_a_model_whose_layers_look_through_a_window_is_refused_before_and_when_i
     settings.use_sliding_window, settings.sliding_window = True, 8
     AutoModelForCausalLM.from_config(settings).save_pretrained(tmp_path / "model")
     config = load(folder / "config.toml", [f'model.path="{tmp_path / "model"}"', "learner.packing=true"])
-    for refuses in (refuse_layers_that_cannot_be_packed, load_policy):
-        with pytest.raises(ValueError, match=r"model\.path .* layers of sliding_attention, learner\.packing = true needs"):
-            refuses(config)
+    with pytest.raises(ValueError, match=r"model\.path here has layers of sliding_attention, learner\.packing = true needs"):
+        refuse_layers_that_cannot_be_packed(config, settings, "model.path here")
+    with pytest.raises(ValueError, match=r"the model in .*model has layers of sliding_attention, learner\.packing = true needs"):
+        load_policy(config)
 
 
 def test_a_model_that_computes_attention_in_its_own_way_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
