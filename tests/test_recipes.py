@@ -93,7 +93,7 @@ def test_the_recorded_experts_in_the_head_of_a_cluster_recipe_weigh_what_they_we
     assert f"{layers} layers × 8 × 1 B = {each} B a token: {flight} responses in flight of up to {size:.3g} MB" in text
     assert f"= {flight * size / 1e3:.3g} GB of Ray's" in text
     share = step // config.learner.ranks
-    assert f"{share} of them a rank and step = {share * size / 1e3:.2g} GB of its GPU" in text
+    assert f"{share} of them a rank and step = {share * size / 1e3:.2g} GB of host memory" in text
 
 
 def test_recipes_with_token_ratios_replay_the_engines_experts_and_those_with_sequence_ratios_do_not() -> None:
