@@ -18,6 +18,8 @@ from benchmarks.rounds import FULL, OUT, QUICK, Row, Size
 BENCHMARKS = {
     "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
     "learner": "a learner step against a bare torch loop",
+    "packing": "learner passes without padding against padded ones",
+    "routing": "capturing experts in the engine and replaying them in the learner against doing neither",
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "step": "a training step against the sum and the largest of its stages",
 }

@@ -5,7 +5,7 @@ Gatewise adds: batches from groups, a pass for the old log-probs of every update
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from cluster.session import learner_env, threads
 from configs.loader import load
 from configs.schema import Config
+from rollout.types import Group
 
 PARTS = {"fetch": "groups to batches", "old": "old log-probs", "update": "updates"}
 
@@ -36,8 +37,8 @@ def measure(size: Size) -> list[Row]:
 
 
 @contextmanager
-def gatewise(config: Config) -> Iterator[Work]:
-    """The learner as one rank, in this process."""
+def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] = lambda groups, _: groups) -> Iterator[Work]:
+    """The learner as one rank, in this process; `dressed` adds to its recorded groups what an engine would have returned."""
     import torch
 
     from benchmarks.prompts import recorded_groups
@@ -51,7 +52,7 @@ def gatewise(config: Config) -> Iterator[Work]:
     port = listener.getsockname()[1]
     device = join_ranks(rank=0, world=1, host="127.0.0.1", port=port, deadline_s=float(config.run.deadline_s), listener=listener)
     learner = Learner(config, rank=0, world=1, device=device)
-    groups = recorded_groups(config)
+    groups = dressed(recorded_groups(config), learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
     def work(_: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def bare(config: Config) -> Iterator[Work]:
 
     llm = LLM(
         model=config.model.path,
-        dtype=config.model.dtype,
+        dtype=config.engine_dtype,
         seed=config.run.seed,
         max_model_len=config.context_tokens,
         logprobs_mode="processed_logprobs",

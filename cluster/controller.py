@@ -14,9 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from cluster.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.checkpoint import Checkpoints, Position
 from cluster.engines import Scored
 from cluster.evaluation import evaluate
+from cluster.expert_log import ExpertLog
 from cluster.house import House
 from cluster.ledger import Ledger
 from cluster.metrics import Metrics, Values, describe_groups
@@ -39,12 +41,15 @@ class Controller:
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
         self.checkpoints = Checkpoints(config, self.prompts)
+        self.experts = ExpertLog(config.run_dir)
+        self.alarm = MismatchAlarm(config)
         self.rejected = 0
         self.saving_s = 0.0
 
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps; the first failure anywhere ends it, as the exception that caused it."""
         rollout = self.config.rollout
+        self.experts.cut(position.step)
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -100,9 +105,14 @@ class Controller:
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
         values |= clock.shares()
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
-        self.metrics.write(step, values)
+        alarm = self.alarm.observe(step, values)
+        self.metrics.write(step, values | self.alarm.counted)
+        if (load := await self.house.learners.expert_load(stats)) is not None:
+            await asyncio.to_thread(self.experts.write, step, load)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.show.step(step, values)
+        if alarm is not None:
+            self.raise_alarm(alarm)
         # Last: a checkpoint promises that everything about its step has been written. Its seconds count in the next step's line.
         await self._save_when_due(step, window)
         clock.lap("save")
@@ -124,6 +134,12 @@ class Controller:
         self.observe(scored.summary)
         failures = scored.summary.failures
         self.ledger.rejected(scored.summary.group_id, scored.engine, f"no signal; {failures[0]}" if failures else "no signal")
+
+    def raise_alarm(self, text: str) -> None:
+        """Warn, or end the run before this step is saved: what is then the newest checkpoint is from before the alarm."""
+        if self.alarm.stops:
+            raise MismatchTooLarge(text)
+        self.show.say(f"warning: {text}")
 
     def observe(self, summary: GroupSummary) -> None:
         """Tell the prompt stream how a settled group did."""

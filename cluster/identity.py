@@ -24,7 +24,7 @@ async def prove_identity(house: House, prompts: Sequence[Prompt]) -> Published:
     before = dict(zip(asked, await _answers(asked, probes, deadline), strict=True))
     published = await house.publisher.publish(0)
     left = list(house.engines.alive)
-    tolerance = TOLERANCE[house.engines.config.model.dtype]
+    tolerance = TOLERANCE[house.engines.config.engine_dtype]
     for engine, new in zip(left, await _answers(left, probes, deadline), strict=True):
         old = before[engine]
         for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):

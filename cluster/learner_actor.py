@@ -43,7 +43,8 @@ class LearnerActor:
         deadline = float(self.config.run.deadline_s)
         device = join_ranks(rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener())
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
-        self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=self.rank == 0)
+        self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
+        self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
         settle()
         return self.host
 
@@ -73,6 +74,10 @@ class LearnerActor:
 
         return self.learner.step(summaries, fetch)
 
+    def expert_load(self) -> Any:
+        """The tokens that each expert took in the last step [L, E]; None for a dense model."""
+        return self.learner.expert_load()
+
     def save(self, folder: str) -> None:
         self.learner.save(Path(folder))
 
@@ -83,7 +88,7 @@ class LearnerActor:
         """Write the policy as a Hugging Face folder."""
         from learner.export import export
 
-        export(self.source, self.config, Path(folder), writes=self.rank == 0)
+        export(self.exported, self.config, Path(folder), writes=self.rank == 0)
 
     def _take_listener(self) -> socket.socket | None:
         listener, self._listener = self._listener, None

@@ -1,11 +1,13 @@
 """The driver's view of the learner ranks: one call is a call on every rank."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from configs.schema import Config
 from rollout.types import GroupSummary
@@ -36,6 +38,13 @@ class Learners:
         # The references travel inside a list, so that Ray does not fetch every group to every rank.
         stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
         return stats
+
+    async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:
+        """The tokens that each expert took in the last step [L, E], whose statistics these are; None for a dense model."""
+        if "load/dead" not in stats:
+            return None
+        table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "tell the load of its experts")
+        return table
 
     async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
         rows: list[tuple[str, str, tuple[int, ...]]] = (await self.all("manifest"))[0]

@@ -1,7 +1,9 @@
-"""What a run tells about itself: `metrics.jsonl` (the truth, an object a step), readable responses, TensorBoard when asked."""
+"""What a run tells about itself: `metrics.jsonl` (the truth, an object a step), readable responses, TensorBoard when asked.
+
+Values of single layers are kept apart, by `cluster.layers`.
+"""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from cluster.engines import Scored
+from cluster.layers import LayerMetrics
+from cluster.lines import cut_lines, plain, read_lines
 from configs.schema import Config
 from rollout.types import GroupSummary
 
@@ -22,7 +26,8 @@ class Metrics:
     def __init__(self, config: Config, from_step: int) -> None:
         self.folder = config.run_dir
         self.path = self.folder / "metrics.jsonl"
-        self._cut(from_step)
+        cut_lines(self.path, from_step)
+        self.layers = LayerMetrics(self.folder, from_step)
         self.file = self.path.open("a")
         self.board: Any = None
         if config.run.tensorboard:
@@ -32,7 +37,8 @@ class Metrics:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add the step's line; NaN and infinities become null, so that every line is JSON."""
-        line = {"step": step, **{key: _plain(value) for key, value in sorted(values.items())}}
+        of_the_model = self.layers.write(step, values)
+        line = {"step": step, **{key: plain(value) for key, value in sorted(of_the_model.items())}}
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         if self.board is not None:
@@ -66,35 +72,19 @@ class Metrics:
     def flush(self) -> None:
         """Bring every line to the disk."""
         os.fsync(self.file.fileno())
+        self.layers.flush()
 
     def close(self) -> None:
         """Close the files."""
         self.file.close()
+        self.layers.close()
         if self.board is not None:
             self.board.close()
-
-    def _cut(self, from_step: int) -> None:
-        if self.path.exists():
-            # Step 0 is the evaluation before training, which a run that starts over makes again.
-            kept = [line for line in read_metrics(self.folder) if line["step"] <= from_step] if from_step else []
-            aside = self.path.with_suffix(".tmp")
-            aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            aside.replace(self.path)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
-    rows = []
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return read_lines(folder / "metrics.jsonl")
 
 
 def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:

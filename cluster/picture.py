@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 SMOOTH = 10  # steps of the running mean
+PARTS = ("numerics", "routing", "engine", "staleness")  # of the gap
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -14,7 +15,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    parts = [part for part in PARTS if any(row.get(f"split/{part}") is not None for row in rows)]
+    width = 3 if parts else 2
+    figure, axes = pyplot.subplots(2, width, figsize=(5.5 * width, 7), layout="constrained")
     _curve(axes[0][0], rows, "reward/mean", "mean reward")
     evaluated = [row for row in rows if row.get("eval/greedy") is not None]
     if evaluated:
@@ -25,6 +28,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     _curve(axes[0][1], rows, "entropy", "entropy (nats a token)")
     _curve(axes[1][0], rows, "mismatch/max", "largest engine-learner log-prob gap", log=True)
     _curve(axes[1][1], rows, "seconds/step", "seconds a step")
+    if parts:
+        _stack(axes[0][2], rows, parts)
+        _curve(axes[1][2], rows, "routing/tokens_differ", "tokens whose experts differ in some layer")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
@@ -42,3 +48,12 @@ def _curve(axis: Any, rows: Sequence[dict[str, Any]], key: str, title: str, log:
     axis.plot(steps, means, color="tab:blue", label=f"mean of {SMOOTH} steps")
     if log and min(values) > 0:
         axis.set_yscale("log")
+
+
+def _stack(axis: Any, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
+    """The parts of the gap, one above the other."""
+    told = [row for row in rows if all(row.get(f"split/{part}") is not None for part in parts)]
+    axis.set_title("engine-learner gap by its causes (nats)")
+    axis.set_xlabel("step")
+    axis.stackplot([row["step"] for row in told], [[row[f"split/{part}"] for row in told] for part in parts], labels=parts, alpha=0.7)
+    axis.legend(frameon=False, loc="upper left")

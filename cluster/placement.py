@@ -10,6 +10,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from configs.arithmetic import gpus_per_engine
+from configs.engine_rules import vllm_size
 from configs.schema import Config
 
 Bundle = dict[str, float]
@@ -31,8 +32,14 @@ def bundles(config: Config, gpu: bool) -> list[Bundle]:
 
 
 def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
-    """Raise ValueError with the arithmetic where the engines and ranks do not fit on the nodes' free resources."""
+    """Raise ValueError where the engines and ranks do not fit on the nodes' free resources (with the arithmetic), or cannot run on them."""
     gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+    if not gpu and config.rollout.vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
+        # vLLM's expert kernel for CPUs knows no experts that live elsewhere: it reads past its weights, and the worker dies.
+        raise ValueError(
+            "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
+            "cannot spread experts: remove it; tensor parallelism alone works here"
+        )
     wanted = bundles(config, gpu)
     if fits(wanted, nodes):
         return

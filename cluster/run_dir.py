@@ -1,6 +1,6 @@
 """The run directory: who may write to it, and what lies in it.
 
-config.toml  ledger.db  metrics.jsonl  reward.png  checkpoints/  responses/  logs/  lock
+config.toml  ledger.db  metrics.jsonl  layers.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/  logs/  lock
 """
 
 import fcntl
@@ -60,7 +60,7 @@ def refuse_unknown_resume(config: Config) -> None:
 # What may differ between a run and its continuation: how long it goes on and what it writes, never what it learns.
 FREE_TO_CHANGE = (
     "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",
-    "run.tensorboard", "run.deadline_s",
+    "run.tensorboard", "run.deadline_s", "mismatch.share", "mismatch.alarm", "mismatch.patience", "mismatch.on_alarm",
 )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 # What a checkpoint is loaded with, whatever is then done with it.
-NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.deepspeed")
+NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.expert_parallel", "learner.deepspeed")
 
 
 def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cluster.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
 from cluster.controller import Controller
+from cluster.expert_log import ExpertLog
+from cluster.expert_picture import draw_experts
 from cluster.house import open_house
 from cluster.identity import prove_identity
 from cluster.ledger import Ledger
@@ -49,6 +51,8 @@ def train(config: Config) -> None:
                 asyncio.run(_train(config, checked, checkpoint, position, show))
         if (config.run_dir / "metrics.jsonl").exists():
             draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
+            if (history := ExpertLog(config.run_dir).read()) is not None:
+                draw_experts(history, config.run_dir / "experts.png")
             for line in summary(config.run_dir):
                 show.say(line)
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.model_checks import experts_of_the_model
 from configs.arithmetic import plan
+from configs.experts import SPREADABLE, number_of_experts
 from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
+from configs.rules import quoted
 from configs.schema import Config
 from reward.checkers import CHECKERS, check_reference, get_checker
 from rollout.prompts import PromptSet, load_prompts
@@ -29,6 +32,10 @@ def check(config: Config) -> Checked:
     if problems:
         raise ValueError("\n".join(problems))
     limit = model_context(config)
+    if problems := list(experts_of_the_model(config, model_settings(config).to_dict())):
+        raise ValueError("\n".join(problems))
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config, model_settings(config), f"model.path {config.model.path}")
     if config.kl.reference not in (None, INITIAL):
         refuse_foreign_reference(config)
     if config.context_tokens > limit:
@@ -100,21 +107,40 @@ def refuse_foreign_reference(config: Config) -> None:
         raise ValueError(f'kl.reference got "{folder}", which is no folder: give a model folder, or "initial" for model.path')
     folder = model_folder("kl.reference", str(folder))
     trust = config.model.trust_remote_code
-    theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust).vocab_size for path in (folder, config.model.path))
-    if theirs != ours:
+    theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust) for path in (folder, config.model.path))
+    if theirs.vocab_size != ours.vocab_size:
         raise ValueError(
-            f"kl.reference {folder} has a vocabulary of {theirs} tokens, model.path {config.model.path} one of {ours}: "
-            'give a model with the same tokenizer, or "initial"'
+            f"kl.reference {folder} has a vocabulary of {theirs.vocab_size} tokens, model.path {config.model.path} one of "
+            f'{ours.vocab_size}: give a model with the same tokenizer, or "initial"'
         )
+    size, experts = config.learner.expert_parallel, number_of_experts(theirs.to_dict())
+    if size > 1 and (theirs.model_type not in SPREADABLE or not experts or experts % size):
+        raise ValueError(
+            f"kl.reference {folder} ({theirs.model_type}, {experts} experts) cannot be spread as the policy is by "
+            f'learner.expert_parallel = {size}: give a reference of {quoted(SPREADABLE)} whose experts it divides, "initial", or '
+            "learner.expert_parallel = 1"
+        )
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config, theirs, f"kl.reference {folder}")
+
+
+def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: str) -> None:
+    """Raise ValueError where a layer of the model would look across the borders of a pack."""
+    from learner.packed_attention import refuse_unpackable
+
+    refuse_unpackable(settings, config, named)
+
+
+def model_settings(config: Config) -> Any:
+    """The model's Hugging Face config; ValueError where model.path holds no model."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model_folder("model.path", config.model.path), trust_remote_code=config.model.trust_remote_code)
 
 
 def model_context(config: Config) -> int:
     """The longest sequence the model takes; ValueError where model.path holds no model."""
-    from transformers import AutoConfig
-
-    folder = model_folder("model.path", config.model.path)
-    settings: Any = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
-    return int(getattr(settings, "max_position_embeddings", None) or config.context_tokens)
+    return int(getattr(model_settings(config), "max_position_embeddings", None) or config.context_tokens)
 
 
 def load_tokenizer(config: Config) -> Any:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.engine_rules import vllm_size
-from configs.passthrough import inner_table
+from configs.expert_plan import describe_experts
 from configs.presets import SURROGATES
 from configs.schema import Config
+from configs.tables import inner_table
 
 GB = 1e9
 MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment
@@ -17,8 +18,16 @@ MOMENT_BYTES = 4  # of one float32 number
 
 def plan(config: Config) -> list[str]:
     """Lines that say what the numbers of a config come to."""
-    numbers = [describe_batch(config), describe_window(config), *describe_objective(config), describe_devices(config)]
-    return [*numbers, *describe_memory(config)]
+    model = model_config(config)
+    numbers = [describe_batch(config), describe_window(config), *describe_objective(config), *describe_experts(config, model)]
+    return [*numbers, describe_devices(config), *describe_memory(config, model)]
+
+
+def model_config(config: Config) -> dict[str, Any]:
+    """The model's Hugging Face config, empty where there is none to read."""
+    source = Path(config.model.path) / "config.json"
+    found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    return found
 
 
 def gpus_per_engine(config: Config) -> int:
@@ -83,10 +92,9 @@ def plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
-def describe_memory(config: Config) -> list[str]:
-    """The learner's memory a rank, if the model folder is there and its config can be counted."""
-    source = Path(config.model.path) / "config.json"
-    parameters = count_parameters(json.loads(source.read_text(encoding="utf-8"))) if source.is_file() else None
+def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
+    """The learner's memory a rank, if the model's config can be counted."""
+    parameters = count_parameters(model)
     if parameters is None:
         return []
     stage, ranks = config.learner.zero_stage, config.learner.ranks

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 VLLM_OWNED = {
     "model": "set model.path",
     "tokenizer": "the tokenizer is the one in model.path, as learner and engine must read the same tokens",
-    "dtype": "set model.dtype, which learner and engine share",
+    "dtype": "set rollout.dtype, or model.dtype for learner and engine alike",
     "trust_remote_code": "set model.trust_remote_code",
     "seed": "set run.seed, from which every request's seed is derived",
     "logprobs_mode": "the learner needs log-probs at the sampling temperature",
@@ -78,15 +78,24 @@ def engine_is_one_replica(config: Config) -> Iterator[Problem]:
 
 
 def captured_routing_excludes_pipelines(config: Config) -> Iterator[Problem]:
-    if not config.rollout.capture_routing:
+    replayed = config.learner.routing == "replay_rollout"
+    if not (config.rollout.capture_routing or replayed):
         return
+    why = 'learner.routing = "replay_rollout", which replays what rollout.capture_routing records' if replayed else ""
+    without = 'learner.routing = "replay_learner" and ' if replayed else ""
     for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
         if (size := vllm_size(config, name)) > 1:
             message = (
-                f"got {size} with rollout.capture_routing = true; vLLM returns routed experts only without pipeline and context "
-                f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or rollout.capture_routing = false"
+                f"got {size} with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without pipeline and context "
+                f"parallelism: use {name} = 1 and a larger tensor_parallel_size, or {without}rollout.capture_routing = false"
             )
-            yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing"), message)
+            yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing", "learner.routing"), message)
+    if "kv_transfer_config" in config.rollout.vllm:
+        message = (
+            f"got a table with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without a connector for "
+            f"keys and values: remove it, or use {without}rollout.capture_routing = false"
+        )
+        yield Problem(("rollout.vllm.kv_transfer_config", "rollout.capture_routing", "learner.routing"), message)
 
 
 def engine_holds_the_whole_context(config: Config) -> Iterator[Problem]:
@@ -135,11 +144,12 @@ def learner_shards_only_by_zero(config: Config) -> Iterator[Problem]:
     table = config.learner.deepspeed
     expert = table.get("expert_parallel", {})
     if not isinstance(expert, dict) or expert.get("enabled", False):
+        size = expert.get("autoep_size", 2) if isinstance(expert, dict) else 2
         message = (
-            "publishing weights of an expert-parallel learner is not supported yet: remove it; "
+            f"got {expert!r}, but this key is set by the project: remove it and set learner.expert_parallel = {size}; "
             "expert parallelism in the engine is rollout.vllm.enable_expert_parallel"
         )
-        yield Problem(("learner.deepspeed.expert_parallel",), message)
+        yield Problem(("learner.deepspeed.expert_parallel", "learner.expert_parallel"), message)
     for key in ("tensor_parallel", "sequence_parallel_size"):
         if table.get(key, 1) not in (1, {}):
             message = f"got {table[key]!r}; ZeRO alone shards the learner: remove it and raise learner.ranks or zero_optimization.stage"

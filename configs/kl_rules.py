@@ -77,6 +77,12 @@ def kl_in_the_reward_is_fair(config: Config) -> Iterator[Problem]:
             'which turns right answers into bad ones: use kl.place = "loss", or reward.overlong_cache in the place of the filter'
         )
         yield Problem(("kl.place", "objective.overlong_filter"), message)
+    if config.learner.missing_routing == "mask":
+        message = (
+            'got "reward" with learner.missing_routing = "mask": a masked response stays in the baseline without paying for its KL: '
+            'use kl.place = "loss", or learner.missing_routing = "live"'
+        )
+        yield Problem(("kl.place", "learner.missing_routing"), message)
     if chosen.advantage in DIVIDED_BY_THE_GROUP and not config.dynamic_sampling:
         message = (
             f'got "reward" with advantage "{chosen.advantage}": a group whose answers are all alike would be divided by the spread of '

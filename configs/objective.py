@@ -34,6 +34,9 @@ class ObjectiveConfig(Section):
     overlong_filter: StrictBool = Field(
         default=False, description="mask truncated responses in the loss; they stay in the group's baseline"
     )
+    router_shift: Positive | None = Field(
+        default=None, description="RSPO: shrink the ratio of tokens whose router has moved, down to this factor; left out it is off"
+    )
 
     @property
     def resolved(self) -> Preset:
@@ -43,7 +46,7 @@ class ObjectiveConfig(Section):
             # Only these mean the same by their bounds; any other has to be given its own.
             kept = {"clip_low", "clip_high"} if {self.surrogate, row.surrogate} <= set(CLIPPED_RATIO) else set()
             row = row.replace(**dict.fromkeys(set(SETTINGS) - kept))
-        return row.replace(**_changes(self, "preset", "overlong_filter"))
+        return row.replace(**_changes(self, "preset", "overlong_filter", "router_shift"))
 
 
 class CorrectionConfig(Section):

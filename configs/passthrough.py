@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config
+from configs.tables import inner_table
 
 # Read from deepspeed/runtime/config.py and the config modules it calls; DeepSpeed itself ignores a key that it does not know.
 DEEPSPEED_KEYS = frozenset(
@@ -113,16 +114,6 @@ def class_fields(source: Path, class_name: str) -> frozenset[str]:
 
 def aliases(call: ast.Call) -> list[str]:
     return [str(word.value.value) for word in call.keywords if word.arg == "alias" and isinstance(word.value, ast.Constant)]
-
-
-def inner_table(table: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The table at a path of keys; empty where it is left out or is no table."""
-    for key in path:
-        inner = table.get(key)
-        if not isinstance(inner, dict):
-            return {}
-        table = inner
-    return table
 
 
 def unknown_names(section: str, table: dict[str, Any], known: frozenset[str], owner: str) -> list[str]:

@@ -49,6 +49,15 @@ def flash_attention_needs_bfloat16(config: Config) -> Iterator[Problem]:
         yield Problem(("learner.attention", "model.dtype"), message)
 
 
+def packing_needs_attention_with_borders(config: Config) -> Iterator[Problem]:
+    if config.learner.packing and config.learner.attention == "eager":
+        message = (
+            'got "eager" with learner.packing = true, which knows no borders between packed sequences: '
+            'use attention = "sdpa" or "flash_attention_2", or packing = false'
+        )
+        yield Problem(("learner.attention", "learner.packing"), message)
+
+
 def updates_divide_groups(config: Config) -> Iterator[Problem]:
     updates, groups = config.learner.updates_per_step, config.rollout.groups_per_step
     if groups % updates:
@@ -103,6 +112,7 @@ def system_turn_needs_the_chat_template(config: Config) -> Iterator[Problem]:
 RULES: tuple[Rule, ...] = (
     betas_lie_below_one,
     flash_attention_needs_bfloat16,
+    packing_needs_attention_with_borders,
     updates_divide_groups,
     micro_batch_holds_one_response,
     overlong_cache_fits_the_response,

@@ -10,7 +10,10 @@ from pydantic import Field, StrictBool, StrictFloat, StrictStr, model_validator
 
 from configs.correction_rules import CORRECTION_RULES
 from configs.engine_rules import ENGINE_RULES
+from configs.expert_rules import EXPERT_RULES
 from configs.kl_rules import KL_RULES
+from configs.mismatch import MismatchConfig
+from configs.moe_rules import MOE_RULES
 from configs.objective import CorrectionConfig, KlConfig, ObjectiveConfig
 from configs.objective_rules import OBJECTIVE_RULES
 from configs.presets import Objective
@@ -18,7 +21,7 @@ from configs.rules import RULES, RuleError
 from configs.section import Count, Positive, Section, Share, Whole
 
 Table = dict[str, Any]
-ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES)
+ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES)
 
 
 class RunConfig(Section):
@@ -45,7 +48,7 @@ class ModelConfig(Section):
     """The checkpoint that is trained."""
 
     path: StrictStr = Field(description="folder of a Hugging Face causal language model")
-    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the forward pass, in learner and engine")
+    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="precision of the learner's forward pass")
     trust_remote_code: StrictBool = False
 
 
@@ -90,6 +93,7 @@ class RolloutConfig(Section):
     logprobs: StrictBool = Field(
         default=True, description="have the engine return each token's log-prob; without them the mismatch is neither known nor corrected"
     )
+    dtype: Literal["model", "float32", "bfloat16"] = Field(default="model", description="precision of the engines; model is model.dtype")
     capture_routing: StrictBool = Field(default=False, description="record each token's experts beside its log-prob")
     transfer: Literal["auto", "gloo", "nccl"] = Field(default="auto", description="how weights travel; auto is nccl on GPU, gloo on CPU")
     cpus_per_engine: Positive = 1
@@ -119,12 +123,28 @@ class LearnerConfig(Section):
     weight_decay: Share = 0.0
     betas: tuple[StrictFloat, StrictFloat] = (0.9, 0.999)
     max_grad_norm: Positive = 1.0
-    micro_batch_tokens: Count = Field(default=16384, description="padded tokens a rank may hold in one forward pass")
+    micro_batch_tokens: Count = Field(default=16384, description="tokens a rank may hold in one forward pass, with padding")
     head_chunk_tokens: Count = Field(
         default=2048, description="positions whose logits over the whole vocabulary are held at a time; the others are computed again"
     )
     gradient_checkpointing: StrictBool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    packing: StrictBool = Field(
+        default=False, description="leave padding out of the forward pass; micro_batch_tokens then counts real tokens"
+    )
+    routing: Literal["live", "replay_learner", "replay_rollout"] = Field(
+        default="live",
+        description="the experts that tokens take: chosen anew, those of the learner at the step's start (R2), or the engine's (R3)",
+    )
+    missing_routing: Literal["live", "mask"] = Field(
+        default="live",
+        description="replay_rollout: what becomes of a response whose experts were not recorded: routed live, or left out of the loss",
+    )
+    expert_parallel: Count = Field(default=1, description="ranks over which the experts of a layer are spread")
+    router: Literal["trained", "frozen"] = Field(default="trained", description="whether the weights that choose experts are learned")
+    router_dtype: Literal["float32", "model"] = Field(default="float32", description="precision of the router's logits")
+    head_dtype: Literal["float32", "model"] = Field(default="model", description="precision of the logits over the vocabulary")
+    aux_loss: Share = Field(default=0.0, description="coefficient of the load-balancing loss; it is taken over the whole update")
     cpus_per_rank: Positive = 1
     deepspeed: Table = Field(default_factory=dict, description="merged into DeepSpeed's config in DeepSpeed's own names")
 
@@ -145,6 +165,7 @@ class Config(Section):
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     correction: CorrectionConfig = Field(default_factory=CorrectionConfig)
     kl: KlConfig = Field(default_factory=KlConfig)
+    mismatch: MismatchConfig = Field(default_factory=MismatchConfig)
 
     @model_validator(mode="after")
     def obeys_the_rules_between_keys(self) -> Self:
@@ -161,6 +182,10 @@ class Config(Section):
     def dynamic_sampling(self) -> bool:
         asked = self.rollout.dynamic_sampling
         return self.objective.resolved.dynamic_sampling if asked is None else asked
+
+    @property
+    def engine_dtype(self) -> str:
+        return self.model.dtype if self.rollout.dtype == "model" else self.rollout.dtype
 
     @property
     def context_tokens(self) -> int:

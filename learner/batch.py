@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.captured import ExpertShape, lay_out_experts
 from learner.plan import Row
+from learner.routing import Recording
 from rollout.types import Group
 
 
@@ -25,19 +27,30 @@ class Batch:
     token_weight: Tensor  # float32 [B, T], 0 off the mask
     versions: Tensor  # int64 [B], step whose weights sampled the first token
     prompt_width: int  # P
+    experts: Recording | None = None  # those the engine took; None where it was not asked, or no response of the batch brings any
     bad_logprobs: int = 0  # tokens masked because the engine's log-prob was not finite
+    unrouted: int = 0  # responses that do not bring the engine's experts whole although it was asked for them
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on a device."""
+        """The same batch with its tensors on a device. Recorded experts stay where they are: only a pass that replays them needs them."""
         moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **moved)
 
 
-def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Group], pad_id: int) -> Batch:
+def build_batch(
+    rows: Sequence[Row],
+    groups: Mapping[int, Group] | Sequence[Group],
+    pad_id: int,
+    *,
+    captured: ExpertShape | None = None,
+    mask_unrouted: bool = False,
+) -> Batch:
     """Lay the rows' prompts and responses out as one padded batch; `groups[row.group]` holds each row's tokens.
 
     No rows make a batch of one padding row whose mask is empty: its rank still takes part in every collective of the pass.
-    Tokens whose rollout log-prob is NaN or infinite are masked and counted, and keep their share of the denominator.
+    Tokens whose rollout log-prob is NaN or infinite are masked and counted, and keep their share of the denominator; so are, where
+    `mask_unrouted`, all tokens of a response that does not bring the experts that its engine took. `captured` is the model's shape where
+    the engine was asked for them.
     """
     if not rows:
         return _idle_batch(pad_id)
@@ -55,6 +68,12 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         if told:
             logprobs[i, : len(response)] = response.logprobs
     mask = attention[:, width:] & np.isfinite(logprobs)
+    bad = int((attention[:, width:] & ~mask).sum())
+    experts, routed = None, np.ones(len(rows), np.bool_)
+    if captured is not None:
+        experts, routed = lay_out_experts(prompts, responses, width, length, captured)
+    if mask_unrouted:
+        mask &= routed[:, None]
     weights = np.array([row.weight for row in rows], np.float32)
     return Batch(
         token_ids=torch.from_numpy(token_ids),
@@ -66,7 +85,9 @@ def build_batch(rows: Sequence[Row], groups: Mapping[int, Group] | Sequence[Grou
         token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),
         prompt_width=width,
-        bad_logprobs=int((attention[:, width:] & ~mask).sum()),
+        experts=experts,
+        bad_logprobs=bad,
+        unrouted=int((~routed).sum()),
     )
 
 

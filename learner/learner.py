@@ -11,37 +11,33 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch, build_batch
+from learner.balance import balance
 from learner.kl import kl_of_responses
+from learner.load import ExpertLoad, Table, describe_load
+from learner.measurement import Measurement, Part, asked_of_routers
 from learner.objective import Given, policy_loss
 from learner.plan import MicroBatch, StepPlan, plan_step
 from learner.policy import load_policy
 from learner.process_group import sum_over_ranks
 from learner.reference import Reference
+from learner.router_shift import Shift
+from learner.routers import expert_shape
+from learner.routing_watch import RoutingWatch
+from learner.split import MismatchSplit
 from learner.statistics import StepStatistics
 from learner.surrogates import LOG_RATIO_LIMIT
 from learner.zero import ZeroEngine
 from rollout.types import Group, GroupSummary
 
 Fetch = Callable[[Sequence[int]], Mapping[int, Group]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A micro-batch with what was measured before the step's first update."""
-
-    rows: MicroBatch
-    batch: Batch
-    old: Tensor | None  # [B, T], the learner's log-probs; None where the first update's own are the same
-    reference: Tensor | None  # [B, T]
 
 
 class Learner:
@@ -55,10 +51,23 @@ class Learner:
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
+        # What a layer of another kind of router would take is not known, so nothing is compared there.
+        policy: Any = self.zero.module
+        shape = expert_shape(policy.language_model)
+        if shape is None and (asked := asked_of_routers(config)):
+            raise ValueError(
+                f"{asked} asks for routers that can be followed, and no layer of model.path {config.model.path} has one: remove it"
+            )
+        captured = shape if config.rollout.capture_routing else None
+        self.watch = RoutingWatch(captured.sparse if captured else (), device)
+        self.measured = Measurement(config, self.zero, self.reference, self.watch, shape)
+        self.split = MismatchSplit(config, self.zero, captured, device)
         self.objective = config.whole_objective
         self.steps_done = 0
         self.updates_done = 0
         self.skipped = 0
+        self.counted = ExpertLoad()
+        self.experts: Table | None = None
 
     def step(self, summaries: Sequence[GroupSummary], fetch: Fetch) -> dict[str, float]:
         """Learn from one step's groups; `fetch(positions)` brings those groups' tokens. The step's statistics, equal on every rank."""
@@ -71,16 +80,22 @@ class Learner:
         if self.objective.kl.in_reward:
             plan, updates = self._penalise(summaries, updates, groups)
         measured = time.perf_counter()
+        split = self.split.measure(self.steps_done, (row for update in mine for part in update for row in part), groups)
+        scored = time.perf_counter()
         statistics = StepStatistics(self.device)
+        self.counted = ExpertLoad()
         norms = [
             self._update(parts, statistics, first=number == 0)
             for number, (update, parts) in enumerate(zip(plan.updates, updates, strict=True))
             if update.rows
         ]
+        self.experts = self.counted.table()
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
-        return statistics.describe(len(norms), self.world) | {
+        routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
+        told = statistics.describe(len(norms), self.world) | describe_load(self.experts) | routing | split
+        return told | {
             "lr": self._lr(),
             "grad_norm": float(np.mean(norms)) if norms else float("nan"),
             "responses_left_out": float(sum(update.left_out for update in plan.updates)),
@@ -88,8 +103,13 @@ class Learner:
             "updates_empty": float(len(plan.updates) - len(norms)),
             "seconds/learn_fetch": fetched - started,
             "seconds/learn_old": measured - fetched,
-            "seconds/learn_update": time.perf_counter() - measured,
+            "seconds/learn_split": scored - measured,
+            "seconds/learn_update": time.perf_counter() - scored,
         }
+
+    def expert_load(self) -> Table | None:
+        """The tokens that each expert took in the last step [L, E], prompts included; None for a dense model. Equal on every rank."""
+        return self.experts
 
     def save(self, folder: Path) -> None:
         """Write this rank's state below `folder`: weights, optimizer, counters and random state. Every rank must call it."""
@@ -97,19 +117,24 @@ class Learner:
         if self.reference is not None:
             self.reference.save(folder)
         counters = {"steps_done": self.steps_done, "updates_done": self.updates_done, "skipped": self.skipped}
+        counters["expert_parallel"] = self.config.learner.expert_parallel
         (folder / f"rank-{self.rank}.json").write_text(json.dumps(counters))
         np.save(folder / f"rank-{self.rank}-rng.npy", torch.get_rng_state().numpy())
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote; raises ValueError where the folder was written by another number of ranks."""
-        counters = folder / f"rank-{self.rank}.json"
+        """Restore what `save` wrote; raises ValueError where the folder was written by ranks that divide the model otherwise."""
         ranks = len(list(folder.glob("rank-*.json")))
         if ranks != self.world:
             raise ValueError(f"{folder} was saved by {ranks} learner ranks, this run has {self.world}: set learner.ranks={ranks}")
+        state = json.loads((folder / f"rank-{self.rank}.json").read_text())
+        spread, now = state.get("expert_parallel", 1), self.config.learner.expert_parallel  # older runs could not spread them
+        if spread != now:
+            raise ValueError(
+                f"{folder} was saved with experts spread over {spread} ranks, this run has {now}: set learner.expert_parallel={spread}"
+            )
         self.zero.load(folder)
         if self.reference is not None:
             self.reference.load(folder)
-        state = json.loads(counters.read_text())
         self.steps_done = state.get("steps_done", 0)  # runs of 0.1.0 did not count them, nor renew a reference
         self.updates_done, self.skipped = state["updates_done"], state["skipped"]
         torch.set_rng_state(torch.from_numpy(np.load(folder / f"rank-{self.rank}-rng.npy")))
@@ -124,18 +149,11 @@ class Learner:
             micro_batch_tokens=learner.micro_batch_tokens,
             response_tokens=self.config.rollout.max_response_tokens,
             overlong_filter=self.config.objective.overlong_filter,
+            packed=learner.packing,
         )
 
-    @torch.no_grad()
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
-        """Lay a micro-batch out, with its log-probs under the policy of the step's start and under the reference.
-
-        The first update needs no pass of its own: nothing has changed yet, so its old log-probs are its own, detached.
-        """
-        batch = build_batch(rows, groups, 0).to(self.device)
-        own = self.objective.preset.old == "learner" and not first
-        old = self.zero(batch)[0].detach() if own or self.objective.kl.in_reward else None
-        return Part(rows=rows, batch=batch, old=old, reference=None if self.reference is None else self.reference(batch))
+        return self.measured.part(self.measured.batch(rows, groups).to(self.device), rows, first)
 
     def _penalise(
         self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]], groups: Mapping[int, Group]
@@ -157,7 +175,8 @@ class Learner:
 
         def again(rows: MicroBatch, part: Part) -> Part:
             rows = tuple(row if np.isfinite(costs[row.group, row.member]) else replace(row, advantage=float("nan")) for row in rows)
-            return replace(part, rows=rows, batch=build_batch(rows, groups, 0).to(self.device))
+            worth = torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=self.device)
+            return replace(part, rows=rows, batch=replace(part.batch, advantages=worth) if rows else part.batch)
 
         return plan, [
             [again(rows, part) for rows, part in zip(update, parts, strict=True)]
@@ -166,9 +185,14 @@ class Learner:
 
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
+        coefficient = float(self.config.learner.aux_loss)
+        balanced = balance(self.zero, parts, coefficient) if coefficient else None
         for part in parts:
             batch = part.batch
-            logprobs, entropy = self.zero(batch)
+            shift = None if part.routers is None else Shift(part.routers)
+            seen = (self.counted.over(part.real), shift, *(self.watch.watchers(batch) if first else ()))
+            watchers = [watcher for watcher in seen if watcher is not None]
+            logprobs, entropy = self.zero(batch, part.replay, watchers, None if balanced is None else balanced.over(part.real))
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
             given = Given(
@@ -178,14 +202,19 @@ class Learner:
                 advantages=batch.advantages,
                 mask=batch.mask,
                 token_weight=batch.token_weight,
+                log_shift=None if shift is None else shift.log_factor(),
             )
             loss, stats = policy_loss(self.objective, logprobs, given)
             # A loss that is not finite poisons the whole gradient on purpose: every rank then sees it, and drops the update.
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
             statistics.add(stats | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
-            statistics.add({"bad_logprobs": batch.bad_logprobs, "micro_batches": 1})
+            statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
+            if shift is not None:
+                statistics.add(shift.sums(batch.mask))
             if first or part.old is not None:
                 statistics.add_mismatch(start, batch)
+        if balanced is not None:
+            statistics.add({"aux_loss": balanced.value})
         self.updates_done += 1
         norm, applied = self.zero.update(self._lr())
         self.skipped += not applied

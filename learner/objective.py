@@ -60,11 +60,12 @@ def policy_loss(objective: Objective, logprobs: Tensor, given: Given) -> tuple[T
 
 def look(preset: Preset, logprobs: Tensor, given: Given) -> Tokens:
     """What the surrogate may look at; every input has 0 in its masked slots."""
-    log_ratio = RATIOS[preset.ratio](logprobs, given.old, given.mask)
+    # Before the ratio is taken, so that a sequence's mean is over shifted tokens.
+    start = given.old if given.log_shift is None else given.old - given.log_shift
     return Tokens(
         logprobs=logprobs,
         old=given.old,
-        log_ratio=log_ratio if given.log_shift is None else log_ratio + given.log_shift,
+        log_ratio=RATIOS[preset.ratio](logprobs, start, given.mask),
         log_mismatch=torch.zeros_like(given.old) if given.engine is None else given.old - given.engine,
         advantages=given.advantages,
         mask=given.mask,

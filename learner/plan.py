@@ -65,11 +65,13 @@ def plan_step(
     micro_batch_tokens: int,
     response_tokens: int,
     overlong_filter: bool = False,
+    packed: bool = False,
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
-    A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens. Raises ValueError
-    where that is impossible or the groups do not divide. `response_tokens` is the longest response the engine may give.
+    A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens; if `packed`, they are
+    counted without padding. Raises ValueError where that is impossible or the groups do not divide. `response_tokens` is the longest
+    response the engine may give.
     `overlong_filter` leaves truncated responses out of the loss, not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
     """
     if len(summaries) % updates:
@@ -83,7 +85,7 @@ def plan_step(
     for k in range(updates):
         rows = dress(weighed[k * size : (k + 1) * size], preset, response_tokens)
         left_out = sum(len(group.summary.lengths) for group in weighed[k * size : (k + 1) * size]) - len(rows)
-        plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens), left_out=left_out))
+        plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens, packed), left_out=left_out))
     return StepPlan(updates=tuple(plans))
 
 
@@ -140,14 +142,14 @@ def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filte
     return learned & ~summary.truncated if overlong_filter else learned
 
 
-def _divide(rows: Sequence[Row], ranks: int, budget: int) -> tuple[tuple[MicroBatch, ...], ...]:
+def _divide(rows: Sequence[Row], ranks: int, budget: int, packed: bool) -> tuple[tuple[MicroBatch, ...], ...]:
     longest = max(rows, key=lambda r: r.tokens, default=None)
     if longest is not None and longest.tokens > budget:
         raise ValueError(
             f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
             f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
         )
-    cuts = [_cut(hand, budget) for hand in _deal(rows, ranks)]
+    cuts = [_cut(hand, budget, packed) for hand in _deal(rows, ranks)]
     # Every micro-batch is a collective for ZeRO-3 and for experts that live apart: a rank with fewer joins in with empty ones.
     count = max(1, *map(len, cuts))
     return tuple(cut + ((),) * (count - len(cut)) for cut in cuts)
@@ -165,15 +167,20 @@ def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
     return hands
 
 
-def _cut(rows: Sequence[Row], budget: int) -> tuple[MicroBatch, ...]:
-    """Cut rows that lie in order of length wherever one more would pad the micro-batch beyond the budget."""
+def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ...]:
+    """Cut rows that lie in order of length wherever one more, with the padding it brings unless packed, would go beyond the budget."""
     batches: list[MicroBatch] = []
     current: list[Row] = []
-    prompt = response = 0
+    prompt = response = real = 0
     for row in rows:
-        prompt, response = max(prompt, row.prompt_tokens), max(response, row.tokens - row.prompt_tokens)
-        if current and (len(current) + 1) * (prompt + response) > budget:
+        prompt, response, real = max(prompt, row.prompt_tokens), max(response, row.tokens - row.prompt_tokens), real + row.tokens
+        if current and (real if packed else (len(current) + 1) * (prompt + response)) > budget:
             batches.append(tuple(current))
-            current, prompt, response = [], row.prompt_tokens, row.tokens - row.prompt_tokens
+            current, prompt, response, real = [], row.prompt_tokens, row.tokens - row.prompt_tokens, row.tokens
         current.append(row)
     return (*batches, tuple(current)) if current else tuple(batches)
+
+
+def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
+    """Any rows in as few micro-batches as their lengths in order allow."""
+    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

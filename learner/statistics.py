@@ -16,7 +16,8 @@ TAIL = 0.001  # the share of tokens above the 99.9th percentile
 OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "loss", "entropy", "bad_logprobs", "micro_batches")
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
-SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, "capped", "masked", "vetoed")
+OF_THE_ROUTERS = ("aux_loss", "shift_tokens", "shift_factor", "shift_floored")
+SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed", "unrouted")
 MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
 
 
@@ -26,7 +27,7 @@ class StepStatistics:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seen: dict[str, Tensor] = {}  # stay on the device until the step is over: to ask for each would stop it each time
-        self.log_k: list[Tensor] = []
+        self.differences: list[Tensor] = []  # of log-probs, learner less engine
 
     def add(self, stats: Mapping[str, Tensor | float]) -> None:
         """Add a micro-batch's sums and maxima."""
@@ -44,7 +45,7 @@ class StepStatistics:
         difference = (old - batch.rollout_logprobs)[batch.mask].double()
         log_k = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         k = log_k.exp()
-        self.log_k.append(log_k.float())
+        self.differences.append(difference.float())
         self.add(
             {
                 "mismatch_tokens": batch.mask.sum(),
@@ -75,6 +76,7 @@ class StepStatistics:
             "clip/low": (total["clipped_positive_low"] + total["clipped_negative_low"]) / tokens,
             "clip/high": (total["clipped_positive_high"] + total["clipped_negative_high"]) / tokens,
             "bad_logprobs": total["bad_logprobs"],
+            "routing/missing": total["unrouted"],
             "learned_tokens": total["tokens"],
             "micro_batches": total["micro_batches"] / world,
         }
@@ -82,6 +84,10 @@ class StepStatistics:
             f"clip/{sign}_{side}": total[f"clipped_{sign}_{side}"] / tokens for sign in ("positive", "negative") for side in ("low", "high")
         }
         metrics |= {f"correction/{what}": total[what] / tokens for what in ("capped", "masked", "vetoed")}
+        if total["aux_loss"]:
+            metrics["aux_loss"] = total["aux_loss"] / world / updates
+        if shifted := total["shift_tokens"]:
+            metrics |= {"router_shift/mean": total["shift_factor"] / shifted, "router_shift/floored": total["shift_floored"] / shifted}
         return metrics | self._describe_mismatch(total, most)
 
     def _stack(self, names: Sequence[str], unseen: float) -> Tensor:
@@ -94,10 +100,11 @@ class StepStatistics:
         count = total["mismatch_tokens"]
         if not count:
             return {}
-        mine = torch.cat(self.log_k) if self.log_k else torch.empty(0, device=self.device)
-        tail = largest_over_ranks(mine, ceil(count * TAIL))
+        mine = torch.cat(self.differences) if self.differences else torch.empty(0, device=self.device)
+        tail = largest_over_ranks(mine.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT), ceil(count * TAIL))
         return {
             "mismatch/mean": total["mismatch_abs"] / count,
+            "mismatch/p999": float(largest_over_ranks(mine.abs(), ceil(count * TAIL))[-1]),
             "mismatch/max": most["max_mismatch"],
             "mismatch/k1": total["mismatch_k1"] / count,
             "mismatch/kl": total["mismatch_k3"] / count,

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
-from learner.zero import ZeroEngine, full_shape
+from learner.experts import published
+from learner.zero import ZeroEngine
 from rollout.proof import Entry, Manifest, Proof
 from rollout.transfer import digest
 
@@ -24,32 +24,33 @@ class ZeroWeightSource:
 
     def __init__(self, zero: ZeroEngine, dtype: torch.dtype, *, prove: bool) -> None:
         self.zero, self.dtype, self.prove = zero, dtype, prove
-        self.parameters: dict[str, nn.Parameter] = {
-            name.removeprefix(PREFIX): parameter for name, parameter in zero.module.named_parameters()
-        }
-        self.layers = by_layer(list(self.parameters))
+        now = {name.removeprefix(PREFIX): parameter for name, parameter in zero.module.named_parameters()}
+        self.tensors = published({name.removeprefix(PREFIX): shape for name, shape in zero.shapes.items()}, now, zero.expert_group)
+        self.layers = [[self.tensors[name] for name in layer] for layer in by_layer(list(self.tensors))]
         self.proof: Proof = {}
 
     def manifest(self) -> Manifest:
         """The tensors in the order of iteration; gathers nothing."""
         dtype = str(self.dtype).removeprefix("torch.")
-        return tuple(Entry(name, dtype, full_shape(self.parameters[name])) for layer in self.layers for name in layer)
+        return tuple(Entry(tensor.name, dtype, tensor.shape) for layer in self.layers for tensor in layer)
 
     def __iter__(self) -> Tensors:
         self.proof = {}
         for layer in self.layers:
-            with self.zero.whole([self.parameters[name] for name in layer]):
-                copies = [self.parameters[name].detach().to(self.dtype, copy=True) for name in layer]
-            for name, tensor in zip(layer, copies, strict=True):
+            with self.zero.whole([part for tensor in layer for part in tensor.parts]):
+                copies = [tensor.assembled(tensor.parts, self.dtype) for tensor in layer]
+            for tensor, copy in zip(layer, copies, strict=True):
                 if self.prove:
-                    self.proof[name] = digest(tensor)
-                yield name, tensor
+                    self.proof[tensor.name] = digest(copy)
+                yield tensor.name, copy
 
     def stand_by(self) -> None:
         """Take part in the gathers of one pass and keep nothing."""
         for layer in self.layers:
-            with self.zero.whole([self.parameters[name] for name in layer]):
-                continue
+            with self.zero.whole([part for tensor in layer for part in tensor.parts]):
+                for tensor in layer:
+                    if tensor.group is not None:
+                        tensor.assembled(tensor.parts, self.dtype)
 
 
 def by_layer(names: list[str]) -> list[list[str]]:

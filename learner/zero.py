@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from deepspeed.ops import __compatible_ops__
 from transformers.integrations import HfDeepSpeedConfig
 
 from configs.schema import Config
+from learner.expert_parallel import expert_settings
+from learner.policy import Policy
+from learner.precision import finish
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
 
@@ -48,7 +51,7 @@ class ZeroEngine:
     `build` makes the policy; under ZeRO-3 it is called while DeepSpeed's partitioned loading is on, so no GPU ever holds it whole.
     """
 
-    def __init__(self, config: Config, build: Any, device: torch.device, world: int) -> None:
+    def __init__(self, config: Config, build: Callable[[], Policy], device: torch.device, world: int) -> None:
         if device.type == "cpu":
             # Else the first start compiles a shared-memory collective for half a minute; gloo does its work here.
             __compatible_ops__["deepspeed_shm_comm"] = False
@@ -56,12 +59,19 @@ class ZeroEngine:
         settings = zero_config(config, world)
         self.stage = config.learner.zero_stage
         self.world = world
+        self.learner = config.learner
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
         policy = build()
-        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=list(policy.parameters()), config=settings)
+        # As the model itself names them: AutoEP gives its blocks other parameters.
+        self.shapes = {name: full_shape(p) for name, p in policy.named_parameters()}
+        self.spread = expert_settings(config, policy.config.model_type, device)
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings | self.spread)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
+        # Now that DeepSpeed has replaced whatever blocks it replaces.
+        finish(policy, config.learner)
 
     @property
     def partitions_parameters(self) -> bool:
@@ -71,6 +81,11 @@ class ZeroEngine:
     @property
     def module(self) -> nn.Module:
         return self.engine.module
+
+    @property
+    def expert_group(self) -> dist.ProcessGroup | None:
+        """The ranks that hold the experts of a layer together, in the experts' order; None where every rank has them all."""
+        return self.engine.expert_parallel_group[f"ep_size_{self.learner.expert_parallel}"] if self.spread else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.engine(*args, **kwargs)
@@ -117,6 +132,14 @@ class ZeroEngine:
         with deepspeed.zero.GatheredParameters(list(parameters), enabled=self.partitions_parameters):
             yield
 
+    def drop_gathered(self) -> None:
+        """Have every parameter gathered anew when it is next used: to be called when shards were written to.
+
+        Under ZeRO-3 small parameters stay whole beside their shards, and others may be left over from the last pass.
+        """
+        if self.partitions_parameters:
+            self.engine.optimizer.parameter_offload.partition_all_parameters()
+
     def save(self, folder: Path) -> None:
         """Write this rank's shard of weights and optimizer below `folder`. Every rank must call it."""
         self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)
@@ -128,22 +151,26 @@ class ZeroEngine:
             raise ValueError(f"{folder} holds no learner state that {self.world} ranks at ZeRO {self.stage} can load")
 
 
-def hold_frozen(policy: nn.Module, zero: ZeroEngine, device: torch.device) -> Any:
-    """A policy that only answers: sharded by ZeRO-3 where `zero` shards parameters, else whole on this rank's device."""
+def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
+    """A policy that only answers: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
     policy.requires_grad_(False)
     policy.eval()
-    if not zero.partitions_parameters:
+    if not zero.partitions_parameters and not zero.spread:
+        finish(policy, zero.learner)
         return policy.to(device)
     # Nothing persists whole on a rank, so that a shard is all there is to write when the weights are replaced.
+    partitioned = {"stage": PARTITIONED, "stage3_param_persistence_threshold": 0}
     settings = {
         "train_micro_batch_size_per_gpu": 1,
         "train_batch_size": zero.world,
-        "bf16": {"enabled": zero.engine.bfloat16_enabled()},
-        "zero_optimization": {"stage": PARTITIONED, "stage3_param_persistence_threshold": 0},
+        # Without ZeRO-3 the weights stay in the precision they came in, and need no optimizer that keeps a better one.
+        "bf16": {"enabled": zero.partitions_parameters and zero.engine.bfloat16_enabled()},
+        "zero_optimization": partitioned if zero.partitions_parameters else {"stage": 0},
         "steps_per_print": 10**9,
     }
-    engine, *_ = deepspeed.initialize(model=policy, config=settings)
+    engine, *_ = deepspeed.initialize(model=policy, config=settings | zero.spread)
     engine.eval()
+    finish(policy, zero.learner)
     return engine
 
 

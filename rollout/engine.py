@@ -145,7 +145,7 @@ def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
     """What vLLM is started with: the config's own choices, then everything in [rollout.vllm]."""
     ours: dict[str, Any] = {
         "model": config.model.path,
-        "dtype": config.model.dtype,
+        "dtype": config.engine_dtype,
         "trust_remote_code": config.model.trust_remote_code,
         "seed": config.run.seed,
         "max_model_len": config.context_tokens,

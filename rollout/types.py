@@ -1,6 +1,6 @@
 """What travels between generation, scoring and learning; numpy only.
 
-Legend for shapes: G responses a prompt, P prompt tokens, T response tokens, L MoE layers, K experts a token.
+Legend for shapes: G responses a prompt, P prompt tokens, T response tokens, L decoder layers, K experts a token.
 """
 
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Response:
     oldest_version: int  # step whose weights sampled the first token
     newest_version: int  # step whose weights sampled the last token
     text: str  # decoded, for checkers and people only
-    routed_experts: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # [P+T-1, L, K]
+    routed_experts: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # [P+T-1, L, K]; layers without experts have a column too
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])

@@ -43,7 +43,7 @@ class GradientRank(Rank):
         summaries = [GroupSummary.of(group) for group in self.groups]
         gradients, stats = {}, {}
         for label, objective in OBJECTIVES.items():
-            learner.objective = objective
+            learner.objective = learner.measured.objective = objective
             stats[label] = learner.step(summaries, lambda places: {place: self.groups[place] for place in places})
             gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:

@@ -33,7 +33,7 @@ class Rank:
             port = listener.getsockname()[1]
             (folder / f"port-{world}.tmp").write_text(str(port))
             (folder / f"port-{world}.tmp").rename(folder / f"port-{world}")
-        device = join_ranks(rank=rank, world=world, host="127.0.0.1", port=port, deadline_s=60, listener=listener)
+        device = join_ranks(rank=rank, world=world, host="127.0.0.1", port=port, deadline_s=300, listener=listener)
         groups: list[Group] = pickle.loads((folder / "groups.pickle").read_bytes())  # written by the test itself
         return cls(rank, world, folder, device, groups)
 

@@ -10,12 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3MoeForCausalLM
+from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
 from rollout.types import Finish, Group, Prompt, Response, Verdict
-from tests.toys import tiny_config, toy_tokenizer
+from tests.toys import shared_expert_config, tiny_config, toy_tokenizer
 
-BUDGET = 40  # tokens of a micro-batch, such that one of two ranks needs one more than the other
+# Tokens of a micro-batch, such that one of two ranks needs one more than the other.
+BUDGET, PACKED_BUDGET = 40, 34
+PARTITIONED = 3  # the ZeRO stage that shards parameters
+
+
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to.
+BARE = "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
 
 
 def stage(number: int, *more: str) -> list[str]:
@@ -24,16 +30,51 @@ def stage(number: int, *more: str) -> list[str]:
 
 
 GRPO = 'objective.preset="grpo"'
-GRADIENTS = [(f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}")) for n in (1, 2, 3)]
+GRADIENTS = [
+    (f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}", *([BARE] if n == PARTITIONED else []))) for n in (1, 2, 3)
+]
+PACKED = ["learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}", "learner.head_chunk_tokens=20"]
+PACKED_GRADIENT = ("gradient-packed3", stage(3, GRPO, BARE, *PACKED, "learner.gradient_checkpointing=true"))
 # So few tokens a micro-batch force several of them, and none for the rank that got less.
-SMALL = ("learn-small", stage(3, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
-RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO))]
+SMALL = ("learn-small", stage(3, BARE, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+CARE = {
+    name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
+}
+CARE["zero3"][1].extend([BARE, "learner.gradient_checkpointing=true"])
+CARE["bfloat16"] = ("care-bfloat16", stage(3, BARE, 'model.dtype="bfloat16"'))
+LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
+# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+REPLAYS = [
+    ("replay-zero1", stage(1, GRPO)),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
+    ("replay-zero3", stage(3, GRPO, BARE, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
+]
+# With 20 tokens a micro-batch one rank needs fewer.
+SPLITS = [
+    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("split-bare3", stage(3, BARE)),
+]
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
+RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
+SPREAD = "learner.expert_parallel=2"
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
     *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
     *GRADIENTS,
-    ("reference-zero3", stage(3, GRPO)),
+    PACKED_GRADIENT,
+    ("reference-zero3", stage(3, GRPO, BARE)),
+    *(CARE[name] for name in ("zero1", "zero3")),
+    ("care-experts2", stage(2, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
+    ("care-experts3", stage(3, BARE, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
+    *REPLAYS,
+    *SPLITS,
+    *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
+    ("experts-zero1", stage(1)),
+    ("experts-zero2", stage(2, "learner.packing=true")),
+    ("experts-zero3", stage(3, BARE, "learner.gradient_checkpointing=true")),
+    ("family-qwen2", stage(3)),
 ]
 
 CONFIG = """
@@ -90,6 +131,7 @@ def write_run(folder: Path) -> None:
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
+    Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 

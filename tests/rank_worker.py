@@ -7,10 +7,15 @@ from pathlib import Path
 
 import torch
 
+from cluster.process import settle
 from rollout.types import GroupSummary
+from tests.care_worker import CareRank
+from tests.expert_worker import ExpertRank, FamilyRank
 from tests.gradient_worker import GradientRank
 from tests.rank_base import Rank
 from tests.reference_worker import ReferenceRank
+from tests.replay_worker import ReplayRank
+from tests.split_worker import SplitRank
 
 
 class LearningRank(Rank):
@@ -42,12 +47,16 @@ class LearningRank(Rank):
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
 
 
-KINDS = {"learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank}
+KINDS: dict[str, type[Rank]] = {
+    "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
+    "care": CareRank, "replay": ReplayRank, "split": SplitRank,
+}  # fmt: skip
 
 if __name__ == "__main__":
     me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
     for run, changes in json.loads(sys.argv[5]):
         kind = KINDS[run.split("-")[0]]
+        settle()  # DeepSpeed collects garbage after every block whose experts it spreads
         kind(me.rank, me.world, me.folder, me.device, me.groups).learn(run, changes)
     torch.distributed.barrier()
     # All is written. The interpreter's own end now and then finds one of gloo's threads still running, and aborts.

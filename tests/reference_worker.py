@@ -64,7 +64,7 @@ class ReferenceRank(Rank):
         def broken(batch: Batch) -> Tensor:
             return reference(batch) * (float("nan") if self.rank == 0 else 1.0)
 
-        learner.reference = broken  # type: ignore[assignment]
+        learner.reference = learner.measured.reference = broken  # type: ignore[assignment]
         broken.refresh_when_due = lambda steps: None  # type: ignore[attr-defined]
         return self.step(learner, self.groups)
 

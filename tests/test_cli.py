@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from transformers import Qwen3MoeForCausalLM
+from transformers import Qwen3Config, Qwen3MoeForCausalLM
 
 from cluster.checkpoint import Checkpoints, Position
 from cluster.cli import first_cause, main
@@ -162,6 +163,22 @@ def test_half_a_model_folder_is_told_with_what_it_lacks(
         if not path.match(missing):
             (half / path.name).write_bytes(path.read_bytes())
     assert said in refused(capsys, config, f"model.path={half}")
+
+
+@pytest.mark.parametrize("command", ["train", "validate"])
+def test_what_a_model_cannot_do_with_its_experts_is_told_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], config: str, model: Path, command: str
+):
+    dense = Path(config).parent / "dense"
+    shutil.copytree(model, dense)
+    Qwen3Config(hidden_size=64, num_hidden_layers=2).save_pretrained(dense)
+    replay = ("learner.routing=replay_rollout", "rollout.capture_routing=true")
+    said = refused(capsys, config, f"model.path={dense}", *replay, command=command)
+    assert f'learner.routing: got "replay_rollout", but model.path {dense} (qwen3) is a dense model' in said
+    assert "rollout.capture_routing: got true" in said
+    spread = ("rollout.vllm.enable_expert_parallel=true", "rollout.vllm.tensor_parallel_size=3")
+    assert "tensor_parallel_size: got 3" in refused(capsys, config, *spread, command=command)
+    main(["validate", config, *replay])
 
 
 def test_more_engines_than_fit_are_refused_with_the_arithmetic(capsys: pytest.CaptureFixture[str], config: str):

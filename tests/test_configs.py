@@ -214,6 +214,7 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
     ("overrides", "key", "said"),
     [
         (["learner.betas=[0.9, 1.0]"], "learner.betas", "got [0.9, 1.0], needed two numbers from 0 to below 1"),
+        (["learner.packing=true", "learner.attention=eager"], "learner.attention", "with learner.packing = true"),
         (["learner.attention=flash_attention_2"], "learner.attention", 'use attention = "sdpa" or model.dtype = "bfloat16"'),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "divisor of rollout.groups_per_step (32)"),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "use 1 or 2 or 4 or 8 or 16 or 32, or change rollout.groups_per_step"),
@@ -244,7 +245,7 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
         (["learner.deepspeed.zero_optimization.stage=4"], "learner.deepspeed.zero_optimization.stage", "got 4, needed 0, 1, 2 or 3"),
         (["learner.deepspeed.zero_optimization=3"], "learner.deepspeed.zero_optimization", "needed a table"),
         (["learner.deepspeed.sequence_parallel_size=2"], "learner.deepspeed.sequence_parallel_size", "ZeRO alone shards the learner"),
-        (["learner.deepspeed.expert_parallel={enabled=true}"], "learner.deepspeed.expert_parallel", "rollout.vllm.enable_expert_parallel"),
+        (["learner.deepspeed.expert_parallel={enabled=true}"], "learner.deepspeed.expert_parallel", "set learner.expert_parallel = 2"),
     ],
 )
 def test_a_broken_rule_is_refused_with_what_to_do(overrides: list[str], key: str, said: str) -> None:

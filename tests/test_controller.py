@@ -48,6 +48,9 @@ class ToyLearners:
         await asyncio.sleep(0)
         return {"loss": float(sum(summary.group_id for summary in summaries))}
 
+    async def expert_load(self, stats: dict[str, float]) -> Any:
+        return np.array([[int(stats["loss"]), 1]])
+
     async def save(self, folder: Path) -> None:
         for _ in range(7):
             await asyncio.sleep(0)
@@ -95,6 +98,10 @@ def train(
     lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in metrics.read()]
     metrics.close()
     ledger.close()
+    experts = controller.experts.read()
+    assert experts is not None
+    assert experts[0].tolist() == [line["step"] for line in lines]
+    assert experts[1][:, 0, 0].tolist() == [line["loss"] for line in lines]
     return rows, lines
 
 

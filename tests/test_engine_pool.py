@@ -1,4 +1,6 @@
 import asyncio
+import pickle
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +10,9 @@ import pytest
 import ray
 
 from cluster.cli import first_cause
+from cluster.engine_actor import EngineActor
 from cluster.engines import EnginePool, NoEngineLeft, Scored
-from rollout.types import Prompt
+from rollout.types import Finish, Prompt, Response, Verdict
 from tests.run_toys import run_config, toy_summary
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")
@@ -117,3 +120,33 @@ def test_a_group_that_is_never_finished_is_named_with_its_engine():
     actors[0].respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=lambda *_: (never(), "")))
     with pytest.raises(TimeoutError, match=r"engine 0 did not finish group 0 within run\.deadline_s \(0\.2 s\)"):
         respond(pool, 1)
+
+
+def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
+    experts = np.zeros((1000, 48, 8), np.uint8)
+    actor = object.__new__(EngineActor)
+    actor.config, actor._unscored, actor._scoring = run_config(Path("run")), [], set()
+
+    async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
+        for member in range(4):
+            yield (
+                member,
+                Response(
+                    token_ids=np.ones(3, np.int32),
+                    logprobs=None,
+                    finish=Finish.STOP,
+                    oldest_version=0,
+                    newest_version=0,
+                    text="1",
+                    routed_experts=experts,
+                ),
+            )
+
+    async def score(asked: list[Any]) -> list[Verdict]:
+        return [Verdict(reward=1.0) for _ in asked]
+
+    actor.engine = SimpleNamespace(respond_group=respond_group)
+    actor.reward = SimpleNamespace(score=SimpleNamespace(remote=score))
+    head, group = asyncio.run(actor.respond(0, PROMPT, 4, None, 1))
+    assert len(pickle.dumps(head)) < 10_000
+    assert all(response.routed_experts is experts for response in group.responses)

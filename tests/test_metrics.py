@@ -1,6 +1,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,13 +136,38 @@ def test_a_run_without_a_step_still_says_where_it_lies(tmp_path: Path):
     assert summary(tmp_path) == [f"run      {tmp_path}", f"picture  {tmp_path / 'reward.png'}"]
 
 
-def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path):
+@pytest.mark.parametrize("split", [{}, {"split/engine": 0.1, "split/staleness": 0.2}, {"split/numerics": 0.1, "split/routing": None}])
+def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path, split: dict[str, float | None]):
     rows = [
         {"step": step, "reward/mean": step / 9 if step != 4 else None, "mismatch/max": 1e-6, "eval/greedy": 0.5} for step in range(1, 9)
     ]
-    draw(rows, tmp_path / "reward.png")
+    draw([rows[0], *(row | split for row in rows[1:])], tmp_path / "reward.png")
     head = (tmp_path / "reward.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", head[16:])
-    assert width > 1000
+    assert width > (1500 if split else 1000)
     assert height > 600
+
+
+def layers(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "layers.jsonl").read_text().splitlines()]
+
+
+def test_values_of_single_layers_are_lists_in_a_file_of_their_own(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"loss": 0.5})
+    assert not (tmp_path / "layers.jsonl").exists()
+    metrics.write(2, {"loss": 0.5, "a/differ": 0.2, "a/differ/layer_00": 0.1, "a/differ/layer_02": 0.3, "b/layer_01": float("inf")})
+    metrics.flush()
+    metrics.close()
+    assert metrics.read() == [{"step": 1, "loss": 0.5}, {"step": 2, "a/differ": 0.2, "loss": 0.5}]
+    assert layers(tmp_path) == [{"step": 2, "a/differ": [0.1, None, 0.3], "b": [None, None, None]}]
+
+
+def test_lines_of_layers_are_cut_with_the_others_when_a_run_is_continued(tmp_path: Path):
+    for first, after in ((1, 0), (3, 2)):
+        metrics = Metrics(run_config(tmp_path), after)
+        for step in range(first, 5):
+            metrics.write(step, {"a/layer_00": float(after)})
+        metrics.close()
+    assert [(row["step"], row["a"]) for row in layers(tmp_path)] == [(1, [0.0]), (2, [0.0]), (3, [2.0]), (4, [2.0])]

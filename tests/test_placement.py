@@ -92,3 +92,17 @@ def test_where_cores_are_what_lacks_on_gpu_nodes_cores_are_counted():
     ) as refused:
         refuse_what_cannot_fit(sized(4, 1, cpus=20), [EIGHT_GPUS])
     assert "rollout.cpus_per_engine" in str(refused.value)
+
+
+def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
+    spread = Config.model_validate(
+        {
+            "model": {"path": "model"},
+            "data": {"train": "train.jsonl"},
+            "rollout": {"vllm": {"tensor_parallel_size": 2, "enable_expert_parallel": True}},
+        }
+    )
+    with pytest.raises(ValueError, match=r"enable_expert_parallel got true with rollout\.vllm\.tensor_parallel_size"):
+        refuse_what_cannot_fit(spread, [{"CPU": 8.0}])
+    refuse_what_cannot_fit(spread, [{"CPU": 8.0, "GPU": 8.0}])
+    refuse_what_cannot_fit(sized(1, 1, tensor_parallel=2), [{"CPU": 8.0}])

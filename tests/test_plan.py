@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ def summaries(seed: int, groups: int, failing: float = 0.2) -> list[GroupSummary
 
 def padded(batch: MicroBatch) -> int:
     return len(batch) * (max(r.prompt_tokens for r in batch) + max(r.tokens - r.prompt_tokens for r in batch)) if batch else 0
+
+
+def real(batch: MicroBatch) -> int:
+    return sum(row.tokens for row in batch)
 
 
 def rows_of(plan: StepPlan) -> dict[tuple[int, int], Row]:
@@ -56,17 +61,21 @@ def test_every_learnable_response_is_planned_exactly_once_in_its_own_update(
         assert len(update.rows) + update.left_out == sum(len(g.lengths) for g in groups[k * size : (k + 1) * size])
 
 
-@given(seed=seeds, size=sizes, ranks=ranks, budget=budgets)
-@settings(max_examples=30, deadline=None)
-def test_ranks_have_equally_many_micro_batches_within_the_budget(seed: int, size: int, ranks: int, budget: int) -> None:
-    plan = plan_step(summaries(seed, 2 * size), PRESETS["grpo"], updates=2, ranks=ranks, micro_batch_tokens=budget, response_tokens=6)
+@given(seed=seeds, size=sizes, ranks=ranks, budget=budgets, packed=switch)
+@settings(max_examples=60, deadline=None)
+def test_ranks_have_equally_many_micro_batches_within_the_budget(seed: int, size: int, ranks: int, budget: int, packed: bool) -> None:
+    plan = plan_step(
+        summaries(seed, 2 * size), PRESETS["grpo"], updates=2, ranks=ranks, micro_batch_tokens=budget, response_tokens=6, packed=packed
+    )
     for update in plan.updates:
         assert len(update.micro_batches) == ranks
         assert len({len(cut) for cut in update.micro_batches}) == 1
         assert len(update.micro_batches[0]) >= 1
-        assert all(padded(batch) <= budget for cut in update.micro_batches for batch in cut)
-        loads = [sum(row.tokens for batch in cut for row in batch) for cut in update.micro_batches]
+        assert all((real(batch) if packed else padded(batch)) <= budget for cut in update.micro_batches for batch in cut)
+        loads = [sum(map(real, cut)) for cut in update.micro_batches]
         assert max(loads) - min(loads) <= max((row.tokens for row in update.rows), default=0)
+        if packed:  # one more row would not have fitted
+            assert all(real(a) + b[0].tokens > budget for cut in update.micro_batches for a, b in pairwise(filter(None, cut)))
     assert [plan.of_rank(0)[k] for k in range(2)] == [update.micro_batches[0] for update in plan.updates]
 
 

@@ -1,5 +1,6 @@
 """The gradient that reaches DeepSpeed's optimizer is that of one big batch in plain torch, for every objective, stage and rank count."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
-from learner.batch import build_batch
+from learner.batch import Batch, build_batch
 from learner.kl import kl_of_responses
 from learner.objective import Given, policy_loss
 from learner.plan import plan_step
 from learner.policy import load_policy
+from learner.precision import finish
+from learner.routing import Recording
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.gradient_toys import OBJECTIVES, elsewhere, nearness
-from tests.rank_toys import BUDGET, recorded_groups
+from tests.rank_toys import BUDGET, PACKED_BUDGET, recorded_groups
 
 pytestmark = pytest.mark.end_to_end
 
@@ -27,14 +30,16 @@ Results = dict[tuple[str, int], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(ranks: RankResults) -> Results:
-    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven."""
+    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven; on two also packed."""
     return ranks.of("gradient")
 
 
-def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
-    """Loss and gradient of the update as a single micro-batch, by autograd alone."""
+def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] | None = None) -> tuple[float, list[Tensor]]:
+    """Loss and gradient of the update as a single micro-batch, by autograd alone; `routed` says which experts tokens take."""
     objective, groups = OBJECTIVES[label], recorded_groups()
-    policy = load_policy(load(folder / "config.toml"))
+    config = load(folder / "config.toml")
+    policy = load_policy(config)
+    finish(policy, config.learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
     def lay_out(summaries: list[GroupSummary]) -> Any:
@@ -52,6 +57,8 @@ def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
             rewards[row.group][row.member] -= cost
         _, dearer = lay_out([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)])
         batch = replace(batch, advantages=dearer.advantages)
+    if routed is not None:
+        logprobs, _ = policy(batch, routed(batch))
     given = Given(
         old=old if objective.preset.old == "learner" else batch.rollout_logprobs,
         engine=batch.rollout_logprobs,
@@ -68,7 +75,7 @@ def in_one_batch(folder: Path, label: str) -> tuple[float, list[Tensor]]:
 @pytest.mark.parametrize("label", OBJECTIVES)
 def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Results, label: str) -> None:
     loss, expected = in_one_batch(ranks.folder, label)
-    assert len(results) == 6
+    assert len(results) == 7
     scale = max(1.0, *(float(gradient.abs().max()) for gradient in expected))
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3, "a gradient of nothing would agree with anything"
     for key, result in results.items():
@@ -77,9 +84,10 @@ def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Resu
         assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
 
 
-def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch() -> None:
+@pytest.mark.parametrize(("budget", "packed"), [(BUDGET, False), (PACKED_BUDGET, True)], ids=["padded", "packed"])
+def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch(budget: int, packed: bool) -> None:
     summaries = [GroupSummary.of(group) for group in recorded_groups()]
-    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=BUDGET, response_tokens=8)
+    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=budget, response_tokens=8, packed=packed)
     parts = plan.updates[0].micro_batches
     assert any(not part for rank in parts for part in rank)
     assert len(np.unique([sum(map(len, rank)) for rank in parts])) == 2

@@ -9,7 +9,7 @@ from tests.conftest import RankResults
 
 pytestmark = pytest.mark.end_to_end
 
-every_run = pytest.mark.parametrize("key", [("zero1", 1), ("zero3", 2)])
+every_run = pytest.mark.parametrize("key", [("zero1", 1), ("zero3", 2), ("experts2", 2), ("experts3", 2)])
 Results = dict[tuple[str, int], dict[str, Any]]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.model_checks import experts_of_the_model
 from configs.arithmetic import count_parameters, gpus_per_engine, plan
 from configs.loader import dump, load
 from configs.passthrough import check_passthrough, library_folder
@@ -79,6 +80,35 @@ def test_a_cluster_recipe_shards_the_learner_and_the_engine(path: Path) -> None:
     assert config.rollout.vllm["tensor_parallel_size"] % QWEN3_KV_HEADS == 0
     assert config.rollout.vllm["max_model_len"] == config.context_tokens
     assert config.learner.gradient_checkpointing
+
+
+@pytest.mark.parametrize("path", CLUSTER, ids=by_name)
+def test_the_recorded_experts_in_the_head_of_a_cluster_recipe_weigh_what_they_weigh(path: Path) -> None:
+    config, text = load(path), path.read_text(encoding="utf-8")
+    layers = 94 if "235b" in path.name else 48
+    each = layers * 8
+    size = config.context_tokens * each / 1e6
+    step = config.rollout.groups_per_step * config.rollout.group_size
+    flight = (config.run.max_staleness + 1) * step
+    assert f"{layers} layers × 8 × 1 B = {each} B a token: {flight} responses in flight of up to {size:.3g} MB" in text
+    assert f"= {flight * size / 1e3:.3g} GB of Ray's" in text
+    share = step // config.learner.ranks
+    assert f"{share} of them a rank and step = {share * size / 1e3:.2g} GB of host memory" in text
+
+
+def test_recipes_with_token_ratios_replay_the_engines_experts_and_those_with_sequence_ratios_do_not() -> None:
+    routing = {path.name: load(path).learner.routing for path in CLUSTER}
+    assert routing == {
+        "qwen3_30b_a3b_grpo.toml": "replay_rollout",
+        "qwen3_30b_a3b_dapo.toml": "replay_rollout",
+        "qwen3_30b_a3b_gspo.toml": "live",
+        "qwen3_235b_a22b_gspo.toml": "live",
+    }
+    for path in CLUSTER:
+        config = load(path)
+        assert config.rollout.capture_routing
+        assert config.mismatch.share > 0
+        assert list(experts_of_the_model(config, QWEN3_30B_A3B)) == []
 
 
 def test_the_dapo_recipe_has_the_constants_of_the_paper() -> None:

@@ -94,10 +94,11 @@ def test_the_kept_config_is_the_one_that_was_written(tmp_path: Path):
     [
         ("run.steps", 900), ("run.resume", "auto"), ("run.dir", "moved"), ("run.save_every", 3), ("run.keep_checkpoints", 9),
         ("run.eval_every", 7), ("run.sample_responses", 0), ("run.tensorboard", True), ("run.deadline_s", 5),
+        ("mismatch.share", 0.5), ("mismatch.alarm", 0.1), ("mismatch.patience", 9), ("mismatch.on_alarm", "stop"),
     ],
 )  # fmt: skip
 def test_what_a_run_does_not_learn_from_may_change(tmp_path: Path, key: str, value: object):
-    config = run_config(tmp_path)
+    config = run_config(tmp_path, mismatch={"alarm": 0.2})
     refuse_changed_config(config, changed(config, key, value))
 
 

@@ -29,6 +29,8 @@ SETTINGS = (
     "kl.reference=initial",
     "kl.coefficient=0.01",
     "kl.refresh_every=3",
+    "rollout.capture_routing=true",
+    "learner.routing=replay_rollout",
 )
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
@@ -84,6 +86,11 @@ def test_engine_and_learner_agree_on_every_log_prob_of_every_step(straight: Path
     gaps = [row["mismatch/max"] for row in steps(straight)]
     assert len(gaps) == STEPS
     assert max(gaps) <= 1e-4
+
+
+def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> None:
+    assert [row["routing/missing"] for row in steps(straight)] == [0.0] * STEPS
+    assert "every pass of the policy replays the engine's experts" in (straight / "said.txt").read_text()
 
 
 def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:

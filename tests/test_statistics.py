@@ -42,6 +42,7 @@ def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
     expected = {
         "mean": np.abs(log_k).mean(),
         "max": np.abs(log_k).max(),
+        "p999": np.sort(np.abs(log_k))[-4],  # four of 4,000 tokens are a thousandth
         "k1": -log_k.mean(),
         "kl": (k - 1 - log_k).mean(),
         "chi2": (k**2).mean() - 1,
@@ -49,7 +50,7 @@ def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
         "ratio_mean": k.mean(),
         "ratio_min": k.min(),
         "ratio_max": k.max(),
-        "ratio_p999": np.sort(k)[-4],  # four of 4,000 tokens are a thousandth
+        "ratio_p999": np.sort(k)[-4],
     }
     assert {name.removeprefix("mismatch/"): value for name, value in told.items() if name.startswith("mismatch/")} == pytest.approx(
         expected, rel=1e-6
@@ -74,3 +75,11 @@ def test_sums_add_up_over_micro_batches_and_maxima_do_not() -> None:
 def test_the_largest_values_are_padded_where_there_are_too_few() -> None:
     found = largest_over_ranks(torch.tensor([1.0, 3.0, 2.0]), 5)
     assert found.tolist() == [3.0, 2.0, 1.0, float("-inf"), float("-inf")]
+
+
+def test_responses_without_their_experts_are_counted_over_micro_batches() -> None:
+    statistics = StepStatistics(CPU)
+    assert statistics.describe(1, 1)["routing/missing"] == 0
+    statistics.add({"unrouted": 2})
+    statistics.add({"unrouted": 1})
+    assert statistics.describe(1, 1)["routing/missing"] == 3

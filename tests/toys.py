@@ -1,7 +1,7 @@
 """The smallest real model and tokenizer that unit tests build in milliseconds."""
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3MoeConfig
+from transformers import PreTrainedTokenizerFast, Qwen2MoeConfig, Qwen3MoeConfig
 
 from learner.tiny.tokenizer import make_tokenizer
 
@@ -28,6 +28,29 @@ def tiny_config() -> Qwen3MoeConfig:
         num_experts_per_tok=2,
         norm_topk_prob=True,
         decoder_sparse_step=1,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        dtype=torch.float32,
+    )
+
+
+def shared_expert_config() -> Qwen2MoeConfig:
+    """A model of the family whose layers have an expert for all tokens beside the four, the router's weights as they are."""
+    return Qwen2MoeConfig(
+        vocab_size=32,
+        hidden_size=64,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=False,
         max_position_embeddings=128,
         tie_word_embeddings=False,
         pad_token_id=0,

@@ -1,0 +1,58 @@
+"""`experts.npz` in the run directory: tokens that each expert of each layer took, in the newest step and in some before it.
+
+    steps [N]   counts [N, L, E]      np.load("experts.npz")
+
+It holds at most 2 × KEPT + 1 steps. When there are more, every other one goes, so the history gets coarser the longer a run lasts.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT = 64
+
+History = tuple[NDArray[np.int64], NDArray[np.int64]]  # steps [N], counts [N, L, E]
+
+
+class ExpertLog:
+    """The table of one run; a run whose model has no experts never writes one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "experts.npz"
+
+    def read(self) -> History | None:
+        """Steps in rising order and their counts; None where there is nothing yet."""
+        if not self.path.exists():
+            return None
+        with np.load(self.path) as kept:
+            return kept["steps"], kept["counts"].astype(np.int64)
+
+    def cut(self, from_step: int) -> None:
+        """Forget what came after a checkpoint."""
+        if (kept := self.read()) is not None:
+            self._replace(*(values[kept[0] <= from_step] for values in kept))
+
+    def write(self, step: int, table: NDArray[np.int64]) -> None:
+        """Add the newest step's counts [L, E]."""
+        kept = self.read()
+        steps = np.array([step]) if kept is None else np.append(kept[0], step)
+        counts = table[None] if kept is None else np.concatenate([kept[1], table[None]])
+        chosen = thinned(steps)
+        self._replace(steps[chosen], counts[chosen])
+
+    def _replace(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        aside = self.path.with_suffix(".tmp")
+        with aside.open("wb") as file:
+            np.savez_compressed(file, steps=steps, counts=counts.astype(np.uint32))
+        aside.replace(self.path)
+
+
+def thinned(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of these steps stay: the newest, and of the others the multiples of the smallest power of two that leaves 2 × KEPT."""
+    every = 1
+    while (steps[:-1] % every == 0).sum() > 2 * KEPT:
+        every *= 2
+    stays: NDArray[np.bool_] = steps % every == 0
+    stays[-1] = True
+    return stays

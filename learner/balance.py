@@ -1,0 +1,98 @@
+"""The load-balancing loss of a whole update, exact however the update is divided into ranks and micro-batches.
+
+    aux = mean over layers of  E · Σ_e f_e · P_e          Switch Transformer, arXiv 2101.03961, equation 4, with f over K choices a token
+
+f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the update's real tokens. A choice is
+always the live top K, also where the pass replays others: the loss is there to move the router, and a recording does not move.
+
+f has no gradient, so the gradient at the probabilities is E · f_e / N at every token: known before the first backward pass once a pass
+without gradient has counted. The passes that learn then add it where the router made its probabilities, so checkpointed layers, sharded
+weights and packed rows need nothing else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learner.layout import Layout
+from learner.load import tally
+from learner.measurement import Part
+from learner.process_group import sum_over_ranks
+from learner.zero import ZeroEngine
+
+
+class Census:
+    """A watcher that adds up live choices and router probabilities over the passes of an update."""
+
+    def __init__(self) -> None:
+        self.real = torch.empty(0)  # bool [B, S], the tokens of the next pass that count
+        self.seen: dict[int, Tensor] = {}  # float64 [2, E] by layer: choices, summed probabilities
+        self.top_k = 0
+
+    def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
+        real, self.top_k = layout.flat(self.real), taken.shape[-1]
+        chosen = tally(probs.topk(self.top_k, dim=-1).indices, real, probs.shape[-1])
+        new = torch.stack([chosen.double(), torch.where(real[:, None], probs, 0).sum(0, dtype=torch.float64)])
+        self.seen[layer] = self.seen[layer] + new if layer in self.seen else new
+
+
+class Balanced:
+    """The loss of one update: its value, and its gradient at every token's router probabilities."""
+
+    def __init__(self, census: Census, gain: float) -> None:
+        """Adds the ranks' counts up, a collective; `gain` is what the gradient is multiplied by."""
+        layers = sorted(census.seen)
+        chosen, probs = sum_over_ranks(torch.stack([census.seen[layer] for layer in layers])).unbind(1)
+        choices = chosen.sum(1, keepdim=True)
+        share, tokens = chosen / choices, choices / census.top_k
+        experts = chosen.shape[1]
+        self.value = (experts * share * probs / tokens).sum(1).mean()
+        slopes = gain * experts / len(layers) * share / tokens
+        self.slopes = dict(zip(layers, slopes, strict=True))
+
+    def over(self, real: Tensor) -> "BalancedPass":
+        """What a pass attaches in which `real` [B, S] marks the tokens that count."""
+        return BalancedPass(self.slopes, real)
+
+
+class BalancedPass:
+    """Adds the gradient of the balancing loss in one pass."""
+
+    def __init__(self, slopes: dict[int, Tensor], real: Tensor) -> None:
+        self.slopes, self.real = slopes, real
+
+    def __call__(self, layer: int, probs: Tensor, layout: Layout) -> Tensor:
+        balanced: Tensor = _Lean.apply(probs, layout.flat(self.real), self.slopes[layer])
+        return balanced
+
+
+class _Lean(torch.autograd.Function):
+    """Probabilities as they are, whose gradient gets a slope [E] at every real token."""
+
+    @staticmethod
+    def forward(ctx: Any, probs: Tensor, real: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(real, slope)
+        return probs.view_as(probs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        real, slope = ctx.saved_tensors
+        return gradients[0] + real[:, None] * slope.to(gradients[0].dtype), None, None
+
+
+@torch.no_grad()
+def balance(zero: ZeroEngine, parts: Sequence[Part], coefficient: float) -> Balanced:
+    """Count an update's choices, in the passes that will learn but without gradient. A collective."""
+    census = Census()
+    for part in parts:
+        census.real = part.real
+        zero(part.batch, part.replay, (census,))
+    if not census.seen:
+        raise ValueError(
+            f"learner.aux_loss got {coefficient:g}, but model.path has no router that can be followed: it needs a mixture of experts "
+            "of a kind that learner.routing serves; leave learner.aux_loss out"
+        )
+    # DeepSpeed averages over ranks, and what is attached here passes by ZeroEngine.backward, which undoes that for the loss.
+    return Balanced(census, coefficient * zero.world)

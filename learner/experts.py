@@ -1,0 +1,63 @@
+"""The model's tensors as they are published, made of what a rank holds.
+
+Without expert parallelism they are the parameters themselves. AutoEP gives its blocks others, and each rank a share of the experts:
+
+    mlp.router.gate.weight                 ->  mlp.gate.weight
+    mlp.experts.w1, mlp.experts.w3         ->  mlp.experts.gate_up_proj  [E, 2I, H] of each rank's [E/n, I, H], twice
+    mlp.experts.w2                         ->  mlp.experts.down_proj     [E, H, I] of each rank's [E/n, H, I]
+    mlp.shared_experts, .shared_experts_gate ->  mlp.shared_expert, mlp.shared_expert_gate
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+RENAMED = {
+    ".mlp.gate.": ".mlp.router.gate.",
+    ".mlp.shared_expert.": ".mlp.shared_experts.",
+    ".mlp.shared_expert_gate.": ".mlp.shared_experts_gate.",
+}
+SPREAD = {".experts.gate_up_proj": (".experts.w1", ".experts.w3"), ".experts.down_proj": (".experts.w2",)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One tensor of the model, and the parameters of this rank that it is made of."""
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[nn.Parameter, ...]
+    group: dist.ProcessGroup | None  # the ranks that hold its experts together, in their order; None where this rank has it whole
+
+    def assembled(self, values: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """The tensor made of its parts' values, as a copy of its own. A collective where experts are spread."""
+        if self.group is None:
+            return values[0].detach().to(dtype, copy=True)
+        mine = torch.cat([value.detach().to(dtype) for value in values], dim=1)
+        whole = mine.new_empty(self.shape)
+        dist.all_gather(list(whole.chunk(dist.get_world_size(self.group))), mine, group=self.group)
+        return whole
+
+
+def published(
+    shapes: Mapping[str, tuple[int, ...]], parameters: Mapping[str, nn.Parameter], group: dist.ProcessGroup | None
+) -> dict[str, Published]:
+    """The tensors of a model by name, in the order of `shapes`, from the parameters that a rank has now."""
+    return {name: _find(name, shape, parameters, group) for name, shape in shapes.items()}
+
+
+def _find(name: str, shape: tuple[int, ...], parameters: Mapping[str, nn.Parameter], group: dist.ProcessGroup | None) -> Published:
+    if name in parameters:
+        return Published(name=name, shape=shape, parts=(parameters[name],), group=None)
+    for fused, leaves in SPREAD.items():
+        if name.endswith(fused):
+            stem = name.removesuffix(fused)
+            return Published(name=name, shape=shape, parts=tuple(parameters[stem + leaf] for leaf in leaves), group=group)
+    for ours, theirs in RENAMED.items():
+        name_there = name.replace(ours, theirs)
+        if name_there in parameters:
+            return Published(name=name, shape=shape, parts=(parameters[name_there],), group=None)
+    raise KeyError(f"{name} is in the model, but nothing that DeepSpeed holds now goes by that name")
