@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 NAMES = ("embedding", "experts", "head")
-DEADLINE_S = 0.15
+DEADLINE_S = 0.5
 
 
 class ToyActor:

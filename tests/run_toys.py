@@ -11,7 +11,7 @@ from rollout.types import GroupSummary
 def run_config(folder: Path, **sections: dict) -> Config:
     """A config whose run lies in `folder`; a section's keys go over the toy's."""
     toy = {
-        "run": {"dir": str(folder), "steps": 4, "deadline_s": 0.2},
+        "run": {"dir": str(folder), "steps": 4, "deadline_s": 0.6},
         "model": {"path": "model", "dtype": "float32"},
         "data": {"train": "train.jsonl", "chat_template": False, "max_prompt_tokens": 16},
         "rollout": {"group_size": 4, "groups_per_step": 2, "max_response_tokens": 8},
