@@ -22,6 +22,7 @@ from cluster.metrics import read_metrics
 
 MODES = ("live", "replay_learner", "replay_rollout")
 UPDATES = (1, 4)
+RUN_S = 3600  # the longest that one training may take
 LAST = 10  # steps that a reward is read over
 COLUMNS = (
     "updates",
@@ -71,7 +72,10 @@ def train(setting: Setting, out: Path, steps: int, more: Sequence[str]) -> str:
         return f"{setting}: there already"
     shutil.rmtree(setting.folder(out), ignore_errors=True)
     words = [sys.executable, "-m", "cluster", "train", str(CONFIG), *setting.overrides(out, steps, more)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=RUN_S)
+    except subprocess.TimeoutExpired:
+        return f"{setting}: not finished within {RUN_S} s, ended"
     return f"{setting}: exit code {done.returncode}" + (f"\n{done.stderr[-1500:]}" if done.returncode else "")
 
 
