@@ -1,6 +1,6 @@
 """What a checker is: a pure function that says how right a response is, with what must be known around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,6 @@ class Checker:
     check_reference: Callable[[Reference], object]  # ValueError where no response could be compared with it; imports nothing heavy in vain
     gold: Callable[[Reference], str | None]  # a response that must score 1.0; None where the reference alone does not give one
     load: Callable[[CodeLimits], Score] | None = None  # makes a `score` of these limits that belongs to one process, where it needs that
-    warm_up: tuple[str, Reference] | None = None  # makes the checker import and compile what it needs, before a deadline counts
+    warm_up: Sequence[tuple[str, Reference]] = ()  # make the checker import, compile and cache what it needs, before a deadline counts
     rehearsal: tuple[str, Reference] | None = None  # another such pair, for every worker that is forked where the first was scored: the
     # pages that scoring writes to become its own, and no cache knows the answer

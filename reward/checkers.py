@@ -31,6 +31,19 @@ def _no_gold(reference: object) -> None:
     """The reference says what a right response is like, but is none."""
 
 
+WARM_MATH = [  # a kind of answer each: what the first of a kind leaves in caches, no worker has to find out again
+    (r"\boxed{17}", "17"),
+    ("so it is\n#### 18", "19"),
+    (r"\boxed{\frac{3}{7}}", "3/7"),
+    (r"\boxed{x+5}", "5+x"),
+    (r"\boxed{x^2+29x+31}", "31+29x+x^2"),
+    (r"\boxed{2\sqrt{3}+\sin(x)}", r"\sqrt{12}+\sin x"),
+    (r"\boxed{x=3}", "3"),
+    (r"\boxed{(1,2]}", "(1,2]"),
+    (r"\boxed{\{1,2,3\}}", r"\{3,2,1\}"),
+    (r"\boxed{\begin{pmatrix}1&2\\3&4\end{pmatrix}}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    ("the answer is 12.5 percent", r"12.5\%"),
+]
 CHECKERS: dict[str, Checker] = {
     "code": Checker(score=check_code, check_reference=check_tests, gold=solution, load=load_code),
     "exact": Checker(score=check_exact, check_reference=reference_text, gold=reference_text),
@@ -38,8 +51,8 @@ CHECKERS: dict[str, Checker] = {
         score=check_math,
         check_reference=reference_answer,
         gold=gold_math,
-        warm_up=(r"\boxed{x^2+\frac{1}{2}x}", r"\frac{x}{2}+x^2"),
-        rehearsal=(r"\boxed{x^2+317x+43}", "43+317x+x^2"),
+        warm_up=WARM_MATH,
+        rehearsal=(r"\boxed{x+317}", "317+x"),
     ),
     "match": Checker(score=check_match, check_reference=accepted_answers, gold=gold_match),
     "choice": Checker(score=check_choice, check_reference=choice_reference, gold=gold_choice),
@@ -47,14 +60,14 @@ CHECKERS: dict[str, Checker] = {
     "regex": Checker(score=check_regex, check_reference=regex_reference, gold=_no_gold),
     "length": Checker(score=check_length, check_reference=length_reference, gold=gold_length),
     "language": Checker(
-        score=check_language, check_reference=language_reference, gold=_no_gold, warm_up=("This is a sentence in English.", "en")
+        score=check_language, check_reference=language_reference, gold=_no_gold, warm_up=[("This is a sentence in English.", "en")]
     ),
-    "json": Checker(score=check_json, check_reference=json_reference, gold=gold_json, warm_up=("{}", {"schema": {"required": ["a"]}})),
+    "json": Checker(score=check_json, check_reference=json_reference, gold=gold_json, warm_up=[("{}", {"schema": {"required": ["a"]}})]),
     "instructions": Checker(
         score=check_instructions,
         check_reference=instructions_reference,
         gold=_no_gold,
-        warm_up=("this is a sentence in english.", [{"id": "change_case:english_lowercase"}]),
+        warm_up=[("this is a sentence in english.", [{"id": "change_case:english_lowercase"}])],
     ),
 }
 SERVICES: dict[str, Callable[[object], None]] = {  # by name, what refuses a reference
@@ -82,8 +95,8 @@ def get_checker(name: str) -> Checker:
 def warm_checker(name: str) -> None:
     """Import and compile what the checker of that name needs; nothing is left that a fork could not share."""
     checker = get_checker(name)
-    if checker.warm_up is not None:
-        checker.score(*checker.warm_up)
+    for response, reference in checker.warm_up:
+        checker.score(response, reference)
 
 
 def load_checker(name: str, limits: CodeLimits) -> Score:

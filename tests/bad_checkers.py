@@ -54,7 +54,22 @@ def eat_memory(response: str, reference: object) -> float:
         eaten.append(bytearray(16 * 2**20))
 
 
+def log_and_eat_memory(response: str, reference: object) -> float:
+    with open(str(reference), "a") as log:
+        log.write("eats\n")
+    return eat_memory(response, reference)
+
+
 hoard: list[bytearray] = []
+
+
+def keep_or_need_memory(response: str, reference: object) -> float:
+    """Keep as many MB for good, or (less than none) need so many for a moment."""
+    megabytes = int(response)
+    needed = bytearray(abs(megabytes) * 2**20)
+    if megabytes > 0:
+        hoard.append(needed)
+    return 1.0
 
 
 def keep_memory_and_swallow_the_error(response: str, reference: object) -> float:

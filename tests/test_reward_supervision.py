@@ -90,6 +90,26 @@ def test_an_item_that_kills_two_workers_is_quarantined_with_its_text() -> None:
     with_pool(work, on_quarantine=lambda item, failure: told.append((item, failure)))
 
 
+def test_an_item_that_fills_the_memory_all_by_itself_is_not_tried_again(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    told: list[str] = []
+
+    async def work(pool: RewardPool) -> None:
+        verdict = (await pool.score([bad("log_and_eat_memory", reference=str(log))]))[0]
+        assert (verdict.outcome, verdict.failure) == (Outcome.CRASHED, "memory: the checker needs more than memory_mb=512")
+        assert log.read_text() == "eats\n"
+        assert told == [verdict.failure]
+
+    with_pool(work, on_quarantine=lambda item, failure: told.append(failure))
+
+
+def test_an_item_that_finds_too_little_memory_left_by_others_is_scored_on_a_fresh_worker() -> None:
+    async def work(pool: RewardPool) -> list[Verdict]:
+        return [(await pool.score([bad("keep_or_need_memory", megabytes)]))[0] for megabytes in ("200", "-250")]
+
+    assert rewards(with_pool(work, workers=1)) == [1.0, 1.0]
+
+
 def test_whoever_is_told_of_a_quarantine_and_fails_closes_the_pool_with_that_error() -> None:
     def refuse(item: Item, failure: str) -> None:
         raise OSError("no space left")

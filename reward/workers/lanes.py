@@ -102,7 +102,9 @@ class Lanes:
                 return
         if task is None or message.item != worker.done:
             raise WorkerGone(f"crash: the worker spoke of item {message.item}, expected {worker.done if task else 'none'}")
-        if message.state is State.MEMORY:
+        if message.state in (State.MEMORY, State.FILLED):
+            if message.state is State.FILLED:
+                task.crashes = MAX_CRASHES - 1  # a fresh worker would fare no better
             raise WorkerGone(f"memory: the checker needs more than memory_mb={self._memory_mb}")
         took = worker.clock.took(now)
         worker.clock.restart(now)

@@ -54,6 +54,7 @@ class WorkerProcess:
         self.loading = self.staying = self.lowered = self.dropping = False
         self.closed_at = math.inf  # when its side of the channel was found closed
         self.reported = 0  # items, ever
+        self.hurried_at = -math.inf  # when it was last asked to start sooner
         self.printed = 0  # bytes, since its last report
         self._tail = self._partial = self._unsent = b""
 

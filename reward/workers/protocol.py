@@ -5,7 +5,7 @@ owner → worker   one line a chunk:  [[checker, response, reference], ...]
 worker → owner   STARTED                                     once: chunks may come
                  ( [LOADING LOADED] (SCORED | FAILED) )*     for each item that it claimed, in the order of the chunk
                  DROPPED                                     when it could claim no more of the chunk
-                 MEMORY                                      instead of a verdict; the worker then ends
+                 MEMORY | FILLED                             instead of a verdict; the worker then ends
 ```
 
 Beside the chunk the owner puts a token an item into an eventfd. The worker takes one before it begins an item, so it *claims* the item;
@@ -31,7 +31,8 @@ class State(StrEnum):
     SCORED = "scored"
     FAILED = "failed"  # the checker raised
     DROPPED = "dropped"  # the owner has taken back the rest of the chunk
-    MEMORY = "memory"  # the checker ran out of address space
+    MEMORY = "memory"  # the checker ran out of address space, of which earlier items may have kept a part
+    FILLED = "filled"  # it ran out of address space, and all of that was its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from reward.workers.template_process import TemplateGone, TemplateProcess
 MAX_STARTS = 3
 PAUSE_S, MOST_PAUSES = 0.2, 25  # before the second start; a pause more before each that follows
 POLITE_S, FIRM_S = 10.0, 3.0  # for the template to end its workers; for the kernel to end the template
-TURN_S = 1.0
+TURN_S, HURRY_S = 1.0, 0.05
 
 
 class Supervisor(threading.Thread):
@@ -93,6 +93,7 @@ class Supervisor(threading.Thread):
             self._lanes.arrange(now)
             for task in self._lanes.wanted() if may_start else ():
                 self._fork(now, task)
+            self._hurry(now)
             self._watch_writers()
         if not self.started.done() and len(self._lanes.at(Place.FRONT)) == self._count:
             self.started.set_result(None)
@@ -150,6 +151,13 @@ class Supervisor(threading.Thread):
         self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._spoken(worker))
         self._selector.register(worker.output, selectors.EVENT_READ, lambda: self._printed(worker))
         return None
+
+    def _hurry(self, now: float) -> None:
+        """Where a place is empty, have those who rehearse in idle time finish soon; asked again, as they may not have begun."""
+        for worker in self._lanes.at(Place.STARTING) if len(self.pids) < self._count else ():
+            if worker.meant_for is None and now - worker.hurried_at > HURRY_S:
+                worker.hurried_at = now
+                self._ask("raise", worker)
 
     def _ask(self, request: str, worker: WorkerProcess) -> None:
         """Have the template do something to a worker; a template that cannot is found out here, and ends with all its workers."""

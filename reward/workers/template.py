@@ -41,7 +41,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_MS = 1000  # how often to look for processes that were left behind
 END_S = 10.0  # for killed children to be gone
 KILLED_FIRST = "1000"  # of /proc/self/oom_score_adj: out of memory, the kernel ends reward workers before anything else
-LOWEST, POLITE = 19, 10
+LOWEST = 19
 
 
 class OwnerGoneError(Exception):
@@ -82,17 +82,21 @@ def lower(pid: int) -> None:
 
 
 def can_be_polite() -> bool:
-    """Whether a process that has made itself less urgent may undo that: most systems keep it for the privileged. A child tries."""
+    """Whether a process that took only idle time may undo that: most systems keep it for the privileged. A child tries."""
     pid = os.fork()
     if pid == 0:
-        usual = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, min(LOWEST, usual + POLITE))
+        be_urgent(os.SCHED_IDLE)
         try:
-            os.setpriority(os.PRIO_PROCESS, 0, usual)
+            be_urgent(os.SCHED_OTHER)
         except PermissionError:
             os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def be_urgent(policy: int) -> None:
+    """Take the time that nobody else wants (SCHED_IDLE) or a share like everyone's (SCHED_OTHER)."""
+    os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +282,18 @@ def main(arguments: list[str]) -> None:
 
 
 def rehearse(names: list[str], polite: bool) -> None:
-    """Use the checkers once in a fresh worker, before its first item has to wait for what that costs."""
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    """Use the checkers once in a fresh worker, before its first item has to wait for what that costs.
+
+    In the time that nobody else wants: workers that score must not wait for it. The owner raises who is needed sooner.
+    """
     if polite:
-        os.setpriority(os.PRIO_PROCESS, 0, min(LOWEST, usual + POLITE))
+        be_urgent(os.SCHED_IDLE)
     for name in names:
         checker = get_checker(name)
         if checker.rehearsal is not None:
             checker.score(*checker.rehearsal)
     if polite:
-        os.setpriority(os.PRIO_PROCESS, 0, usual)
+        be_urgent(os.SCHED_OTHER)
 
 
 if __name__ == "__main__":

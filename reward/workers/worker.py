@@ -4,12 +4,15 @@
 ray nor numpy, so its address space is what the checkers use.
 """
 
+import gc
 import json
 import math
 import os
+import resource
 import socket
 import sys
 from numbers import Real
+from pathlib import Path
 
 from reward.checker import Score
 from reward.checkers import load_checker
@@ -17,6 +20,12 @@ from reward.limits import CodeLimits
 from reward.workers.protocol import Message, State
 
 MAX_FAILURE_CHARS = 500
+KEPT = 0.1  # of the limit: what earlier items may have kept and still not be to blame
+
+
+def address_space() -> int:
+    """Bytes of this process that count against its limit."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def score(checker: Score, item: int, response: str, reference: object) -> Message:
@@ -43,6 +52,7 @@ class Worker:
 
     def __init__(self, channel: socket.socket, claims: int, limits: CodeLimits, loaded: dict[str, Score]) -> None:
         self.channel, self.claims, self.limits, self.loaded = channel, claims, limits, loaded
+        self.at_start = address_space()
 
     def send(self, message: Message) -> None:
         self.channel.sendall(message.encode())
@@ -57,9 +67,17 @@ class Worker:
                     break
                 try:
                     self.send(self.judge(item, name, response, reference))
+                    continue
                 except MemoryError:
-                    self.send(Message(state=State.MEMORY, item=item))
-                    sys.exit("out of memory")
+                    pass  # and let go of what the checker's frames held
+                self.send(Message(state=self.whose_memory(), item=item))
+                sys.exit("out of memory")
+
+    def whose_memory(self) -> State:
+        """Whose fault it is that the address space was full: the last item's when what it has left of it is what there was at the start."""
+        gc.collect()
+        left, limit = address_space(), resource.getrlimit(resource.RLIMIT_AS)[0]
+        return State.FILLED if left - self.at_start < KEPT * limit else State.MEMORY
 
     def claim(self) -> bool:
         """Whether the next item is ours; the owner may have taken back the rest of the chunk."""
