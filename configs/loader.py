@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from configs.overrides import merge_overrides
 from configs.rules import Problem, RuleError
 from configs.schema import Config
-from configs.suggest import describe_need, known_keys, suggest_key
+from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.toml_writer import write_toml, write_value
 
 Table = dict[str, Any]
@@ -118,9 +118,13 @@ def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
     """Pydantic's errors in this project's words, one a key."""
     problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
-        key = ".".join(str(part) for part in detail["loc"][:DEPTH])
-        kind = detail["type"] if len(detail["loc"]) <= DEPTH else "type"  # deeper than a key it is a part of the key's value
-        problems.setdefault(key, describe_error(key, kind, table))
+        where = [str(part) for part in detail["loc"][: 2 * DEPTH]]  # what is further in says which type of a union did not fit
+        key = ".".join(where[:DEPTH])
+        if len(where) > DEPTH and inner_keys(*where[:DEPTH]):
+            problems.setdefault(".".join(where), describe_inner(where, detail["type"], detail["input"]))
+        else:
+            kind = detail["type"] if len(where) <= DEPTH else "type"  # deeper than a key it is a part of the key's value
+            problems.setdefault(key, describe_error(key, kind, table))
     return list(problems.values())
 
 
@@ -136,6 +140,19 @@ def describe_error(key: str, kind: str, table: Table) -> Problem:
     if kind == "missing":
         return Problem((key,), f"missing; needed {describe_need(key)}")
     return Problem((key,), f"got {given}; needed {describe_need(key)}")
+
+
+def describe_inner(where: Sequence[str], kind: str, value: object) -> Problem:
+    """The same for a key of a table below a key: where is [section, key, name of the table, key in it]."""
+    section, leaf, name, *inner = where
+    table, known, given = f"{section}.{leaf}.{name}", inner_keys(section, leaf), shorten(value)
+    keys = (".".join(where), f"{section}.{leaf}")
+    if not inner:
+        return Problem(keys, f"got {given}; needed {describe_value(table, '', {'type': 'object'})}")
+    if inner[0] not in known:
+        near = get_close_matches(inner[0], known, 1)
+        return Problem(keys, f"unknown key (got {given}); {f'did you mean {near[0]}?' if near else 'use one of ' + ', '.join(known)}")
+    return Problem(keys, f"got {given}; needed {describe_value(table, inner[0], flatten_type(known[inner[0]]))}")
 
 
 def shorten(value: object) -> str:

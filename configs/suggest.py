@@ -13,11 +13,22 @@ EXAMPLES = {"integer": "8", "number": "0.2", "string": '"…"'}
 
 
 @cache
+def definitions() -> dict[str, dict[str, Any]]:
+    """Name of a class -> key -> JSON schema of its value."""
+    return {name: schema.get("properties", {}) for name, schema in Config.model_json_schema()["$defs"].items()}
+
+
+@cache
 def known_keys() -> dict[str, dict[str, dict[str, Any]]]:
     """Section -> key -> JSON schema of its value."""
-    schema = Config.model_json_schema()
     classes = {section: field.annotation.__name__ for section, field in Config.model_fields.items() if field.annotation}
-    return {section: schema["$defs"][name]["properties"] for section, name in classes.items()}
+    return {section: definitions()[name] for section, name in classes.items()}
+
+
+def inner_keys(section: str, leaf: str) -> dict[str, dict[str, Any]]:
+    """Key -> JSON schema of its value in the tables below a key, such as [reward.parts.NAME]; empty where it holds no tables."""
+    tables = known_keys().get(section, {}).get(leaf, {}).get("additionalProperties", {})
+    return definitions()[tables["$ref"].rpartition("/")[2]] if isinstance(tables, dict) and "$ref" in tables else {}
 
 
 def flatten_type(schema: dict[str, Any]) -> dict[str, Any]:
@@ -30,11 +41,14 @@ def flatten_type(schema: dict[str, Any]) -> dict[str, Any]:
 def describe_need(key: str) -> str:
     """What may stand at a dotted key and an example of it: `a whole number, at least 1: write for example steps = 100`."""
     section, _, leaf = key.partition(".")
-    if not leaf:
-        return f"a table: write [{section}] and its keys below it"
-    schema = flatten_type(known_keys()[section][leaf])
+    schema = flatten_type(known_keys()[section][leaf]) if leaf else {"type": "object"}
+    return describe_value(section, leaf, schema)
+
+
+def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
+    """What a value of that schema may be, at a key of a table; without a key it is the table itself."""
     if schema["type"] == "object":
-        return f"a table: write [{key}] and its keys below it"
+        return f"a table: write [{table}.{leaf}] and its keys below it" if leaf else f"a table: write [{table}] and its keys below it"
     need = KINDS.get(schema["type"], "an array of numbers")
     if "enum" in schema:
         need = "one of " + ", ".join(map(write_value, schema["enum"]))
@@ -46,7 +60,7 @@ def describe_need(key: str) -> str:
     if "enum" in schema:
         example = write_value(schema["enum"][0])
     about = f" ({schema['description']})" if "description" in schema else ""
-    return f"{need}{about}: write for example {leaf} = {example} in [{section}]"
+    return f"{need}{about}: write for example {leaf} = {example} in [{table}]"
 
 
 def suggest_key(unknown: str) -> str | None:

@@ -95,6 +95,20 @@ def test_a_judge_prompt_may_have_other_braces() -> None:
     config_with("""judge.prompt='{"like": {}} {0} { response } {response} Score: N'""")
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("{wieght=0.5}", "reward.parts.form.wieght: unknown key (got 0.5); did you mean weight?"),
+        ("{colour=1}", "reward.parts.form.colour: unknown key (got 1); use one of checker, weight, how, reference"),
+        ("{weight='a'}", 'reward.parts.form.weight: got "a"; needed a number'),
+        ("{how='mul'}", 'reward.parts.form.how: got "mul"; needed one of "add", "multiply"'),
+        ("0.2", "reward.parts.form: got 0.2; needed a table: write [reward.parts.form]"),
+    ],
+)
+def test_a_mistake_inside_a_part_is_told_by_its_own_key(part: str, said: str) -> None:
+    assert said in sole_refusal(f"reward.parts={{form={part}}}")
+
+
 @pytest.mark.parametrize("name", ["correct", "overlong", "second"])
 def test_a_part_does_not_take_a_name_that_the_reward_uses(name: str) -> None:
     assert f'reward.parts.{name}: got "{name}", but "correct", "overlong", "second" are kept' in sole_refusal(
