@@ -203,8 +203,12 @@ def test_closing_ends_waiting_callers_kills_every_child_and_frees_every_descript
         pool.close()
         with pytest.raises(RuntimeError, match="the reward pool is closed"):
             await waiting
-        with pytest.raises(RuntimeError, match="the reward pool is closed"):
-            await pool.score([good(1)])
+        lengths = set()
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="the reward pool is closed") as caught:
+                await pool.score([good(1)])
+            lengths.add(len(caught.traceback))
+        assert len(lengths) == 1, "an error that many callers get does not keep their frames"
         assert descriptors() == before
 
     children, threads = set(psutil.Process().children(recursive=True)), set(threading.enumerate())

@@ -50,7 +50,7 @@ class TaskQueue:
         ticket: Future[None] = Future()
         with self._lock:
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)  # or it would keep every caller's frames
             self._door.append((ticket, items))
             self._let_in()
         return ticket
@@ -80,7 +80,7 @@ class TaskQueue:
         tasks = [task for index, item in enumerate(items) if (task := self._task(call, index, item)) is not None]
         with self._lock:
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)
             self._entering -= len(items)
             self._calls.add(call)
             self._tasks.extend(tasks)
