@@ -8,20 +8,20 @@ from reward.checkers import SERVICES, check_reference, get_checker, known_checke
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
 from reward.workers.pool import RewardPool
-from rollout.types import Prompt
+from rollout.prompts import PromptSet
 
 
-def check_rewards(config: Config, prompts: Sequence[Prompt], held_out: Sequence[Prompt] = ()) -> list[str]:
+def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
     """Lines about how these prompts will be scored; ValueError with the row, or the checker, that cannot be."""
     named = used_checkers(config)
     for name in named:
         if name not in SERVICES:
             get_checker(name)
     check_references_of_parts(config)
-    for rows, where in ((prompts, ""), (held_out, " of data.eval")):
-        refuse_code_named_by_data(config, rows, where)
-        check_references(config, rows, where)
-    used = {*named, *(prompt.checker for prompt in (*prompts, *held_out))}
+    for rows in (train, held_out):
+        refuse_code_named_by_data(config, rows)
+        check_references(config, rows)
+    used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
     lines = [f"rewards: {', '.join(sorted(used))}; {config.reward.workers} workers on {_where(config)}"]
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
@@ -55,13 +55,13 @@ def _where(config: Config) -> str:
     return "one node" if config.reward.nodes == "one" else "every node with an engine"
 
 
-def refuse_code_named_by_data(config: Config, prompts: Sequence[Prompt], where: str = "") -> None:
+def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
     """Raise ValueError where a row names code to import: whoever wrote the data would choose what runs here."""
     allowed = {*known_checkers(), config.reward.checker}
-    for prompt in prompts:
+    for prompt in rows.prompts:
         if prompt.checker not in allowed:
             raise ValueError(
-                f"row {prompt.prompt_id}{where} names checker {prompt.checker!r}, needed one of {', '.join(sorted(allowed))}: "
+                f"{rows.where[prompt.prompt_id]} names checker {prompt.checker!r}, needed one of {', '.join(sorted(allowed))}: "
                 "data may not name other code; correct the row, or set reward.checker to that function if you trust it"
             )
 
@@ -76,16 +76,16 @@ def check_references_of_parts(config: Config) -> None:
                 raise ValueError(f"reward.parts.{name}.reference: {error}") from None
 
 
-def check_references(config: Config, prompts: Sequence[Prompt], where: str = "") -> None:
+def check_references(config: Config, rows: PromptSet) -> None:
     """Raise ValueError where a checker that scores a row cannot use the row's reference, with the row and who asks for it."""
     parts = config.reward.parts.items()
     beside = {f"reward.parts.{name}": part.checker or name for name, part in parts if part.reference is None}
     if config.reward.second:
         beside["reward.second"] = config.reward.second
-    for prompt in prompts:
+    for prompt in rows.prompts:
         for key, checker in (("", prompt.checker), *beside.items()):
             try:
                 check_reference(checker, prompt.reference)
             except ValueError as error:
                 asked = f" (asked by {key}, which takes the row's reference where it has none of its own)" if key else ""
-                raise ValueError(f"row {prompt.prompt_id}{where}: {error}{asked}") from None
+                raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}") from None

@@ -1,7 +1,7 @@
 """Everything that can be known wrong about a run before a process starts or a GPU is held."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,20 @@ def check(config: Config) -> Checked:
         )
     tokenizer = load_tokenizer(config)
     prompts = load_prompts(config, config.data.train, config.data.split, tokenizer)
-    held_out: list[Prompt] = []
+    held_out = PromptSet(prompts=[], dropped=0)
     lines = [
         *plan(config),
         f"{len(prompts.prompts)} prompts from {config.data.train}"
         + (f", {prompts.dropped} dropped as over-long" if prompts.dropped else ""),
     ]
     if config.data.eval:
-        held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer).prompts[: config.data.eval_limit]
-        lines.append(f"{len(held_out)} held-out prompts from {config.data.eval}")
+        held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer)
+        held_out = replace(held_out, prompts=held_out.prompts[: config.data.eval_limit])
+        lines.append(f"{len(held_out.prompts)} held-out prompts from {config.data.eval}")
     lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
-    lines += check_rewards(config, prompts.prompts, held_out)
-    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out)})
-    return Checked(prompts=prompts, held_out=held_out, lines=lines, checkers=checkers)
+    lines += check_rewards(config, prompts, held_out)
+    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
+    return Checked(prompts=prompts, held_out=held_out.prompts, lines=lines, checkers=checkers)
 
 
 def model_folder(key: str, path: str) -> Path:

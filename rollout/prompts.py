@@ -1,6 +1,6 @@
 """Prompts from rows: fields mapped, chat template applied, tokenised once and never again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class PromptSet:
 
     prompts: list[Prompt]
     dropped: int
+    where: dict[str, str] = field(default_factory=dict)  # by prompt id, the row that it comes from: "prompts.jsonl line 3"
 
 
 def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) -> PromptSet:
@@ -42,7 +43,8 @@ def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) 
             f"{source}: all {dropped} prompts are above data.max_prompt_tokens = {data.max_prompt_tokens} and were dropped, "
             f"so nothing is left: raise it to at least {shortest}, the shortest prompt"
         )
-    return PromptSet(prompts=fitting, dropped=dropped)
+    where = {prompt.prompt_id: row.where for prompt, row in zip(prompts, rows, strict=True)}
+    return PromptSet(prompts=fitting, dropped=dropped, where=where)
 
 
 def make_prompt(config: Config, number: int, row: Row, tokenizer: Tokenizer) -> Prompt:

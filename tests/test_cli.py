@@ -126,7 +126,8 @@ def test_a_bad_setting_is_told_with_what_is_needed(capsys: pytest.CaptureFixture
         ([{"prompt": "1", "answer": "2"}, {"prompt": "1"}], 'train.jsonl line 2 has no value for field "answer"'),
         ([{"prompt": "", "answer": "2"}], "train.jsonl line 1 has an empty prompt"),
         ([{"prompt": "1", "answer": "2", "id": 7}, {"prompt": "2", "answer": "3", "id": 7}], 'have the same id "7"'),
-        ([{"prompt": "1", "answer": {"not": "text"}}], "row 0: checker 'exact': "),
+        ([{"prompt": "1", "answer": {"not": "text"}}], "train.jsonl line 1: checker 'exact': "),
+        ([{"prompt": "1", "answer": "2", "id": "a"}, {"prompt": "1", "answer": [], "id": "b"}], "train.jsonl line 2: checker 'exact': "),
     ],
 )
 def test_a_bad_dataset_is_told_with_its_line(capsys: pytest.CaptureFixture[str], config: str, rows: list[object], said: str):
@@ -142,7 +143,7 @@ def test_data_may_name_a_checker_of_ours_or_the_runs_own_and_nothing_else_is_imp
     main(["validate", config, *named])
     write_rows(Path(config).parent, *good, {"prompt": "1", "answer": "2", "checker": "this:s"})
     said = refused(capsys, config, *named)
-    assert "row 3 names checker 'this:s', needed one of " in said
+    assert "train.jsonl line 4 names checker 'this:s', needed one of " in said
     assert f", match, math, regex, tags, {own}: data may not name other code" in said
     assert "this" not in sys.modules
 
