@@ -10,7 +10,7 @@ from reward.workers.pool import Item, RewardPool
 from rollout.types import Outcome, Verdict
 from tests.hostile_math import HOSTILE, REFERENCE
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 0.5
 TURNS = 2  # an item whose worker dies is tried once more
 MARGIN_S = 10.0  # to replace a worker, with sympy, on a busy machine
 RIGHT = Item(checker="math", response=r"Thus \boxed{\frac{84}{2}}.", reference=REFERENCE)
