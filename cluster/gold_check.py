@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from reward.checker import Checker
-from reward.checkers import CHECKERS, SERVICES, check_reference, get_checker
+from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
 from reward.workers.pool import Item, RewardPool
 from rollout.dataset import Row, read_rows
 from rollout.types import Verdict
@@ -100,7 +100,7 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
     reference, name = row.values.get(fields.reference), fields.checker
     if fields.named_checker and row.values.get(fields.named_checker) is not None:
         name = row.values[fields.named_checker]
-        if not isinstance(name, str) or (name not in {*CHECKERS, *SERVICES, fields.checker}):
+        if not isinstance(name, str) or (name not in checkers_for_data(fields.checker)):
             known = ", ".join(sorted({*CHECKERS, fields.checker}))
             return f"names checker {name!r}, needed one of {known}: data may not name other code; correct the row, or give --checker"
     refuse_checker(name)

@@ -12,7 +12,7 @@ from cluster.lines import read_lines
 from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked
-from reward.checkers import known_checkers
+from reward.checkers import checkers_for_data
 from rollout.types import Outcome, Verdict
 
 AT_ONCE = 512
@@ -106,11 +106,11 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
 
 def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
     """Raise ValueError where a kept row names code that the run's config does not: a file of responses must not choose what runs here."""
-    allowed = {*known_checkers(), config.reward.checker}
+    allowed = checkers_for_data(config.reward.checker)
     for one in kept:
         if one.row["checker"] not in allowed:
             raise ValueError(
-                f"{one.where} names checker {one.row['checker']!r}, needed one of {', '.join(sorted(allowed))}: the run's config names no "
+                f"{one.where} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config names no "
                 "such code; correct the row"
             )
 

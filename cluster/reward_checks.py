@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from configs.schema import Config
-from reward.checkers import SERVICES, check_reference, get_checker, known_checkers
+from reward.checkers import SERVICES, check_reference, checkers_for_data, get_checker
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
 from reward.workers.pool import RewardPool
@@ -57,11 +57,11 @@ def _where(config: Config) -> str:
 
 def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
     """Raise ValueError where a row names code to import: whoever wrote the data would choose what runs here."""
-    allowed = {*known_checkers(), config.reward.checker}
+    allowed = checkers_for_data(config.reward.checker)
     for prompt in rows.prompts:
         if prompt.checker not in allowed:
             raise ValueError(
-                f"{rows.where[prompt.prompt_id]} names checker {prompt.checker!r}, needed one of {', '.join(sorted(allowed))}: "
+                f"{rows.where[prompt.prompt_id]} names checker {prompt.checker!r}, needed one of {', '.join(allowed)}: "
                 "data may not name other code; correct the row, or set reward.checker to that function if you trust it"
             )
 

@@ -81,6 +81,11 @@ def known_checkers() -> list[str]:
     return sorted([*CHECKERS, *SERVICES])
 
 
+def checkers_for_data(own: str) -> list[str]:
+    """The names that data may give where the user has chosen the checker `own`: data may not choose other code to run here."""
+    return sorted({*known_checkers(), own})
+
+
 def get_checker(name: str) -> Checker:
     """The checker of that name or import path; ValueError says which there are, or why the path is none."""
     if name in CHECKERS:

@@ -157,7 +157,7 @@ class Supervisor(threading.Thread):
         for worker in self._lanes.at(Place.STARTING) if len(self.pids) < self._count else ():
             if worker.meant_for is None and now - worker.hurried_at > HURRY_S:
                 worker.hurried_at = now
-                self._ask("raise", worker)
+                self._ask("hurry", worker)
 
     def _ask(self, request: str, worker: WorkerProcess) -> None:
         """Have the template do something to a worker; a template that cannot is found out here, and ends with all its workers."""

@@ -9,6 +9,7 @@ socket FD (SOCK_SEQPACKET, one JSON value a packet) it is asked and answers:
 ["fork aside", serial] + the same           → the same; the worker begins lowered
 ["lower", pid]                              nothing                           the worker gets only the time that nobody else wants
 ["raise", pid]                              → ["raised", pid]                 or its end, where the system lets nobody undo `lower`
+["hurry", pid]                              nothing                           a worker that rehearses does so at the usual priority
 ["kill", pid]                               its end
                                             → ["ended", pid, code, status]    as os.waitid says it
 ```
@@ -35,13 +36,13 @@ from typing import NoReturn
 from reward.checkers import get_checker, own_score, warm_checker
 from reward.limits import CodeLimits
 from reward.programs import scratch
+from reward.workers.urgency import can_be_polite, lower, take_time
 from reward.workers.worker import Worker
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_MS = 1000  # how often to look for processes that were left behind
 END_S = 10.0  # for killed children to be gone
 KILLED_FIRST = "1000"  # of /proc/self/oom_score_adj: out of memory, the kernel ends reward workers before anything else
-LOWEST = 19
 
 
 class OwnerGoneError(Exception):
@@ -67,36 +68,6 @@ def signal_group(pid: int, how: signal.Signals) -> None:
     os.kill(pid, how)
     with suppress(ProcessLookupError):
         os.killpg(pid, how)
-
-
-def lower(pid: int) -> None:
-    """Give a process group only the time that nobody else wants, on a quarter of the cores.
-
-    The others fall idle, and a core that does takes over at once what waits for another; one that has any work looks around only
-    every few milliseconds.
-    """
-    os.setpriority(os.PRIO_PGRP, pid, LOWEST)
-    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-    cores = sorted(os.sched_getaffinity(os.getpid()))
-    os.sched_setaffinity(pid, cores[-max(1, len(cores) // 4) :])
-
-
-def can_be_polite() -> bool:
-    """Whether a process that took only idle time may undo that: most systems keep it for the privileged. A child tries."""
-    pid = os.fork()
-    if pid == 0:
-        be_urgent(os.SCHED_IDLE)
-        try:
-            be_urgent(os.SCHED_OTHER)
-        except PermissionError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-def be_urgent(policy: int) -> None:
-    """Take the time that nobody else wants (SCHED_IDLE) or a share like everyone's (SCHED_OTHER)."""
-    os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +138,13 @@ class Template:
             case "lower":
                 with suppress(ProcessLookupError):  # it has ended and waits to be buried
                     lower(pid)
+            case "hurry":
+                with suppress(OSError):  # a wish: it may have ended, or the system may not let us
+                    take_time(os.SCHED_OTHER, pid)
             case "raise":
                 try:
                     os.sched_setaffinity(pid, os.sched_getaffinity(os.getpid()))
-                    os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+                    take_time(os.SCHED_OTHER, pid)
                     os.setpriority(os.PRIO_PGRP, pid, os.getpriority(os.PRIO_PROCESS, 0))
                     self.say("raised", pid)
                 except (PermissionError, ProcessLookupError):
@@ -284,16 +258,16 @@ def main(arguments: list[str]) -> None:
 def rehearse(names: list[str], polite: bool) -> None:
     """Use the checkers once in a fresh worker, before its first item has to wait for what that costs.
 
-    In the time that nobody else wants: workers that score must not wait for it. The owner raises who is needed sooner.
+    In the time that nobody else wants: workers that score must not wait for it. The owner hurries who is needed sooner.
     """
     if polite:
-        be_urgent(os.SCHED_IDLE)
+        take_time(os.SCHED_IDLE)
     for name in names:
         checker = get_checker(name)
         if checker.rehearsal is not None:
             checker.score(*checker.rehearsal)
     if polite:
-        be_urgent(os.SCHED_OTHER)
+        take_time(os.SCHED_OTHER)
 
 
 if __name__ == "__main__":
