@@ -10,7 +10,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from configs.arithmetic import gpus_per_engine
-from configs.engine_rules import vllm_size
+from configs.engine_rules import is_count, vllm_size
 from configs.schema import Config
 
 Bundle = dict[str, float]
@@ -34,17 +34,37 @@ def bundles(config: Config, gpu: bool) -> list[Bundle]:
 def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
     """Raise ValueError where the engines and ranks do not fit on the nodes' free resources (with the arithmetic), or cannot run on them."""
     gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    if not gpu and config.rollout.vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
-        # vLLM's expert kernel for CPUs knows no experts that live elsewhere: it reads past its weights, and the worker dies.
-        raise ValueError(
-            "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
-            "cannot spread experts: remove it; tensor parallelism alone works here"
-        )
+    if not gpu:
+        refuse_what_engines_on_cpus_cannot(config)
     wanted = bundles(config, gpu)
     if fits(wanted, nodes):
         return
     lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in wanted], nodes) else "CPU"
     raise ValueError(_does_not_fit(config, wanted, nodes, lacking))
+
+
+def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
+    """Raise ValueError for settings of `[rollout.vllm]` with which an engine without a GPU would die at its first batch or later."""
+    vllm, context = config.rollout.vllm, config.context_tokens
+    if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
+        # vLLM's expert kernel for CPUs knows no experts that live elsewhere: it reads past its weights, and the worker dies.
+        raise ValueError(
+            "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
+            "cannot spread experts: remove it; tensor parallelism alone works here"
+        )
+    whole = "on a machine without GPUs, where vLLM must read every prompt whole (it cannot continue a seeded request after a split)"
+    if vllm.get("enable_chunked_prefill"):
+        raise ValueError(f"rollout.vllm.enable_chunked_prefill got true {whole}: remove it")
+    if vllm.get("long_prefill_token_threshold"):
+        raise ValueError(
+            f"rollout.vllm.long_prefill_token_threshold got {vllm['long_prefill_token_threshold']} {whole}: remove it, or use 0"
+        )
+    room, longest = vllm.get("max_num_batched_tokens", context), max(context, int(vllm.get("max_model_len", 0)))
+    if not is_count(room) or room < longest:
+        raise ValueError(
+            f"rollout.vllm.max_num_batched_tokens got {room!r} {whole}, needed a whole number of at least {longest} (the engine's "
+            f"context): use {longest}, or remove it"
+        )
 
 
 def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:

@@ -16,6 +16,7 @@ from vllm import SamplingParams
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -159,4 +160,7 @@ def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
     # A single worker lives in the engine core's own process: one less to start, to feed and to end. More are processes of their own;
     # left to itself vLLM would ask Ray for them, which has given this actor all the GPUs of its bundle already.
     ours["distributed_executor_backend"] = "uni" if gpus_per_engine(config) == 1 else "mp"
+    if current_platform.is_cpu():
+        # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
+        ours["enable_chunked_prefill"] = False
     return AsyncEngineArgs(**{**ours, **config.rollout.vllm})

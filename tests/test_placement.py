@@ -106,3 +106,23 @@ def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
         refuse_what_cannot_fit(spread, [{"CPU": 8.0}])
     refuse_what_cannot_fit(spread, [{"CPU": 8.0, "GPU": 8.0}])
     refuse_what_cannot_fit(sized(1, 1, tensor_parallel=2), [{"CPU": 8.0}])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("enable_chunked_prefill", True, "got true .* remove it"),
+        ("long_prefill_token_threshold", 512, "got 512 .* use 0"),
+        ("max_num_batched_tokens", 16, "got 16 .* at least 24 .* use 24"),
+        ("max_num_batched_tokens", "many", "got 'many' .* at least 24"),
+    ],
+)
+def test_what_would_split_a_prompt_is_refused_on_cpus(key: str, value: object, said: str) -> None:
+    config = run_config(Path("run"), rollout={"group_size": 4, "vllm": {key: value}})
+    with pytest.raises(ValueError, match=rf"rollout\.vllm\.{key} {said}"):
+        refuse_what_cannot_fit(config, [{"CPU": 8.0}])
+    refuse_what_cannot_fit(config, [{"CPU": 8.0, "GPU": 8.0}])
+
+
+def test_a_batch_as_large_as_the_context_is_enough_on_cpus() -> None:
+    refuse_what_cannot_fit(run_config(Path("run"), rollout={"vllm": {"max_num_batched_tokens": 1040}}), [{"CPU": 8.0}])
