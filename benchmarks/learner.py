@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.peer import Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
-from cluster.session import learner_env, threads
+from cluster.actors.session import learner_env, threads
 from configs.loader import load
 from configs.schema import Config
 from rollout.types import Group
@@ -72,8 +72,8 @@ def bare(config: Config) -> Iterator[Work]:
     from transformers import AutoModelForCausalLM
 
     from benchmarks.prompts import recorded_groups
-    from learner.batch import Batch, build_batch
-    from learner.plan import plan_step
+    from learner.batch.plan import plan_step
+    from learner.batch.tensors import Batch, build_batch
     from rollout.types import GroupSummary
 
     learner, preset = config.learner, config.objective.resolved

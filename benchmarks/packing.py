@@ -19,13 +19,13 @@ from benchmarks.prompts import recorded_groups
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from configs.loader import load
 from configs.schema import Config
-from learner.batch import build_batch
+from learner.batch.plan import plan_step
+from learner.batch.tensors import build_batch
+from learner.experts.routers import attach
 from learner.learner import Learner
-from learner.objective import Given, policy_loss
-from learner.plan import plan_step
-from learner.policy import load_policy
+from learner.loss.objective import LossInputs, policy_loss
+from learner.model.policy import load_policy
 from learner.process_group import join_ranks
-from learner.routers import attach
 from learner.tiny.model import build_model, tiny_config
 from learner.tiny.tokenizer import make_tokenizer
 from rollout.transfer import free_socket
@@ -125,7 +125,7 @@ def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
     def work() -> None:
         for batch in batches:
             logprobs, _ = policy(batch)
-            given = Given(
+            given = LossInputs(
                 old=logprobs.detach(),
                 engine=batch.rollout_logprobs,
                 reference=None,

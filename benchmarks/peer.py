@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from benchmarks.rounds import CONFIG, OUT, ROOT
-from cluster.process import tail
+from cluster.actors.process import tail
 from configs.loader import load
 
 ANSWER_S = 300.0  # the longest that a start or a job may take

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.validate import load_tokenizer
+from cluster.commands.validate import load_tokenizer
 from configs.schema import Config
 from rollout.prompts import load_prompts
 from rollout.seeds import derive_seed

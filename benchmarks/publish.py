@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.peer import Peer, Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
-from cluster.house import House, open_house
-from cluster.publisher import Publisher
-from cluster.session import learner_env, ray_session
+from cluster.actors.session import learner_env, ray_session
+from cluster.actors.start import Actors, start_actors
+from cluster.publish.publisher import Publisher
 from configs.loader import load
 from configs.schema import Config
 from rollout.proof import manifest_of
@@ -71,8 +71,8 @@ class TimedPublisher(Publisher):
 def run(config: Config) -> Iterator[Work]:
     """Engine, learner and publisher as in a run."""
 
-    async def publish(house: House, publisher: TimedPublisher, version: int) -> dict[str, Any]:
-        (engine,) = house.engines.alive
+    async def publish(actors: Actors, publisher: TimedPublisher, version: int) -> dict[str, Any]:
+        (engine,) = actors.engines.alive
         started = time.perf_counter()
         await _wait(engine.actor.ready.remote())
         called = time.perf_counter()
@@ -84,14 +84,14 @@ def run(config: Config) -> Iterator[Work]:
 
     async def work(job: dict[str, Any]) -> dict[str, Any]:
         if job["what"] == "tensors":
-            return {"bytes": [entry.nbytes for entry in manifest_of(await house.learners.manifest())]}
-        return await publish(house, publisher, next(versions))
+            return {"bytes": [entry.nbytes for entry in manifest_of(await actors.learners.manifest())]}
+        return await publish(actors, publisher, next(versions))
 
     with ray_session(), asyncio.Runner() as runner:
         stack, versions = AsyncExitStack(), count()
         try:
-            house = runner.run(stack.enter_async_context(open_house(config, on_retry=lambda group_id: None)))
-            publisher = TimedPublisher(config, house.engines, house.learners, "gloo")
+            actors = runner.run(stack.enter_async_context(start_actors(config, on_retry=lambda group_id: None)))
+            publisher = TimedPublisher(config, actors.engines, actors.learners, "gloo")
             yield lambda job: runner.run(work(job))
         finally:
             runner.run(stack.aclose())

@@ -5,7 +5,7 @@ Every way to vLLM gets the same requests with the same seeds, a step's worth a r
 
 from benchmarks.peer import peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
-from cluster.session import engine_env
+from cluster.actors.session import engine_env
 from configs.loader import load
 
 

@@ -11,10 +11,10 @@ import ray
 
 from benchmarks.peer import GRACE_S, Work
 from benchmarks.prompts import Picked, pick, requests
-from cluster.engine_actor import EngineActor
-from cluster.engines import EnginePool
-from cluster.reward_actor import RewardActor
-from cluster.session import engine_env, ray_session
+from cluster.actors.engine_actor import EngineActor
+from cluster.actors.engines import EnginePool
+from cluster.actors.reward_actor import RewardActor
+from cluster.actors.session import engine_env, ray_session
 from configs.schema import Config
 from rollout.types import Prompt
 

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import learner, rollout_sides
 from benchmarks.peer import Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
-from cluster.session import engine_env, learner_env
+from cluster.actors.session import engine_env, learner_env
 from configs.loader import load
 from configs.schema import Config
 from rollout.types import Group
@@ -86,9 +86,9 @@ def with_experts(groups: list[Group], of: Any) -> list[Group]:
     """The groups with the experts that the learner `of` chooses for their tokens, as an engine would return them."""
     import torch
 
-    from learner.batch import build_batch
-    from learner.plan import Row as Planned
-    from learner.routing import Recorder
+    from learner.batch.plan import Row as Planned
+    from learner.batch.tensors import build_batch
+    from learner.experts.routing import Recorder
 
     found = []
     for group in groups:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.rounds import Row, Size
-from reward.limits import CodeLimits
 from reward.programs.code import CodeChecker
+from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox
 
 ROUNDS = 3  # times those of other benchmarks: a round takes a tenth of a second

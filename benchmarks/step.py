@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.peer import end_tree
 from benchmarks.rounds import CONFIG, OUT, ROOT, Row, Size
-from cluster.metrics import read_metrics
-from cluster.process import tail
+from cluster.actors.process import tail
+from cluster.record.metrics import read_metrics
 
 STAGES = ("generate", "learn", "publish", "save", "evaluate")
 LEARNING = ("learn_fetch", "learn_old", "learn_update")

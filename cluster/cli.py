@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cluster.rewards_cli import add_rewards
+from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
 
@@ -85,14 +85,14 @@ def configured(asked: argparse.Namespace) -> Config:
 
 def run_train(asked: argparse.Namespace) -> None:
     config = configured(asked)  # a mistake in it is told before seconds of imports
-    from cluster.train import train
+    from cluster.commands.train import train
 
     train(config)
 
 
 def run_validate(asked: argparse.Namespace) -> None:
     config = configured(asked)
-    from cluster.validate import check
+    from cluster.commands.validate import check
 
     for line in check(config).lines:
         print(line)
@@ -101,13 +101,13 @@ def run_validate(asked: argparse.Namespace) -> None:
 
 def run_evaluate(asked: argparse.Namespace) -> None:
     config = configured(asked)
-    from cluster.offline import evaluate_offline
+    from cluster.commands.offline import evaluate_offline
 
     evaluate_offline(config, asked.checkpoint)
 
 
 def run_export(asked: argparse.Namespace) -> None:
     config = configured(asked)
-    from cluster.offline import export_offline
+    from cluster.commands.offline import export_offline
 
     export_offline(config, asked.checkpoint, asked.to)

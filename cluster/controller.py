@@ -14,17 +14,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from cluster.actors.start import Actors
 from cluster.alarm import MismatchAlarm, MismatchTooLarge
-from cluster.checkpoint import Checkpoints, Position
-from cluster.engines import Scored
 from cluster.evaluation import evaluate
-from cluster.expert_log import ExpertLog
-from cluster.house import House
-from cluster.ledger import Ledger
-from cluster.metrics import Metrics, Values, describe_groups, texts_per_group
-from cluster.progress import Progress
+from cluster.publish.publisher import Publisher
+from cluster.record.checkpoint import Checkpoints, Position
+from cluster.record.expert_log import ExpertLog
+from cluster.record.ledger import Ledger
+from cluster.record.metrics import Metrics, Values, describe_groups, texts_per_group
+from cluster.record.progress import Progress
+from cluster.scored import Scored
 from configs.schema import Config
-from learner.advantages import has_signal
+from learner.loss.advantages import has_signal
 from rollout.prompts import PromptSet
 from rollout.stream import open_stream
 from rollout.types import GroupSummary, Prompt
@@ -35,9 +36,18 @@ class Controller:
     """One attempt at a run, from a position to its last step."""
 
     def __init__(
-        self, config: Config, house: House, prompts: PromptSet, held_out: Sequence[Prompt], ledger: Ledger, metrics: Metrics, show: Progress
+        self,
+        config: Config,
+        actors: Actors,
+        publisher: Publisher,
+        prompts: PromptSet,
+        held_out: Sequence[Prompt],
+        ledger: Ledger,
+        metrics: Metrics,
+        show: Progress,
     ) -> None:
-        self.config, self.house, self.prompts, self.held_out = config, house, prompts.prompts, held_out
+        self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
+        self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
         self.checkpoints = Checkpoints(config, self.prompts)
@@ -77,9 +87,9 @@ class Controller:
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
-        stats = await self.house.learners.step(summaries, [scored.tokens for scored in groups])
+        stats = await self.learners.step(summaries, [scored.tokens for scored in groups])
         clock.lap("learn")
-        published = await self.house.publisher.publish(step)
+        published = await self.publisher.publish(step)
         clock.lap("publish")
         self.ledger.learned(
             step,
@@ -112,7 +122,7 @@ class Controller:
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
         alarm = self.alarm.observe(step, values)
         self.metrics.write(step, values | self.alarm.counted)
-        if (load := await self.house.learners.expert_load(stats)) is not None:
+        if (load := await self.learners.expert_load(stats)) is not None:
             await asyncio.to_thread(self.experts.write, step, load)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
@@ -132,7 +142,7 @@ class Controller:
         self.ledger.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
         rollout = self.config.rollout
         texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step)
-        scored = await self.house.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
+        scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
         # Without signal it only waits for its turn to be rejected: the object store need not hold its tokens until then.
         return scored if self.worth_learning(scored) else replace(scored, tokens=None)
 
@@ -167,7 +177,7 @@ class Controller:
         if step % run.save_every and step != run.steps:
             return
         aside = self.checkpoints.begin(step)
-        await self.house.learners.save(aside)
+        await self.learners.save(aside)
         self.metrics.flush()
         self.ledger.flush()
         position = Position(step=step, next_group=window.next_group, pending=window.pending)
@@ -180,7 +190,7 @@ class Controller:
 
     async def evaluate(self) -> Values:
         """Held-out accuracy under the weights the engines serve now."""
-        return await evaluate(self.house.engines, self.held_out, self.config.rollout.eval_responses)
+        return await evaluate(self.engines, self.held_out, self.config.rollout.eval_responses)
 
 
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.engines import EnginePool
+from cluster.actors.engines import EnginePool
 from rollout.types import Prompt
 
 EVALUATION = 1 << 40  # group ids of evaluations begin here, so their seeds never meet those of training

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from configs.engine_rules import vllm_size
 from configs.expert_plan import describe_experts
 from configs.presets import SURROGATES
+from configs.rules.engine import vllm_size
 from configs.schema import Config
 from configs.tables import inner_table
 

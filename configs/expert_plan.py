@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from configs.engine_rules import vllm_size
 from configs.experts import number_of_experts
+from configs.rules.engine import vllm_size
 from configs.schema import Config
 
 BYTE = 256  # experts that one byte can name

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from configs.overrides import merge_overrides
-from configs.rules import Problem, RuleError
+from configs.rules.common import Problem, RuleError
 from configs.schema import Config
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.toml_writer import write_toml, write_value

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner.layout import Layout
-from learner.load import tally
+from learner.batch.layout import Layout
+from learner.experts.load import tally
 from learner.measurement import Part
+from learner.model.zero import ZeroEngine
 from learner.process_group import sum_over_ranks
-from learner.zero import ZeroEngine
 
 
 class Census:

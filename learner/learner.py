@@ -20,21 +20,21 @@ import torch
 
 from configs.schema import Config
 from learner.balance import balance
-from learner.kl import kl_of_responses
-from learner.load import ExpertLoad, Table, describe_load
+from learner.batch.plan import MicroBatch, StepPlan, plan_step
+from learner.experts.load import ExpertLoad, Table, describe_load
+from learner.experts.router_shift import Shift
+from learner.experts.routers import expert_shape
+from learner.loss.kl import kl_of_responses
+from learner.loss.objective import LossInputs, policy_loss
+from learner.loss.surrogates import LOG_RATIO_LIMIT
 from learner.measurement import Measurement, Part, asked_of_routers
-from learner.objective import Given, policy_loss
-from learner.plan import MicroBatch, StepPlan, plan_step
-from learner.policy import load_policy
+from learner.mismatch.routing_watch import RoutingWatch
+from learner.mismatch.split import MismatchSplit
+from learner.model.policy import load_policy
+from learner.model.reference import Reference
+from learner.model.zero import ZeroEngine
 from learner.process_group import sum_over_ranks
-from learner.reference import Reference
-from learner.router_shift import Shift
-from learner.routers import expert_shape
-from learner.routing_watch import RoutingWatch
-from learner.split import MismatchSplit
 from learner.statistics import StepStatistics
-from learner.surrogates import LOG_RATIO_LIMIT
-from learner.zero import ZeroEngine
 from rollout.types import Group, GroupSummary
 
 Fetch = Callable[[Sequence[int]], Mapping[int, Group]]
@@ -195,7 +195,7 @@ class Learner:
             logprobs, entropy = self.zero(batch, part.replay, watchers, None if balanced is None else balanced.over(part.real))
             start = logprobs.detach() if first or part.old is None else part.old
             bypassed = batch.rollout_logprobs if self.objective.preset.old == "engine" else None
-            given = Given(
+            given = LossInputs(
                 old=start if bypassed is None else bypassed,
                 engine=batch.rollout_logprobs,
                 reference=part.reference,

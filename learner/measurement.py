@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
-from learner.batch import Batch, build_batch
-from learner.captured import ExpertShape
-from learner.plan import MicroBatch
-from learner.reference import Reference
-from learner.router_shift import RouterState
-from learner.routing import Recorder, Recording
-from learner.routing_watch import RoutingWatch
-from learner.zero import ZeroEngine
+from learner.batch.plan import MicroBatch
+from learner.batch.recorded import ExpertShape, Recording
+from learner.batch.tensors import Batch, build_batch
+from learner.experts.router_shift import RouterState
+from learner.experts.routing import Recorder
+from learner.mismatch.routing_watch import RoutingWatch
+from learner.model.reference import Reference
+from learner.model.zero import ZeroEngine
 from rollout.types import Group
 
 

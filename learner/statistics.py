@@ -6,10 +6,10 @@ from math import ceil, exp
 import torch
 from torch import Tensor
 
-from learner.batch import Batch
-from learner.objective import MAXIMA
+from learner.batch.tensors import Batch
+from learner.loss.objective import MAXIMA
+from learner.loss.surrogates import LOG_RATIO_LIMIT
 from learner.process_group import largest_over_ranks, max_over_ranks, sum_over_ranks
-from learner.surrogates import LOG_RATIO_LIMIT
 
 TAIL = 0.001  # the share of tokens above the 99.9th percentile
 # Every rank must bring the same keys, whether or not it had anything to count.

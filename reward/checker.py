@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 
 Score = Callable[[str, Any], float]
 Reference = Any  # a JSON value

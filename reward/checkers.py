@@ -23,8 +23,8 @@ from reward.form.length import check_length, gold_length, length_reference
 from reward.form.regular_expression import check_regex, regex_reference
 from reward.form.tags import check_tags, gold_tags, tags_reference
 from reward.json_value import check_json_value
-from reward.limits import CodeLimits
 from reward.programs.code import check_code, check_tests, load_code, solution
+from reward.programs.limits import CodeLimits
 
 
 def _no_gold(reference: object) -> None:

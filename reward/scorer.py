@@ -16,7 +16,7 @@ from typing import Any, Self
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import SERVICES
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
 from reward.workers.pool import Item, RewardPool

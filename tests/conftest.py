@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.rank_toys import RUNS_OF_ONE, RUNS_OF_TWO, run_ranks, write_run
+from tests.toys.ranks import RUNS_OF_ONE, RUNS_OF_TWO, run_ranks, write_run
 
 
 @dataclass(frozen=True)

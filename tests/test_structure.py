@@ -15,14 +15,14 @@ MAY_IMPORT = {
 }
 FOLDERS = tuple(MAY_IMPORT)
 ONLY_IN = {
-    "ray": ("cluster/",),
-    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "learner/vllm_sender.py"),
-    "deepspeed": ("learner/zero.py",),
+    "ray": ("cluster/actors/",),
+    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "learner/weights/nccl.py"),
+    "deepspeed": ("learner/model/zero.py",),
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
 CATCH_ALL = {
     "cluster/cli.py",
-    "cluster/engine_actor.py",
+    "cluster/actors/engine_actor.py",
     "reward/checkers.py",
     "reward/programs/child.py",
     "reward/answers/mathematics.py",
@@ -35,6 +35,7 @@ CATCH_ALL = {
     "rollout/dataset.py",
 }
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
+MOST_ENTRIES = 15  # of a folder
 SPEAKS_FOR_ITSELF = 10  # lines below which a function's name may be all there is to say
 
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
@@ -90,6 +91,53 @@ def test_a_heavy_library_is_imported_in_its_own_places_only(library: str):
 def test_configs_and_checkers_do_without_torch(folder: str):
     heavy = ("torch", "transformers", "vllm", "deepspeed", "ray")
     assert [name for name in TREES if name.startswith(f"{folder}/") and any(within(m, heavy) for m in imports(TREES[name]))] == []
+
+
+def unit(module: str) -> str:
+    """What counts as one thing in an order of imports: a room, or a file that stands beside the rooms of its folder."""
+    folder, *inside = module.split(".")
+    return ".".join((folder, *inside[:1]))
+
+
+def arrows(folder: str) -> set[tuple[str, str]]:
+    """Which units of a folder import which others of it."""
+    found = {
+        (unit(name.removesuffix(".py").replace("/", ".")), unit(module))
+        for name, tree in TREES.items()
+        if name.startswith(f"{folder}/")
+        for module in imports(tree)
+        if module.startswith(f"{folder}.")
+    }
+    return {(start, end) for start, end in found if start != end}
+
+
+def circle(edges: set[tuple[str, str]]) -> list[str]:
+    """Units that import each other in the end, empty where arrows go one way."""
+    left = set(edges)
+    while outside := {end for _, end in left} ^ {start for start, _ in left}:
+        left = {(start, end) for start, end in left if start not in outside and end not in outside}
+    return sorted({start for start, _ in left})
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_arrows_between_the_rooms_of_a_folder_go_one_way(folder: str):
+    assert circle(arrows(folder)) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_file_imports_itself_through_others(folder: str):
+    edges = {(name.removesuffix(".py").replace("/", "."), module) for name, tree in TREES.items() for module in imports(tree)}
+    assert circle({(start, end) for start, end in edges if start.startswith(f"{folder}.") and end.startswith(f"{folder}.")}) == []
+
+
+@pytest.mark.parametrize("folder", ["learner", "cluster"])
+def test_a_folder_can_be_taken_in_at_a_glance(folder: str):
+    entries: dict[str, set[str]] = {}
+    for name in SOURCES:
+        *above, _ = parts = name.split("/")
+        for depth in range(1, len(parts)):
+            entries.setdefault("/".join(above[:depth]), set()).add(parts[depth])
+    assert {place: len(names) for place, names in entries.items() if place.startswith(folder) and len(names) > MOST_ENTRIES} == {}
 
 
 def test_every_init_file_is_empty():
@@ -150,7 +198,7 @@ def test_no_exception_is_swallowed_with_a_bare_except():
     assert bare == []
 
 
-LOSS = tuple(f"learner/{name}.py" for name in ("advantages", "reductions", "surrogates", "correction", "kl", "objective"))
+LOSS = tuple(f"learner/loss/{name}.py" for name in ("advantages", "reductions", "surrogates", "correction", "kl", "objective"))
 
 
 def test_the_family_of_objectives_is_small():

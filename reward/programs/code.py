@@ -10,9 +10,9 @@ import json
 import re
 from typing import Any
 
-from reward.limits import CodeLimits
 from reward.programs.code_reference import Asserts, Cases, read_fields, read_reference
 from reward.programs.compare import same_result, same_text
+from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox
 from reward.programs.values import NotPlain, decode, encode, plain_or_refuse, refuse_export
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from reward.limits import CodeLimits
 from reward.programs.launch import START_S, Launch, SandboxError
+from reward.programs.limits import CodeLimits
 
 PATIENCE = 10  # times its limit that a run may last, however long it waited for a core
 LOOK_S = 0.05  # how often a folder on disk is measured

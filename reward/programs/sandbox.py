@@ -12,8 +12,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from reward.limits import CodeLimits
 from reward.programs.launch import Launch
+from reward.programs.limits import CodeLimits
 from reward.programs.run import Hear, Run, RunResult
 from reward.programs.tester import OWN, READY, SHARED
 from reward.programs.walls import Unconfined

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 from reward.workers.supervisor import Supervisor
 from reward.workers.tasks import Item
 from rollout.types import Verdict

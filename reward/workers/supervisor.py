@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 from reward.workers.lanes import GONE_S, START_S, Lanes
 from reward.workers.process import Place, WorkerProcess, ending
 from reward.workers.task_queue import TaskQueue

@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from reward.checkers import get_checker, own_score, warm_checker
-from reward.limits import CodeLimits
 from reward.programs import scratch
+from reward.programs.limits import CodeLimits
 from reward.workers.urgency import can_be_polite, lower, take_time
 from reward.workers.worker import Worker
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 
 TAIL_BYTES = 4096
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reward.checker import Score
 from reward.checkers import load_checker
-from reward.limits import CodeLimits
+from reward.programs.limits import CodeLimits
 from reward.workers.protocol import Message, State
 
 MAX_FAILURE_CHARS = 500

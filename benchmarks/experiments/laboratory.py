@@ -1,0 +1,177 @@
+"""A training small enough to be run a hundred times an hour: the real learner on one rank, with groups sampled in its own process.
+
+    stream ──► sample (a Hugging Face copy of the policy) ──► check, shape ──► signal? ──► Learner.step ──► copy the weights
+
+The shipped run samples with vLLM engines in processes of their own. Here a copy of the policy takes their place, because starting
+engines costs more than such a training; what makes an engine differ from the learner is put on by hand: its precision, a router that
+decides otherwise, and always the oldest weights that run.max_staleness allows. Advantages, planning, losses and updates are a run's own.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from benchmarks.experiments.sampler import Answer, Diverged, EngineLike, StandIn, sample
+from cluster.commands.validate import load_tokenizer
+from cluster.record.metrics import describe_groups
+from configs.schema import Config
+from learner.learner import Learner
+from learner.loss.advantages import has_signal
+from learner.process_group import join_ranks
+from reward.checkers import load_checker
+from reward.programs.limits import CodeLimits
+from reward.shaping import shape
+from rollout.prompts import load_prompts
+from rollout.seeds import derive_seed
+from rollout.stream import open_stream
+from rollout.transfer import free_socket
+from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
+from rollout.window import WindowExhausted
+
+SAMPLING, EVALUATION = 101, 102  # what a seed is for
+SKIPS_IN_A_ROW = 3  # steps with a dropped update after which a training has diverged
+
+Values = dict[str, float]
+checker_of = cache(partial(load_checker, limits=CodeLimits()))
+
+
+class Laboratory:
+    """One training in this process, which can hold only one at a time; `ended` says why it stopped early, if it did."""
+
+    def __init__(self, config: Config, engine: EngineLike | None = None) -> None:
+        torch.set_num_threads(1)
+        self.config = config
+        self.tokenizer = load_tokenizer(config)
+        self.prompts = load_prompts(config, config.data.train, config.data.split, self.tokenizer).prompts
+        listener = free_socket("127.0.0.1")
+        port, deadline_s = listener.getsockname()[1], float(config.run.deadline_s)
+        device = join_ranks(rank=0, world=1, host="127.0.0.1", port=port, deadline_s=deadline_s, listener=listener)
+        self.learner = Learner(config, rank=0, world=1, device=device)
+        self.policy: Any = self.learner.zero.module.language_model
+        self.stand_in = StandIn(self.policy, engine or EngineLike(), config.run.max_staleness, config.run.seed)
+        self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
+        self.random = torch.Generator().manual_seed(derive_seed(config.run.seed, SAMPLING))
+        self.next_group = self.tokens = self.responses = self.skips = 0
+        self.ended = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        torch.distributed.destroy_process_group()
+
+    def steps(self, count: int) -> Iterator[Values]:
+        """The figures of `count` steps, or of fewer where the training diverges or nothing is left to learn."""
+        for _ in range(count):
+            try:
+                values = self.step()
+            except WindowExhausted:
+                self.ended = "no signal"
+            except Diverged:
+                self.ended = "diverged"
+            else:
+                yield values
+            if self.skips >= SKIPS_IN_A_ROW:
+                self.ended = "diverged"
+            if self.ended:
+                return
+
+    def step(self) -> Values:
+        """Sample, learn, publish: what Learner.step says, with the laboratory's own figures."""
+        started, step = time.perf_counter(), self.stand_in.newest + 1
+        groups, seen = self._collect()
+        sampled = time.perf_counter()
+        summaries = [GroupSummary.of(group) for group in groups]
+        skipped = self.learner.skipped
+        stats = self.learner.step(summaries, lambda places: {place: groups[place] for place in places})
+        self.skips = self.skips + 1 if self.learner.skipped > skipped else 0
+        self.stand_in.publish()
+        for summary in seen:
+            self.stream.observe(summary.group_id, summary.correct)
+        sampler = self.stream.end_step()
+        return {
+            **stats,
+            **describe_groups(summaries, step),
+            **sampler,
+            "step": float(step),
+            "reward/correct": float(np.nanmean(np.concatenate([summary.correct for summary in seen]))),  # of rejected groups too
+            "responses": float(self.responses),
+            "tokens": float(self.tokens),
+            "groups/rejected": float(len(seen) - len(groups)),
+            "seconds/sample": sampled - started,
+            "seconds/step": time.perf_counter() - started,
+        }
+
+    def evaluate(self, prompts: Sequence[Prompt], responses: int = 8) -> Values:
+        """Correctness on `prompts` under the learner's newest weights: one greedy response each, and the mean of sampled ones."""
+        random = torch.Generator().manual_seed(derive_seed(self.config.run.seed, EVALUATION))
+        found = {}
+        for name, size, heat in (("greedy", 1, 0.0), ("mean", responses, float(self.config.rollout.temperature))):
+            try:
+                judged = self._judge(prompts, self._sample(self.policy, prompts, size, heat, random))
+            except Diverged:
+                self.ended = "diverged"
+                judged = []
+            correct = [verdict.parts["correct"] for answers in judged for _, verdict in answers]
+            found[f"held_out/{name}"] = float(np.mean(correct)) if correct else float("nan")
+        return found
+
+    def _collect(self) -> tuple[list[Group], list[GroupSummary]]:
+        """A step's groups, with summaries of them and of those that were rejected for want of signal."""
+        rollout = self.config.rollout
+        limit = rollout.max_refill * rollout.groups_per_step
+        taken: list[Group] = []
+        seen: list[GroupSummary] = []
+        dry = 0
+        while len(taken) < rollout.groups_per_step:
+            for group in self._generate(rollout.groups_per_step - len(taken)):
+                seen.append(GroupSummary.of(group))
+                if self.config.dynamic_sampling and not has_signal(seen[-1]):
+                    dry += 1
+                else:
+                    dry = 0
+                    taken.append(group)
+            if dry >= limit:
+                raise WindowExhausted(f"{dry} groups in a row carried no signal")
+        return taken, seen
+
+    def _generate(self, count: int) -> list[Group]:
+        """The next `count` groups of the stream, sampled by the copy and scored."""
+        places = range(self.next_group, self.next_group + count)
+        prompts = [self.prompts[self.stream.index(place)] for place in places]
+        size, heat = self.config.rollout.group_size, float(self.config.rollout.temperature)
+        judged = self._judge(prompts, self._sample(self.stand_in.model, prompts, size, heat, self.random))
+        self.next_group += count
+        self.responses += count * size
+        self.tokens += sum(len(response) for answers in judged for response, _ in answers)
+        return [
+            Group(group_id=place, prompt=prompt, responses=tuple(r for r, _ in answers), verdicts=tuple(v for _, v in answers))
+            for place, prompt, answers in zip(places, prompts, judged, strict=True)
+        ]
+
+    def _sample(self, model: Any, prompts: Sequence[Prompt], size: int, heat: float, random: torch.Generator) -> list[list[Answer]]:
+        most, stop = self.config.rollout.max_response_tokens, self.tokenizer.eos_token_id
+        return sample(model, [p.token_ids for p in prompts], size, most=most, stop=stop, temperature=heat, random=random)
+
+    def _judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[Answer]]) -> list[list[tuple[Response, Verdict]]]:
+        """Responses and verdicts as engines and reward workers would hand them in."""
+        tokens = [answer.token_ids.tolist() for group in answers for answer in group]
+        texts = iter(self.tokenizer.batch_decode(tokens, skip_special_tokens=True))
+        return [[self._score(prompt, answer, next(texts)) for answer in group] for prompt, group in zip(prompts, answers, strict=True)]
+
+    def _score(self, prompt: Prompt, answer: Answer, text: str) -> tuple[Response, Verdict]:
+        response = Response(
+            token_ids=answer.token_ids,
+            logprobs=answer.logprobs,
+            finish=Finish.STOP if answer.stopped else Finish.LENGTH,
+            oldest_version=self.stand_in.served,
+            newest_version=self.stand_in.served,
+            text=text,
+        )
+        verdict = Verdict(reward=float(checker_of(prompt.checker)(text, prompt.reference)))
+        return response, shape(self.config.reward, verdict, {}, len(response), self.config.rollout.max_response_tokens)

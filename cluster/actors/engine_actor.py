@@ -1,0 +1,113 @@
+"""An engine as a Ray actor: generates groups, has each response scored as it finishes, keeps tokens out of the driver."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from cluster.actors.process import freeze_gc, send_output_to
+from configs.schema import Config
+from reward.asked import Asked
+from reward.shaping import disagrees
+from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
+
+
+class EngineActor:
+    """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
+
+    def __init__(self, config: Config, index: int, transfer: str, reward: Any) -> None:
+        send_output_to(config.run_dir, f"engine-{index}")
+        from rollout.engine import Engine
+
+        self.config, self.index, self.reward = config, index, reward
+        self.engine = Engine(config, transfer)
+        freeze_gc()
+        self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
+        self._scoring: set[asyncio.Task[None]] = set()
+
+    async def ready(self) -> str:
+        """Answer once the engine is up: the address of its node."""
+        return ray.util.get_node_ip_address()
+
+    async def respond(
+        self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int
+    ) -> tuple[tuple[GroupSummary, list[tuple[int, str, Verdict]]], Group]:
+        """A scored group in two parts: what the driver may know, with a few texts, and the group itself.
+
+        The texts are the first `texts` responses and those over which two checkers disagree.
+        """
+        responses: dict[int, Response] = {}
+        verdicts: dict[int, asyncio.Future[Verdict]] = {}
+        async for member, response in self.engine.respond_group(group_id, prompt, self.config.run.seed, size, temperature):
+            responses[member] = response
+            verdicts[member] = self._score(prompt, response)
+        generated = time.perf_counter()
+        group = Group(
+            group_id=group_id,
+            prompt=prompt,
+            responses=tuple(responses[member] for member in range(size)),
+            verdicts=tuple([await verdicts[member] for member in range(size)]),
+        )
+        summary = GroupSummary.of(group, time.perf_counter() - generated)
+        odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
+        shown = [(i, group.responses[i].text, group.verdicts[i]) for i in (*range(min(texts, size)), *odd)]
+        return (summary, shown), group
+
+    def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
+        """The verdict to come. What finishes in the same turn of the loop travels in one call; no call waits for an earlier one."""
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[Verdict] = loop.create_future()
+        if not self._unscored:
+            loop.call_soon(self._send_arrivals)
+        self._unscored.append((prompt, response, verdict))
+        return verdict
+
+    def _send_arrivals(self) -> None:
+        arrivals, self._unscored = self._unscored, []
+        task = asyncio.create_task(self._score_arrivals(arrivals))
+        self._scoring.add(task)
+        task.add_done_callback(self._scoring.discard)
+
+    async def _score_arrivals(self, arrivals: Sequence[tuple[Prompt, Response, asyncio.Future[Verdict]]]) -> None:
+        asked = [Asked(checker=p.checker, response=r.text, reference=p.reference, tokens=len(r), prompt=p.text) for p, r, _ in arrivals]
+        try:
+            verdicts: Sequence[Verdict] = await self.reward.score.remote(asked)
+        except Exception as error:
+            # The groups that wait for these verdicts raise it.
+            for _, _, verdict in arrivals:
+                verdict.set_exception(error)
+            return
+        for (_, _, waiting), scored in zip(arrivals, verdicts, strict=True):
+            if not waiting.done():
+                waiting.set_result(scored)
+
+    async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
+        return await self.engine.probe(prompts)
+
+    async def pause(self) -> None:
+        await self.engine.pause()
+
+    async def resume(self) -> None:
+        await self.engine.resume()
+
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+        await self.engine.join_transfer(init_info)
+
+    async def start_update(self) -> None:
+        await self.engine.start_update()
+
+    async def receive(self, update_info: dict[str, Any]) -> None:
+        await self.engine.receive(update_info)
+
+    async def finish_update(self, version: int) -> Any:
+        return await self.engine.finish_update(version)
+
+    async def abandon_update(self) -> None:
+        await self.engine.abandon_update()
+
+    async def shutdown(self) -> None:
+        self.engine.shutdown()

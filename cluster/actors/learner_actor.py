@@ -1,0 +1,95 @@
+"""A learner rank as a Ray actor: fetches the groups it was dealt, learns, sends weights, saves."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.actors.process import freeze_gc, send_output_to
+from configs.schema import Config
+from rollout.types import Group, GroupSummary
+
+
+class LearnerActor:
+    """One rank in its own process. Every method is called on all ranks at once."""
+
+    def __init__(self, config: Config, rank: int) -> None:
+        send_output_to(config.run_dir, f"learner-{rank}")
+        self.config, self.rank = config, rank
+        self.host = ray.util.get_node_ip_address()
+        self._listener: socket.socket | None = None
+        self._sender: Any = None
+
+    def address(self) -> tuple[str, int]:
+        """A port of this node, held until the group that meets there has formed."""
+        from rollout.transfer import free_socket
+
+        self._listener = free_socket(self.host)
+        return self.host, self._listener.getsockname()[1]
+
+    def start(self, host: str, port: int) -> str:
+        """Join the other ranks and load the model; the address of its node."""
+        import torch
+
+        from learner.learner import Learner
+        from learner.process_group import join_ranks
+        from learner.weights.source import ZeroWeightSource
+
+        if self.config.model.dtype == "float32":
+            torch.set_num_threads(max(1, int(self.config.learner.cpus_per_rank)))
+        world = self.config.learner.ranks
+        deadline = float(self.config.run.deadline_s)
+        device = join_ranks(rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener())
+        self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
+        self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
+        self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
+        freeze_gc()
+        return self.host
+
+    def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """The tensors of a publish in sending order: name, dtype, shape."""
+        return [(entry.name, entry.dtype, entry.shape) for entry in self.source.manifest()]
+
+    def join_transfer(self, backend: str, info: dict[str, Any]) -> None:
+        """Meet the engines in a transfer group, leaving any earlier one."""
+        from learner.weights.sender import open_sender
+
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = open_sender(backend, self.source, info, self.rank, self._take_listener())
+
+    def send(self) -> dict[str, tuple[int, int]]:
+        """Send the weights; on rank 0 the digests of what was sent."""
+        self._sender.send()
+        return self.source.proof
+
+    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef]) -> dict[str, float]:
+        """Learn one step; `groups[i]` refers to the tokens of `summaries[i]`."""
+
+        def fetch(positions: Sequence[int]) -> Mapping[int, Group]:
+            fetched = ray.get([groups[i] for i in positions], timeout=float(self.config.run.deadline_s))
+            return dict(zip(positions, fetched, strict=True))
+
+        return self.learner.step(summaries, fetch)
+
+    def expert_load(self) -> Any:
+        """The tokens that each expert took in the last step [L, E]; None for a dense model."""
+        return self.learner.expert_load()
+
+    def save(self, folder: str) -> None:
+        self.learner.save(Path(folder))
+
+    def load(self, folder: str) -> None:
+        self.learner.load(Path(folder))
+
+    def export(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder."""
+        from learner.weights.export import export
+
+        export(self.exported, self.config, Path(folder), writes=self.rank == 0)
+
+    def _take_listener(self) -> socket.socket | None:
+        listener, self._listener = self._listener, None
+        return listener

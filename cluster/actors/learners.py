@@ -1,0 +1,68 @@
+"""The driver's view of the learner ranks: one call is a call on every rank."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from configs.schema import Config
+from rollout.types import GroupSummary
+
+
+class Learners:
+    """All ranks of the learner; the first failure of any of them ends the call."""
+
+    def __init__(self, config: Config, actors: Sequence[Any]) -> None:
+        self.config, self.actors = config, list(actors)
+
+    async def start(self) -> list[str]:
+        """Have the ranks meet and load the model; the nodes they run on."""
+        host, port = await self.address()
+        return await self.all("start", host, port)
+
+    async def address(self) -> tuple[str, int]:
+        """A port on the first rank's node, held until those who are told it have met there."""
+        host, port = await self._within(self.actors[0].address.remote(), "find an address to meet at")
+        return host, port
+
+    async def all(self, method: str, *args: Any) -> list[Any]:
+        """Call `method` on every rank within the run's deadline; the ranks' answers in order."""
+        calls = [getattr(actor, method).remote(*args) for actor in self.actors]
+        return await self._within(asyncio.gather(*calls), method)
+
+    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[ray.ObjectRef]) -> dict[str, float]:
+        # The references travel inside a list, so that Ray does not fetch every group to every rank.
+        stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
+        return stats
+
+    async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:
+        """The tokens that each expert took in the last step [L, E], whose statistics these are; None for a dense model."""
+        if "load/dead" not in stats:
+            return None
+        table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "tell the load of its experts")
+        return table
+
+    async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        rows: list[tuple[str, str, tuple[int, ...]]] = (await self.all("manifest"))[0]
+        return rows
+
+    async def save(self, folder: Path) -> None:
+        await self.all("save", str(folder))
+
+    async def load(self, folder: Path) -> None:
+        await self.all("load", str(folder))
+
+    async def export(self, folder: Path) -> None:
+        await self.all("export", str(folder))
+
+    async def _within(self, call: Any, what: str) -> Any:
+        deadline = float(self.config.run.deadline_s)
+        try:
+            async with asyncio.timeout(deadline):
+                return await call
+        except TimeoutError as error:
+            raise TimeoutError(f"the learner did not finish '{what}' within run.deadline_s ({deadline:g} s)") from error

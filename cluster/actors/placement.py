@@ -1,0 +1,155 @@
+"""Where engines and ranks go: what they need, whether it fits, and the placement group that holds it."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from configs.arithmetic import gpus_per_engine
+from configs.rules.engine import is_count, vllm_size
+from configs.schema import Config
+
+Bundle = dict[str, float]
+
+
+def on_gpu() -> bool:
+    """Whether the cluster has GPUs: then engines and ranks take them, else they run on CPUs."""
+    return ray.cluster_resources().get("GPU", 0) > 0
+
+
+def bundles(config: Config, gpu: bool) -> list[Bundle]:
+    """One bundle an engine, then one a rank."""
+    engine: Bundle = {"CPU": float(config.rollout.cpus_per_engine)}
+    rank: Bundle = {"CPU": float(config.learner.cpus_per_rank)}
+    if gpu:
+        engine["GPU"] = float(gpus_per_engine(config))
+        rank["GPU"] = 1.0
+    return [dict(engine) for _ in range(config.rollout.engines)] + [dict(rank) for _ in range(config.learner.ranks)]
+
+
+def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
+    """Raise ValueError where the engines and ranks do not fit on the nodes' free resources (with the arithmetic), or cannot run on them."""
+    gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+    if not gpu:
+        refuse_what_engines_on_cpus_cannot(config)
+    wanted = bundles(config, gpu)
+    if fits(wanted, nodes):
+        return
+    lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in wanted], nodes) else "CPU"
+    raise ValueError(_does_not_fit(config, wanted, nodes, lacking))
+
+
+def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
+    """Raise ValueError for settings of `[rollout.vllm]` with which an engine without a GPU would die at its first batch or later."""
+    vllm, context = config.rollout.vllm, config.context_tokens
+    if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
+        # vLLM's expert kernel for CPUs knows no experts that live elsewhere: it reads past its weights, and the worker dies.
+        raise ValueError(
+            "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
+            "cannot spread experts: remove it; tensor parallelism alone works here"
+        )
+    whole = "on a machine without GPUs, where vLLM must read every prompt whole (it cannot continue a seeded request after a split)"
+    if vllm.get("enable_chunked_prefill"):
+        raise ValueError(f"rollout.vllm.enable_chunked_prefill got true {whole}: remove it")
+    if vllm.get("long_prefill_token_threshold"):
+        raise ValueError(
+            f"rollout.vllm.long_prefill_token_threshold got {vllm['long_prefill_token_threshold']} {whole}: remove it, or use 0"
+        )
+    room, longest = vllm.get("max_num_batched_tokens", context), max(context, int(vllm.get("max_model_len", 0)))
+    if not is_count(room) or room < longest:
+        raise ValueError(
+            f"rollout.vllm.max_num_batched_tokens got {room!r} {whole}, needed a whole number of at least {longest} (the engine's "
+            f"context): use {longest}, or remove it"
+        )
+
+
+def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:
+    """Whether every bundle finds a node that can hold it whole: largest first, each where it leaves least room."""
+    free = [dict(node) for node in nodes]
+    for bundle in sorted(wanted, key=_size, reverse=True):
+        homes = [node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())]
+        if not homes:
+            return False
+        home = min(homes, key=_size)
+        for kind, n in bundle.items():
+            home[kind] -= n
+    return True
+
+
+def _size(resources: Bundle) -> tuple[float, float]:
+    return resources.get("GPU", 0), resources.get("CPU", 0)
+
+
+def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], kind: str) -> str:
+    engine, rank = wanted[0], wanted[-1]
+    engines, ranks = config.rollout.engines, config.learner.ranks
+    total = sum(bundle[kind] for bundle in wanted)
+    there = sum(node.get(kind, 0) for node in nodes)
+    each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
+    return (
+        f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
+        f"needed, but {len(nodes)} node{'s' * (len(nodes) != 1)} with {there:g} {kind}s in all ({each} each) "
+        f"cannot hold them: lower rollout.engines or learner.ranks"
+        + (
+            ", or rollout.vllm.tensor_parallel_size"
+            if kind == "GPU"
+            else ", or rollout.cpus_per_engine and learner.cpus_per_rank (fractions share a core)"
+        )
+    )
+
+
+def cluster_nodes() -> list[Bundle]:
+    """The resources of every node that is alive."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def local_nodes() -> list[Bundle]:
+    """What a Ray started on this machine alone would have; nothing is started to find out."""
+    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A reserved bundle for every engine, then for every rank."""
+
+    group: PlacementGroup
+    bundles: list[Bundle]
+    gpu: bool
+
+    def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
+        """Options that put an actor into its bundle; it never restarts by itself, since a fresh one would hold no weights."""
+        bundle = self.bundles[index]
+        return {
+            "num_cpus": bundle["CPU"],
+            "num_gpus": bundle.get("GPU", 0),
+            "max_restarts": 0,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=index),
+            "runtime_env": {"env_vars": env},
+        }
+
+    def nodes(self) -> list[str]:
+        """The id of the node that holds each bundle."""
+        homes = placement_group_table(self.group)["bundles_to_node_id"]
+        return [str(homes[index]) for index in range(len(self.bundles))]
+
+    def give_back(self) -> None:
+        """Free every bundle."""
+        remove_placement_group(self.group)
+
+
+def reserve(config: Config) -> Places:
+    """Reserve every bundle at once; raises TimeoutError where others hold what the cluster has."""
+    gpu = on_gpu()
+    wanted = bundles(config, gpu)
+    group = placement_group(wanted, strategy="PACK")
+    ready, _ = ray.wait([group.ready()], timeout=float(config.run.deadline_s))
+    if not ready:
+        remove_placement_group(group)
+        deadline = config.run.deadline_s
+        raise TimeoutError(f"the cluster has room for this run but others hold it: no placement within run.deadline_s ({deadline} s)")
+    return Places(group, wanted, gpu)

@@ -1,0 +1,92 @@
+"""Ray for the length of a run: the cluster this driver was submitted to, or one of its own on loopback."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+from ray._private import services
+
+from configs.schema import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def joins_cluster() -> bool:
+    """Whether the run goes to a cluster that is already up: `ray job submit` names it in RAY_ADDRESS."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if joins_cluster():
+        ray.init(**quiet)
+    else:
+        # Ray would run its workers at the lowest priority but four, behind anything else on the machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        # Actors must find the packages whether or not the project is installed.
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        with _loopback_stays():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                runtime_env={"env_vars": {"PYTHONPATH": paths}},
+                **quiet,
+            )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _loopback_stays() -> Iterator[None]:
+    """Keep Ray from trading loopback for the host's outer address: its servers listen on loopback alone only if their node is there."""
+    resolve = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
+
+
+def engine_env(config: Config, gpu: bool) -> dict[str, str]:
+    """Environment of an engine's process; on CPU it keeps engines and ranks from fighting over cores."""
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if not gpu:
+        env |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # Lets the one CPU worker live in the engine core's process instead of one of its own.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": threads(config.rollout.cpus_per_engine),
+        }
+        if not joins_cluster():
+            env["VLLM_HOST_IP"] = "127.0.0.1"
+        if config.rollout.vllm.get("enforce_eager"):
+            # vLLM compiles some functions all the same, for many seconds on a CPU at its first request.
+            env["TORCHDYNAMO_DISABLE"] = "1"
+    return _unless_set(env)
+
+
+def learner_env(config: Config, gpu: bool) -> dict[str, str]:
+    """Environment of a learner rank's process."""
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    if not gpu:
+        env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
+    return _unless_set(env)
+
+
+def _unless_set(env: dict[str, str]) -> dict[str, str]:
+    """What the user has set in the driver's environment stands, but for the threads: Ray sets those itself for a submitted driver."""
+    return {name: value if name == "OMP_NUM_THREADS" else os.environ.get(name, value) for name, value in env.items()}
+
+
+def threads(cpus: float) -> str:
+    return str(max(1, int(cpus)))

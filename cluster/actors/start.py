@@ -1,0 +1,135 @@
+"""Everything a run is made of, brought up together: reward workers, engines and ranks in their places.
+
+Engines and ranks start at the same time; the slowest decides. Leaving kills every actor, whatever happened.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.actors.engine_actor import EngineActor
+from cluster.actors.engines import EnginePool
+from cluster.actors.learner_actor import LearnerActor
+from cluster.actors.learners import Learners
+from cluster.actors.placement import Places, cluster_nodes, refuse_what_cannot_fit, reserve
+from cluster.actors.process import log_path, tail
+from cluster.actors.reward_actor import RewardActor
+from cluster.actors.session import engine_env, learner_env
+from configs.schema import Config
+
+GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    """The actors of a run, ready to work."""
+
+    engines: EnginePool
+    learners: Learners
+    transfer: str  # how weights travel between them
+
+
+@asynccontextmanager
+async def start_actors(config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = ()) -> AsyncIterator[Actors]:
+    """Start every actor and wait until all are ready; kill them all at the end. `checkers` are those that rows name."""
+    async with _places(config) as places, _every_actor() as actors:
+        backend = {"auto": "nccl" if places.gpu else "gloo"}.get(config.rollout.transfer, config.rollout.transfer)
+        rewards = _reward_actors(config, places, actors, checkers)
+        env = engine_env(config, places.gpu)
+        kind = ray.remote(EngineActor)
+        engines = [
+            actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, backend, rewards[i]), parts=True)
+            for i in range(config.rollout.engines)
+        ]
+        learners = _rank_actors(config, places, actors)
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(_ready(config, learners.start(), "the learner", "learner-0"))
+            for i, actor in enumerate(dict.fromkeys(rewards)):
+                starting.create_task(_ready(config, actor.ready.remote(), "the reward workers", f"reward-{i}"))
+            for i, actor in enumerate(engines):
+                starting.create_task(_ready(config, actor.ready.remote(), f"engine {i}", f"engine-{i}"))
+        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transfer=backend)
+
+
+@asynccontextmanager
+async def start_learners(config: Config) -> AsyncIterator[Learners]:
+    """Start the learner ranks alone; kill them at the end."""
+    async with _places(config) as places, _every_actor() as actors:
+        learners = _rank_actors(config, places, actors)
+        await _ready(config, learners.start(), "the learner", "learner-0")
+        yield learners
+
+
+def _reward_actors(config: Config, places: Places, actors: "Started", checkers: Sequence[str]) -> list[Any]:
+    """The actor that scores for each engine: one for all where Ray likes, or one on every node that has an engine."""
+    kind = ray.remote(RewardActor)
+    options = {"num_cpus": 0, "max_concurrency": 1000}
+    if config.reward.nodes == "one":
+        return [actors.add(kind.options(**options).remote(config, 0, checkers), parts=True)] * config.rollout.engines
+    homes = places.nodes()[: config.rollout.engines]
+    there: dict[str, Any] = {}
+    for index, home in enumerate(dict.fromkeys(homes)):
+        here = NodeAffinitySchedulingStrategy(home, soft=False)
+        there[home] = actors.add(kind.options(**options, scheduling_strategy=here).remote(config, index, checkers), parts=True)
+    return [there[home] for home in homes]
+
+
+def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
+    env = learner_env(config, places.gpu)
+    first = config.rollout.engines
+    kind = ray.remote(LearnerActor)
+    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank) for rank in range(config.learner.ranks)]
+    return Learners(config, [actors.add(rank) for rank in ranks])
+
+
+class Started:
+    """Every actor that was started, so that every one is ended; those with child processes are asked to part with them first."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self.parents: list[Any] = []
+
+    def add(self, actor: Any, *, parts: bool = False) -> Any:
+        self.all.append(actor)
+        if parts:
+            self.parents.append(actor)
+        return actor
+
+
+@asynccontextmanager
+async def _every_actor() -> AsyncIterator[Started]:
+    actors = Started()
+    try:
+        yield actors
+    finally:
+        parting = [actor.shutdown.remote() for actor in actors.parents]
+        if parting:
+            await asyncio.to_thread(ray.wait, parting, num_returns=len(parting), timeout=GRACE_S)
+        for actor in actors.all:
+            ray.kill(actor)
+
+
+@asynccontextmanager
+async def _places(config: Config) -> AsyncIterator[Places]:
+    refuse_what_cannot_fit(config, cluster_nodes())
+    places = await asyncio.to_thread(reserve, config)
+    try:
+        yield places
+    finally:
+        places.give_back()
+
+
+async def _ready(config: Config, start: Any, who: str, role: str) -> None:
+    try:
+        await asyncio.wait_for(start, float(config.run.deadline_s))
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"{who} was not ready within run.deadline_s ({config.run.deadline_s} s); see {log_path(config.run_dir, role)}"
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"{who} could not start. The end of {log_path(config.run_dir, role)}:\n{tail(config.run_dir, role)}") from error

@@ -1,0 +1,65 @@
+"""Settings for experts held against the model that is to have them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from configs.experts import ROUTERS, SPREADABLE, number_of_experts
+from configs.rules.common import quoted
+from configs.rules.engine import vllm_size
+from configs.schema import Config
+
+PLAIN = {
+    "learner.routing": 'learner.routing = "live"',
+    "rollout.capture_routing": "rollout.capture_routing = false",
+    "learner.expert_parallel": "learner.expert_parallel = 1",
+    "learner.aux_loss": "learner.aux_loss = 0",
+    "learner.router": 'learner.router = "trained"',
+    "objective.router_shift": "no objective.router_shift",
+    "rollout.vllm.enable_expert_parallel": "rollout.vllm.enable_expert_parallel = false",
+}
+BY_ITS_ROUTER = ("learner.routing", "learner.aux_loss", "learner.router", "objective.router_shift")
+
+
+def asked_of_experts(config: Config) -> dict[str, Any]:
+    """The settings of a config that only a mixture of experts can have, with what was given."""
+    learner = config.learner
+    given = {
+        "learner.routing": learner.routing != "live" and f'"{learner.routing}"',
+        "rollout.capture_routing": config.rollout.capture_routing and "true",
+        "learner.expert_parallel": learner.expert_parallel > 1 and learner.expert_parallel,
+        "learner.aux_loss": learner.aux_loss,
+        "learner.router": learner.router == "frozen" and '"frozen"',
+        "objective.router_shift": config.objective.router_shift,
+        "rollout.vllm.enable_expert_parallel": config.rollout.vllm.get("enable_expert_parallel") is True and "true",
+    }
+    return {key: value for key, value in given.items() if value}
+
+
+def experts_of_the_model(config: Config, model: dict[str, Any]) -> Iterator[str]:
+    """What is asked of the model's experts that they cannot do, a line each; `model` is its Hugging Face config."""
+    asked, experts, family = asked_of_experts(config), number_of_experts(model), str(model.get("model_type"))
+    if not experts:
+        for key, given in asked.items():
+            yield (
+                f"{key}: got {given}, but model.path {config.model.path} ({family}) is a dense model without experts: "
+                f"use {PLAIN[key]}, or give a mixture of experts as model.path"
+            )
+        return
+    for key in (*BY_ITS_ROUTER, "learner.expert_parallel"):
+        served = ROUTERS if key in BY_ITS_ROUTER else SPREADABLE
+        if key in asked and family not in served:
+            yield (
+                f'{key}: got {asked[key]}, but model.path {config.model.path} is of model_type "{family}", needed {quoted(served)}, '
+                f"whose {'routers' if key in BY_ITS_ROUTER else 'experts'} the learner knows: use {PLAIN[key]}, or another model.path"
+            )
+    tensor = vllm_size(config, "tensor_parallel_size") if "rollout.vllm.enable_expert_parallel" in asked else 1
+    for key, size in (("learner.expert_parallel", config.learner.expert_parallel), ("rollout.vllm.tensor_parallel_size", tensor)):
+        if experts % size:
+            near = " or ".join(
+                str(n) for n in sorted((n for n in range(1, experts + 1) if experts % n == 0), key=lambda n: abs(n - size))[:2]
+            )
+            why = " with rollout.vllm.enable_expert_parallel = true" if "vllm" in key else ""
+            yield (
+                f"{key}: got {size}{why}, needed a divisor of the {experts} experts of model.path {config.model.path}, "
+                f"as each GPU holds as many: use {near}"
+            )

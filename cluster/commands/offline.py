@@ -1,0 +1,87 @@
+"""What is done with a run afterwards: evaluate a checkpoint, export it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
+from cluster.actors.session import joins_cluster, ray_session
+from cluster.actors.start import start_actors, start_learners
+from cluster.commands.validate import check, model_context
+from cluster.evaluation import evaluate
+from cluster.publish.identity import prove_identity
+from cluster.publish.publisher import Publisher
+from cluster.record.checkpoint import Checkpoints, read_position
+from cluster.record.progress import Progress
+from cluster.record.run_dir import NEEDED_TO_LOAD, changes, config_of
+from configs.objective import KlConfig
+from configs.schema import Config
+
+
+def checkpoint_of(config: Config, asked: str | None) -> Path | None:
+    """The checkpoint that was asked for, else the newest of run.dir, None where there is none; ValueError for one that cannot be loaded."""
+    found = Path(asked).absolute() if asked else Checkpoints(config).newest()
+    if found is not None:
+        read_position(found)
+        kept = config_of(found)
+        if kept and (lines := changes(kept, config, NEEDED_TO_LOAD)):
+            said = "\n".join(lines)
+            raise ValueError(f"{found} cannot be loaded with another config:\n{said}\nset these back")
+    return found
+
+
+def evaluate_offline(config: Config, asked: str | None) -> None:
+    """Print held-out accuracy of a checkpoint, or of the model itself where there is none yet."""
+    config = without_reference(config)
+    checked = check(config)
+    if not checked.held_out:
+        raise ValueError("data.eval is not set: name a file of held-out prompts")
+    checkpoint = checkpoint_of(config, asked)
+    show = Progress(config.run.steps)
+
+    async def work() -> dict[str, float]:
+        async with start_actors(config, lambda _: None, checked.checkers) as actors:
+            publisher = Publisher(config, actors.engines, actors.learners, actors.transfer)
+            await prove_identity(publisher, checked.prompts.prompts)
+            if checkpoint:
+                await actors.learners.load(checkpoint)
+                await publisher.publish(read_position(checkpoint).step)
+            return await evaluate(actors.engines, checked.held_out, config.rollout.eval_responses)
+
+    show.say(f"evaluating {checkpoint or config.model.path} on {len(checked.held_out)} prompts of {config.data.eval}")
+    for name, value in within_ray(config, work).items():
+        show.say(f"{name} {value:.4f}")
+
+
+def export_offline(config: Config, asked: str | None, to: str) -> None:
+    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
+    config = without_reference(config)
+    model_context(config)
+    checkpoint = checkpoint_of(config, asked)
+    if checkpoint is None:
+        raise ValueError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
+    folder = Path(to).absolute()
+    if folder.exists():
+        raise ValueError(f"{folder} exists: name a folder that does not")
+
+    async def work() -> None:
+        async with start_learners(config) as learners:
+            await learners.load(checkpoint)
+            await learners.export(folder)
+
+    within_ray(config, work)
+    print(f"{checkpoint} exported to {folder}")
+
+
+def without_reference(config: Config) -> Config:
+    """The config of ranks that learn nothing: they need not hold a second policy."""
+    return config.model_copy(update={"kl": KlConfig()})
+
+
+def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run `work` while Ray is up, having refused what cannot fit before anything starts."""
+    if not joins_cluster():
+        refuse_what_cannot_fit(config, local_nodes())
+    with ray_session():
+        return asyncio.run(work())

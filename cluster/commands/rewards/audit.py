@@ -1,0 +1,164 @@
+"""Scores again what a finished run kept of its responses, and says where rewards would differ now."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.record.lines import read_lines
+from configs.loader import load
+from configs.schema import Config
+from reward.asked import Asked
+from reward.checkers import checkers_for_data
+from rollout.types import Outcome, Verdict
+
+AT_ONCE = 512
+CLOSE = 1e-9  # rewards are kept as JSON, which loses nothing; checkers may sum in another order
+NEEDED = ("checker", "reference", "outcome", "reward", "response", "tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One response as `responses/` holds it."""
+
+    step: int
+    row: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        row = self.row
+        return f"step {self.step}, group {row.get('group')}, member {row.get('member')}, checker {row['checker']}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What came out; each list holds a line a response."""
+
+    kept: int
+    made: int  # responses that the run learned from
+    unreadable: int
+    same: int = 0
+    failed_again: int = 0
+    different: list[str] = field(default_factory=list)  # scored then and now, but not alike
+    now_scored: list[str] = field(default_factory=list)
+    now_failed: list[str] = field(default_factory=list)
+
+    @property
+    def summary(self) -> list[str]:
+        lines = [
+            f"{self.kept} of {self.made} responses were kept and scored again: {self.same} rewards are the same, {len(self.different)} "
+            f"differ, {len(self.now_scored)} failures are scored now, {len(self.now_failed)} scored ones fail now, "
+            f"{self.failed_again} failed both times"
+        ]
+        if self.unreadable:
+            lines.append(f"{self.unreadable} lines were half-written or are no responses, and were passed over")
+        return lines
+
+
+def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
+    """Score what the run in that folder kept, with the run's own config; ValueError where there is nothing to score.
+
+    Checkers that are services are asked again, within the budgets of the config.
+    """
+    config = config_of_run(folder)
+    kept, unreadable = read_kept(folder)
+    refuse_other_code(config, kept)
+    if not kept:
+        raise ValueError(f"{folder} kept no responses, so nothing can be scored again: set run.sample_responses above 0 in the next run")
+    verdicts = asyncio.run(score_again(config, kept, said))
+    metrics = folder / "metrics.jsonl"
+    steps = sum(line["step"] > 0 for line in read_lines(metrics)) if metrics.exists() else 0
+    made = steps * config.rollout.groups_per_step * config.rollout.group_size
+    report = Report(kept=len(kept), made=max(made, len(kept)), unreadable=unreadable)
+    for before, now in zip(kept, verdicts, strict=True):
+        compare(report, before, now)
+    return report
+
+
+def config_of_run(folder: Path) -> Config:
+    """The config that the run kept, without the second checker, whose verdicts count for nothing."""
+    path = folder / "config.toml"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no run directory: it has no config.toml; give run.dir of a run that has begun")
+    config = load(path)
+    return config.model_copy(update={"reward": config.reward.model_copy(update={"second": None})})
+
+
+def read_kept(folder: Path) -> tuple[list[Kept], int]:
+    """Every response that was kept, in order, and how many lines are none; ValueError for rows that do not say how they were scored."""
+    kept, unreadable = [], 0
+    for path in sorted(folder.glob("responses/step_*.jsonl")):
+        for row in rows_of(path):
+            if row is None:
+                unreadable += 1
+            elif lacking := [name for name in NEEDED if name not in row]:
+                raise ValueError(
+                    f"{path} holds responses without {', '.join(lacking)}: it was written by an older Gatewise, which did not keep what "
+                    "scoring again needs; audit a run made by this one"
+                )
+            else:
+                kept.append(Kept(step=int(path.stem.removeprefix("step_")), row=row))
+    return kept, unreadable
+
+
+def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
+    """Raise ValueError where a kept row names code that the run's config does not: a file of responses must not choose what runs here."""
+    allowed = checkers_for_data(config.reward.checker)
+    for one in kept:
+        if one.row["checker"] not in allowed:
+            raise ValueError(
+                f"{one.where} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config names no "
+                "such code; correct the row"
+            )
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The objects of a file, None for a line that is none. Lines end in "\\n" alone: responses may hold other ends of lines."""
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            yield row if isinstance(row, dict) else None
+
+
+async def score_again(config: Config, kept: Sequence[Kept], said: Callable[[int, int], None]) -> list[Verdict]:
+    """The verdicts of now, in order, made as a run makes them: parts, weights and shaping included."""
+    from reward.scorer import Scorer
+
+    verdicts: list[Verdict] = []
+    async with Scorer(config) as scorer:
+        for start in range(0, len(kept), AT_ONCE):
+            rows = [one.row for one in kept[start : start + AT_ONCE]]
+            asked = [
+                Asked(
+                    checker=row["checker"],
+                    response=row["response"],
+                    reference=row["reference"],
+                    tokens=row["tokens"],
+                    prompt=row.get("prompt", ""),
+                )
+                for row in rows
+            ]
+            verdicts += await scorer.score(asked)
+            said(len(verdicts), len(kept))
+    return verdicts
+
+
+def compare(report: Report, before: Kept, now: Verdict) -> None:
+    """Count the response, and keep a line about it where its two verdicts differ."""
+    was = before.row["reward"]
+    if was is None and now.reward is None:
+        report.failed_again += 1
+    elif was is None:
+        report.now_scored.append(f"{before.where}: {before.row['outcome']} ({before.row.get('failure')}), now reward {now.reward:g}")
+    elif now.reward is None:
+        report.now_failed.append(f"{before.where}: reward {was:g}, now {Outcome(now.outcome)} ({now.failure})")
+    elif math.isclose(was, now.reward, rel_tol=CLOSE, abs_tol=CLOSE):
+        report.same += 1
+    else:
+        report.different.append(f"{before.where}: reward {was:g}, now {now.reward:g}")

@@ -1,0 +1,136 @@
+"""The commands `gatewise rewards check` and `gatewise rewards audit`: whether rewards deserve trust, before a run and after it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = 20
+
+EPILOG = """
+Before a run: does each row's right answer pass the row's own checker? Each row that does not teaches that right is wrong.
+
+  gatewise rewards check train.jsonl                                      the checker makes a right answer from each reference
+  gatewise rewards check train.jsonl --solution-field solution            the rows bring one: a whole response, not only its end
+  gatewise rewards check openai/gsm8k:main --split test --reference-field answer --solution-field answer
+  gatewise rewards check mixed.parquet --checker-field checker            rows name their checkers
+
+After a run: are the rewards that it learned from those that its checkers give? A difference means a checker that is not a
+function of its arguments, one that was changed, or a limit of time or memory that was hit.
+
+  gatewise rewards audit runs/first
+
+Both exit 1 where something differs, and list it; neither starts Ray nor needs a GPU.
+"""
+
+CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1."""
+AUDIT = """Score the responses that a run kept (run.sample_responses a step) again, with the run's own config, and list those whose reward
+is another now. Checkers that are services (judge, http) are asked again."""
+
+
+class RewardsDiffer(ValueError):
+    """What was checked does not hold; the list is printed above."""
+
+
+def add_rewards(commands: Any) -> None:
+    """Add `rewards` and its two commands to the command line."""
+    shape = argparse.RawDescriptionHelpFormatter
+    rewards = commands.add_parser(
+        "rewards", help="check a dataset's checkers, audit a run's rewards", description=__doc__, epilog=EPILOG, formatter_class=shape
+    )
+    kinds = rewards.add_subparsers(required=True, metavar="check|audit")
+    check = kinds.add_parser("check", help="does every right answer pass its own checker", description=CHECK)
+    check.add_argument("dataset", help='a .jsonl or .parquet file, or a Hugging Face dataset id ("owner/name:subset")')
+    check.add_argument("--split", default="train", help="split of a Hugging Face dataset id (train)")
+    check.add_argument("--checker", default="math", help='checker of rows that name none: a name or "package.module:function" (math)')
+    check.add_argument("--checker-field", help="field that names a row's checker")
+    check.add_argument("--reference-field", default="answer", help="field that the checker compares with (answer)")
+    check.add_argument("--solution-field", help="field of a right response; left out, the checker makes one from the reference")
+    check.add_argument("--limit", type=count, help="check the first so many rows")
+    check.add_argument("--workers", type=count, default=len(os.sched_getaffinity(0)), help="processes that score (one a core)")
+    check.add_argument("--timeout", type=seconds, default=5.0, help="longest time one row may take, as reward.timeout_s (5)")
+    check.add_argument("--memory-mb", type=count, default=4096, help="address space of one process, as reward.memory_mb (4096)")
+    check.set_defaults(run=run_check)
+    audit = kinds.add_parser("audit", help="do the rewards that a run kept hold", description=AUDIT)
+    audit.add_argument("run_dir", metavar="RUN", help="run.dir of a run")
+    audit.set_defaults(run=run_audit)
+    for command in (check, audit):
+        command.add_argument("--all", action="store_true", help=f"list everything, not the first {SHOWN}")
+
+
+def run_check(asked: argparse.Namespace) -> None:
+    """Print the rows that fail and the totals; RewardsDiffer where there is one."""
+    from cluster.commands.rewards.gold_check import Fields, Pool, check_gold
+
+    fields = Fields(
+        checker=asked.checker, reference=asked.reference_field, named_checker=asked.checker_field, solution=asked.solution_field
+    )
+    pool = Pool(workers=asked.workers, timeout_s=asked.timeout, memory_mb=asked.memory_mb)
+    report = check_gold(asked.dataset, asked.split, fields, pool, asked.limit, progress("rows"))
+    show("rows whose right answer does not pass", report.failed, asked.all)
+    print(report.summary)
+    if report.failed:
+        raise RewardsDiffer(
+            f"{len(report.failed)} of {report.rows} rows do not pass their own checker: correct or drop them, or give the checker that "
+            "fits them"
+        )
+
+
+def run_audit(asked: argparse.Namespace) -> None:
+    """Print what differs and the totals; RewardsDiffer where a reward does."""
+    from cluster.commands.rewards.audit import audit
+
+    report = audit(Path(asked.run_dir), progress("responses"))
+    show("rewards that are others now", report.different, asked.all)
+    show("failures that are scored now", report.now_scored, asked.all)
+    show("rewards that fail now", report.now_failed, asked.all)
+    for line in report.summary:
+        print(line)
+    if report.different:
+        raise RewardsDiffer(
+            f"{len(report.different)} of {report.kept} rewards differ: their checker gives no fixed answer, or was changed since the run"
+        )
+
+
+def show(title: str, lines: Sequence[str], everything: bool) -> None:
+    """The lines under their title, if there are any; the first ones unless everything is asked for."""
+    if not lines:
+        return
+    print(f"{title}:")
+    shown = lines if everything else lines[:SHOWN]
+    for line in shown:
+        print(f"  {line}")
+    if len(shown) < len(lines):
+        print(f"  … and {len(lines) - len(shown)} more: --all lists them")
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """A function that says on stderr how far the scoring is: drawn over itself on a terminal, else a line a tenth."""
+    drawn, said = sys.stderr.isatty(), [0]
+
+    def say(done: int, of: int) -> None:
+        if drawn:
+            print(f"\rscored {done} of {of} {what}", end="\n" if done == of else "", file=sys.stderr, flush=True)
+        elif 10 * done // of > said[0]:
+            said[0] = 10 * done // of
+            print(f"scored {done} of {of} {what}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, needed at least 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, needed a number above 0")
+    return number

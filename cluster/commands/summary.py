@@ -1,0 +1,27 @@
+"""The last lines of a run: where it lies and what it achieved."""
+
+from pathlib import Path
+
+from cluster.record.metrics import read_metrics
+
+ENDS = 10  # steps averaged at either end
+
+
+def summary(folder: Path) -> list[str]:
+    """Reward first to last, held-out accuracy before and after, speed, and the picture; from the run's own metrics."""
+    rows = read_metrics(folder)
+    steps = [row for row in rows if row.get("reward/mean") is not None]
+    evaluated = [row for row in rows if row.get("eval/greedy") is not None]
+    lines = [f"run      {folder}"]
+    if steps:
+        ends = steps[-ENDS:]
+        last = sum(row["reward/mean"] for row in ends) / len(ends)
+        lines.append(
+            f"reward   {steps[0]['reward/mean']:.3f} at step {steps[0]['step']} -> {last:.3f} (mean of the last {len(ends)} steps)"
+        )
+        tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
+        lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {len(steps)} steps, {seconds / len(steps):.2f} s a step")
+    if evaluated:
+        before, after = evaluated[0], evaluated[-1]
+        lines.append(f"held-out {before['eval/greedy']:.3f} -> {after['eval/greedy']:.3f} greedy accuracy")
+    return [*lines, f"picture  {folder / 'reward.png'}"]

@@ -1,0 +1,134 @@
+"""Everything that can be known wrong about a run before a process starts or a GPU is held."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cluster.commands.model_checks import experts_of_the_model
+from cluster.commands.reward_checks import check_rewards
+from configs.arithmetic import plan
+from configs.experts import SPREADABLE, number_of_experts
+from configs.objective import INITIAL
+from configs.passthrough import check_passthrough, unchecked_libraries
+from configs.rules.common import quoted
+from configs.schema import Config
+from rollout.prompts import PromptSet, load_prompts
+from rollout.types import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A config that holds, with what was read to find out."""
+
+    prompts: PromptSet
+    held_out: Sequence[Prompt]
+    lines: Sequence[str]  # what a person wants to know before starting
+    checkers: Sequence[str]  # that rows name
+
+
+def check(config: Config) -> Checked:
+    """Read model config, tokenizer and data, and hold them against the config; raises ValueError with what is wrong and what to do."""
+    problems = check_passthrough(config)
+    if problems:
+        raise ValueError("\n".join(problems))
+    limit = model_context(config)
+    if problems := list(experts_of_the_model(config, model_settings(config).to_dict())):
+        raise ValueError("\n".join(problems))
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config, model_settings(config), f"model.path {config.model.path}")
+    if config.kl.reference not in (None, INITIAL):
+        refuse_foreign_reference(config)
+    if config.context_tokens > limit:
+        raise ValueError(
+            f"data.max_prompt_tokens ({config.data.max_prompt_tokens}) + "
+            f"rollout.max_response_tokens ({config.rollout.max_response_tokens}) = "
+            f"{config.context_tokens} tokens, but {config.model.path} has a context of {limit}: lower one of them"
+        )
+    tokenizer = load_tokenizer(config)
+    prompts = load_prompts(config, config.data.train, config.data.split, tokenizer)
+    held_out = PromptSet(prompts=[], dropped=0)
+    lines = [
+        *plan(config),
+        f"{len(prompts.prompts)} prompts from {config.data.train}"
+        + (f", {prompts.dropped} dropped as over-long" if prompts.dropped else ""),
+    ]
+    if config.data.eval:
+        held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer)
+        held_out = replace(held_out, prompts=held_out.prompts[: config.data.eval_limit])
+        lines.append(f"{len(held_out.prompts)} held-out prompts from {config.data.eval}")
+    lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
+    lines += check_rewards(config, prompts, held_out)
+    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
+    return Checked(prompts=prompts, held_out=held_out.prompts, lines=lines, checkers=checkers)
+
+
+def model_folder(key: str, path: str) -> Path:
+    """The folder of a model; ValueError where it holds none."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{key} {path} is not a model folder: it has no config.json. Give the path of a downloaded Hugging Face "
+            "model (for the shipped tiny one: make tiny)"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{key} {path} has a config.json but no *.safetensors weights: download the model completely")
+    return folder
+
+
+def refuse_foreign_reference(config: Config) -> None:
+    """Raise ValueError where the reference speaks of other tokens than the policy."""
+    from transformers import AutoConfig
+
+    folder = Path(str(config.kl.reference))
+    if not folder.is_dir():
+        raise ValueError(f'kl.reference got "{folder}", which is no folder: give a model folder, or "initial" for model.path')
+    folder = model_folder("kl.reference", str(folder))
+    trust = config.model.trust_remote_code
+    theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust) for path in (folder, config.model.path))
+    if theirs.vocab_size != ours.vocab_size:
+        raise ValueError(
+            f"kl.reference {folder} has a vocabulary of {theirs.vocab_size} tokens, model.path {config.model.path} one of "
+            f'{ours.vocab_size}: give a model with the same tokenizer, or "initial"'
+        )
+    size, experts = config.learner.expert_parallel, number_of_experts(theirs.to_dict())
+    if size > 1 and (theirs.model_type not in SPREADABLE or not experts or experts % size):
+        raise ValueError(
+            f"kl.reference {folder} ({theirs.model_type}, {experts} experts) cannot be spread as the policy is by "
+            f'learner.expert_parallel = {size}: give a reference of {quoted(SPREADABLE)} whose experts it divides, "initial", or '
+            "learner.expert_parallel = 1"
+        )
+    if config.learner.packing:
+        refuse_layers_that_cannot_be_packed(config, theirs, f"kl.reference {folder}")
+
+
+def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: str) -> None:
+    """Raise ValueError where a layer of the model would look across the borders of a pack."""
+    from learner.model.packed_attention import refuse_unpackable
+
+    refuse_unpackable(settings, config, named)
+
+
+def model_settings(config: Config) -> Any:
+    """The model's Hugging Face config; ValueError where model.path holds no model."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model_folder("model.path", config.model.path), trust_remote_code=config.model.trust_remote_code)
+
+
+def model_context(config: Config) -> int:
+    """The longest sequence the model takes; ValueError where model.path holds no model."""
+    return int(getattr(model_settings(config), "max_position_embeddings", None) or config.context_tokens)
+
+
+def load_tokenizer(config: Config) -> Any:
+    """The model's tokenizer; ValueError where its folder has none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {error}") from error
+    if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
+        raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
+    return tokenizer

@@ -1,0 +1,76 @@
+"""Whom to blame when one of several parties to an exchange fails.
+
+In a collective the others wait for the one that failed, and break off after it. Burying them all would end a run that has healthy
+engines left, so only the cause is named: whoever died, else whoever never answered, else whoever broke off first.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.actors.engines import has_died
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One party's failure at one stage."""
+
+    who: Any  # whatever the caller tells its parties apart by
+    error: BaseException
+    late: bool  # it never answered
+    at: float  # on the monotonic clock
+
+    @property
+    def died(self) -> bool:
+        return has_died(self.error)
+
+
+async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None) -> Any:
+    """What `call` returns, or the Failure of `who` when it raises or does not answer within the deadline, its own if none is given."""
+    asked = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait([asked], timeout=deadline_s)
+        if not asked.done():
+            return Failure(who=who, error=TimeoutError(f"no answer within {deadline_s:g} s"), late=True, at=time.monotonic())
+    finally:
+        asked.cancel()
+    error = asked.exception()
+    if error is None:
+        return asked.result()
+    # Ray gives remote errors a class that also derives from the cause's, so a remote TimeoutError is not exactly one.
+    return Failure(who=who, error=error, late=type(error) is TimeoutError, at=time.monotonic())
+
+
+async def until_one_breaks_off(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What `answer` gives for each party, in order; once one has broken off, only of those who have answered by then.
+
+    Parties that are late together reach their deadlines together, so all of them are waited for, to be named.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    waiting = set(tasks)
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(isinstance(found := task.result(), Failure) and not found.late for task in done):
+                break
+        return [task.result() for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def culprits(failures: Sequence[Failure]) -> list[Failure]:
+    """The failures that caused the others, among parties that waited for each other."""
+    if died := [failure for failure in failures if failure.died]:
+        return died
+    if late := [failure for failure in failures if failure.late]:
+        return late
+    return sorted(failures, key=lambda failure: failure.at)[:1]
+
+
+def first_line(error: BaseException) -> str:
+    """The error in a line: Ray wraps a remote traceback whose last line is what was raised."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

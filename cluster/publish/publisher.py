@@ -1,0 +1,232 @@
+"""Publishing: the learner's weights become the engines' weights, or the engine that failed is named and left out.
+
+    joined ──► paused ──► started ──► transferred ──► finished ──► verified ──► resumed
+       ▲          └──────────┴─────────────┴─────────────┴────────────┴──► an engine failed or was late: buried
+       └── abandoned: the engines that are left drop the half-done update, and a group is rebuilt over them ◄──┘
+
+Every arrow has the run's deadline, and every way back leaves an engine out, so a publish ends. An engine that was stopped between
+started and finished may hold layers of two versions: it stays paused until a whole update has reached it. All others resume.
+Over NCCL there is no way back out of joining or transferring: the first who breaks off there is named, and the run ends.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.actors.engines import EngineHandle, EnginePool
+from cluster.actors.learners import Learners
+from cluster.publish.blame import Failure, answer, culprits, first_line, until_one_breaks_off
+from configs.arithmetic import gpus_per_engine
+from configs.schema import Config
+from rollout.proof import Proof, differences, fingerprint, manifest_of
+
+BUCKET_BYTES = 1 << 28
+# The share of the deadline after which a gloo collective gives up: who waits in vain for another must say so before it is late itself.
+PATIENCE = 0.5
+
+Call = Callable[[EngineHandle], Awaitable[Any]]
+
+
+class PublishFailed(RuntimeError):
+    """Weights did not reach the engines as they left the learner."""
+
+
+class LearnerFailed(PublishFailed):
+    """The learner's end broke: leaving engines out would not help."""
+
+
+class BrokenOff(LearnerFailed):
+    """An exchange over NCCL broke up: whoever still waits in it, the learner's first rank above all, cannot be called back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What one publish moved and cost."""
+
+    version: int
+    bytes: int
+    seconds: float
+    engines: int
+    weights: str  # fingerprint of what every engine has proven to hold
+
+
+class Publisher:
+    """Owns the transfer group between learner and engines."""
+
+    def __init__(self, config: Config, engines: EnginePool, learners: Learners, backend: str) -> None:
+        self.config, self.engines, self.learners, self.backend = config, engines, learners, backend
+        self.deadline_s = float(config.run.deadline_s)
+        self._joined: list[EngineHandle] = []
+        self._paused: list[EngineHandle] = []
+        self._half_done: list[EngineHandle] = []  # between started and finished
+        self._groups = 0
+        self._manifest: list[tuple[str, str, tuple[int, ...]]] = []
+        self._bytes = 0
+
+    async def publish(self, version: int) -> Published:
+        """Bring every living engine to `version` and prove it; raises PublishFailed when no engine is left or the learner fails."""
+        started = time.perf_counter()
+        failures: list[PublishFailed] = []
+        while alive := self.engines.alive:
+            try:
+                sent = await self._bring(alive, version)
+            except PublishFailed as error:
+                failures.append(error)
+                if isinstance(error, BrokenOff):
+                    raise BrokenOff(f"version {version} could not be published: {'; then '.join(map(str, failures))}") from error.__cause__
+                await self._abandon()
+                if isinstance(error, LearnerFailed) or self.engines.alive == alive:
+                    break
+                continue
+            seconds = time.perf_counter() - started
+            return Published(
+                version=version, bytes=self._bytes, seconds=seconds, engines=len(self.engines.alive), weights=fingerprint(sent)
+            )
+        whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
+        await self._answers("resume", whole, self._resume)
+        causes = "; then ".join(map(str, failures)) or "no engine is alive"
+        raise PublishFailed(f"version {version} could not be published: {causes}") from (failures[-1] if failures else None)
+
+    async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
+        if engines != self._joined:
+            await self._join(engines)
+        await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
+        await self._each("start", engines, self._start)
+        sent = await self._transfer()
+        seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
+        self._verify(sent, dict(zip(engines, seen, strict=True)))
+        await self._each("resume", engines, self._resume)
+        return sent
+
+    async def _abandon(self) -> None:
+        """Leave the failed try behind: whoever was left waiting in its group has broken off, so the next needs a new one."""
+        self._joined = []
+        left = [engine for engine in self._half_done if engine.cause is None]
+        await self._answers("abandon", left, lambda engine: engine.actor.abandon_update.remote())
+
+    async def _pause(self, engine: EngineHandle) -> None:
+        self._paused.append(engine)
+        await engine.actor.pause.remote()
+
+    async def _start(self, engine: EngineHandle) -> None:
+        if engine not in self._half_done:
+            self._half_done.append(engine)
+        await engine.actor.start_update.remote()
+
+    async def _finish(self, engine: EngineHandle, version: int) -> Any:
+        seen = await engine.actor.finish_update.remote(version)
+        self._half_done.remove(engine)
+        return seen
+
+    async def _resume(self, engine: EngineHandle) -> None:
+        await engine.actor.resume.remote()
+        self._paused.remove(engine)
+
+    async def _join(self, engines: list[EngineHandle]) -> None:
+        """Form the transfer group: the learner's first rank, then every worker of every engine."""
+        if not self._manifest:
+            self._manifest = await self.learners.manifest()
+            self._bytes = sum(entry.nbytes for entry in manifest_of(self._manifest))
+        self._joined, self._groups = list(engines), self._groups + 1
+        workers = gpus_per_engine(self.config)
+        host, port = await self.learners.address()
+        shared: dict[str, Any] = {"host": host, "port": port, "world_size": 1 + workers * len(engines)}
+        if self.backend == "gloo":
+            patience = PATIENCE * self.deadline_s
+            shared |= {"name": f"publish-{self._groups}", "bucket_bytes": BUCKET_BYTES, "deadline_s": patience}
+
+        def join(engine: EngineHandle) -> Awaitable[Any]:
+            offset = 1 + workers * engines.index(engine)
+            joined: Awaitable[Any] = engine.actor.join_transfer.remote(self._engine_info(shared, offset))
+            return joined
+
+        await self._exchange("join", join, self.learners.all("join_transfer", self.backend, shared))
+
+    def _engine_info(self, shared: dict[str, Any], offset: int) -> dict[str, Any]:
+        if self.backend == "gloo":
+            return {**shared, "rank_offset": offset, "bind": shared["host"] if shared["host"] == "127.0.0.1" else ""}
+        return {
+            "master_address": shared["host"],
+            "master_port": shared["port"],
+            "world_size": shared["world_size"],
+            "rank_offset": offset,
+            "packed": True,
+        }
+
+    async def _transfer(self) -> Proof:
+        names, dtypes, shapes = zip(*self._manifest, strict=True)
+        info = {"names": list(names), "dtype_names": list(dtypes), "shapes": [list(shape) for shape in shapes]}
+        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(info), self.learners.all("send"))
+        sent: Proof = proofs[0]
+        unproven = [name for name in names if name not in sent]
+        if unproven:
+            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(names)} tensors)")
+        return sent
+
+    def _verify(self, sent: Proof, seen: dict[EngineHandle, tuple[list[Proof], list[str]]]) -> None:
+        """Bury every engine that holds anything else than what was sent, or wrote less than its whole model."""
+        faults: list[str] = []
+        for engine, (proofs, incomplete) in seen.items():
+            wrong = [fault for proof in proofs or [{}] for fault in differences(sent, proof)]
+            wrong += [f"{layer} is incomplete" for layer in incomplete]
+            if wrong:
+                faults.append(f"{engine.name} failed the proof: {', '.join(wrong[:5])}")
+                self._bury(engine, PublishFailed(faults[-1]))
+        if faults:
+            raise PublishFailed("; ".join(faults))
+
+    async def _each(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> list[Any]:
+        """One stage on every engine, its answers in order; those that fail are buried, and named together in the error."""
+        answers, failures = await self._answers(stage, engines, call)
+        if failures:
+            raise PublishFailed("; ".join(failures))
+        return answers
+
+    async def _answers(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> tuple[list[Any], list[str]]:
+        """The answers of every engine to one stage, and what is said of those that failed and are buried for it."""
+        answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
+        return answers, [self._blame(stage, found) for found in answers if isinstance(found, Failure)]
+
+    async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
+        """A stage in which learner and engines wait for each other: the answers of the ranks, or the one who broke it up is blamed."""
+        calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
+        if self.backend != "gloo":
+            return await self._exchange_for_good(stage, calls)
+        learned, *answers = await asyncio.gather(*calls)
+        blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
+        if isinstance(learned, Failure) and learned in blamed:
+            late = [failure.who.name for failure in blamed if failure is not learned]
+            beside = f" ({', '.join(late)} did not answer either)" if late else ""
+            raise LearnerFailed(f"the learner failed at '{stage}': {first_line(learned.error)}{beside}") from learned.error
+        if blamed:
+            raise PublishFailed("; ".join(self._blame(stage, failure) for failure in blamed)) from blamed[0].error
+        ranks: list[Any] = learned
+        return ranks
+
+    async def _exchange_for_good(self, stage: str, calls: Sequence[Awaitable[Any]]) -> list[Any]:
+        """The same over NCCL, which has no deadline of its own: the first who breaks off ends it, and with it the run."""
+        found = await until_one_breaks_off(calls)
+        blamed = culprits([answered for answered in found if isinstance(answered, Failure)])
+        if blamed:
+            said = "; ".join(self._tell(stage, failure) for failure in blamed)
+            raise BrokenOff(f"{said}. NCCL cannot be called back: resume the run with run.resume=auto") from blamed[0].error
+        ranks: list[Any] = found[0]
+        return ranks
+
+    def _blame(self, stage: str, failure: Failure) -> str:
+        self._bury(failure.who, failure.error)
+        return self._tell(stage, failure)
+
+    def _tell(self, stage: str, failure: Failure) -> str:
+        name = failure.who.name if failure.who else "the learner"
+        if failure.late:
+            return f"{name} was late at '{stage}' (run.deadline_s = {self.deadline_s:g})"
+        return f"{name} failed at '{stage}': {first_line(failure.error)}"
+
+    def _bury(self, engine: EngineHandle, cause: BaseException) -> None:
+        self.engines.bury(engine, cause)
+        for names in (self._paused, self._half_done):
+            if engine in names:
+                names.remove(engine)

@@ -1,0 +1,35 @@
+"""Expert load as a picture: who took how many tokens in the newest step, and how uneven each layer was over steps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cluster.record.expert_log import History
+
+BRIGHTEST = 3.0  # times its even share, from where on the colour stays the same
+
+
+def draw_experts(history: History, path: Path) -> None:
+    """Write a PNG of the counts."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    steps, counts = history
+    even = counts.mean(2, keepdims=True)
+    times = counts / np.maximum(even, 1)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    # White is an even share, so what is starved and what is flooded stand apart.
+    map_ = left.imshow(times[-1], aspect="auto", cmap="RdBu_r", vmin=2 - BRIGHTEST, vmax=BRIGHTEST, interpolation="nearest")
+    left.set(title=f"tokens of each expert over its even share, step {steps[-1]}", xlabel="expert", ylabel="layer with experts")
+    figure.colorbar(map_, ax=left, extend="max").ax.set_ylim(0, BRIGHTEST)
+    worst = times.max(2)
+    right.plot(steps, worst, color="tab:blue", alpha=max(0.15, 1 / worst.shape[1]), linewidth=0.8)
+    right.plot(steps, worst.mean(1), ".-", color="tab:blue", label="mean of the layers")
+    right.plot(steps, worst.max(1), ".--", color="tab:orange", label="worst layer")
+    right.set(title="fullest expert over the even share", xlabel="step")
+    right.grid(alpha=0.3)
+    right.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,165 @@
+"""What a run tells about itself: `metrics.jsonl` (the truth, an object a step), readable responses, TensorBoard when asked.
+
+Values of single layers are kept apart, by `cluster.record.layers`.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.record.layers import LayerMetrics
+from cluster.record.lines import cut_lines, plain, read_lines
+from cluster.scored import Scored, Text
+from configs.schema import Config
+from reward.shaping import DISAGREE, SECOND, disagrees
+from rollout.types import GroupSummary, Outcome
+
+Values = dict[str, float]
+
+
+class Metrics:
+    """The metric files of one run; on resume, what came after the checkpoint is cut off before anything new is written."""
+
+    def __init__(self, config: Config, from_step: int) -> None:
+        self.folder = config.run_dir
+        self.path = self.folder / "metrics.jsonl"
+        cut_lines(self.path, from_step)
+        for name in ("responses", "disagreements"):
+            for path in (self.folder / name).glob("step_*.jsonl"):
+                if int(path.stem.removeprefix("step_")) > from_step:
+                    path.unlink()
+        self.layers = LayerMetrics(self.folder, from_step)
+        self.file = self.path.open("a")
+        self.board: Any = None
+        if config.run.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=from_step + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the step's line; NaN and infinities become null, so that every line is JSON."""
+        of_the_model = self.layers.write(step, values)
+        line = {"step": step, **{key: plain(value) for key, value in sorted(of_the_model.items())}}
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for key, value in values.items():
+                self.board.add_scalar(key, value, step)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every line so far."""
+        return read_metrics(self.folder)
+
+    def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
+        """Keep a few responses of the step as people read them: prompt, response, reference, verdict."""
+        each = texts_per_group(limit, len(groups))
+        self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text[0] < each] for s in groups])[:limit])
+
+    def write_disagreements(self, step: int, groups: Sequence[Scored], limit: int) -> None:
+        """Keep a few responses of the step over which the row's checker and reward.second disagree, the first of each group first."""
+        self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text[2])] for s in groups])[:limit])
+
+    def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
+        if not shown:
+            return
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for scored, text in shown:
+                file.write(json.dumps(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
+
+    def flush(self) -> None:
+        """Bring every line to the disk."""
+        os.fsync(self.file.fileno())
+        self.layers.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.file.close()
+        self.layers.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def texts_per_group(limit: int, groups: int) -> int:
+    """How many responses of each group are kept as text so that `limit` of a step's can be."""
+    return -(-limit // groups)
+
+
+def by_turns(rows: Sequence[Sequence[tuple[Scored, Text]]]) -> list[tuple[Scored, Text]]:
+    """The first of every group, then the second of every group, and so on."""
+    return [row for turn in zip_longest(*rows) for row in turn if row is not None]
+
+
+def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
+    """One response as people and `rewards audit` read it."""
+    member, response, verdict = text
+    prompt = scored.prompt
+    return {
+        "group": scored.summary.group_id,
+        "member": member,
+        "prompt_id": prompt.prompt_id,
+        "prompt": prompt.text,
+        "response": response,
+        "tokens": int(scored.summary.lengths[member]),
+        "reference": prompt.reference,
+        "checker": prompt.checker,
+        "reward": verdict.reward,
+        "outcome": verdict.outcome,
+        "failure": verdict.failure,
+        "parts": verdict.parts,
+    }
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
+    return read_lines(folder / "metrics.jsonl")
+
+
+def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
+    """Rewards, lengths, finish and staleness of a step's groups. A token is stale by the steps learned since its weights went out."""
+    rewards = np.concatenate([s.rewards for s in summaries])
+    scored = rewards[np.isfinite(rewards)]
+    correct = np.concatenate([s.correct for s in summaries])
+    lengths = np.concatenate([s.lengths for s in summaries])
+    stale = np.array([step - 1 - s.oldest_version for s in summaries])
+    nan = float("nan")
+    return {
+        "reward/mean": float(scored.mean()) if scored.size else nan,
+        "reward/std": float(scored.std()) if scored.size else nan,
+        "reward/min": float(scored.min()) if scored.size else nan,
+        "reward/max": float(scored.max()) if scored.size else nan,
+        "reward/correct": float(np.nanmean(correct)) if scored.size else nan,
+        "reward/failures": float(rewards.size - scored.size),
+        **describe_parts(summaries),
+        "seconds/score": float(np.mean([s.scoring_s for s in summaries])),
+        "groups/all_equal": float(
+            np.mean([np.ptp(s.correct[np.isfinite(s.correct)]) == 0 if np.isfinite(s.correct).any() else True for s in summaries])
+        ),
+        "length/mean": float(lengths.mean()),
+        "length/max": float(lengths.max()),
+        "length/truncated": float(np.concatenate([s.truncated for s in summaries]).mean()),
+        "staleness/mean": float(stale.mean()),
+        "staleness/max": float(stale.max()),
+        "tokens": float(lengths.sum()),
+    }
+
+
+def describe_parts(summaries: Sequence[GroupSummary]) -> Values:
+    """What became of a step's responses by outcome, the mean of every further part, and how far reward.second disagrees."""
+    outcomes = list(chain.from_iterable(s.outcomes for s in summaries))
+    values = {f"reward/{outcome}": float(outcomes.count(outcome)) for outcome in Outcome if outcome is not Outcome.SCORED}
+    names = sorted({name for s in summaries for name in s.parts} - {"correct"})
+    for name in names:
+        numbers = np.concatenate([s.parts.get(name, np.full(len(s.rewards), np.nan)) for s in summaries])
+        known = numbers[np.isfinite(numbers)]
+        values[f"reward/part/{name}"] = float(known.mean()) if known.size else float("nan")
+        if name == SECOND:
+            apart = np.abs(numbers - np.concatenate([s.correct for s in summaries]))
+            values["reward/disagreement"] = float((apart[np.isfinite(apart)] >= DISAGREE).mean()) if np.isfinite(apart).any() else 0.0
+    return values

@@ -1,0 +1,186 @@
+"""Who learns what: the responses of a step as updates, ranks and micro-batches, decided from summaries alone.
+
+Advantages and token weights are fixed here for the whole update, before the work is divided, so no division can change them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.presets import Preset
+from learner.loss.advantages import ADVANTAGES
+from learner.loss.reductions import REDUCTIONS, Extent
+from rollout.types import GroupSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One response to learn from."""
+
+    group: int  # position of its group among the step's groups
+    member: int  # position among the group's responses
+    advantage: float
+    weight: float  # of each of its tokens in the loss of its update
+    prompt_tokens: int
+    tokens: int  # prompt and response
+
+
+MicroBatch = tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePlan:
+    """One optimizer update."""
+
+    micro_batches: tuple[tuple[MicroBatch, ...], ...]  # [rank][micro-batch], as many on every rank, some perhaps empty
+    left_out: int  # responses that teach nothing: failed, aborted, filtered, empty or without a scored companion
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(chain.from_iterable(chain.from_iterable(self.micro_batches)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """The updates of one step, in order."""
+
+    updates: tuple[UpdatePlan, ...]
+
+    def of_rank(self, rank: int) -> tuple[tuple[MicroBatch, ...], ...]:
+        """What one rank has to know [update][micro-batch]."""
+        return tuple(update.micro_batches[rank] for update in self.updates)
+
+
+def plan_step(
+    summaries: Sequence[GroupSummary],
+    preset: Preset,
+    *,
+    updates: int,
+    ranks: int,
+    micro_batch_tokens: int,
+    response_tokens: int,
+    overlong_filter: bool = False,
+    packed: bool = False,
+) -> StepPlan:
+    """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
+
+    A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens; if `packed`, they are
+    counted without padding. Raises ValueError where that is impossible or the groups do not divide. `response_tokens` is the longest
+    response the engine may give.
+    `overlong_filter` leaves truncated responses out of the loss, not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
+    """
+    if len(summaries) % updates:
+        raise ValueError(
+            f"got {len(summaries)} groups for {updates} updates, need a multiple: "
+            "change rollout.groups_per_step or learner.updates_per_step so that the second divides the first"
+        )
+    size = len(summaries) // updates
+    weighed = weigh(summaries, preset, overlong_filter)
+    plans = []
+    for k in range(updates):
+        rows = rows_of(weighed[k * size : (k + 1) * size], preset, response_tokens)
+        left_out = sum(len(group.summary.lengths) for group in weighed[k * size : (k + 1) * size]) - len(rows)
+        plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens, packed), left_out=left_out))
+    return StepPlan(updates=tuple(plans))
+
+
+class Weighed(NamedTuple):
+    """A group with what its responses are worth."""
+
+    position: int  # among the step's groups
+    summary: GroupSummary
+    advantages: NDArray[np.float64]  # [G]
+    learned: NDArray[np.bool_]  # [G]
+
+
+def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool) -> list[Weighed]:
+    """The advantages of a step's groups, compared with one another where the preset asks for it, and which responses are learned."""
+    rewards = [np.where(s.aborted, np.nan, s.rewards) for s in summaries]
+    learned = [_learned(s, r, overlong_filter) for s, r in zip(summaries, rewards, strict=True)]
+    tokens = [np.where(taught, s.lengths, 0).astype(np.float64) for s, taught in zip(summaries, learned, strict=True)]
+    advantages = ADVANTAGES[preset.advantage](rewards, tokens) if summaries else []
+    return [Weighed(i, s, a, taught) for i, (s, a, taught) in enumerate(zip(summaries, advantages, learned, strict=True))]
+
+
+def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> list[Row]:
+    """The responses of one update that can teach, each with its advantage and its token weight, in the groups' order."""
+    if not groups:
+        return []
+    sizes = [len(group.learned) for group in groups]
+    extent = Extent(
+        lengths=np.concatenate([group.summary.lengths for group in groups]),
+        learned=np.concatenate([group.learned for group in groups]),
+        group=np.repeat(np.arange(len(groups)), sizes),
+        budget=response_tokens,
+    )
+    weights = np.split(REDUCTIONS[preset.reduction](extent), np.cumsum(sizes)[:-1])
+    return [
+        Row(
+            group=group.position,
+            member=member,
+            advantage=float(group.advantages[member]),
+            weight=float(weight[member]),
+            prompt_tokens=group.summary.prompt_tokens,
+            tokens=group.summary.prompt_tokens + int(group.summary.lengths[member]),
+        )
+        for group, weight in zip(groups, weights, strict=True)
+        for member in map(int, np.flatnonzero(group.learned))
+    ]
+
+
+def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool) -> NDArray[np.bool_]:
+    """Which responses of a group enter the loss [G]; rewards are NaN where a response failed or was aborted."""
+    survives = np.isfinite(rewards)
+    if survives.sum() <= 1:  # a lone survivor has nobody to be compared with
+        return np.zeros_like(survives)
+    learned: NDArray[np.bool_] = survives & (summary.lengths > 0)
+    return learned & ~summary.truncated if overlong_filter else learned
+
+
+def _divide(rows: Sequence[Row], ranks: int, budget: int, packed: bool) -> tuple[tuple[MicroBatch, ...], ...]:
+    longest = max(rows, key=lambda r: r.tokens, default=None)
+    if longest is not None and longest.tokens > budget:
+        raise ValueError(
+            f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
+            f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
+        )
+    cuts = [_cut(hand, budget, packed) for hand in _deal(rows, ranks)]
+    # Every micro-batch is a collective for ZeRO-3 and for experts that live apart: a rank with fewer joins in with empty ones.
+    count = max(1, *map(len, cuts))
+    return tuple(cut + ((),) * (count - len(cut)) for cut in cuts)
+
+
+def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
+    """Give the longest remaining row to the rank with the fewest tokens; ties go by position, so every run deals alike."""
+    hands: list[list[Row]] = [[] for _ in range(ranks)]
+    loads = [(0, rank) for rank in range(ranks)]
+    heapify(loads)
+    for row in sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)):
+        load, rank = loads[0]
+        hands[rank].append(row)
+        heapreplace(loads, (load + row.tokens, rank))
+    return hands
+
+
+def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ...]:
+    """Cut rows that lie in order of length wherever one more, with the padding it brings unless packed, would go beyond the budget."""
+    batches: list[MicroBatch] = []
+    current: list[Row] = []
+    prompt = response = real = 0
+    for row in rows:
+        prompt, response, real = max(prompt, row.prompt_tokens), max(response, row.tokens - row.prompt_tokens), real + row.tokens
+        if current and (real if packed else (len(current) + 1) * (prompt + response)) > budget:
+            batches.append(tuple(current))
+            current, prompt, response, real = [], row.prompt_tokens, row.tokens - row.prompt_tokens, row.tokens
+        current.append(row)
+    return (*batches, tuple(current)) if current else tuple(batches)
+
+
+def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
+    """Any rows in as few micro-batches as their lengths in order allow."""
+    return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

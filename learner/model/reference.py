@@ -1,0 +1,51 @@
+"""The reference policy that the learner's KL is measured to: frozen, or renewed from the policy every so many steps."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from configs.objective import INITIAL
+from configs.schema import Config
+from learner.batch.tensors import Batch
+from learner.model.policy import load_policy
+from learner.model.zero import ZeroEngine, hold_frozen, shards
+
+
+class Reference:
+    """A second policy on the same ranks, sharded as the first where ZeRO shards parameters. Calling it is a collective under ZeRO-3."""
+
+    def __init__(self, config: Config, zero: ZeroEngine, rank: int, device: torch.device) -> None:
+        self.every, self.rank, self.zero = config.kl.refresh_every, rank, zero
+        path = None if config.kl.reference == INITIAL else config.kl.reference
+        self.policy = hold_frozen(load_policy(config, path), zero, device)
+        self.module = getattr(self.policy, "module", self.policy)  # without what ZeRO-3 wraps around it, so that names are the policy's
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """Log-probs of the batch's response tokens [B, T]."""
+        logprobs, _ = self.policy(batch)
+        return logprobs.detach()
+
+    def refresh_when_due(self, steps_done: int) -> None:
+        """Take over the policy's weights after every `kl.refresh_every` steps."""
+        if self.every and steps_done % self.every == 0:
+            self._fill(shards(self.zero.module))
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part, where it is no longer what was loaded at the start."""
+        if self.every:
+            save_file({name: shard.contiguous() for name, shard in shards(self.module).items()}, self._file(folder))
+
+    def load(self, folder: Path) -> None:
+        """Restore what `save` wrote."""
+        if self.every:
+            self._fill(load_file(self._file(folder)))
+
+    def _fill(self, values: dict[str, Tensor]) -> None:
+        for name, shard in shards(self.module).items():
+            shard.copy_(values[name])
+
+    def _file(self, folder: Path) -> Path:
+        return folder / f"reference-{self.rank}.safetensors"

@@ -1,0 +1,184 @@
+"""DeepSpeed, and the only file that knows it: a policy sharded by ZeRO, updated, gathered, saved and loaded."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
+import deepspeed
+from deepspeed.ops import __compatible_ops__
+from transformers.integrations import HfDeepSpeedConfig
+
+from configs.schema import Config
+from learner.model.expert_parallel import expert_settings
+from learner.model.policy import Policy
+from learner.model.precision import apply_precision
+
+PARTITIONED = 3  # the ZeRO stage that partitions parameters too
+
+
+def zero_config(config: Config, world: int) -> dict[str, Any]:
+    """DeepSpeed's config: what Gatewise decides, and [learner.deepspeed] in DeepSpeed's own names."""
+    learner = config.learner
+    offload = "offload_optimizer" in learner.deepspeed.get("zero_optimization", {})
+    adam = {"lr": learner.lr, "betas": list(learner.betas), "weight_decay": learner.weight_decay, "torch_adam": not offload}
+    ours: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": world,
+        # A step holds as many micro-batches as its tokens need; the caller says when it ends.
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": float(learner.max_grad_norm),
+        "optimizer": {"type": "AdamW", "params": adam},
+        "bf16": {"enabled": config.model.dtype == "bfloat16"},
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+    return {**ours, **learner.deepspeed}
+
+
+class ZeroEngine:
+    """A policy under ZeRO: forward, backward, update, and whole parameters when asked.
+
+    `build` makes the policy; under ZeRO-3 it is called while DeepSpeed's partitioned loading is on, so no GPU ever holds it whole.
+    """
+
+    def __init__(self, config: Config, build: Callable[[], Policy], device: torch.device, world: int) -> None:
+        if device.type == "cpu":
+            # Else the first start compiles a shared-memory collective for half a minute; gloo does its work here.
+            __compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", auto_mpi_discovery=False)
+        settings = zero_config(config, world)
+        self.stage = config.learner.zero_stage
+        self.world = world
+        self.learner = config.learner
+        # transformers loads partitioned for as long as this object lives.
+        self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
+        policy = build()
+        # As the model itself names them: AutoEP gives its blocks other parameters.
+        self.shapes = {name: full_shape(p) for name, p in policy.named_parameters()}
+        self.spread = expert_settings(config, policy.config.model_type, device)
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings | self.spread)
+        if hasattr(self.engine.optimizer, "check_grad_overflow"):
+            self.engine.optimizer.check_grad_overflow = True
+        # Now that DeepSpeed has replaced whatever blocks it replaces.
+        apply_precision(policy, config.learner)
+
+    @property
+    def partitions_parameters(self) -> bool:
+        """Whether parameters are whole only while gathered: ZeRO-3."""
+        return self.stage == PARTITIONED
+
+    @property
+    def module(self) -> nn.Module:
+        return self.engine.module
+
+    @property
+    def expert_group(self) -> dist.ProcessGroup | None:
+        """The ranks that hold the experts of a layer together, in the experts' order; None where every rank has them all."""
+        return self.engine.expert_parallel_group[f"ep_size_{self.learner.expert_parallel}"] if self.spread else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.engine(*args, **kwargs)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of this rank's share of a sum over all ranks.
+
+        DeepSpeed averages gradients over ranks; a loss that is already a share of the whole needs their sum.
+        """
+        self.engine.backward(loss * self.world, scale_wrt_gas=False)
+
+    def update(self, lr: float) -> tuple[float, bool]:
+        """Apply the gathered gradient; its global norm before clipping, and whether it was applied.
+
+        A gradient that is not finite on any rank is dropped on all of them.
+        """
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = lr
+        if self.stage == 0:
+            return self._plain_update()
+        skipped = self.engine.skipped_steps
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
+
+    def _plain_update(self) -> tuple[float, bool]:
+        """Without ZeRO DeepSpeed neither tells the norm nor looks at it, so both are done on a copy of the averaged gradient."""
+        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        if self.world > 1:
+            whole = torch.cat([grad.flatten() for grad in grads])
+            dist.all_reduce(whole)
+            whole /= self.world
+            grads = list(whole.split([grad.numel() for grad in grads]))
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        if not math.isfinite(norm):
+            self.engine.optimizer.zero_grad()
+            return norm, False
+        self.engine.step()
+        return norm, True
+
+    @contextmanager
+    def whole(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Within: every given parameter is whole on every rank. A collective; nothing may be written."""
+        with deepspeed.zero.GatheredParameters(list(parameters), enabled=self.partitions_parameters):
+            yield
+
+    def drop_gathered(self) -> None:
+        """Have every parameter gathered anew when it is next used: to be called when shards were written to.
+
+        Under ZeRO-3 small parameters stay whole beside their shards, and others may be left over from the last pass.
+        """
+        if self.partitions_parameters:
+            self.engine.optimizer.parameter_offload.partition_all_parameters()
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's shard of weights and optimizer below `folder`. Every rank must call it."""
+        self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Restore what `save` wrote, with the same number of ranks."""
+        path, _ = self.engine.load_checkpoint(str(folder), tag="zero")
+        if path is None:
+            raise ValueError(f"{folder} holds no learner state that {self.world} ranks at ZeRO {self.stage} can load")
+
+
+def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
+    """A policy that only answers: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
+    policy.requires_grad_(False)
+    policy.eval()
+    if not zero.partitions_parameters and not zero.spread:
+        apply_precision(policy, zero.learner)
+        return policy.to(device)
+    # Nothing persists whole on a rank, so that a shard is all there is to write when the weights are replaced.
+    partitioned = {"stage": PARTITIONED, "stage3_param_persistence_threshold": 0}
+    settings = {
+        "train_micro_batch_size_per_gpu": 1,
+        "train_batch_size": zero.world,
+        # Without ZeRO-3 the weights stay in the precision they came in, and need no optimizer that keeps a better one.
+        "bf16": {"enabled": zero.partitions_parameters and zero.engine.bfloat16_enabled()},
+        "zero_optimization": partitioned if zero.partitions_parameters else {"stage": 0},
+        "steps_per_print": 10**9,
+    }
+    engine, *_ = deepspeed.initialize(model=policy, config=settings | zero.spread)
+    engine.eval()
+    apply_precision(policy, zero.learner)
+    return engine
+
+
+def shards(policy: nn.Module) -> dict[str, torch.Tensor]:
+    """This rank's part of every parameter; the whole of it but under ZeRO-3."""
+    return {name: getattr(p, "ds_tensor", p).detach() for name, p in policy.named_parameters()}
+
+
+def full_shape(parameter: nn.Parameter) -> tuple[int, ...]:
+    """The parameter's whole shape; under ZeRO-3 `parameter.shape` is that of an empty placeholder."""
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))

@@ -1,0 +1,83 @@
+"""The policy as a Hugging Face folder: streamed layer by layer, so no rank ever holds the model whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoTokenizer
+
+from configs.schema import Config
+from learner.weights.source import ZeroWeightSource
+
+SHARD_BYTES = 4 << 30
+
+
+def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bool) -> None:
+    """Write weights, config and tokenizer to `folder`; every rank must call it, the one that `writes` does.
+
+    Experts are split into the per-expert names of published checkpoints, which both transformers and vLLM read.
+    """
+    if not writes:
+        source.stand_by()
+        return
+    aside = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    shards = Shards(aside)
+    for name, tensor in source:
+        for published, part in published_names(name, tensor):
+            shards.add(published, part)
+    shards.close()
+    trust = config.model.trust_remote_code
+    AutoConfig.from_pretrained(config.model.path, trust_remote_code=trust, dtype=config.model.dtype).save_pretrained(aside)
+    AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=trust).save_pretrained(aside)
+    generation = Path(config.model.path) / "generation_config.json"
+    if generation.exists():
+        shutil.copy(generation, aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def published_names(name: str, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """One fused expert tensor as the per-expert tensors of published checkpoints; any other tensor as it is."""
+    stem, _, leaf = name.rpartition(".")
+    if not stem.endswith(".experts") or tensor.dim() != 3:  # noqa: PLR2004 - fused experts are [experts, out, in]
+        return [(name, tensor)]
+    if leaf == "gate_up_proj":
+        halves = [part.chunk(2) for part in tensor]
+        return [
+            (f"{stem}.{i}.{half}.weight", pair[j].contiguous())
+            for i, pair in enumerate(halves)
+            for j, half in enumerate(("gate_proj", "up_proj"))
+        ]
+    return [(f"{stem}.{i}.{leaf}.weight", part.contiguous()) for i, part in enumerate(tensor)]
+
+
+class Shards:
+    """Safetensors files of bounded size with the index that ties them together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.held: dict[str, torch.Tensor] = {}
+        self.bytes = self.total = self.count = 0
+        self.index: dict[str, str] = {}
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        if self.held and self.bytes + tensor.nbytes > SHARD_BYTES:
+            self._flush()
+        self.held[name] = tensor.cpu()
+        self.bytes += tensor.nbytes
+        self.total += tensor.nbytes
+
+    def close(self) -> None:
+        self._flush()
+        index = {"metadata": {"total_size": self.total}, "weight_map": self.index}
+        (self.folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+
+    def _flush(self) -> None:
+        file = f"model-{self.count:05d}.safetensors"
+        save_file(self.held, self.folder / file, metadata={"format": "pt"})
+        self.index.update(dict.fromkeys(self.held, file))
+        self.held, self.bytes, self.count = {}, 0, self.count + 1

@@ -1,0 +1,51 @@
+"""Sending with vLLM's own trainer engines: NCCL between GPUs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from learner.weights.source import ZeroWeightSource
+from rollout.transfer import torch_dtype
+
+
+class DrivenElsewhere:
+    """A client for trainer engines whose inference engines are called by the driver, at the same time."""
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None: ...
+    def start_weight_update(self) -> None: ...
+    def update_weights(self, update_info: Any) -> None: ...
+    def finish_weight_update(self, weight_version: str | None = None) -> None: ...
+
+
+class AsVllmSource(WeightSource):
+    """Our source as vLLM's trainer engines expect one."""
+
+    def __init__(self, source: ZeroWeightSource) -> None:
+        self.source = source
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(entry.name, torch_dtype(entry.dtype), entry.shape) for entry in self.source.manifest()]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return iter(self.source)
+
+
+class VllmSender:
+    """Rank 0 of an NCCL transfer group."""
+
+    def __init__(self, source: ZeroWeightSource, info: dict[str, Any]) -> None:
+        init = NCCLTrainerInitInfo(info["host"], info["port"], info["world_size"], rank=0)
+        self.engine = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
+
+    def send(self) -> None:
+        self.engine.send_weights()
+
+    def close(self) -> None:
+        group: Any = self.engine.model_update_group
+        if group is not None:
+            group.destroy()  # vLLM's own shutdown only forgets it, and NCCL would keep its buffers and threads
+        self.engine.shutdown()

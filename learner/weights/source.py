@@ -1,0 +1,67 @@
+"""The learner's weights as a stream of whole tensors, layer by layer, the same on every rank."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+
+from learner.model.zero import ZeroEngine
+from learner.weights.whole_experts import published
+from rollout.proof import Entry, Manifest, Proof
+from rollout.transfer import digest
+
+PREFIX = "language_model."
+Tensors = Iterator[tuple[str, torch.Tensor]]
+
+
+class ZeroWeightSource:
+    """Names, shapes and bytes of a policy under ZeRO, gathered one decoder layer at a time.
+
+    Names are those of the Hugging Face model, experts fused. What it yields is a copy made while the layer was whole, so it stays
+    right after the layer is partitioned again. Gathering is a collective: every rank iterates, in the same order. After a pass with
+    `prove`, `proof` holds the digest of everything that was yielded.
+    """
+
+    def __init__(self, zero: ZeroEngine, dtype: torch.dtype, *, prove: bool) -> None:
+        self.zero, self.dtype, self.prove = zero, dtype, prove
+        now = {name.removeprefix(PREFIX): parameter for name, parameter in zero.module.named_parameters()}
+        self.tensors = published({name.removeprefix(PREFIX): shape for name, shape in zero.shapes.items()}, now, zero.expert_group)
+        self.layers = [[self.tensors[name] for name in layer] for layer in by_layer(list(self.tensors))]
+        self.proof: Proof = {}
+
+    def manifest(self) -> Manifest:
+        """The tensors in the order of iteration; gathers nothing."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return tuple(Entry(tensor.name, dtype, tensor.shape) for layer in self.layers for tensor in layer)
+
+    def __iter__(self) -> Tensors:
+        self.proof = {}
+        for layer in self.layers:
+            with self.zero.whole([part for tensor in layer for part in tensor.parts]):
+                copies = [tensor.assembled(tensor.parts, self.dtype) for tensor in layer]
+            for tensor, copy in zip(layer, copies, strict=True):
+                if self.prove:
+                    self.proof[tensor.name] = digest(copy)
+                yield tensor.name, copy
+
+    def stand_by(self) -> None:
+        """Take part in the gathers of one pass and keep nothing."""
+        for layer in self.layers:
+            with self.zero.whole([part for tensor in layer for part in tensor.parts]):
+                for tensor in layer:
+                    if tensor.group is not None:
+                        tensor.assembled(tensor.parts, self.dtype)
+
+
+def by_layer(names: list[str]) -> list[list[str]]:
+    """Names in groups of one decoder layer each; runs of names outside any layer are groups of their own."""
+    groups: list[list[str]] = []
+    last: str | None = None
+    for name in names:
+        found = re.match(r"(.*?\.\d+)\.", name)
+        key = found.group(1) if found else ""
+        if key != last:
+            groups.append([])
+        groups[-1].append(name)
+        last = key
+    return groups

@@ -1,0 +1,130 @@
+"""The real controller, window, ledger, metrics and checkpoints over toy engines, learners and publisher."""
+
+import asyncio
+import json
+import random
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cluster.actors.engines import Scored
+from cluster.controller import Controller
+from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
+from cluster.record.ledger import Ledger
+from cluster.record.metrics import Metrics
+from rollout.prompts import PromptSet
+from rollout.types import GroupSummary, Prompt
+from tests.toys.run import run_config, toy_summary
+
+STEPS = 18
+PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(17)]
+CLOCKED = ("seconds", "share", "tokens_per_second")
+
+
+class ToyEngines:
+    """Answers a prompt rightly as often as its number says, after a time that depends on `timing`."""
+
+    def __init__(self, timing: int, version: list[int]) -> None:
+        self.random, self.version = random.Random(timing), version
+
+    async def respond(self, group_id: int, prompt: Prompt, size: int, *, texts: int) -> Scored:
+        version, number = self.version[0], int(prompt.prompt_id[1:])
+        for _ in range(self.random.choice([0, 1, 3, 25])):
+            await asyncio.sleep(0)
+        right = np.random.default_rng([number, group_id]).random(size) < number / 16
+        summary = toy_summary(group_id, right.astype(float).tolist(), oldest=version)
+        return Scored(summary=summary, texts=(), tokens="tokens", engine=0, prompt=prompt)
+
+
+class ToyLearners:
+    """Learns nothing, and minds that it is given tokens."""
+
+    async def step(self, summaries: list[GroupSummary], tokens: list[Any]) -> dict[str, float]:
+        assert tokens == ["tokens"] * len(summaries)
+        await asyncio.sleep(0)
+        return {"loss": float(sum(summary.group_id for summary in summaries))}
+
+    async def expert_load(self, stats: dict[str, float]) -> Any:
+        return np.array([[int(stats["loss"]), 1]])
+
+    async def save(self, folder: Path) -> None:
+        for _ in range(7):
+            await asyncio.sleep(0)
+        (folder / "rank-0.json").write_text("{}")
+
+
+class ToyPublisher:
+    """Sends nothing; what is sampled from now on is of the new version."""
+
+    def __init__(self, version: list[int]) -> None:
+        self.version = version
+
+    async def publish(self, step: int) -> Any:
+        await asyncio.sleep(0)
+        self.version[0] = step
+        return SimpleNamespace(weights="w", bytes=1, seconds=0.1, engines=1)
+
+
+def train(
+    folder: Path, timing: int, *, resume: int = 0, staleness: int = 0, sampler: str = "difficulty", dynamic: bool = True
+) -> tuple[list[Any], list[dict[str, float]]]:
+    """A run, or its continuation after a step: what the ledger says became of every group, and all metrics that are no clock."""
+    run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness}
+    rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
+    config = run_config(folder, run=run, rollout=rollout, data={"train": "t.jsonl", "sampler": sampler, "max_prompt_tokens": 16})
+    folder.mkdir(exist_ok=True)
+    checkpoint = folder / "checkpoints" / f"step_{resume:06d}"
+    position = read_position(checkpoint) if resume else Position(step=0, next_group=0, pending=())
+    Checkpoints(config).set_aside_after(resume)
+    ledger, metrics, version = Ledger(folder / "ledger.db"), Metrics(config, resume), [resume]
+    ledger.begin(position.step, position.next_group, position.pending)
+    actors: Any = SimpleNamespace(engines=ToyEngines(timing, version), learners=ToyLearners())
+    publisher: Any = ToyPublisher(version)
+    show: Any = SimpleNamespace(step=lambda *_: None)
+    controller = Controller(config, actors, publisher, PromptSet(prompts=PROMPTS, dropped=0), [], ledger, metrics, show)
+    if resume:
+        controller.stream.load(read_stream(checkpoint))
+    asyncio.run(controller.run(position))
+    newest = Checkpoints(config).newest()
+    assert newest is not None
+    last = read_position(newest)
+    assert ledger.faults(last.next_group, last.pending) == []
+    assert ledger.db.execute("SELECT max(step - 1 - oldest_version) FROM groups WHERE outcome = 'learned'").fetchone()[0] <= staleness
+    settled = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
+    rows = ledger.db.execute(settled).fetchall()
+    lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in metrics.read()]
+    metrics.close()
+    ledger.close()
+    experts = controller.experts.read()
+    assert experts is not None
+    assert experts[0].tolist() == [line["step"] for line in lines]
+    assert experts[1][:, 0, 0].tolist() == [line["loss"] for line in lines]
+    return rows, lines
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("sampler", ["difficulty", "uniform"])
+def test_a_synchronous_run_repeats_whatever_the_timing_and_wherever_it_was_cut(tmp_path: Path, sampler: str, dynamic: bool) -> None:
+    straight = train(tmp_path / "straight", 0, sampler=sampler, dynamic=dynamic)
+    assert any(key.startswith("sampler/") for key in straight[1][0]) == (sampler == "difficulty")
+    assert ("rejected" in {outcome for _, _, outcome, _ in straight[0]}) == dynamic
+    for timing in (1, 2):
+        assert train(tmp_path / f"timing-{timing}", timing, sampler=sampler, dynamic=dynamic) == straight
+    for cut in (3, 15):
+        shutil.copytree(tmp_path / "straight", tmp_path / f"cut-{cut}")
+        assert train(tmp_path / f"cut-{cut}", cut, resume=cut, sampler=sampler, dynamic=dynamic) == straight
+
+
+@pytest.mark.parametrize("staleness", [1, 2, 4])
+def test_a_run_that_runs_ahead_keeps_its_bound_and_its_accounts_when_continued(tmp_path: Path, staleness: int) -> None:
+    for timing in (0, 1):
+        rows, lines = train(tmp_path / f"{timing}", timing, staleness=staleness)
+        assert len(lines) == STEPS
+        assert sum(outcome == "learned" for _, _, outcome, _ in rows) == STEPS * 4
+        rows, _ = train(tmp_path / f"{timing}", timing + 50, resume=9, staleness=staleness)
+        assert sum(outcome == "learned" for _, _, outcome, _ in rows) == STEPS * 4
+        assert json.loads((tmp_path / f"{timing}" / "checkpoints" / "step_000018" / "state.json").read_text())["position"]["step"] == STEPS

@@ -1,0 +1,152 @@
+import asyncio
+import pickle
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from cluster.actors.engine_actor import EngineActor
+from cluster.actors.engines import EnginePool, NoEngineLeft, Scored
+from cluster.cli import first_cause
+from rollout.types import Finish, Prompt, Response, Verdict
+from tests.toys.run import run_config, toy_summary
+
+PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")
+
+
+class ToyEngineActor:
+    """Answers one turn of the event loop later, or fails as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.fails: BaseException | None = None
+        self.respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=self.ask))
+
+    def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int) -> tuple[Any, str]:
+        self.asked.append(group_id)
+
+        async def head() -> Any:
+            await asyncio.sleep(0.01)
+            if self.fails:
+                raise self.fails
+            return toy_summary(group_id, [1.0] * size), []
+
+        return head(), f"tokens of {group_id}"
+
+
+class EngineDeadError(Exception):
+    """Named as the error of a vLLM front whose engine process is gone."""
+
+
+def raised_in_an_actor(error: Exception) -> ray.exceptions.RayTaskError:
+    """The error as Ray hands it to the caller: of a class that is also the error's own."""
+    return ray.exceptions.RayTaskError("respond", f"Traceback\n{error}", error, proctitle="engine", ip="127.0.0.1").as_instanceof_cause()
+
+
+def pool_of(count: int, folder: Path = Path("run")) -> tuple[EnginePool, list[ToyEngineActor], list[int], list[Any]]:
+    actors = [ToyEngineActor() for _ in range(count)]
+    retried: list[int] = []
+    killed: list[Any] = []
+    return EnginePool(run_config(folder), actors, retried.append, kill=killed.append), actors, retried, killed
+
+
+def respond(pool: EnginePool, groups: int) -> list[Scored]:
+    async def ask() -> list[Scored]:
+        return await asyncio.gather(*(pool.respond(group_id, PROMPT, 4) for group_id in range(groups)))
+
+    return asyncio.run(ask())
+
+
+def test_groups_go_to_the_engine_with_least_to_do():
+    pool, actors, _, _ = pool_of(3)
+    scored = respond(pool, 7)
+    assert [actor.asked for actor in actors] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert [(one.engine, one.tokens, one.summary.group_id) for one in scored[:2]] == [(0, "tokens of 0", 0), (1, "tokens of 1", 1)]
+    assert [engine.outstanding for engine in pool.engines] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("death", [ray.exceptions.RayActorError(), EngineDeadError("core process is gone")])
+def test_the_groups_of_a_dead_engine_go_to_another_and_it_is_killed_once(death: BaseException):
+    if isinstance(death, EngineDeadError):
+        death = raised_in_an_actor(death)
+    pool, actors, retried, killed = pool_of(2)
+    actors[0].fails = death
+    scored = respond(pool, 6)
+    assert [one.engine for one in scored] == [1] * 6
+    assert sorted(retried) == actors[0].asked == [0, 2, 4]
+    assert killed == [actors[0]]
+    assert [engine.index for engine in pool.alive] == [1]
+
+
+def test_when_the_last_engine_dies_its_last_words_are_told(tmp_path: Path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "engine-0.log").write_text("loading\nRuntimeError: out of memory\n")
+    pool, actors, _, _ = pool_of(2, tmp_path)
+    for actor in actors:
+        actor.fails = ray.exceptions.RayActorError()
+    with pytest.raises(NoEngineLeft, match=r"(?s)all 2 engines have died; the last words of engine 0:.*RuntimeError: out of memory"):
+        respond(pool, 2)
+
+
+def test_what_a_living_engine_raises_is_the_error_of_the_group_and_not_its_death():
+    pool, actors, retried, killed = pool_of(2)
+    actors[0].fails = ValueError("bad prompt")
+    with pytest.raises(ValueError, match="bad prompt"):
+        respond(pool, 1)
+    assert (retried, killed, len(pool.alive)) == ([], [], 2)
+
+
+def test_an_engine_does_not_die_of_the_death_of_the_reward_actor_which_ends_the_run_as_its_cause():
+    pool, actors, retried, killed = pool_of(2)
+    death = ray.exceptions.ActorDiedError()
+    actors[0].fails = raised_in_an_actor(death)
+    assert isinstance(actors[0].fails, ray.exceptions.ActorDiedError)
+    with pytest.raises(ray.exceptions.ActorDiedError) as ended:
+        respond(pool, 1)
+    assert first_cause(ended.value) is death
+    assert (retried, killed, len(pool.alive)) == ([], [], 2)
+
+
+def test_a_group_that_is_never_finished_is_named_with_its_engine():
+    pool, actors, _, _ = pool_of(1)
+
+    async def never() -> Any:
+        await asyncio.sleep(3600)
+
+    actors[0].respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=lambda *_: (never(), "")))
+    with pytest.raises(TimeoutError, match=r"engine 0 did not finish group 0 within run\.deadline_s \(0\.6 s\)"):
+        respond(pool, 1)
+
+
+def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
+    experts = np.zeros((1000, 48, 8), np.uint8)
+    actor = object.__new__(EngineActor)
+    actor.config, actor._unscored, actor._scoring = run_config(Path("run")), [], set()
+
+    async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
+        for member in range(4):
+            yield (
+                member,
+                Response(
+                    token_ids=np.ones(3, np.int32),
+                    logprobs=None,
+                    finish=Finish.STOP,
+                    oldest_version=0,
+                    newest_version=0,
+                    text="1",
+                    routed_experts=experts,
+                ),
+            )
+
+    async def score(asked: list[Any]) -> list[Verdict]:
+        return [Verdict(reward=1.0) for _ in asked]
+
+    actor.engine = SimpleNamespace(respond_group=respond_group)
+    actor.reward = SimpleNamespace(score=SimpleNamespace(remote=score))
+    head, group = asyncio.run(actor.respond(0, PROMPT, 4, None, 1))
+    assert len(pickle.dumps(head)) < 10_000
+    assert all(response.routed_experts is experts for response in group.responses)

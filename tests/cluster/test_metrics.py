@@ -1,0 +1,200 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cluster.actors.engines import Scored
+from cluster.commands.summary import summary
+from cluster.record.metrics import Metrics, describe_groups, read_metrics
+from cluster.record.picture import draw
+from rollout.types import Outcome, Prompt, Verdict
+from tests.toys.run import run_config, toy_summary
+
+
+def write_steps(folder: Path, first: int, last: int, *, after: int = 0, note: float = 0.0) -> None:
+    metrics = Metrics(run_config(folder), after)
+    for step in range(first, last + 1):
+        metrics.write(step, {"reward/mean": step / 10, "note": note})
+    metrics.close()
+
+
+def steps(folder: Path) -> list[int]:
+    return [row["step"] for row in read_metrics(folder)]
+
+
+def test_each_step_is_one_line_of_json_with_its_keys_in_order(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(3, {"b": 2.0, "a": np.float32(1.5)})
+    metrics.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 3, "a": 1.5, "b": 2.0}\n'
+
+
+def test_what_is_no_number_is_written_as_null(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"nan": float("nan"), "inf": float("-inf"), "zero": 0.0})
+    assert metrics.read() == [{"step": 1, "inf": None, "nan": None, "zero": 0.0}]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_line_is_on_disk_as_soon_as_its_step_is_over(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"a": 1.0})
+    assert steps(tmp_path) == [1]
+
+
+def test_lines_after_the_checkpoint_are_cut_when_a_run_is_continued(tmp_path: Path):
+    write_steps(tmp_path, 0, 7, note=1.0)
+    write_steps(tmp_path, 6, 8, after=5, note=2.0)
+    assert [(row["step"], row["note"]) for row in read_metrics(tmp_path)] == [(s, 1.0) for s in range(6)] + [(6, 2.0), (7, 2.0), (8, 2.0)]
+
+
+def test_a_run_that_starts_over_keeps_no_line_of_the_attempt_before_its_first_checkpoint(tmp_path: Path):
+    write_steps(tmp_path, 0, 3)
+    write_steps(tmp_path, 0, 2)
+    assert steps(tmp_path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("half", ['{"step": 3, "rew', '{"step": 3, "reward/mean": 0.3', "\x00\x00"])
+def test_a_line_that_a_killed_driver_left_half_written_is_passed_over(tmp_path: Path, half: str):
+    write_steps(tmp_path, 1, 2)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(half)
+    assert steps(tmp_path) == [1, 2]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('\n{"step": 4}\n')
+    assert steps(tmp_path) == [1, 2, 4], "nor does it hide what comes behind it"
+
+
+def test_a_half_written_line_is_gone_once_the_run_goes_on(tmp_path: Path):
+    write_steps(tmp_path, 1, 3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "re')
+    write_steps(tmp_path, 3, 4, after=2)
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_a_token_is_stale_by_the_steps_learned_since_its_weights_went_out():
+    fresh, older = toy_summary(0, [1.0, 0.0], oldest=4), toy_summary(1, [1.0, 0.0], oldest=2)
+    described = describe_groups([fresh, older], step=5)
+    assert (described["staleness/max"], described["staleness/mean"]) == (2.0, 1.0)
+    assert describe_groups([fresh], step=5)["staleness/max"] == 0.0
+
+
+def test_failed_verdicts_count_as_failures_and_never_as_a_reward():
+    groups = [toy_summary(0, [1.0, None, 0.0, 0.5], lengths=[1, 2, 3, 6]), toy_summary(1, [1.0, 1.0, None, None])]
+    described = describe_groups(groups, step=1)
+    expected = {
+        "reward/mean": 0.7, "reward/min": 0.0, "reward/max": 1.0, "reward/std": 0.4, "reward/correct": 0.7, "reward/failures": 3.0,
+        "groups/all_equal": 0.5, "length/mean": 2.5, "length/max": 6.0, "length/truncated": 0.0, "tokens": 20.0,
+    }  # fmt: skip
+    assert {key: described[key] for key in expected} == pytest.approx(expected)
+
+
+def test_a_step_in_which_every_verdict_failed_has_no_reward_rather_than_zero():
+    described = describe_groups([toy_summary(0, [None, None])], step=1)
+    assert all(np.isnan(described[key]) for key in ("reward/mean", "reward/std", "reward/min", "reward/max", "reward/correct"))
+    assert (described["reward/failures"], described["groups/all_equal"]) == (2.0, 1.0)
+
+
+def test_a_few_responses_are_kept_as_people_read_them(tmp_path: Path):
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
+    texts = [(0, "4", Verdict(reward=1.0, parts={"correct": 1.0})), (1, "fünf", Verdict.failed(Outcome.TIMED_OUT, "timeout"))]
+    group = Scored(summary=toy_summary(9, [1.0, None]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write_responses(2, [group, group], limit=3)
+    metrics.write_responses(3, [group], limit=0)
+    (kept,) = (tmp_path / "responses").iterdir()
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert kept.name == "step_000002.jsonl"
+    keys = ("member", "prompt", "response", "tokens", "reference", "checker", "reward", "outcome", "failure")
+    first = (0, "2+2=", "4", 2, "4", "exact", 1.0, "scored", None)
+    second = (1, "2+2=", "fünf", 2, "4", "exact", None, "timed_out", "timeout")
+    assert [tuple(row[key] for key in keys) for row in rows] == [first, first, second]
+
+
+def test_responses_over_which_two_checkers_disagree_are_kept_a_group_at_a_time(tmp_path: Path):
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
+    same, odd = Verdict(reward=1.0, parts={"correct": 1.0, "second": 0.9}), Verdict(reward=0.0, parts={"correct": 0.0, "second": 1.0})
+    unknown = Verdict(reward=1.0, parts={"correct": 1.0})
+    texts = [(0, "a", same), (1, "b", odd), (2, "c", unknown), (3, "d", odd)]
+    groups = [Scored(summary=toy_summary(g, [1.0] * 4), texts=texts, tokens=None, engine=0, prompt=prompt) for g in (7, 8)]
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write_disagreements(2, groups, limit=3)
+    metrics.write_disagreements(3, groups, limit=0)
+    (kept,) = (tmp_path / "disagreements").iterdir()
+    assert [(row["group"], row["response"]) for row in map(json.loads, kept.read_text().splitlines())] == [(7, "b"), (8, "b"), (7, "d")]
+
+
+def test_parts_outcomes_and_disagreement_of_a_step_are_told():
+    nan = float("nan")
+    parts = {"correct": np.array([1.0, nan, 0.0]), "tags": np.array([0.5, nan, 1.0]), "second": np.array([1.0, nan, 1.0])}
+    described = describe_groups([toy_summary(0, [1.0, None, 0.0], parts=parts), toy_summary(1, [1.0, 1.0, 1.0])], step=1)
+    expected = {
+        "reward/part/tags": 0.75,
+        "reward/part/second": 1.0,
+        "reward/disagreement": 0.5,
+        "reward/crashed": 1.0,
+        "reward/timed_out": 0.0,
+    }
+    assert {key: described[key] for key in expected} == pytest.approx(expected)
+    assert "reward/part/correct" not in described
+
+
+def test_the_end_of_a_run_says_where_it_lies_and_what_it_achieved(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(0, {"eval/greedy": 0.25})
+    for step in range(1, 21):
+        metrics.write(step, {"reward/mean": step / 20 if step != 20 else float("nan"), "tokens": 300.0, "seconds/step": 1.5})
+    metrics.write(21, {"reward/mean": 1.0, "tokens": 300.0, "seconds/step": 1.5, "eval/greedy": 0.75})
+    assert summary(tmp_path) == [
+        f"run      {tmp_path}",
+        "reward   0.050 at step 1 -> 0.775 (mean of the last 10 steps)",
+        "speed    200 generated tokens/s over 20 steps, 1.50 s a step",
+        "held-out 0.250 -> 0.750 greedy accuracy",
+        f"picture  {tmp_path / 'reward.png'}",
+    ]
+
+
+def test_a_run_without_a_step_still_says_where_it_lies(tmp_path: Path):
+    Metrics(run_config(tmp_path), 0).close()
+    assert summary(tmp_path) == [f"run      {tmp_path}", f"picture  {tmp_path / 'reward.png'}"]
+
+
+@pytest.mark.parametrize("split", [{}, {"split/engine": 0.1, "split/staleness": 0.2}, {"split/numerics": 0.1, "split/routing": None}])
+def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path, split: dict[str, float | None]):
+    rows = [
+        {"step": step, "reward/mean": step / 9 if step != 4 else None, "mismatch/max": 1e-6, "eval/greedy": 0.5} for step in range(1, 9)
+    ]
+    draw([rows[0], *(row | split for row in rows[1:])], tmp_path / "reward.png")
+    head = (tmp_path / "reward.png").read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:])
+    assert width > (1500 if split else 1000)
+    assert height > 600
+
+
+def layers(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "layers.jsonl").read_text().splitlines()]
+
+
+def test_values_of_single_layers_are_lists_in_a_file_of_their_own(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(1, {"loss": 0.5})
+    assert not (tmp_path / "layers.jsonl").exists()
+    metrics.write(2, {"loss": 0.5, "a/differ": 0.2, "a/differ/layer_00": 0.1, "a/differ/layer_02": 0.3, "b/layer_01": float("inf")})
+    metrics.flush()
+    metrics.close()
+    assert metrics.read() == [{"step": 1, "loss": 0.5}, {"step": 2, "a/differ": 0.2, "loss": 0.5}]
+    assert layers(tmp_path) == [{"step": 2, "a/differ": [0.1, None, 0.3], "b": [None, None, None]}]
+
+
+def test_lines_of_layers_are_cut_with_the_others_when_a_run_is_continued(tmp_path: Path):
+    for first, after in ((1, 0), (3, 2)):
+        metrics = Metrics(run_config(tmp_path), after)
+        for step in range(first, 5):
+            metrics.write(step, {"a/layer_00": float(after)})
+        metrics.close()
+    assert [(row["step"], row["a"]) for row in layers(tmp_path)] == [(1, [0.0]), (2, [0.0]), (3, [2.0]), (4, [2.0])]

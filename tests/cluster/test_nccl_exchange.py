@@ -1,0 +1,109 @@
+"""Publishing over NCCL, whose collectives have no deadline: the first who breaks off ends the run, and is named."""
+
+import asyncio
+import re
+import time
+
+import pytest
+
+from cluster.publish.publisher import LearnerFailed
+from tests.cluster.test_publisher import METHODS, Site
+from tests.toys.publish import DEADLINE_S, Network, ToyEngine, ToyRank
+
+PATIENT_S = 5.0  # a deadline that no test waits for
+
+
+def without_deadline(info: dict) -> dict:
+    """A toy group that is told nothing but its size and waits for ever, as NCCL does."""
+    return {**info, "name": f"world of {info['world_size']}", "deadline_s": 3600.0}
+
+
+class NcclEngine(ToyEngine):
+    """Waits in a collective for as long as it takes."""
+
+    async def join_transfer(self, info: dict) -> None:
+        self.offsets.append(info["rank_offset"])
+        await self.join(without_deadline(info))
+
+
+class NcclRank(ToyRank):
+    """Waits in a collective for as long as it takes."""
+
+    async def join_transfer(self, backend: str, info: dict) -> None:
+        await self.join(without_deadline(info))
+
+
+class NcclSite(Site):
+    """Two engines and a rank that meet over NCCL."""
+
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(engines=2)
+        network = Network()
+        for engine in self.pool.engines:
+            engine.actor.behind = self.engines[engine.index] = NcclEngine(network)
+        self.ranks = [NcclRank(network)]
+        learners = self.publisher.learners
+        learners.actors = learners.actors[:1]
+        learners.actors[0].behind = self.ranks[0]
+        learners.config = self.publisher.config.model_copy(
+            update={"run": self.publisher.config.run.model_copy(update={"deadline_s": deadline_s})}
+        )
+        self.publisher.backend, self.publisher.deadline_s = "nccl", deadline_s
+
+
+def ended(faults: dict[str, tuple[str, str]], deadline_s: float) -> tuple[str, float, NcclSite]:
+    """What is said when a publish fails so, the seconds it took, and the site it leaves."""
+
+    async def run() -> tuple[str, float, NcclSite]:
+        site = NcclSite(deadline_s)
+        parties = {"rank": site.ranks[0], "engine 0": site.engines[0], "engine 1": site.engines[1]}
+        for name, (method, how) in faults.items():
+            parties[name].faults[method] = how
+        started = time.perf_counter()
+        with pytest.raises(LearnerFailed) as failed:
+            await site.publish(1)
+        took = time.perf_counter() - started
+        return str(failed.value), took, site
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("how", "cause"), [("raise", "{method} broke"), ("die", "The actor died unexpectedly.")])
+@pytest.mark.parametrize("stage", ["join", "transfer"])
+@pytest.mark.parametrize("party", ["engine 0", "engine 1", "rank"])
+def test_the_first_who_breaks_off_ends_the_run_at_once_named_with_stage_and_cause(party: str, stage: str, how: str, cause: str):
+    method = "send" if (party, stage) == ("rank", "transfer") else METHODS[stage]
+    said, took, site = ended({party: (method, how)}, PATIENT_S)
+    name = "the learner" if party == "rank" else party
+    assert said == (
+        f"version 1 could not be published: {name} failed at '{stage}': {cause.format(method=method)}. "
+        "NCCL cannot be called back: resume the run with run.resume=auto"
+    )
+    assert took < PATIENT_S / 2
+    calls = [call for engine in site.engines for call in engine.calls]
+    assert not {"abandon_update", "resume"} & set(calls), "an engine in a broadcast would answer nothing"
+    assert calls.count("join_transfer") == 2, "there is no second try"
+
+
+@pytest.mark.parametrize("stage", ["join", "transfer"])
+def test_a_party_that_is_late_ends_the_run_after_one_deadline_and_is_among_those_named(stage: str):
+    said, took, _ = ended({"engine 1": (METHODS[stage], "hang")}, DEADLINE_S)
+    assert re.search(rf"engine 1 was late at '{stage}' \(run\.deadline_s = {DEADLINE_S}\)", said)
+    assert "resume the run with run.resume=auto" in said
+    assert took < 3 * DEADLINE_S
+
+
+def test_an_engine_that_dies_is_named_before_those_it_leaves_waiting():
+    said, took, _ = ended({"engine 0": ("receive", "hang"), "engine 1": ("receive", "die")}, PATIENT_S)
+    assert "published: engine 1 failed at 'transfer': The actor died unexpectedly." in said
+    assert "engine 0" not in said
+    assert took < PATIENT_S / 2
+
+
+def test_engines_that_fail_outside_an_exchange_are_left_out_as_ever():
+    async def run() -> None:
+        site = NcclSite(PATIENT_S)
+        site.engines[0].faults["start_update"] = "raise"
+        assert (await site.publish(1)).engines == 1
+
+    asyncio.run(run())

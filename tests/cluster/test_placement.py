@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import pytest
+
+from cluster.actors.placement import Bundle, bundles, fits, refuse_what_cannot_fit
+from configs.schema import Config
+from tests.toys.run import run_config
+
+EIGHT_GPUS: Bundle = {"CPU": 64.0, "GPU": 8.0}
+FOUR_GPUS: Bundle = {"CPU": 32.0, "GPU": 4.0}
+
+
+def sized(engines: int, ranks: int, *, tensor_parallel: int = 1, cpus: float = 1, rank_cpus: float = 1) -> Config:
+    return run_config(
+        Path("run"),
+        rollout={"engines": engines, "cpus_per_engine": cpus, "vllm": {"tensor_parallel_size": tensor_parallel}},
+        learner={"ranks": ranks, "cpus_per_rank": rank_cpus},
+    )
+
+
+def test_there_is_a_bundle_for_every_engine_and_then_for_every_rank():
+    assert bundles(sized(2, 1, tensor_parallel=4, cpus=3), gpu=True) == [
+        {"CPU": 3.0, "GPU": 4.0},
+        {"CPU": 3.0, "GPU": 4.0},
+        {"CPU": 1.0, "GPU": 1.0},
+    ]
+    assert bundles(sized(1, 1, tensor_parallel=4), gpu=False) == [{"CPU": 1.0}, {"CPU": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes"),
+    [
+        (sized(1, 1), [{"CPU": 2.0}]),
+        (sized(1, 1), [{"CPU": 1.0}, {"CPU": 1.0}]),
+        (sized(4, 4), [EIGHT_GPUS]),
+        (sized(1, 8, tensor_parallel=8), [EIGHT_GPUS, EIGHT_GPUS]),
+        (sized(3, 4, tensor_parallel=4), [FOUR_GPUS, EIGHT_GPUS, FOUR_GPUS]),
+        (sized(2, 2, tensor_parallel=2), [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 6.0}]),
+        (sized(3, 7, cpus=0.1, rank_cpus=0.1), [{"CPU": 1.0}]),
+    ],
+)
+def test_what_fits_is_let_through(config: Config, nodes: list[Bundle]):
+    refuse_what_cannot_fit(config, nodes)
+
+
+def test_an_engine_goes_where_it_leaves_least_room_so_that_others_still_fit():
+    refuse_what_cannot_fit(sized(1, 2, cpus=3, rank_cpus=2), [{"CPU": 4.0}, {"CPU": 3.0}])
+
+
+def test_looking_for_room_takes_none_of_it():
+    nodes = [dict(EIGHT_GPUS)]
+    assert fits([{"CPU": 64.0, "GPU": 8.0}], nodes)
+    assert nodes == [EIGHT_GPUS]
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes", "said"),
+    [
+        (
+            sized(2, 1),
+            [{"CPU": 2.0}],
+            "rollout.engines (2) x 1 CPU + learner.ranks (1) x 1 CPU = 3 CPUs are needed, but 1 node with 2 CPUs in all (2 each)",
+        ),
+        (
+            sized(2, 5, tensor_parallel=2),
+            [EIGHT_GPUS],
+            "rollout.engines (2) x 2 GPU + learner.ranks (5) x 1 GPU = 9 GPUs are needed, but 1 node with 8 GPUs in all (8 each)",
+        ),
+        (
+            sized(3, 1, cpus=0.5, rank_cpus=0.75),
+            [{"CPU": 2.0}],
+            "rollout.engines (3) x 0.5 CPU + learner.ranks (1) x 0.75 CPU = 2.25 CPUs are needed, but 1 node with 2 CPUs",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_arithmetic(config: Config, nodes: list[Bundle], said: str):
+    with pytest.raises(ValueError, match=r"cannot hold them: lower rollout\.engines or learner\.ranks") as refused:
+        refuse_what_cannot_fit(config, nodes)
+    assert said in str(refused.value)
+
+
+def test_an_engine_of_eight_gpus_does_not_fit_two_nodes_of_four():
+    with pytest.raises(ValueError, match=r"rollout.engines \(1\) x 8 GPU") as refused:
+        refuse_what_cannot_fit(sized(1, 1, tensor_parallel=8), [FOUR_GPUS, FOUR_GPUS, FOUR_GPUS])
+    assert "3 nodes with 12 GPUs in all (4, 4, 4 each)" in str(refused.value)
+    assert "rollout.vllm.tensor_parallel_size" in str(refused.value)
+
+
+def test_where_cores_are_what_lacks_on_gpu_nodes_cores_are_counted():
+    with pytest.raises(
+        ValueError, match=r"engines \(4\) x 20 CPU \+ learner.ranks \(1\) x 1 CPU = 81 CPUs are needed.* 64 CPUs"
+    ) as refused:
+        refuse_what_cannot_fit(sized(4, 1, cpus=20), [EIGHT_GPUS])
+    assert "rollout.cpus_per_engine" in str(refused.value)
+
+
+def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
+    spread = Config.model_validate(
+        {
+            "model": {"path": "model"},
+            "data": {"train": "train.jsonl"},
+            "rollout": {"vllm": {"tensor_parallel_size": 2, "enable_expert_parallel": True}},
+        }
+    )
+    with pytest.raises(ValueError, match=r"enable_expert_parallel got true with rollout\.vllm\.tensor_parallel_size"):
+        refuse_what_cannot_fit(spread, [{"CPU": 8.0}])
+    refuse_what_cannot_fit(spread, [{"CPU": 8.0, "GPU": 8.0}])
+    refuse_what_cannot_fit(sized(1, 1, tensor_parallel=2), [{"CPU": 8.0}])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("enable_chunked_prefill", True, "got true .* remove it"),
+        ("long_prefill_token_threshold", 512, "got 512 .* use 0"),
+        ("max_num_batched_tokens", 16, "got 16 .* at least 24 .* use 24"),
+        ("max_num_batched_tokens", "many", "got 'many' .* at least 24"),
+    ],
+)
+def test_what_would_split_a_prompt_is_refused_on_cpus(key: str, value: object, said: str) -> None:
+    config = run_config(Path("run"), rollout={"group_size": 4, "vllm": {key: value}})
+    with pytest.raises(ValueError, match=rf"rollout\.vllm\.{key} {said}"):
+        refuse_what_cannot_fit(config, [{"CPU": 8.0}])
+    refuse_what_cannot_fit(config, [{"CPU": 8.0, "GPU": 8.0}])
+
+
+def test_a_batch_as_large_as_the_context_is_enough_on_cpus() -> None:
+    refuse_what_cannot_fit(run_config(Path("run"), rollout={"vllm": {"max_num_batched_tokens": 1040}}), [{"CPU": 8.0}])

@@ -1,0 +1,98 @@
+"""What a run may be continued from: its own checkpoint, its own config, its own data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.commands.offline import checkpoint_of
+from cluster.commands.train import beginning, where_to_resume
+from cluster.record.checkpoint import STATE, Checkpoints, Position, read_position, refuse_changed_data
+from cluster.record.run_dir import write_config
+from configs.schema import Config
+from rollout.types import Prompt
+from tests.toys.run import run_config
+
+PROMPTS = [Prompt(prompt_id=str(n), token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(3)]
+
+
+def config_in(folder: Path, **sections: dict) -> Config:
+    return run_config(folder, **{"run": {"dir": str(folder), "resume": "auto"}} | sections)
+
+
+def save(config: Config, step: int, prompts: list[Prompt] = PROMPTS) -> Path:
+    """A checkpoint of a run that keeps its config."""
+    checkpoints = Checkpoints(config, prompts)
+    aside = checkpoints.begin(step)
+    (aside / "rank-0.json").write_text("{}")
+    whole = checkpoints.commit(aside, Position(step=step, next_group=2 * step, pending=()))
+    write_config(config)
+    return whole
+
+
+def resuming(folder: Path, checkpoint: Path, **sections: dict) -> Config:
+    return config_in(folder, run={"dir": str(folder), "resume": str(checkpoint)}, **sections)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        PROMPTS[:2],
+        PROMPTS[::-1],
+        [replace(PROMPTS[0], prompt_id="other"), *PROMPTS[1:]],
+        [*PROMPTS[:2], replace(PROMPTS[2], token_ids=np.array([1, 9], np.int32))],
+    ],
+)
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, changed: list[Prompt]):
+    position = read_position(save(config_in(tmp_path), 1))
+    refuse_changed_data(position, PROMPTS)
+    said = rf"the run learned from 3 prompts, sha256 \w{{64}}, but data\.train now gives {len(changed)} prompts, .* restore the data"
+    with pytest.raises(ValueError, match=said):
+        refuse_changed_data(position, changed)
+
+
+def test_a_checkpoint_that_does_not_name_its_data_is_taken_with_any(tmp_path: Path):
+    whole = save(config_in(tmp_path), 1)
+    state = json.loads((whole / STATE).read_text())
+    del state["position"]["data"]
+    (whole / STATE).write_text(json.dumps(state))
+    refuse_changed_data(read_position(whole), PROMPTS[:1])
+
+
+def test_a_checkpoint_of_another_run_is_held_against_that_runs_config(tmp_path: Path):
+    whole = save(config_in(tmp_path / "first"), 1)
+    assert where_to_resume(resuming(tmp_path / "second", whole)) == whole
+    with pytest.raises(ValueError, match=r"first/checkpoints/step_000001 cannot be resumed .*\n  learner\.lr: 1e-06 in the run, 0\.5 now"):
+        where_to_resume(resuming(tmp_path / "second", whole, learner={"lr": 0.5}))
+
+
+def test_a_checkpoint_that_lies_in_no_run_directory_is_taken_as_it_is(tmp_path: Path):
+    whole = save(config_in(tmp_path / "first"), 1)
+    moved = whole.rename(tmp_path / "moved")
+    assert where_to_resume(resuming(tmp_path / "second", moved, learner={"lr": 0.5})) == moved
+
+
+def test_evaluate_and_export_need_the_model_and_ranks_of_the_checkpoint_and_nothing_else(tmp_path: Path):
+    whole = save(config_in(tmp_path / "first"), 1)
+    free = {"data": {"train": "other.jsonl"}, "rollout": {"engines": 2}, "learner": {"lr": 0.5, "micro_batch_tokens": 999}}
+    assert checkpoint_of(config_in(tmp_path / "second", **free), str(whole)) == whole
+    assert checkpoint_of(config_in(tmp_path / "first", **free), None) == whole
+    with pytest.raises(ValueError, match=r"cannot be loaded with another config:\n  learner\.ranks: 1 in the run, 2 now\nset these back"):
+        checkpoint_of(config_in(tmp_path / "second", learner={"ranks": 2}), str(whole))
+    with pytest.raises(ValueError, match=r"  model\.path: 'model' in the run, 'base' now"):
+        checkpoint_of(config_in(tmp_path / "first", model={"path": "base"}), None)
+
+
+def test_a_resumed_run_says_which_damaged_checkpoints_it_passed_over(tmp_path: Path):
+    config = config_in(tmp_path, run={"dir": str(tmp_path), "resume": "auto", "keep_checkpoints": 9})
+    first, damaged = save(config, 1), save(config, 2)
+    assert beginning(config, damaged, read_position(damaged)) == f"continuing {damaged} after step 2"
+    (damaged / "rank-0.json").unlink()
+    passed = "passed over as damaged: step_000002 (rank-0.json should have 2 bytes)"
+    assert where_to_resume(config) == first
+    assert beginning(config, first, read_position(first)) == f"continuing {first} after step 1; {passed}"
+    (first / STATE).write_text("")
+    said = beginning(config, where_to_resume(config), Position(step=0, next_group=0, pending=()))
+    assert said.startswith(f"a new run in {tmp_path}; passed over as damaged: step_000001 (state.json cannot be read: ")

@@ -1,0 +1,39 @@
+"""Rules for the pass-through tables that need more than a line to test."""
+
+import pytest
+
+from tests.configs.test_configs import config_with, sole_refusal
+
+SECRET = "hf_notForAnyLog"
+OVERLAP = "learner.deepspeed.zero_optimization.overlap_comm=true"
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("rollout.vllm.hf_token", "HF_TOKEN"),
+        ("learner.deepspeed.comet.api_key", "COMET_API_KEY"),
+        ("learner.deepspeed.wandb.api_key", "WANDB_API_KEY"),
+        ("learner.deepspeed.wandb.WANDB_API_KEY", "WANDB_API_KEY"),
+    ],
+)
+def test_a_secret_is_sent_to_the_environment_and_never_shown(key: str, instead: str) -> None:
+    line = sole_refusal(f"{key}={SECRET}")
+    assert f"{key}: got a secret (not shown)" in line
+    assert line.endswith(f"remove it and set {instead} in the environment")
+    assert SECRET not in line
+
+
+def test_a_monitor_without_its_key_is_allowed() -> None:
+    config_with("learner.deepspeed.wandb={enabled=true, project='mine'}", "learner.deepspeed.comet={enabled=false}")
+
+
+@pytest.mark.parametrize(("given", "stage"), [([], 0), (["learner.deepspeed.zero_optimization.stage=1"], 1)])
+def test_communication_is_overlapped_only_where_gradients_are_sharded(given: list[str], stage: int) -> None:
+    assert f"overlap_comm: got true with stage = {stage}; " in sole_refusal(OVERLAP, *given)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_communication_may_be_overlapped_where_gradients_are_sharded(stage: int) -> None:
+    config_with(OVERLAP, f"learner.deepspeed.zero_optimization.stage={stage}")
+    config_with(OVERLAP.replace("true", "false"))

@@ -1,0 +1,93 @@
+"""The gradient that reaches DeepSpeed's optimizer is that of one big batch in plain torch, for every objective, stage and rank count."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.loader import load
+from learner.batch.plan import plan_step
+from learner.batch.recorded import Recording
+from learner.batch.tensors import Batch, build_batch
+from learner.loss.kl import kl_of_responses
+from learner.loss.objective import LossInputs, policy_loss
+from learner.model.policy import load_policy
+from learner.model.precision import apply_precision
+from rollout.types import GroupSummary
+from tests.conftest import RankResults
+from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
+from tests.toys.ranks import BUDGET, PACKED_BUDGET, recorded_groups
+
+pytestmark = pytest.mark.end_to_end
+
+Results = dict[tuple[str, int], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def results(ranks: RankResults) -> Results:
+    """Every objective's gradient under ZeRO 1, 2 and 3, on one rank and on two whose rows are uneven; on two also packed."""
+    return ranks.of("gradient")
+
+
+def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] | None = None) -> tuple[float, list[Tensor]]:
+    """Loss and gradient of the update as a single micro-batch, by autograd alone; `routed` says which experts tokens take."""
+    objective, groups = OBJECTIVES[label], recorded_groups()
+    config = load(folder / "config.toml")
+    policy = load_policy(config)
+    apply_precision(policy, config.learner)
+    summaries = [GroupSummary.of(group) for group in groups]
+
+    def lay_out(summaries: list[GroupSummary]) -> Any:
+        plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
+        return plan.updates[0].rows, build_batch(plan.updates[0].rows, groups, 0)
+
+    rows, batch = lay_out(summaries)
+    logprobs, _ = policy(batch)
+    batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
+    kl = objective.kl
+    if kl.in_reward:
+        costs = kl.coefficient * kl_of_responses(kl.estimator, old, reference, torch.zeros_like(old), batch.mask)
+        rewards = [summary.rewards.copy() for summary in summaries]
+        for row, cost in zip(rows, costs.tolist(), strict=True):
+            rewards[row.group][row.member] -= cost
+        _, dearer = lay_out([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)])
+        batch = replace(batch, advantages=dearer.advantages)
+    if routed is not None:
+        logprobs, _ = policy(batch, routed(batch))
+    given = LossInputs(
+        old=old if objective.preset.old == "learner" else batch.rollout_logprobs,
+        engine=batch.rollout_logprobs,
+        reference=reference,
+        advantages=batch.advantages,
+        mask=batch.mask,
+        token_weight=batch.token_weight,
+    )
+    loss, _ = policy_loss(objective, logprobs, given)
+    torch.autograd.backward(loss)
+    return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+
+
+@pytest.mark.parametrize("label", OBJECTIVES)
+def test_the_gradient_is_that_of_one_big_batch(ranks: RankResults, results: Results, label: str) -> None:
+    loss, expected = in_one_batch(ranks.folder, label)
+    assert len(results) == 7
+    scale = max(1.0, *(float(gradient.abs().max()) for gradient in expected))
+    assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3, "a gradient of nothing would agree with anything"
+    for key, result in results.items():
+        assert result["stats"][label]["loss"] == pytest.approx(loss, abs=1e-6 * max(1.0, abs(loss))), key
+        worst = max(float((ours - theirs).abs().max()) for ours, theirs in zip(result["gradients"][label], expected, strict=True))
+        assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
+
+
+@pytest.mark.parametrize(("budget", "packed"), [(BUDGET, False), (PACKED_BUDGET, True)], ids=["padded", "packed"])
+def test_two_ranks_had_uneven_rows_and_an_empty_micro_batch(budget: int, packed: bool) -> None:
+    summaries = [GroupSummary.of(group) for group in recorded_groups()]
+    plan = plan_step(summaries, OBJECTIVES["grpo"].preset, updates=1, ranks=2, micro_batch_tokens=budget, response_tokens=8, packed=packed)
+    parts = plan.updates[0].micro_batches
+    assert any(not part for rank in parts for part in rank)
+    assert len(np.unique([sum(map(len, rank)) for rank in parts])) == 2

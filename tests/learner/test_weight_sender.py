@@ -1,0 +1,68 @@
+"""The learner's end of a transfer by vLLM's own backends; vLLM itself is not imported."""
+
+import importlib
+import socket
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from learner.weights.sender import open_sender
+from rollout.transfer import free_socket
+
+VLLM = {
+    "": (),
+    ".distributed": (),
+    ".distributed.weight_transfer": (),
+    ".distributed.weight_transfer.base": ("ParamMeta", "WeightSource"),
+    ".distributed.weight_transfer.factory": ("WeightTransferTrainerFactory",),
+    ".distributed.weight_transfer.nccl_engine": ("NCCLTrainerInitInfo",),
+}
+
+
+@pytest.fixture
+def listener():
+    with free_socket("127.0.0.1") as listening:
+        yield listening
+
+
+def test_the_port_is_held_until_vllm_is_imported_and_free_when_it_is_to_be_bound(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = listener.getsockname()
+
+    class Imported(ModuleType):
+        """Says how the listener stood when the class was imported, and when it was called."""
+
+        @property
+        def VllmSender(self) -> Any:
+            held = listener.fileno() != -1
+
+            def bind(source: Any, info: dict[str, Any]) -> SimpleNamespace:
+                with socket.create_server((info["host"], info["port"])):
+                    return SimpleNamespace(held_at_import=held)
+
+            return bind
+
+    monkeypatch.setitem(sys.modules, "learner.weights.nccl", Imported("learner.weights.nccl"))
+    source: Any = None
+    sender: Any = open_sender("nccl", source, {"host": host, "port": port}, 0, listener)
+    assert sender.held_at_import
+
+
+def test_a_sender_that_closes_destroys_its_communicator(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, names in VLLM.items():
+        module: Any = ModuleType(f"vllm{place}")
+        for name in names:
+            setattr(module, name, type(name, (), {}))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "learner.weights.nccl", ModuleType("to be forgotten afterwards"))
+    del sys.modules["learner.weights.nccl"]
+    sender_class = importlib.import_module("learner.weights.nccl").VllmSender
+    said: list[str] = []
+    for group in (SimpleNamespace(destroy=lambda: said.append("destroy")), None):
+        sender = sender_class.__new__(sender_class)
+        sender.engine = SimpleNamespace(model_update_group=group, shutdown=lambda: said.append("shutdown"))
+        sender.close()
+    assert said == ["destroy", "shutdown", "shutdown"]

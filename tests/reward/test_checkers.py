@@ -1,0 +1,91 @@
+"""What the checkers call right and wrong, case by case."""
+
+import subprocess
+import sys
+
+import pytest
+
+from reward.checkers import check_reference, get_checker, load_checker
+from reward.programs.limits import CodeLimits
+
+exact = get_checker("exact").score
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "reward"),
+    [
+        ("42", "42", 1.0),
+        (" 42\n", "42", 1.0),
+        ("42", "\t42 ", 1.0),
+        ("42", 42, 1.0),
+        ("0", 0, 1.0),
+        ("0", "0", 1.0),
+        ("", 0, 0.0),
+        ("00", 0, 0.0),
+        ("0.5", 0.5, 1.0),
+        ("42.0", 42, 0.0),
+        ("-1", -1, 1.0),
+        ("", "42", 0.0),
+        ("Paris", "paris", 0.0),
+        ("the answer is 42", "42", 0.0),
+        ("4 2", "42", 0.0),
+        ("naïve", "naïve", 1.0),
+        ("nai\u0308ve", "naïve", 0.0),
+        ("答案\u3000", "答案", 1.0),
+        ("\ud800", "42", 0.0),
+    ],
+)
+def test_exact_compares_letters_and_forgives_outer_white_space(response: str, reference: object, reward: float) -> None:
+    assert exact(response, reference) == reward
+
+
+@pytest.mark.parametrize("name", ["exact", "math"])
+@pytest.mark.parametrize("reference", [None, "", "  ", True, [1], {"a": 1}, float("nan"), float("inf")])
+def test_a_reference_of_the_wrong_kind_is_an_error_not_a_wrong_answer(name: str, reference: object) -> None:
+    with pytest.raises(ValueError, match=f"checker '{name}': reference must"):
+        check_reference(name, reference)
+    with pytest.raises(ValueError, match="reference must"):
+        get_checker(name).score("42", reference)
+
+
+@pytest.mark.parametrize("reference", ["0", 0, 0.0, -1, "\\frac12", "#### 5"])
+def test_a_good_reference_passes(reference: object) -> None:
+    for name in ("exact", "match", "math"):
+        check_reference(name, reference)
+
+
+def test_users_functions_take_any_json_as_reference() -> None:
+    check_reference("tests.toys.bad_checkers:is_reference", {"answers": [1, "two", None]})
+    with pytest.raises(ValueError, match="not JSON serializable"):
+        check_reference("tests.toys.bad_checkers:is_reference", object())
+
+
+def test_an_unknown_checker_is_refused_with_those_known() -> None:
+    with pytest.raises(ValueError, match=r"unknown checker 'maths': use one of .*exact.* or .* did you mean 'math'\?"):
+        get_checker("maths")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("tests.no_such_module:check", "does not import: ModuleNotFoundError"),
+        ("tests.toys.bad_checkers:no_such_function", "does not import: AttributeError"),
+        ("tests.toys.bad_checkers:", "does not import"),
+        (":echo", "does not import"),
+        ("tests.toys.bad_checkers:not_callable", "must be a function of"),
+        ("tests.toys.bad_checkers:wants_three", "must be a function of"),
+    ],
+)
+def test_a_users_function_that_is_none_is_refused_with_the_reason(path: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        get_checker(path)
+
+
+def test_a_users_function_is_found_by_its_import_path() -> None:
+    assert load_checker("tests.toys.bad_checkers:echo", CodeLimits())("7", None) == 7.0
+
+
+def test_importing_the_checkers_imports_nothing_heavy() -> None:
+    heavy = "'sympy', 'math_verify', 'numpy', 'torch', 'jsonschema', 'py3langid'"
+    code = f"import sys, reward.checkers; print(sorted({{{heavy}}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

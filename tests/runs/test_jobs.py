@@ -1,0 +1,114 @@
+"""`ray job submit` against a real `ray start --head`: a good job succeeds with its reward risen, a bad one fails with its cause last."""
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.toys.drive import MARK, ROOT, metrics
+
+pytestmark = pytest.mark.end_to_end
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Cluster:
+    """A one-node Ray cluster with token authentication, as a user starts one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark, self.dashboard = secrets.token_hex(8), free_port()
+        self.env = {
+            **os.environ,
+            MARK: self.mark,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.env.pop("RAY_ADDRESS", None)
+        ports = [f"--{kind}={free_port()}" for kind in ("port", "dashboard-agent-listen-port")] + [f"--dashboard-port={self.dashboard}"]
+        self.ray("start", "--head", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={folder}", *ports, timeout=120)
+
+    def ray(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([BIN / "ray", *words], cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=timeout, check=False)
+
+    def submit(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+        address = f"--address=http://127.0.0.1:{self.dashboard}"
+        data = [f"{key}={ROOT / '.cache/tiny' / rest}" for key, rest in PATHS.items()]
+        command = ["python", "-m", "cluster", "train", "configs/tiny_cpu.toml", *data, *overrides]
+        deadline = time.monotonic() + 90
+        while True:
+            done = self.ray("job", "submit", address, "--working-dir", ".", "--", *command, timeout=400)
+            # A head that has just started refuses jobs until its agent has registered.
+            if "No available agent" not in done.stdout + done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(2)
+
+    def family(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def stop(self) -> None:
+        for process in self.family():
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.Error:
+                continue
+
+
+PATHS = {"model.path": "model", "data.train": "train.jsonl", "data.eval": "eval.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # Ray's sockets need a short path.
+    folder = Path(f"/tmp/gw-{secrets.token_hex(3)}")
+    cluster = Cluster(folder)
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(folder, ignore_errors=True)  # a process on its way out may still write its last log line
+
+
+def test_a_submitted_job_succeeds_with_its_reward_risen(cluster: Cluster, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = cluster.submit(f"run.dir={run}", "run.steps=20", "run.eval_every=0", "data.eval_limit=32")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "succeeded" in done.stdout
+    rewards = [row["reward/mean"] for row in metrics(run) if row["step"] > 0]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.05
+
+
+def test_a_failing_job_fails_with_its_cause_last(cluster: Cluster, tmp_path: Path) -> None:
+    """Nothing can be right within one token, so no group ever carries a signal."""
+    hopeless = ("rollout.max_response_tokens=1", "rollout.dynamic_sampling=true", "rollout.max_refill=2", "rollout.groups_per_step=8")
+    failed = cluster.submit(f"run.dir={tmp_path / 'run'}", *hopeless, "run.eval_every=0", "run.steps=3")
+    assert failed.returncode != 0
+    assert "failed" in failed.stdout.lower() + failed.stderr.lower()
+    said = [line for line in failed.stdout.splitlines() if line.strip() and not re.search(r"Job '|---|Tailing|Status|entrypoint", line)]
+    assert any("WindowExhausted: 16 groups in a row carried no signal" in line for line in said[-3:]), failed.stdout[-3000:]
+    left = [
+        p for p in cluster.family() if re.search(r"EngineActor|LearnerActor|RewardActor|EngineCore|reward\.worker", " ".join(p.cmdline()))
+    ]
+    assert left == []

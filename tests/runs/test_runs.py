@@ -1,0 +1,193 @@
+"""Whole runs on real engines, ranks and Ray: what they record, that they repeat, and that a killed one continues as if it never was."""
+
+import json
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cluster.record.checkpoint import Checkpoints, read_position
+from cluster.record.ledger import Ledger
+from configs.loader import load
+from tests.toys.drive import LOOPBACK, driving, metrics, train, wait_for_step
+
+pytestmark = pytest.mark.end_to_end
+
+STEPS = 6
+# All that a checkpoint has to remember: rejected groups, what is known of every prompt, a reference that is renewed after step 3.
+SETTINGS = (
+    f"run.steps={STEPS}",
+    "run.save_every=2",
+    "run.eval_every=3",
+    "run.seed=3",
+    "objective.preset=dapo",
+    "data.sampler=difficulty",
+    "correction.preset=tis",
+    "kl.reference=initial",
+    "kl.coefficient=0.01",
+    "kl.refresh_every=3",
+    "rollout.capture_routing=true",
+    "learner.routing=replay_rollout",
+)
+PROMPTS = 24  # so few that they come back within the run
+# What a clock says is another thing every time; everything else must repeat to the last bit.
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What both runs are told."""
+    rows = Path(".cache/tiny/train.jsonl").read_text().splitlines(keepends=True)[:PROMPTS]
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    path.write_text("".join(rows))
+    return (*SETTINGS, f"data.train={path}")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
+    """A run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("straight")
+    with driving(train(folder / "run", *settings), folder) as driver:
+        assert driver.wait() == 0, driver.text()
+        assert driver.wait_for_nobody() == []
+        (folder / "run" / "said.txt").write_text(driver.text())
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
+    """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4."""
+    folder = tmp_path_factory.mktemp("resumed")
+    run = folder / "run"
+    with driving(train(run, *settings), folder) as driver:
+        wait_for_step(driver, run, 5)
+        driver.process.send_signal(signal.SIGKILL)
+        assert driver.wait_for_nobody() == [], "a killed driver must take all its processes along"
+    (folder / "killed.json").write_text(json.dumps(metrics(run)))
+    with driving(train(run, *settings, "run.resume=auto"), folder) as driver:
+        assert driver.wait() == 0, driver.text()
+        assert "after step 4" in driver.text()
+    return run
+
+
+def steps(run: Path) -> list[dict[str, float]]:
+    return [row for row in metrics(run) if row["step"] > 0]
+
+
+def weights(run: Path) -> list[tuple[int, str]]:
+    with sqlite3.connect(run / "ledger.db") as db:
+        return db.execute("SELECT step, weights FROM steps WHERE NOT undone ORDER BY step").fetchall()
+
+
+def test_engine_and_learner_agree_on_every_log_prob_of_every_step(straight: Path) -> None:
+    gaps = [row["mismatch/max"] for row in steps(straight)]
+    assert len(gaps) == STEPS
+    assert max(gaps) <= 1e-4
+
+
+def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> None:
+    assert [row["routing/missing"] for row in steps(straight)] == [0.0] * STEPS
+    assert "every pass of the policy replays the engine's experts" in (straight / "said.txt").read_text()
+
+
+def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:
+    assert [row["staleness/max"] for row in steps(straight)] == [0.0] * STEPS
+
+
+def test_the_run_records_what_it_promises(straight: Path) -> None:
+    keys = set(steps(straight)[0])
+    wanted = {"reward/mean", "length/mean", "entropy", "clip/low", "clip/high", "grad_norm", "mismatch/mean", "mismatch/kl"}
+    wanted |= {"publish/bytes", "publish/seconds", "tokens_per_second", "seconds/generate", "share/learn", "staleness/mean"}
+    wanted |= {f"mismatch/{name}" for name in ("k1", "chi2", "ess", "ratio_mean", "ratio_min", "ratio_max", "ratio_p999")}
+    wanted |= {f"correction/{name}" for name in ("capped", "masked", "vetoed")} | {"reference_kl", "sampler/effective", "groups/rejected"}
+    assert wanted <= keys
+    assert sum(row["groups/rejected"] for row in steps(straight)) > 0
+    assert steps(straight)[2]["reference_kl"] > steps(straight)[3]["reference_kl"], "the reference was renewed after step 3"
+    assert metrics(straight)[0]["step"] == 0
+    assert 0 < metrics(straight)[0]["eval/greedy"] < 1
+    assert (straight / "reward.png").stat().st_size > 10_000
+    shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
+    assert shown
+    assert all(row["prompt"].endswith("=") and row["reward"] in (0.0, 1.0) and row["response"] for row in shown)
+    assert "held-out" in (straight / "said.txt").read_text().splitlines()[-2]
+
+
+def test_every_published_version_has_weights_of_its_own(straight: Path) -> None:
+    prints = [fingerprint for _, fingerprint in weights(straight)]
+    assert len(set(prints)) == STEPS
+    assert all(len(fingerprint) == 32 for fingerprint in prints)
+
+
+def test_a_killed_and_resumed_run_ends_bitwise_where_the_straight_one_does(straight: Path, resumed: Path) -> None:
+    assert weights(resumed) == weights(straight)
+    there = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(straight)]
+    here = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(resumed)]
+    assert here == there
+
+
+def test_two_runs_of_one_seed_are_bitwise_equal(straight: Path, resumed: Path) -> None:
+    killed = json.loads((resumed.parent / "killed.json").read_text())
+    first = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(straight)[: len(killed)]]
+    assert [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in killed] == first
+
+
+def test_the_ledger_shows_no_prompt_lost_or_learned_twice(straight: Path, resumed: Path) -> None:
+    for run in (straight, resumed):
+        newest = Checkpoints(load(run / "config.toml")).newest()
+        assert newest is not None
+        position = read_position(newest)
+        ledger = Ledger(run / "ledger.db")
+        assert ledger.faults(position.next_group, position.pending) == []
+        ledger.close()
+    with sqlite3.connect(resumed / "ledger.db") as db:
+        assert db.execute("SELECT count(*) FROM groups WHERE outcome = 'undone'").fetchone()[0] >= 16
+        assert db.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
+        learned = db.execute("SELECT group_id, prompt_id, step FROM groups WHERE outcome = 'learned' ORDER BY group_id").fetchall()
+    with sqlite3.connect(straight / "ledger.db") as db:
+        assert learned == db.execute("SELECT group_id, prompt_id, step FROM groups WHERE outcome = 'learned' ORDER BY group_id").fetchall()
+
+
+def test_an_exported_run_loads_in_transformers_and_in_vllm_and_answers_as_the_run_did(straight: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    with driving(["export", str(straight / "config.toml"), "--to", str(exported)], tmp_path) as driver:
+        assert driver.wait() == 0, driver.text()
+    model, report = AutoModelForCausalLM.from_pretrained(exported, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    rows = [json.loads(line) for line in Path(".cache/tiny/eval.jsonl").read_text().splitlines()[:64]]
+    right = 0
+    for row in rows:
+        ids = tokenizer(row["prompt"], add_special_tokens=False, return_tensors="pt").input_ids
+        with torch.no_grad():
+            answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+        right += tokenizer.decode(answer, skip_special_tokens=True).strip() == row["answer"]
+    accuracy = metrics(straight)[-1]["eval/greedy"]
+    assert right / len(rows) == pytest.approx(accuracy, abs=1e-9)
+    with driving(["evaluate", str(straight / "config.toml"), f"model.path={exported}", f"run.dir={tmp_path / 'none'}"], tmp_path) as driver:
+        assert driver.wait() == 0, driver.text()
+        assert f"eval/greedy {accuracy:.4f}" in driver.text()
+
+
+@pytest.mark.parametrize(("name", "step"), [("SIGTERM", 1), ("SIGINT", -1)])
+def test_a_stopped_run_leaves_no_process_and_no_port(tmp_path: Path, name: str, step: int) -> None:
+    """SIGTERM in the middle of training, Ctrl-C while engines are still starting."""
+    run = tmp_path / "run"
+    with driving(train(run, "run.steps=500"), tmp_path) as driver:
+        if step > 0:
+            wait_for_step(driver, run, step)
+            outside = [address for address in driver.listening() if not address.startswith(LOOPBACK)]
+            assert outside == [], "nothing may listen beyond loopback"
+        else:
+            deadline = 60
+            while not (run / "logs" / "engine-0.log").exists() and deadline > 0:
+                signal.sigtimedwait([], 0.5)
+                deadline -= 0.5
+        driver.process.send_signal(getattr(signal, name))
+        assert driver.wait(60) == 130, driver.text()
+        assert driver.text().strip().splitlines()[-1].startswith("gatewise: interrupted")
+        assert driver.wait_for_nobody() == []
+        assert driver.listening() == []

@@ -1,0 +1,67 @@
+"""One real engine that records experts: `python -m tests.toys.capture_worker FOLDER` writes what it answered to FOLDER/captured.pickle.
+
+A long prompt is asked often, so that its blocks come from the prefix cache, and a batch of requests is paused on its way, as by a publish.
+"""
+
+import asyncio
+import os
+import pickle
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.actors.session import engine_env
+from configs.loader import load
+from configs.schema import Config
+from rollout.types import Prompt, Response
+
+LONG = 80  # tokens of the prompt: two whole blocks and a half
+OVERRIDES = (
+    "rollout.capture_routing=true",
+    f"data.max_prompt_tokens={LONG}",
+    "rollout.max_response_tokens=40",
+    "rollout.cpus_per_engine=1",
+    "rollout.vllm={enforce_eager=true, block_size=32}",
+    "learner.micro_batch_tokens=1024",
+)
+
+
+async def answer(config: Config) -> dict[str, Any]:
+    """Responses to one prompt, one after another and then many at once with a pause among them; prompt tokens found in the cache."""
+    from rollout.engine import Engine
+
+    engine = Engine(config, "gloo")
+    generate, cached = engine.llm.generate, []
+
+    async def noting(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async for output in generate(*args, **kwargs):
+            cached.append(output.num_cached_tokens)
+            yield output
+
+    engine.llm.generate = noting  # type: ignore[method-assign]
+    engine.version = 0
+    tokens = np.random.default_rng(0).integers(4, 32, LONG).astype(np.int32)
+    prompt = Prompt(prompt_id="0", token_ids=tokens, reference="", checker="exact")
+    try:
+        responses: list[Response] = [await engine.respond(prompt, seed) for seed in range(4)]
+        asked = [asyncio.create_task(engine.respond(prompt, seed)) for seed in range(4, 20)]
+        while len(engine.llm.output_processor.request_states) < len(asked):
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        await engine.pause()
+        engine.version = 1
+        await engine.resume()
+        responses += await asyncio.gather(*asked)
+    finally:
+        engine.shutdown()
+    return {"prompt": prompt, "responses": responses, "cached": cached}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    run = load(folder / "config.toml", OVERRIDES)
+    os.environ |= engine_env(run, gpu=False)
+    (folder / "captured.pickle").write_bytes(pickle.dumps(asyncio.run(answer(run))))

@@ -1,0 +1,113 @@
+"""Real runs from tests: started as a user starts them, watched from outside, and searched for afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/tiny_cpu.toml"
+MARK = "GATEWISE_TEST_RUN"
+SMALL = ("rollout.groups_per_step=16", "rollout.group_size=4", "data.eval_limit=64")
+LOOPBACK = ("127.", "::1", "::ffff:127.")
+
+
+class Driver:
+    """One `python -m cluster ...` process and everything that came of it."""
+
+    def __init__(self, words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> None:
+        self.mark = uuid.uuid4().hex
+        self.output = folder / f"output-{self.mark[:8]}.txt"
+        whole = {**os.environ, **(env or {}), MARK: self.mark, "PYTHONUNBUFFERED": "1"}
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cluster", *words],
+                cwd=ROOT,
+                env=whole,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                # As a shell starts a command in the background: the hardest case for everything that ends a run.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            )
+
+    def wait(self, timeout: float = 400) -> int:
+        return self.process.wait(timeout)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def family(self) -> list[psutil.Process]:
+        """Every living process that carries this run's mark, the driver included."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def listening(self) -> list[str]:
+        """The addresses on which this run's processes listen."""
+        return [f"{c.laddr.ip}:{c.laddr.port}" for p in self.family() for c in connections(p) if c.status == psutil.CONN_LISTEN]
+
+    def wait_for_nobody(self, seconds: float = 30) -> list[str]:
+        """What is still alive after `seconds`, empty as soon as nothing is."""
+        deadline = time.monotonic() + seconds
+        while left := self.family():
+            if time.monotonic() > deadline:
+                return [f"{p.pid} {' '.join(p.cmdline())[:120]}" for p in left if p.is_running()]
+            time.sleep(0.3)
+        return []
+
+
+def connections(process: psutil.Process) -> list[Any]:
+    try:
+        return list(process.net_connections("inet"))
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def driving(words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> Iterator[Driver]:
+    """A driver that is killed with all its processes when the test is over, however it ends."""
+    driver = Driver(words, folder, env)
+    try:
+        yield driver
+    finally:
+        for process in driver.family():
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.Error:
+                continue
+        driver.process.wait(30)
+
+
+def train(run_dir: Path, *overrides: str) -> list[str]:
+    return ["train", CONFIG, f"run.dir={run_dir}", *SMALL, *overrides]
+
+
+def metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The metric lines written so far; none where the run has not begun to write."""
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def wait_for_step(driver: Driver, run_dir: Path, step: int, timeout: float = 240) -> None:
+    """Return once `step` has been recorded; fail when the driver ends before."""
+    deadline = time.monotonic() + timeout
+    while not any(row["step"] >= step for row in metrics(run_dir)):
+        assert driver.process.poll() is None, f"the driver ended before step {step}:\n{driver.text()[-3000:]}"
+        assert time.monotonic() < deadline, f"step {step} did not come within {timeout} s"
+        time.sleep(0.02)

@@ -1,0 +1,157 @@
+"""One learner rank whose experts are spread: what it answers, the gradient it takes, what it saves, loads and exports."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from deepspeed.utils import safe_get_full_optimizer_state
+from torch import Tensor
+
+from learner.batch.plan import MicroBatch, Row
+from learner.batch.recorded import Recording
+from learner.batch.tensors import Batch, build_batch
+from learner.learner import Learner, Part
+from learner.weights.export import export
+from learner.weights.source import ZeroWeightSource
+from learner.weights.whole_experts import Published
+from rollout.types import Group, GroupSummary
+from tests.toys.gradient import OBJECTIVES
+from tests.toys.gradient_worker import ONE_UPDATE, Displaced
+from tests.toys.rank_base import Rank
+
+SPREAD = "learner.expert_parallel=2"
+CLIP = 0.5  # of a gradient whose norm is larger
+LABELS = ("grpo", "dapo+tis_sequence+ratio_k3")
+EXPERTS = 4
+
+
+def one_group(groups: Sequence[Group]) -> Batch:
+    """All responses of one group as a batch."""
+    group, prompt = 1, len(groups[1].prompt.token_ids)
+    rows = [
+        Row(group=group, member=m, advantage=0.0, weight=1.0, prompt_tokens=prompt, tokens=prompt + len(response))
+        for m, response in enumerate(groups[group].responses)
+    ]
+    return build_batch(rows, groups, 0)
+
+
+def elsewhere_routed(batch: Batch) -> Recording:
+    """Two experts a token in each of two layers that follow from the token alone, so alike in any division."""
+    places = torch.arange(2) + batch.token_ids[..., None]  # [B, S, L]
+    first = places % EXPERTS
+    second = (first + 1 + batch.position_ids[..., None] % (EXPERTS - 1)) % EXPERTS
+    return Recording(experts=torch.stack([first, second], dim=-1).to(torch.uint8), known=batch.attention)
+
+
+class Rerouted(Displaced):
+    """A displaced learner whose tokens take other experts than they would."""
+
+    def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
+        part = super()._measure(rows, groups, first)
+        return replace(part, replay=elsewhere_routed(part.batch))
+
+
+class ExpertRank(Rank):
+    """A rank that holds half of the experts."""
+
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Write what it found."""
+        found = self.measure([*overrides, SPREAD])
+        learner, source = self.learner([*overrides, SPREAD])
+        found["stats"], found["weights"] = self.step(learner), dict(source)
+        found["proofs"] = {"learned": source.proof}
+        saved = self.folder / f"{name}-saved"
+        self.save(learner, saved)
+        fresh, loaded = self.learner([*overrides, SPREAD])
+        found["refusal"] = self.load_as_one(fresh, saved)
+        fresh.load(saved)
+        dict(loaded)
+        found["proofs"]["loaded"] = loaded.proof
+        found["next"] = [self.step(one) for one in (learner, fresh)]
+        dict(source), dict(loaded)
+        found["proofs"] |= {"gone on": source.proof, "resumed": loaded.proof}
+        export(source, learner.config, self.folder / f"{name}-exported", writes=self.rank == 0)
+        with torch.no_grad():
+            found["last"] = learner.zero(one_group(self.groups))[0]
+        found["proofs"]["poisoned"], found["poisoned"] = self.poison(learner, source)
+        if self.rank == 0:
+            torch.save(found, self.folder / f"{name}-{self.world}.pt")
+
+    def measure(self, overrides: list[str]) -> dict[str, Any]:
+        """The weights, the answers and the gradients of a policy that learns nothing, clipped."""
+        learner, source = self.learner([*overrides, *ONE_UPDATE, f"learner.max_grad_norm={CLIP}"], kind=Rerouted)
+        batch = one_group(self.groups)
+        assert learner.reference is not None
+        with torch.no_grad():
+            said = {
+                "live": learner.zero(batch)[0],
+                "rerouted": learner.zero(batch, elsewhere_routed(batch))[0],
+                "reference": learner.reference(batch),
+            }
+        gradients, norms = {}, {}
+        for label in LABELS:
+            learner.objective = learner.measured.objective = OBJECTIVES[label]
+            norms[label] = self.step(learner)["grad_norm"]
+            gradients[label] = self.moments(learner, source)
+        manifest = [(entry.name, entry.dtype, entry.shape) for entry in source.manifest()]
+        return {"before": dict(source), "manifest": manifest, "said": said, "gradients": gradients, "norms": norms}
+
+    def moments(self, learner: Learner, source: ZeroWeightSource) -> list[Tensor]:
+        """Adam's first moment of every tensor of the model; a collective."""
+        optimizer = learner.zero.engine.optimizer
+        if hasattr(optimizer, "_lazy_init_hp_params_optimizer_state"):
+            # DeepSpeed looks once, when only the first of its groups has a state; spread experts are in another.
+            optimizer._hp_optimizer_states_linked = False
+            optimizer._lazy_init_hp_params_optimizer_state()
+
+        def moment(tensor: Published) -> Tensor:
+            parts = [safe_get_full_optimizer_state(part, "exp_avg") for part in tensor.parts]
+            return tensor.assembled(parts, torch.float32)
+
+        return [moment(tensor) for tensor in source.tensors.values()]
+
+    def step(self, learner: Learner) -> dict[str, float]:
+        return learner.step(
+            [GroupSummary.of(group) for group in self.groups], lambda places: {place: self.groups[place] for place in places}
+        )
+
+    def save(self, learner: Learner, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        torch.distributed.barrier()
+        learner.save(folder)
+        torch.distributed.barrier()
+
+    def load_as_one(self, learner: Learner, folder: Path) -> str:
+        """What is said where a learner that does not spread its experts is given the checkpoint."""
+        config = learner.config
+        learner.config = config.model_copy(update={"learner": config.learner.model_copy(update={"expert_parallel": 1})})
+        with pytest.raises(ValueError, match="saved with experts") as refusal:
+            learner.load(folder)
+        learner.config = config
+        return str(refusal.value)
+
+    def poison(self, learner: Learner, source: ZeroWeightSource) -> tuple[dict[str, tuple[int, int]], dict[str, float]]:
+        """The proof after, and the statistics of, a step whose gradient is not finite on one rank."""
+        if self.rank == 0:
+            backward = learner.zero.backward
+            learner.zero.backward = lambda loss: backward(loss * float("nan"))  # type: ignore[method-assign]
+        stats = self.step(learner)
+        dict(source)
+        return source.proof, stats
+
+
+class FamilyRank(Rank):
+    """A rank that holds half of the experts of another family of models."""
+
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Write its weights and what it says."""
+        learner, source = self.learner([*overrides, SPREAD, f"model.path={self.folder / name.split('-')[1]}"])
+        with torch.no_grad():
+            said = learner.zero(one_group(self.groups))[0]
+        if self.rank == 0:
+            torch.save({"weights": dict(source), "said": said}, self.folder / f"{name}-{self.world}.pt")
+        else:
+            source.stand_by()

@@ -1,0 +1,57 @@
+"""One learner rank that writes the gradient of one update under every objective, as DeepSpeed's optimizer got it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from deepspeed.utils import safe_get_full_optimizer_state
+from torch import Tensor
+
+from learner.batch.plan import MicroBatch
+from learner.learner import Learner, Part
+from learner.statistics import StepStatistics
+from rollout.types import Group, GroupSummary
+from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
+from tests.toys.rank_base import Rank
+
+# Adam's first moment is the gradient itself with a beta of 0, and a learning rate of 0 leaves the weights where they are.
+ONE_UPDATE = ["learner.updates_per_step=1", "learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", 'kl.reference="initial"']
+
+
+class Displaced(Learner):
+    """A learner whose policy has moved since the step began."""
+
+    def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
+        part = super()._measure(rows, groups, first=False)
+        with torch.no_grad():
+            batch, old, reference = elsewhere(part.batch, self.zero(part.batch)[0], nearness(self.objective))
+        return replace(part, batch=batch, old=old, reference=reference)
+
+    def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
+        return super()._update(parts, statistics, first=False)
+
+    def _lr(self) -> float:
+        return 0.0
+
+
+class GradientRank(Rank):
+    """A rank that takes one update's gradient under each objective in turn."""
+
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Write what it found."""
+        learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
+        summaries = [GroupSummary.of(group) for group in self.groups]
+        gradients, stats = {}, {}
+        for label, objective in OBJECTIVES.items():
+            learner.objective = learner.measured.objective = objective
+            stats[label] = learner.step(summaries, lambda places: {place: self.groups[place] for place in places})
+            gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
+        if self.rank == 0:
+            torch.save({"gradients": gradients, "stats": stats}, self.folder / f"{name}-{self.world}.pt")
+
+
+def moment(learner: Learner, parameter: torch.nn.Parameter) -> Tensor:
+    """Adam's first moment of a whole parameter; a collective."""
+    whole = safe_get_full_optimizer_state(parameter, "exp_avg")
+    assert whole is not None, f"{learner.config.learner.zero_stage}"
+    return whole.detach().cpu().clone()

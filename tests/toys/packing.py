@@ -1,0 +1,75 @@
+"""Batches of given lengths, and what a policy answers to them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learner.batch.plan import Row
+from learner.batch.recorded import Recording
+from learner.batch.tensors import Batch, build_batch
+from learner.model.policy import Policy
+from rollout.types import Finish, Group, Prompt, Response, Verdict
+
+VOCABULARY = 32
+Lengths = Sequence[tuple[int, int]]  # of prompt and response
+
+
+def groups_of(lengths: Lengths, seed: int = 0) -> list[Group]:
+    """Groups of one response of random tokens each."""
+    rng = np.random.default_rng(seed)
+
+    def tokens(count: int) -> np.ndarray:
+        return rng.integers(4, VOCABULARY, count).astype(np.int32)
+
+    return [
+        Group(
+            group_id=g,
+            prompt=Prompt(prompt_id=str(g), token_ids=tokens(prompt), reference="", checker="exact"),
+            responses=(
+                Response(
+                    token_ids=tokens(answer),
+                    logprobs=-rng.exponential(3.0, answer).astype(np.float32),
+                    finish=Finish.STOP,
+                    oldest_version=0,
+                    newest_version=0,
+                    text="",
+                ),
+            ),
+            verdicts=(Verdict(reward=0.0),),
+        )
+        for g, (prompt, answer) in enumerate(lengths)
+    ]
+
+
+def rows_of(lengths: Lengths) -> list[Row]:
+    """The responses as a plan names them, all tokens weighing the same, together 1."""
+    weight = 1 / max(1, sum(answer for _, answer in lengths))
+    return [Row(group=g, member=0, advantage=1.0, weight=weight, prompt_tokens=p, tokens=p + r) for g, (p, r) in enumerate(lengths)]
+
+
+def batch_of(lengths: Lengths, seed: int = 0) -> Batch:
+    """One batch of all; no lengths make the batch of an idle rank."""
+    return build_batch(rows_of(lengths), groups_of(lengths, seed), 0)
+
+
+def other_experts(batch: Batch, layers: int, experts: int, top_k: int) -> Recording:
+    """Experts drawn at random for every real token."""
+    torch.manual_seed(5)
+    drawn = torch.rand(*batch.attention.shape, layers, experts).topk(top_k).indices
+    return Recording(experts=drawn.to(torch.uint8), known=batch.attention)
+
+
+def learn(policy: Policy, batch: Batch, replay: Recording | None = None) -> tuple[Tensor, Tensor]:
+    """Log-probs on the mask, and the gradient that a loss of uneven weights adds to what is there."""
+    logprobs, _ = policy(batch, replay)
+    assert batch.rollout_logprobs is not None
+    loss = (logprobs * batch.token_weight * batch.rollout_logprobs.sin()).sum()
+    torch.autograd.backward(loss)
+    return torch.where(batch.mask, logprobs, 0).detach(), gradient(policy)
+
+
+def gradient(policy: Policy) -> Tensor:
+    """The whole gradient in one line."""
+    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])

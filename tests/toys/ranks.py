@@ -1,0 +1,161 @@
+"""Groups that were recorded once, and learner ranks as processes that learn them."""
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
+
+from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
+from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
+
+# Tokens of a micro-batch, such that one of two ranks needs one more than the other.
+BUDGET, PACKED_BUDGET = 40, 34
+PARTITIONED = 3  # the ZeRO stage that shards parameters
+
+
+# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to.
+BARE = "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
+
+
+def stage(number: int, *more: str) -> list[str]:
+    """The overrides of a ZeRO stage."""
+    return [f"learner.deepspeed.zero_optimization.stage={number}", *more]
+
+
+GRPO = 'objective.preset="grpo"'
+GRADIENTS = [
+    (f"gradient-zero{n}", stage(n, GRPO, f"learner.micro_batch_tokens={BUDGET}", *([BARE] if n == PARTITIONED else []))) for n in (1, 2, 3)
+]
+PACKED = ["learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}", "learner.head_chunk_tokens=20"]
+PACKED_GRADIENT = ("gradient-packed3", stage(3, GRPO, BARE, *PACKED, "learner.gradient_checkpointing=true"))
+# So few tokens a micro-batch force several of them, and none for the rank that got less.
+SMALL = ("learn-small", stage(3, BARE, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
+CARE = {
+    name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
+}
+CARE["zero3"][1].extend([BARE, "learner.gradient_checkpointing=true"])
+CARE["bfloat16"] = ("care-bfloat16", stage(3, BARE, 'model.dtype="bfloat16"'))
+LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
+# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+REPLAYS = [
+    ("replay-zero1", stage(1, GRPO)),
+    ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
+    ("replay-zero3", stage(3, GRPO, BARE, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
+]
+# With 20 tokens a micro-batch one rank needs fewer.
+SPLITS = [
+    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("split-bare3", stage(3, BARE)),
+]
+RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
+RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
+SPREAD = "learner.expert_parallel=2"
+RUNS_OF_TWO = [
+    *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
+    SMALL,
+    *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
+    *GRADIENTS,
+    PACKED_GRADIENT,
+    ("reference-zero3", stage(3, GRPO, BARE)),
+    *(CARE[name] for name in ("zero1", "zero3")),
+    ("care-experts2", stage(2, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
+    ("care-experts3", stage(3, BARE, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
+    *REPLAYS,
+    *SPLITS,
+    *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
+    ("experts-zero1", stage(1)),
+    ("experts-zero2", stage(2, "learner.packing=true")),
+    ("experts-zero3", stage(3, BARE, "learner.gradient_checkpointing=true")),
+    ("family-qwen2", stage(3)),
+]
+
+CONFIG = """
+[model]
+path = "{model}"
+dtype = "float32"
+[data]
+train = "unused.jsonl"
+max_prompt_tokens = 8
+[rollout]
+group_size = 4
+groups_per_step = 4
+max_response_tokens = 8
+[learner]
+lr = 1e-4
+updates_per_step = 2
+micro_batch_tokens = 64
+[objective]
+preset = "dapo"
+"""
+
+
+def recorded_groups() -> list[Group]:
+    """Four groups of four uneven responses, one of them failed."""
+    rng = np.random.default_rng(7)
+
+    def response() -> Response:
+        tokens = rng.integers(4, 32, rng.integers(1, 9)).astype(np.int32)
+        return Response(
+            token_ids=tokens,
+            logprobs=-rng.exponential(3.0, len(tokens)).astype(np.float32),
+            finish=Finish.STOP,
+            oldest_version=0,
+            newest_version=0,
+            text="",
+        )
+
+    def verdict(place: int) -> Verdict:
+        return Verdict.failed(Outcome.TIMED_OUT, "timeout") if place == 5 else Verdict(reward=float(rng.integers(0, 2)))
+
+    return [
+        Group(
+            group_id=g,
+            prompt=Prompt(prompt_id=str(g), token_ids=rng.integers(4, 32, 2 + g).astype(np.int32), reference="", checker="exact"),
+            responses=tuple(response() for _ in range(4)),
+            verdicts=tuple(verdict(4 * g + m) for m in range(4)),
+        )
+        for g in range(4)
+    ]
+
+
+def write_run(folder: Path) -> None:
+    """A small random model with its tokenizer, a config and recorded groups."""
+    torch.manual_seed(0)
+    Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
+    toy_tokenizer().save_pretrained(folder / "model")
+    Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
+    (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
+    (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
+
+
+def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
+    """Do the runs on that many ranks; what rank 0 wrote of each."""
+
+    def start(rank: int, port: int) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "tests.toys.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
+        return subprocess.Popen(
+            words, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
+        )
+
+    ranks = [start(0, 0)]
+    try:
+        met, deadline = folder / f"port-{world}", time.monotonic() + 120
+        while not met.exists():
+            assert ranks[0].poll() is None, "rank 0 died before it could be met"
+            assert time.monotonic() < deadline, "rank 0 never offered a port"
+            time.sleep(0.1)
+        ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
+        assert [rank.wait(timeout=400) for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    return {name: torch.load(folder / f"{name}-{world}.pt") for name, _ in runs}
