@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
     "reward": ("configs", "rollout.types", "reward"),
-    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "learner"),
+    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "rollout.transport", "learner"),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
 }
 FOLDERS = tuple(MAY_IMPORT)
