@@ -16,6 +16,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, ray_session
 from configs.schema import Config
+from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitab
     async def build() -> "Engine":
         from rollout.engine import Engine
 
-        return Engine(config, "gloo")
+        return Engine(config, choose_transport(config, gpu=False))
 
     with asyncio.Runner() as runner:
         served = runner.run(build())
@@ -98,7 +99,7 @@ def actors(config: Config) -> Iterator[Work]:
     with ray_session(), asyncio.Runner() as runner:
         reward = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
         placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
-        actor = ray.remote(EngineActor).options(**placed).remote(config, 0, "gloo", reward)
+        actor = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])

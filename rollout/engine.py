@@ -22,8 +22,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Proof
+from rollout.proof import Manifest, Proof
 from rollout.seeds import derive_seed
+from rollout.transport import Seat, Transport
 from rollout.types import Finish, Prompt, Response
 
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
@@ -35,9 +36,9 @@ SAMPLED, EVALUATED = 0, 1  # what a request is for, so that no two purposes shar
 class Engine:
     """A vLLM engine that knows which version of the weights it serves."""
 
-    def __init__(self, config: Config, transfer: str) -> None:
-        self.config = config
-        self.llm = AsyncLLM.from_engine_args(engine_args(config, transfer))
+    def __init__(self, config: Config, transport: Transport) -> None:
+        self.config, self.transport = config, transport
+        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport))
         self.tokenizer = self.llm.get_tokenizer()
         self.version = -1
         self._requests = 0
@@ -88,16 +89,22 @@ class Engine:
     async def resume(self) -> None:
         await self.llm.resume_generation()
 
-    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+    async def join_transfer(self, seat: Seat) -> None:
         """Meet the learner's sender in a transfer group."""
-        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
 
     async def start_update(self) -> None:
         await self.llm.collective_rpc("watch_publish")
         await self.llm.start_weight_update()
 
-    async def receive(self, update_info: dict[str, Any]) -> None:
-        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+    async def receive(self, manifest: Manifest) -> None:
+        """Load the tensors of one publish as they arrive."""
+        columns = {
+            "names": [entry.name for entry in manifest],
+            "dtype_names": [entry.dtype for entry in manifest],
+            "shapes": [list(entry.shape) for entry in manifest],
+        }
+        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=columns))
 
     async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
         """End the update; the digests every worker saw, and the layers that no or not all weights arrived for."""
@@ -142,7 +149,7 @@ def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.
     return np.array([step[int(token)].logprob for token, step in zip(token_ids, logprobs or (), strict=True)], np.float32)
 
 
-def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
+def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
     """What vLLM is started with: the config's own choices, then everything in [rollout.vllm]."""
     ours: dict[str, Any] = {
         "model": config.model.path,
@@ -152,7 +159,7 @@ def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
         "max_model_len": config.context_tokens,
         "logprobs_mode": "processed_logprobs",
         "enable_return_routed_experts": config.rollout.capture_routing,
-        "weight_transfer_config": {"backend": transfer},
+        "weight_transfer_config": {"backend": transport.backend},
         "worker_extension_cls": "rollout.weight_receiver.WeightReceiver",
         "disable_log_stats": True,
         "enable_log_requests": False,

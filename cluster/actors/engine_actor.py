@@ -13,18 +13,20 @@ from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from reward.asked import Asked
 from reward.shaping import disagrees
+from rollout.proof import Manifest, Proof
+from rollout.transport import Seat, Transport
 from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
 
 
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    def __init__(self, config: Config, index: int, transfer: str, reward: Any) -> None:
+    def __init__(self, config: Config, index: int, transport: Transport, reward: Any) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
         from rollout.engine import Engine
 
         self.config, self.index, self.reward = config, index, reward
-        self.engine = Engine(config, transfer)
+        self.engine = Engine(config, transport)
         freeze_gc()
         self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
         self._scoring: set[asyncio.Task[None]] = set()
@@ -94,16 +96,16 @@ class EngineActor:
     async def resume(self) -> None:
         await self.engine.resume()
 
-    async def join_transfer(self, init_info: dict[str, Any]) -> None:
-        await self.engine.join_transfer(init_info)
+    async def join_transfer(self, seat: Seat) -> None:
+        await self.engine.join_transfer(seat)
 
     async def start_update(self) -> None:
         await self.engine.start_update()
 
-    async def receive(self, update_info: dict[str, Any]) -> None:
-        await self.engine.receive(update_info)
+    async def receive(self, manifest: Manifest) -> None:
+        await self.engine.receive(manifest)
 
-    async def finish_update(self, version: int) -> Any:
+    async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
         return await self.engine.finish_update(version)
 
     async def abandon_update(self) -> None:

@@ -9,6 +9,8 @@ import ray
 
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
+from rollout.proof import Manifest, Proof
+from rollout.transport import Rendezvous, Transport
 from rollout.types import Group, GroupSummary
 
 
@@ -23,7 +25,7 @@ class LearnerActor:
         self._sender: Any = None
 
     def address(self) -> tuple[str, int]:
-        """A port of this node, held until the group that meets there has formed."""
+        """A port of this node, reserved until the group that meets there has formed."""
         from rollout.transfer import free_socket
 
         self._listener = free_socket(self.host)
@@ -48,20 +50,20 @@ class LearnerActor:
         freeze_gc()
         return self.host
 
-    def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """The tensors of a publish in sending order: name, dtype, shape."""
-        return [(entry.name, entry.dtype, entry.shape) for entry in self.source.manifest()]
+    def manifest(self) -> Manifest:
+        """The tensors of a publish in sending order."""
+        return self.source.manifest()
 
-    def join_transfer(self, backend: str, info: dict[str, Any]) -> None:
-        """Meet the engines in a transfer group, leaving any earlier one."""
+    def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
+        """Meet the engines in a transfer group; an earlier group is left first."""
         from learner.weights.sender import open_sender
 
         if self._sender is not None:
             self._sender.close()
-        self._sender = open_sender(backend, self.source, info, self.rank, self._take_listener())
+        self._sender = open_sender(transport, self.source, meeting, self.rank, self._take_listener())
 
-    def send(self) -> dict[str, tuple[int, int]]:
-        """Send the weights; on rank 0 the digests of what was sent."""
+    def send(self) -> Proof:
+        """Send the weights; returns the digests of what was sent, empty on ranks that only stand by."""
         self._sender.send()
         return self.source.proof
 

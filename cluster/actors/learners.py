@@ -10,6 +10,7 @@ import ray
 from numpy.typing import NDArray
 
 from configs.schema import Config
+from rollout.proof import Manifest
 from rollout.types import GroupSummary
 
 
@@ -46,9 +47,9 @@ class Learners:
         table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "tell the load of its experts")
         return table
 
-    async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        rows: list[tuple[str, str, tuple[int, ...]]] = (await self.all("manifest"))[0]
-        return rows
+    async def manifest(self) -> Manifest:
+        manifest: Manifest = (await self.all("manifest"))[0]
+        return manifest
 
     async def save(self, folder: Path) -> None:
         await self.all("save", str(folder))

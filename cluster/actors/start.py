@@ -21,6 +21,7 @@ from cluster.actors.process import log_path, tail
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, learner_env
 from configs.schema import Config
+from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
 
@@ -31,19 +32,19 @@ class Actors:
 
     engines: EnginePool
     learners: Learners
-    transfer: str  # how weights travel between them
+    transport: Transport  # how weights travel between them
 
 
 @asynccontextmanager
 async def start_actors(config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = ()) -> AsyncIterator[Actors]:
     """Start every actor and wait until all are ready; kill them all at the end. `checkers` are those that rows name."""
     async with _places(config) as places, _every_actor() as actors:
-        backend = {"auto": "nccl" if places.gpu else "gloo"}.get(config.rollout.transfer, config.rollout.transfer)
+        transport = choose_transport(config, gpu=places.gpu)
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
         engines = [
-            actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, backend, rewards[i]), parts=True)
+            actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i]), parts=True)
             for i in range(config.rollout.engines)
         ]
         learners = _rank_actors(config, places, actors)
@@ -53,7 +54,7 @@ async def start_actors(config: Config, on_retry: Callable[[int], None], checkers
                 starting.create_task(_ready(config, actor.ready.remote(), "the reward workers", f"reward-{i}"))
             for i, actor in enumerate(engines):
                 starting.create_task(_ready(config, actor.ready.remote(), f"engine {i}", f"engine-{i}"))
-        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transfer=backend)
+        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transport=transport)
 
 
 @asynccontextmanager

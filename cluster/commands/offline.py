@@ -42,7 +42,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
 
     async def work() -> dict[str, float]:
         async with start_actors(config, lambda _: None, checked.checkers) as actors:
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transfer)
+            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:
                 await actors.learners.load(checkpoint)

@@ -89,7 +89,7 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         async with AsyncExitStack() as stack:
             with show.stage("starting engines, ranks and reward workers"):
                 actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transfer)
+            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
             with show.stage("identity publish"):
                 await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:

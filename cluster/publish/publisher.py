@@ -20,11 +20,8 @@ from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, culprits, first_line, until_one_breaks_off
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Proof, differences, fingerprint, manifest_of
-
-BUCKET_BYTES = 1 << 28
-# The share of the deadline after which a gloo collective gives up: who waits in vain for another must say so before it is late itself.
-PATIENCE = 0.5
+from rollout.proof import Manifest, Proof, differences, fingerprint
+from rollout.transport import Rendezvous, Seat, Transport
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 
@@ -55,14 +52,14 @@ class Published:
 class Publisher:
     """Owns the transfer group between learner and engines."""
 
-    def __init__(self, config: Config, engines: EnginePool, learners: Learners, backend: str) -> None:
-        self.config, self.engines, self.learners, self.backend = config, engines, learners, backend
+    def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
+        self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
         self.deadline_s = float(config.run.deadline_s)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
         self._half_done: list[EngineHandle] = []  # between started and finished
         self._groups = 0
-        self._manifest: list[tuple[str, str, tuple[int, ...]]] = []
+        self._manifest: Manifest = ()
         self._bytes = 0
 
     async def publish(self, version: int) -> Published:
@@ -128,41 +125,26 @@ class Publisher:
         """Form the transfer group: the learner's first rank, then every worker of every engine."""
         if not self._manifest:
             self._manifest = await self.learners.manifest()
-            self._bytes = sum(entry.nbytes for entry in manifest_of(self._manifest))
+            self._bytes = sum(entry.nbytes for entry in self._manifest)
         self._joined, self._groups = list(engines), self._groups + 1
         workers = gpus_per_engine(self.config)
         host, port = await self.learners.address()
-        shared: dict[str, Any] = {"host": host, "port": port, "world_size": 1 + workers * len(engines)}
-        if self.backend == "gloo":
-            patience = PATIENCE * self.deadline_s
-            shared |= {"name": f"publish-{self._groups}", "bucket_bytes": BUCKET_BYTES, "deadline_s": patience}
+        meeting = Rendezvous(name=f"publish-{self._groups}", host=host, port=port, world_size=1 + workers * len(engines))
 
         def join(engine: EngineHandle) -> Awaitable[Any]:
-            offset = 1 + workers * engines.index(engine)
-            joined: Awaitable[Any] = engine.actor.join_transfer.remote(self._engine_info(shared, offset))
+            seat = Seat(rendezvous=meeting, rank_offset=1 + workers * engines.index(engine))
+            joined: Awaitable[Any] = engine.actor.join_transfer.remote(seat)
             return joined
 
-        await self._exchange("join", join, self.learners.all("join_transfer", self.backend, shared))
-
-    def _engine_info(self, shared: dict[str, Any], offset: int) -> dict[str, Any]:
-        if self.backend == "gloo":
-            return {**shared, "rank_offset": offset, "bind": shared["host"] if shared["host"] == "127.0.0.1" else ""}
-        return {
-            "master_address": shared["host"],
-            "master_port": shared["port"],
-            "world_size": shared["world_size"],
-            "rank_offset": offset,
-            "packed": True,
-        }
+        await self._exchange("join", join, self.learners.all("join_transfer", self.transport, meeting))
 
     async def _transfer(self) -> Proof:
-        names, dtypes, shapes = zip(*self._manifest, strict=True)
-        info = {"names": list(names), "dtype_names": list(dtypes), "shapes": [list(shape) for shape in shapes]}
-        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(info), self.learners.all("send"))
+        manifest = self._manifest
+        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(manifest), self.learners.all("send"))
         sent: Proof = proofs[0]
-        unproven = [name for name in names if name not in sent]
+        unproven = [entry.name for entry in manifest if entry.name not in sent]
         if unproven:
-            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(names)} tensors)")
+            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(manifest)} tensors)")
         return sent
 
     def _verify(self, sent: Proof, seen: dict[EngineHandle, tuple[list[Proof], list[str]]]) -> None:
@@ -192,7 +174,7 @@ class Publisher:
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
         """A stage in which learner and engines wait for each other: the answers of the ranks, or the one who broke it up is blamed."""
         calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
-        if self.backend != "gloo":
+        if not self.transport.recoverable:
             return await self._exchange_for_good(stage, calls)
         learned, *answers = await asyncio.gather(*calls)
         blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
@@ -211,7 +193,9 @@ class Publisher:
         blamed = culprits([answered for answered in found if isinstance(answered, Failure)])
         if blamed:
             said = "; ".join(self._tell(stage, failure) for failure in blamed)
-            raise BrokenOff(f"{said}. NCCL cannot be called back: resume the run with run.resume=auto") from blamed[0].error
+            raise BrokenOff(
+                f"{said}. {self.transport.backend.upper()} cannot be called back: resume the run with run.resume=auto"
+            ) from blamed[0].error
         ranks: list[Any] = found[0]
         return ranks
 

@@ -1,10 +1,6 @@
-"""What a run tells about itself: `metrics.jsonl` (the truth, an object a step), readable responses, TensorBoard when asked.
-
-Values of single layers are kept apart, by `cluster.record.layers`.
-"""
+"""What a run records of each step: its metrics, written through the sinks, and a few responses as people read them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -12,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cluster.record.layers import LayerMetrics
-from cluster.record.lines import cut_lines, plain, read_lines
+from cluster.record.lines import read_lines
+from cluster.record.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
 from configs.schema import Config
 from reward.shaping import DISAGREE, SECOND, disagrees
@@ -23,37 +19,20 @@ Values = dict[str, float]
 
 
 class Metrics:
-    """The metric files of one run; on resume, what came after the checkpoint is cut off before anything new is written."""
+    """The record of one run. On resume, what came after the checkpoint is cut off before anything new is written."""
 
     def __init__(self, config: Config, from_step: int) -> None:
         self.folder = config.run_dir
-        self.path = self.folder / "metrics.jsonl"
-        cut_lines(self.path, from_step)
         for name in ("responses", "disagreements"):
             for path in (self.folder / name).glob("step_*.jsonl"):
                 if int(path.stem.removeprefix("step_")) > from_step:
                     path.unlink()
-        self.layers = LayerMetrics(self.folder, from_step)
-        self.file = self.path.open("a")
-        self.board: Any = None
-        if config.run.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=from_step + 1)
+        self.sinks = open_sinks(config, from_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add the step's line; NaN and infinities become null, so that every line is JSON."""
-        of_the_model = self.layers.write(step, values)
-        line = {"step": step, **{key: plain(value) for key, value in sorted(of_the_model.items())}}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for key, value in values.items():
-                self.board.add_scalar(key, value, step)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Every line so far."""
-        return read_metrics(self.folder)
+        """Add the values of one step to every sink."""
+        for sink in self.sinks:
+            sink.write(step, values)
 
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Keep a few responses of the step as people read them: prompt, response, reference, verdict."""
@@ -74,16 +53,14 @@ class Metrics:
                 file.write(json.dumps(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
 
     def flush(self) -> None:
-        """Bring every line to the disk."""
-        os.fsync(self.file.fileno())
-        self.layers.flush()
+        """Bring everything written so far to the disk."""
+        for sink in self.sinks:
+            sink.flush()
 
     def close(self) -> None:
-        """Close the files."""
-        self.file.close()
-        self.layers.close()
-        if self.board is not None:
-            self.board.close()
+        """Close every sink."""
+        for sink in self.sinks:
+            sink.close()
 
 
 def texts_per_group(limit: int, groups: int) -> int:
@@ -118,7 +95,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
-    return read_lines(folder / "metrics.jsonl")
+    return read_lines(folder / METRICS)
 
 
 def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:

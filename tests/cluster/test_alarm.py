@@ -12,7 +12,7 @@ from cluster.cli import first_cause
 from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics
+from cluster.record.metrics import Metrics, read_metrics
 from rollout.prompts import PromptSet
 from tests.cluster.test_controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
 from tests.toys.run import run_config
@@ -140,7 +140,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     if on_alarm == "warn":
         asyncio.run(controller.run(position))
         assert [text[:16] for text in said] == ["warning: step 6:"]
-        assert len(metrics.read()) == 9
+        assert len(read_metrics(tmp_path)) == 9
     else:
         with pytest.raises(ExceptionGroup) as ended:
             asyncio.run(controller.run(position))
@@ -149,7 +149,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
         assert "step 6: " in str(cause)
         assert "routing" in str(cause)
         assert said == []
-        assert [row["mismatch/above"] for row in metrics.read()] == [0, 0, 0, 1, 2, 3]
+        assert [row["mismatch/above"] for row in read_metrics(tmp_path)] == [0, 0, 0, 1, 2, 3]
         assert ledger.db.execute("SELECT max(step) FROM groups WHERE outcome = 'learned'").fetchone() == (6,)
         newest = Checkpoints(config).newest()
         assert newest is not None
