@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
+from configs.version import VERSION
 
 EPILOG = """
 A run is a TOML file; shipped ones are in configs/. Any key can be set behind it, in TOML syntax:
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    whole.add_argument("--version", action="version", version=f"gatewise {VERSION}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, run, what in (
         ("train", run_train, "train a policy: generate, score, learn, publish, until run.steps"),
