@@ -30,7 +30,7 @@ Rule = Callable[[Keys], Iterator[Problem]]
 
 
 def flash_attention_needs_bfloat16(config: Keys) -> Iterator[Problem]:
-    """`learner.attention = "flash_attention_2"` only with `model.dtype = "bfloat16"`"""
+    """`learner.attention = "flash_attention_2"` needs `model.dtype = "bfloat16"`."""
     if config.learner.attention == "flash_attention_2" and config.model.dtype == "float32":
         message = (
             'got "flash_attention_2" with model.dtype = "float32", which it does not support: '
@@ -40,7 +40,7 @@ def flash_attention_needs_bfloat16(config: Keys) -> Iterator[Problem]:
 
 
 def packing_needs_sdpa_or_flash_attention(config: Keys) -> Iterator[Problem]:
-    """`learner.packing` with `sdpa` or `flash_attention_2`, not with `eager`"""
+    """`learner.packing` needs `learner.attention = "sdpa"` or `"flash_attention_2"`."""
     if config.learner.packing and config.learner.attention == "eager":
         message = (
             'got "eager" with learner.packing = true; eager attention cannot separate packed sequences: '
@@ -50,7 +50,7 @@ def packing_needs_sdpa_or_flash_attention(config: Keys) -> Iterator[Problem]:
 
 
 def updates_divide_groups(config: Keys) -> Iterator[Problem]:
-    """`learner.updates_per_step` divides `rollout.groups_per_step`"""
+    """`learner.updates_per_step` divides `rollout.groups_per_step`."""
     updates, groups = config.learner.updates_per_step, config.rollout.groups_per_step
     if groups % updates:
         divisors = [n for n in range(1, groups + 1) if groups % n == 0]
@@ -63,7 +63,7 @@ def updates_divide_groups(config: Keys) -> Iterator[Problem]:
 
 
 def micro_batch_holds_one_response(config: Keys) -> Iterator[Problem]:
-    """`learner.micro_batch_tokens` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`"""
+    """`learner.micro_batch_tokens` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`."""
     if config.learner.micro_batch_tokens < config.context_tokens:
         message = (
             f"got {config.learner.micro_batch_tokens}, needed at least {sum_of_tokens(config)}, as a response is never split: "
@@ -81,7 +81,7 @@ def sum_of_tokens(config: Keys) -> str:
 
 
 def overlong_cache_fits_the_response(config: Keys) -> Iterator[Problem]:
-    """`reward.overlong_cache` ≤ `rollout.max_response_tokens`"""
+    """`reward.overlong_cache` ≤ `rollout.max_response_tokens`."""
     cache, longest = config.reward.overlong_cache, config.rollout.max_response_tokens
     if cache > longest:
         message = (

@@ -9,7 +9,7 @@ from configs.surrogates import Minirl
 
 
 def correction_bounds_are_in_order(config: Keys) -> Iterator[Problem]:
-    """lower bounds below 1, upper ones above 1, `cap` ≥ 1: K is 1 where learner and engine agree"""
+    """Lower bounds are below 1, upper bounds above 1, and `cap` ≥ 1: K is 1 where learner and engine agree."""
     if (chosen := known_correction(config)) is None:
         return
     why = "K is 1 where learner and engine agree, and such tokens must not be rejected"
@@ -24,7 +24,7 @@ def correction_bounds_are_in_order(config: Keys) -> Iterator[Problem]:
 
 
 def correction_settings_have_an_effect(config: Keys) -> Iterator[Problem]:
-    """a bound with every `keep`; with a `weight`, a `cap` or `keep_high` on the same K; no preset with all its parts switched off"""
+    """A `keep` has a bound, a `weight` has a `cap` or a `keep_high` on the same K, and a preset is not switched off part by part."""
     if (chosen := known_correction(config)) is None:
         return
     if chosen.keep != "all" and chosen.keep_low == 0 and chosen.keep_high is None:
@@ -43,7 +43,7 @@ def correction_settings_have_an_effect(config: Keys) -> Iterator[Problem]:
 
 
 def correction_has_something_to_correct(config: Keys) -> Iterator[Problem]:
-    """no correction of a mismatch that the ratio or the surrogate's weight already includes"""
+    """A mismatch that the ratio or the weight of the surrogate already includes is not corrected again."""
     chosen, correction = known_preset(config), known_correction(config)
     if chosen is None or correction is None:
         return
@@ -63,7 +63,7 @@ def correction_has_something_to_correct(config: Keys) -> Iterator[Problem]:
 
 
 def mismatch_needs_the_engines_logprobs(config: Keys) -> Iterator[Problem]:
-    """`rollout.logprobs = true` with a correction, `objective.old = "engine"` or `minirl`"""
+    """A correction, `objective.old = "engine"` and `minirl` need `rollout.logprobs = true`."""
     chosen, correction = known_preset(config), known_correction(config)
     if chosen is None or correction is None or config.rollout.logprobs:
         return

@@ -67,7 +67,7 @@ NEEDS: tuple[Needs, ...] = (
 
 
 def settings_have_an_effect(config: Keys) -> Iterator[Problem]:
-    """a setting of the table below that is not at its default comes with the other key that it needs"""
+    """A setting of the table below that is not at its default comes with the other key that it needs."""
     for row in NEEDS:
         section, leaf = row.key.split(".")
         table = getattr(config, section)

@@ -14,7 +14,7 @@ VLLM_OWNED = {
     "logprobs_mode": "the learner needs log-probs at the sampling temperature",
     "max_logprobs": "the learner reads one log-prob for each sampled token",
     "weight_transfer_config": "set rollout.transfer",
-    "worker_extension_cls": "it receives the weights",
+    "worker_extension_cls": "the engine receives weights through it",
     "enable_return_routed_experts": "set rollout.capture_routing",
 }
 DEEPSPEED_OWNED = {
@@ -28,9 +28,9 @@ DEEPSPEED_OWNED = {
     "bf16": "set model.dtype",
     "fp16": "set model.dtype",
     "torch_autocast": "set model.dtype",
-    "gradient_allreduce_op": "the objective counts on the mean over ranks",
-    "gradient_predivide_factor": "the objective counts on the mean over ranks",
-    "prescale_gradients": "the objective counts on the mean over ranks",
+    "gradient_allreduce_op": "the objective needs the mean over ranks",
+    "gradient_predivide_factor": "the objective needs the mean over ranks",
+    "prescale_gradients": "the objective needs the mean over ranks",
 }
 VLLM_SIZES = (
     "tensor_parallel_size",
@@ -52,7 +52,7 @@ def vllm_size(config: Keys, name: str) -> int:
 
 
 def owned_keys_are_set_elsewhere(config: Keys) -> Iterator[Problem]:
-    """no key of the two tables above"""
+    """None of the keys in the two tables above is given."""
     tables = (("rollout.vllm", config.rollout.vllm, VLLM_OWNED), ("learner.deepspeed", config.learner.deepspeed, DEEPSPEED_OWNED))
     for section, table, owned in tables:
         for key in table:
@@ -61,7 +61,7 @@ def owned_keys_are_set_elsewhere(config: Keys) -> Iterator[Problem]:
 
 
 def parallel_sizes_are_counts(config: Keys) -> Iterator[Problem]:
-    """vLLM's parallel sizes are whole numbers ≥ 1"""
+    """vLLM's parallel sizes are whole numbers ≥ 1."""
     for name in VLLM_SIZES:
         if not is_count(value := config.rollout.vllm.get(name, 1)):
             message = f"got {value!r}, needed a whole number of GPUs, at least 1: write for example {name} = 1"
@@ -69,19 +69,19 @@ def parallel_sizes_are_counts(config: Keys) -> Iterator[Problem]:
 
 
 def engine_is_one_replica(config: Keys) -> Iterator[Problem]:
-    """`rollout.vllm.data_parallel_size` = 1: raise `rollout.engines` instead"""
+    """`rollout.vllm.data_parallel_size` is 1; `rollout.engines` sets the number of replicas."""
     if (size := vllm_size(config, "data_parallel_size")) > 1:
         message = f"got {size}, needed 1, as an engine is one replica: remove it and set rollout.engines = {size * config.rollout.engines}"
         yield Problem(("rollout.vllm.data_parallel_size", "rollout.engines"), message)
 
 
 def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:
-    """with `rollout.capture_routing` or `learner.routing = "replay_rollout"`, no pipeline or context parallelism and no
-    `kv_transfer_config` in the engine"""
+    """`rollout.capture_routing` and `learner.routing = "replay_rollout"` exclude pipeline and context parallelism and `kv_transfer_config`
+    in the engine."""
     replayed = config.learner.routing == "replay_rollout"
     if not (config.rollout.capture_routing or replayed):
         return
-    why = 'learner.routing = "replay_rollout", which replays what rollout.capture_routing records' if replayed else ""
+    why = 'learner.routing = "replay_rollout", which replays the experts that rollout.capture_routing records' if replayed else ""
     without = 'learner.routing = "replay_learner" and ' if replayed else ""
     for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
         if (size := vllm_size(config, name)) > 1:
@@ -99,7 +99,7 @@ def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:
 
 
 def engine_holds_the_whole_context(config: Keys) -> Iterator[Problem]:
-    """`rollout.vllm.max_model_len` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`"""
+    """`rollout.vllm.max_model_len` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`."""
     length = config.rollout.vllm.get("max_model_len")
     if length is not None and not (is_count(length) and length >= config.context_tokens):
         message = f"got {length!r}, needed a whole number of at least {sum_of_tokens(config)}: raise it or lower those"
@@ -107,8 +107,8 @@ def engine_holds_the_whole_context(config: Keys) -> Iterator[Problem]:
 
 
 def secrets_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
-    """no `rollout.vllm.hf_token`, no `api_key` in DeepSpeed's `comet` and `wandb`: set `HF_TOKEN`, `COMET_API_KEY`, `WANDB_API_KEY` in the
-    environment"""
+    """No `rollout.vllm.hf_token`, no `api_key` in DeepSpeed's `comet` and `wandb`: set `HF_TOKEN`, `COMET_API_KEY`, `WANDB_API_KEY` in the
+    environment."""
     why = "a secret (not shown), which would be written to run.dir/config.toml and the logs: remove it and set"
     if "hf_token" in config.rollout.vllm:
         yield Problem(("rollout.vllm.hf_token",), f"got {why} HF_TOKEN in the environment")
@@ -120,7 +120,7 @@ def secrets_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
 
 
 def zero_stage_exists(config: Keys) -> Iterator[Problem]:
-    """`zero_optimization.stage` is 0, 1, 2 or 3"""
+    """`zero_optimization.stage` is 0, 1, 2 or 3."""
     zero = config.learner.deepspeed.get("zero_optimization", {})
     if not isinstance(zero, dict):
         yield Problem(("learner.deepspeed.zero_optimization",), f"got {zero!r}, needed a table: write zero_optimization = {{ stage = 2 }}")
@@ -132,7 +132,7 @@ def zero_stage_exists(config: Keys) -> Iterator[Problem]:
 
 
 def overlap_needs_sharded_gradients(config: Keys) -> Iterator[Problem]:
-    """`zero_optimization.overlap_comm = true` only with stage 2 or 3"""
+    """`zero_optimization.overlap_comm = true` needs stage 2 or 3."""
     zero = config.learner.zero
     if zero.get("overlap_comm") and (stage := zero.get("stage", 0)) in (0, 1):
         message = (
@@ -143,7 +143,7 @@ def overlap_needs_sharded_gradients(config: Keys) -> Iterator[Problem]:
 
 
 def learner_shards_only_by_zero(config: Keys) -> Iterator[Problem]:
-    """no tensor or sequence parallelism in the learner; expert parallelism is `learner.expert_parallel`"""
+    """The learner has no tensor or sequence parallelism; its expert parallelism is `learner.expert_parallel`."""
     table = config.learner.deepspeed
     expert = table.get("expert_parallel", {})
     if not isinstance(expert, dict) or expert.get("enabled", False):

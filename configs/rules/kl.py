@@ -11,7 +11,7 @@ DIVIDED_BY_THE_GROUP = ("standardised", "population", "leave_one_out_standardise
 
 
 def kl_has_a_reference(config: Keys) -> Iterator[Problem]:
-    """`kl.reference` with a `kl.coefficient` above 0"""
+    """A `kl.coefficient` above 0 needs a `kl.reference`."""
     kl = config.kl
     if kl.coefficient > 0 and kl.reference is None:
         message = (
@@ -21,7 +21,7 @@ def kl_has_a_reference(config: Keys) -> Iterator[Problem]:
 
 
 def only_the_initial_reference_is_refreshed(config: Keys) -> Iterator[Problem]:
-    """`kl.refresh_every` only with `kl.reference = "initial"`"""
+    """`kl.refresh_every` needs `kl.reference = "initial"`."""
     kl = config.kl
     if kl.refresh_every and kl.reference not in (None, INITIAL):
         message = (
@@ -32,7 +32,7 @@ def only_the_initial_reference_is_refreshed(config: Keys) -> Iterator[Problem]:
 
 
 def kl_has_a_gradient(config: Keys) -> Iterator[Problem]:
-    """not `k1` in the loss: its expected gradient is zero"""
+    """`k1` is not used in the loss: its expected gradient is zero."""
     kl = config.kl
     if kl.coefficient > 0 and kl.place == "loss" and kl.estimator == "k1":
         message = (
@@ -43,7 +43,7 @@ def kl_has_a_gradient(config: Keys) -> Iterator[Problem]:
 
 
 def kl_reference_lags_behind_the_policy(config: Keys) -> Iterator[Problem]:
-    """`kl.refresh_every` ≥ 2 with one update a step or in the reward, where the KL would always be zero"""
+    """`kl.refresh_every` ≥ 2 with one update a step or in the reward, where the KL would otherwise always be zero."""
     kl = config.kl
     if kl.refresh_every == 1 and (kl.place == "reward" or config.learner.updates_per_step == 1):
         message = (
@@ -54,8 +54,8 @@ def kl_reference_lags_behind_the_policy(config: Keys) -> Iterator[Problem]:
 
 
 def kl_in_the_reward_is_fair(config: Keys) -> Iterator[Problem]:
-    """with `kl.place = "reward"`: no `objective.overlong_filter`, no `learner.missing_routing = "mask"`, and no advantage that divides by
-    the group's own spread unless dynamic sampling removes groups of equally correct responses"""
+    """`kl.place = "reward"` excludes `objective.overlong_filter` and `learner.missing_routing = "mask"`. Without dynamic sampling it also
+    excludes advantages that are divided by the group's own spread."""
     chosen = known_preset(config)
     if not config.kl.resolved.in_reward or chosen is None:
         return

@@ -10,7 +10,7 @@ from configs.tables import inner_table
 
 
 def replay_needs_recorded_experts(config: Keys) -> Iterator[Problem]:
-    """`learner.routing = "replay_rollout"` only with `rollout.capture_routing = true`"""
+    """`learner.routing = "replay_rollout"` needs `rollout.capture_routing = true`."""
     if config.learner.routing == "replay_rollout" and not config.rollout.capture_routing:
         message = (
             'got "replay_rollout" with rollout.capture_routing = false, so no engine records the experts to replay: '
@@ -20,7 +20,7 @@ def replay_needs_recorded_experts(config: Keys) -> Iterator[Problem]:
 
 
 def auxiliary_loss_trains_the_router(config: Keys) -> Iterator[Problem]:
-    """no `learner.aux_loss` with `learner.router = "frozen"`"""
+    """`learner.aux_loss` needs `learner.router = "trained"`."""
     if config.learner.aux_loss and config.learner.router == "frozen":
         message = (
             f'got {config.learner.aux_loss} with learner.router = "frozen": only a trained router can balance its load: '
@@ -30,11 +30,11 @@ def auxiliary_loss_trains_the_router(config: Keys) -> Iterator[Problem]:
 
 
 def router_shift_suits_the_surrogate(config: Keys) -> Iterator[Problem]:
-    """`objective.router_shift` not with `reinforce` or `dppo_tv`, nor with a sequence ratio"""
+    """`objective.router_shift` needs a token ratio, and a surrogate other than `reinforce` and `dppo_tv`."""
     chosen = known_preset(config)
     if config.objective.router_shift is None or chosen is None:
         return
-    why = ""
+    why, instead = "", ""
     if isinstance(chosen.surrogate, Reinforce):
         why = 'the surrogate "reinforce" has no ratio, so it has no effect'
     elif isinstance(chosen.surrogate, DppoTv):
@@ -42,17 +42,16 @@ def router_shift_suits_the_surrogate(config: Keys) -> Iterator[Problem]:
     elif chosen.ratio == "sequence":
         why = (
             "the bounds of a sequence ratio are smaller than the shift of routers, so every response with a negative advantage would be "
-            'clipped and none with a positive one: use objective.ratio = "token" with its own bounds'
+            "clipped and none with a positive one"
         )
+        instead = ', or use objective.ratio = "token" with its own bounds'
     if why:
-        message = (
-            f'got {config.objective.router_shift} with objective.preset = "{config.objective.preset}": {why}, or leave router_shift out'
-        )
-        yield Problem(("objective.router_shift", "objective.preset"), message)
+        given = f'got {config.objective.router_shift} with objective.preset = "{config.objective.preset}"'
+        yield Problem(("objective.router_shift", "objective.preset"), f"{given}: {why}: leave router_shift out{instead}")
 
 
 def past_weights_can_be_swapped_in(config: Keys) -> Iterator[Problem]:
-    """`mismatch.share` with `run.max_staleness` only without parameters on NVMe and without hpZ"""
+    """`mismatch.share` with `run.max_staleness` ≥ 1 excludes parameters on NVMe and hpZ."""
     if not (config.mismatch.share and config.run.max_staleness):
         return
     zero = config.learner.zero

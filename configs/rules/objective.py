@@ -15,7 +15,7 @@ TakesSequenceRatio = Clip | Sapo  # the formulas of all other surrogates are abo
 
 
 def choices_are_known(config: Keys) -> Iterator[Problem]:
-    """names from `configs/presets.py`"""
+    """Presets, corrections, advantages, surrogates and reductions have a name from the tables of `docs/algorithms.md`."""
     chosen = config.objective
     named: list[tuple[str, str, str | None, Iterable[str]]] = [
         ("objective.preset", "preset", chosen.preset, PRESETS),
@@ -32,7 +32,7 @@ def choices_are_known(config: Keys) -> Iterator[Problem]:
 
 
 def group_baseline_needs_a_group(config: Keys) -> Iterator[Problem]:
-    """`rollout.group_size` ≥ 2"""
+    """`rollout.group_size` ≥ 2."""
     if config.rollout.group_size == 1:
         message = (
             "got 1, needed at least 2: every advantage compares a response with the other responses of its group, "
@@ -42,7 +42,7 @@ def group_baseline_needs_a_group(config: Keys) -> Iterator[Problem]:
 
 
 def surrogate_has_its_settings(config: Keys) -> Iterator[Problem]:
-    """every setting that the surrogate reads (the preset has those of its own surrogate), and no other"""
+    """A surrogate has every setting that it reads, from the config or from its own preset, and no other setting."""
     if not names_are_known(config):
         return
     chosen, name = config.objective, config.objective.surrogate_type.name
@@ -58,7 +58,7 @@ def surrogate_has_its_settings(config: Keys) -> Iterator[Problem]:
 
 
 def ratio_fits_the_surrogate(config: Keys) -> Iterator[Problem]:
-    """`objective.ratio = "sequence"` only with `clip` and `sapo`"""
+    """`objective.ratio = "sequence"` needs the surrogate `clip` or `sapo`."""
     chosen = known_preset(config)
     if chosen and chosen.ratio == "sequence" and not isinstance(chosen.surrogate, TakesSequenceRatio):
         message = (
@@ -69,7 +69,7 @@ def ratio_fits_the_surrogate(config: Keys) -> Iterator[Problem]:
 
 
 def clip_bounds_are_in_order(config: Keys) -> Iterator[Problem]:
-    """`clip_low` < 1 (`cispo`: ≤ 1; `dppo_tv`: both bounds < 1), `cap` > 1 + `clip_high`"""
+    """`clip_low` < 1 (`cispo`: ≤ 1; `dppo_tv`: both bounds < 1), and `cap` > 1 + `clip_high`."""
     if (chosen := known_preset(config)) is None:
         return
     surrogate = chosen.surrogate
@@ -88,7 +88,7 @@ def clip_bounds_are_in_order(config: Keys) -> Iterator[Problem]:
 
 
 def clip_fits_the_ratio(config: Keys) -> Iterator[Problem]:
-    """with `clip`, `dual_clip`, `minirl`, `gmpo`: both clips ≤ 0.01 with a sequence ratio, ≥ 0.001 with a token ratio"""
+    """With `clip`, `dual_clip`, `minirl` and `gmpo` both clips are ≤ 0.01 for a sequence ratio and ≥ 0.001 for a token ratio."""
     chosen = known_preset(config)
     if chosen is None or not isinstance(chosen.surrogate, ClippedRatio | Gmpo):
         return
@@ -109,7 +109,7 @@ def clip_fits_the_ratio(config: Keys) -> Iterator[Problem]:
 
 
 def reinforce_needs_on_policy_data(config: Keys) -> Iterator[Problem]:
-    """with `reinforce`: one update a step, `old = "learner"`, and a correction's weight if `run.max_staleness` ≥ 1"""
+    """`reinforce` needs one update a step, `objective.old = "learner"` and, if `run.max_staleness` ≥ 1, the weight of a correction."""
     chosen, correction = known_preset(config), known_correction(config)
     if chosen is None or correction is None or not isinstance(chosen.surrogate, Reinforce):
         return

@@ -28,7 +28,7 @@ def checkers_named(config: Keys) -> Iterator[tuple[str, str]]:
 
 
 def services_in_use_have_an_address(config: Keys) -> Iterator[Problem]:
-    """`judge` or `http` named by `reward.checker`, `reward.second` or a part: `[judge]` has `url` and `model`, `[http]` has `url`"""
+    """If `reward.checker`, `reward.second` or a part names `judge` or `http`, `[judge]` has `url` and `model`, or `[http]` has `url`."""
     for service, table in services(config):
         if (key := next((key for key, checker in checkers_named(config) if checker == service), None)) is None:
             continue
@@ -41,7 +41,7 @@ def services_in_use_have_an_address(config: Keys) -> Iterator[Problem]:
 
 
 def service_addresses_are_valid(config: Keys) -> Iterator[Problem]:
-    """a `url` starts with `http://` or `https://`, has no password and no `?…`, and `judge.url` ends before `/chat/completions`"""
+    """A `url` starts with `http://` or `https://`, has no password and no `?…`, and `judge.url` ends before `/chat/completions`."""
     for service, table in services(config):
         if table.url is not None and (wrong := wrong_with_address(service, table.url)):
             yield Problem((f"{service}.url",), wrong)
@@ -70,7 +70,7 @@ def wrong_with_address(service: str, url: str) -> str | None:
 
 
 def keys_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
-    """a `key_env` is the name of a variable, not a key"""
+    """A `key_env` is the name of a variable, not a key."""
     for service, table in services(config):
         if table.key_env is not None and not VARIABLE.fullmatch(table.key_env):
             message = (
@@ -81,7 +81,7 @@ def keys_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
 
 
 def judge_prompt_has_response_and_score(config: Keys) -> Iterator[Problem]:
-    """`judge.prompt` contains `{response}` and "score:", and no unknown placeholder"""
+    """`judge.prompt` contains `{response}` and "score:", and no unknown placeholder."""
     prompt = config.judge.prompt
     needed = ", ".join(f"{{{name}}}" for name in JUDGE_PLACEHOLDERS)
     if "{response}" not in prompt:
@@ -96,7 +96,7 @@ def judge_prompt_has_response_and_score(config: Keys) -> Iterator[Problem]:
 
 
 def reward_parts_have_usable_names(config: Keys) -> Iterator[Problem]:
-    """names of `reward.parts` are identifiers, and none is `correct`, `overlong` or `second`"""
+    """Names of `reward.parts` are identifiers, and none is `correct`, `overlong` or `second`."""
     for name in config.reward.parts:
         if not (name.isidentifier() and name.isascii()):
             message = f'got "{name}", needed a name of letters, digits and _, as it names a metric: rename the part and set its checker'
@@ -107,7 +107,7 @@ def reward_parts_have_usable_names(config: Keys) -> Iterator[Problem]:
 
 
 def multiplied_parts_have_no_weight(config: Keys) -> Iterator[Problem]:
-    """a part with `how = "multiply"` leaves `weight` at its default"""
+    """A part with `how = "multiply"` leaves `weight` at its default."""
     for name, part in config.reward.parts.items():
         if part.how == "multiply" and not is_default(part, "weight"):
             state = 'with how = "multiply"'
@@ -116,7 +116,7 @@ def multiplied_parts_have_no_weight(config: Keys) -> Iterator[Problem]:
 
 
 def reward_range_rises(config: Keys) -> Iterator[Problem]:
-    """`reward.range`: the first number below the second"""
+    """The first number of `reward.range` is below the second."""
     low, high = config.reward.range
     if low >= high:
         yield Problem(
@@ -126,7 +126,7 @@ def reward_range_rises(config: Keys) -> Iterator[Problem]:
 
 
 def second_checker_differs(config: Keys) -> Iterator[Problem]:
-    """`reward.second` is not `reward.checker`, unless rows name their checkers (`data.checker_field`)"""
+    """`reward.second` is not `reward.checker`, unless rows name their checkers (`data.checker_field`)."""
     reward = config.reward
     if reward.second == reward.checker and config.data.checker_field is None:  # rows may name other checkers
         message = f'got "{reward.second}", which is reward.checker too, so the two always agree: name another checker, or remove it'
@@ -134,7 +134,7 @@ def second_checker_differs(config: Keys) -> Iterator[Problem]:
 
 
 def services_answer_before_the_deadline(config: Keys) -> Iterator[Problem]:
-    """a service in use: its `timeout_s` × (`retries` + 1) is below `run.deadline_s`"""
+    """If a service is used, its `timeout_s` × (`retries` + 1) is below `run.deadline_s`."""
     for service, table in services(config):
         longest = table.timeout_s * (table.retries + 1)
         if longest >= config.run.deadline_s and any(checker == service for _, checker in checkers_named(config)):

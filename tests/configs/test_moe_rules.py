@@ -59,7 +59,7 @@ def test_every_rule_is_broken_here(rule: str) -> None:
 def test_replay_is_named_where_it_is_why_an_engine_may_not_be_a_pipeline(size: str) -> None:
     table = f"rollout.vllm.{size}=2"
     line = sole_refusal(*R3.split(), table)
-    assert f'{size}: got 2 with learner.routing = "replay_rollout", which replays what rollout.capture_routing records' in line
+    assert f'{size}: got 2 with learner.routing = "replay_rollout", which replays the experts that rollout.capture_routing records' in line
     assert line.endswith('or learner.routing = "replay_learner" and rollout.capture_routing = false')
     line = sole_refusal("rollout.capture_routing=true", table)
     assert "got 2 with rollout.capture_routing = true; vLLM returns routed experts only without" in line
