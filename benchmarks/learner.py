@@ -14,6 +14,7 @@ from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from cluster.actors.session import learner_env, threads
 from configs.loader import load
 from configs.schema import Config
+from configs.surrogates import Clip
 from rollout.types import Group
 
 PARTS = {"fetch": "groups to batches", "old": "old log-probs", "update": "updates"}
@@ -77,6 +78,8 @@ def bare(config: Config) -> Iterator[Work]:
     from rollout.types import GroupSummary
 
     learner, preset = config.learner, config.objective.resolved
+    clip = preset.surrogate
+    assert isinstance(clip, Clip), "the bare loop writes out PPO's clip and no other surrogate"
     torch.set_num_threads(int(threads(learner.cpus_per_rank)))
     groups = recorded_groups(config)
     budget = learner.micro_batch_tokens
@@ -98,7 +101,7 @@ def bare(config: Config) -> Iterator[Work]:
     def loss_of(logprobs: torch.Tensor, before: torch.Tensor, batch: Batch) -> torch.Tensor:
         advantages = batch.advantages[:, None]
         ratios = (logprobs - before).exp()
-        clipped = ratios.clamp(1 - float(preset.clip_low or 0), 1 + float(preset.clip_high or 0))
+        clipped = ratios.clamp(1 - clip.clip_low, 1 + clip.clip_high)
         return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()
 
     def work(_: dict[str, Any]) -> dict[str, Any]:

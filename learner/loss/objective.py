@@ -1,7 +1,7 @@
 """The policy loss as a composition of choices: a ratio, a surrogate, a correction, a pull to a reference, a weight for every token.
 
-Legend: B responses of a micro-batch, T response tokens. Nothing here knows of ranks or micro-batches: token weights come from
-`learner.loss.reductions` for the whole update, so losses and statistics of its parts are simply added.
+Legend: B responses of a micro-batch, T response tokens. Nothing here knows of ranks or micro-batches: `learner.loss.reductions` gives
+the token weights of the whole update, so the losses and statistics of its parts are added up.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,18 @@ MAXIMA = frozenset({"max_abs_log_ratio"})  # the statistics that combine by max;
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInputs:
-    """What the loss takes as it is, without gradient. Masked slots may hold NaN or infinity."""
+    """Detached inputs of the loss. Masked slots may hold NaN or infinity."""
 
-    old: Tensor  # [B, T], log-probs that the ratio is taken to
+    old: Tensor  # [B, T], log-probs in the ratio's denominator
     advantages: Tensor  # [B] or [B, T]
     mask: Tensor  # [B, T] bool, True on tokens to learn from
     token_weight: Tensor  # [B, T]
-    engine: Tensor | None = None  # [B, T], log-probs under which the tokens were sampled
+    engine: Tensor | None = None  # [B, T], the engine's log-probs of the tokens it sampled
     reference: Tensor | None = None  # [B, T]
     log_shift: Tensor | None = None  # [B, T], added to the log-ratio: RSPO's floored router shift, arXiv 2510.23027
 
     def cleaned(self) -> "LossInputs":
-        """The same with 0 in every masked slot; chosen before any arithmetic, since 0 * inf in a gradient is NaN."""
+        """The same with 0 in every masked slot. This comes before any arithmetic, because 0 * inf in a gradient is NaN."""
         spread = self.advantages[:, None].expand_as(self.mask) if self.advantages.dim() == 1 else self.advantages
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("mask", "advantages")}
         kept = {name: masked(self.mask, value) for name, value in values.items() if value is not None}
@@ -41,15 +41,16 @@ class LossInputs:
 def policy_loss(objective: Objective, logprobs: Tensor, given: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of token losses to minimise, and the sums that describe it.
 
-    Masked slots of any input add nothing and get a gradient of exactly 0. With nothing unmasked the loss is a 0 that still reaches every
+    Masked slots of any input add nothing and get a gradient of exactly 0. If all are masked, the loss is a 0 that still depends on every
     input of the graph.
     """
     given, logprobs = given.cleaned(), masked(given.mask, logprobs)
     tokens = view(objective.preset, logprobs, given)
-    loss, held = SURROGATES[objective.preset.surrogate](objective.preset, tokens)
+    surrogate = objective.preset.surrogate
+    loss, limited = SURROGATES[type(surrogate)](surrogate, tokens)
     weight, corrected = _correct(objective, tokens, given)
     loss = loss * weight
-    sums = _describe(tokens, held, corrected)
+    sums = _describe(tokens, limited, corrected)
     if given.reference is not None:
         x = logprobs - given.reference
         if objective.kl.in_loss:
@@ -59,8 +60,8 @@ def policy_loss(objective: Objective, logprobs: Tensor, given: LossInputs) -> tu
 
 
 def view(preset: Preset, logprobs: Tensor, given: LossInputs) -> Tokens:
-    """What the surrogate may look at; every input has 0 in its masked slots."""
-    # Before the ratio is taken, so that a sequence's mean is over shifted tokens.
+    """The inputs of the surrogate, from inputs with 0 in their masked slots."""
+    # Shifted before the ratio is computed, so that a sequence's mean includes the shift.
     start = given.old if given.log_shift is None else given.old - given.log_shift
     return Tokens(
         logprobs=logprobs,
@@ -73,15 +74,15 @@ def view(preset: Preset, logprobs: Tensor, given: LossInputs) -> Tokens:
 
 
 def _token_ratio(logprobs: Tensor, old: Tensor, mask: Tensor) -> Tensor:
-    """Every token against itself, as in PPO, arXiv 1707.06347."""
+    """Each token's own ratio, as in PPO, arXiv 1707.06347."""
     return (logprobs - old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
 def _sequence_ratio(logprobs: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     """The geometric mean over a response at each of its tokens, in GSPO-token's form: arXiv 2507.18071, equations 7 and 14.
 
-    Its value is the sequence ratio everywhere and each token carries its own gradient. With one advantage a response that is GSPO
-    exactly; with an advantage a token it is GSPO-token.
+    Every token has the value of the sequence ratio and its own gradient. With one advantage for each response this is exactly GSPO; with
+    one for each token it is GSPO-token.
     """
     mean = row_mean((logprobs - old).detach(), mask)
     return (mean + (logprobs - logprobs.detach())).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
@@ -91,7 +92,7 @@ RATIOS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"token": _token
 
 
 def _correct(objective: Objective, tokens: Tokens, given: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
-    """The correction's factor [B, T], all ones where nothing is corrected."""
+    """The correction's factor [B, T], 1 where nothing is corrected."""
     if given.engine is None or not objective.correction.uses_engine:
         return torch.ones_like(tokens.old), {}
     fallen = given.engine - tokens.logprobs.detach()
@@ -99,16 +100,16 @@ def _correct(objective: Objective, tokens: Tokens, given: LossInputs) -> tuple[T
 
 
 @torch.no_grad()
-def _describe(tokens: Tokens, held: Tensor, corrected: dict[str, Tensor]) -> dict[str, Tensor]:
+def _describe(tokens: Tokens, limited: Tensor, corrected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sums over unmasked tokens, float64 scalars; divide by `tokens` after adding up. `kl` is k3 of old against new policy."""
     ratio, per_token = tokens.log_ratio.exp(), _token_ratio(tokens.logprobs, tokens.old, tokens.mask)
     up, down = tokens.advantages > 0, tokens.advantages < 0
     sums = {
         "tokens": tokens.mask,
-        "clipped_positive_high": held & up & (ratio > 1),
-        "clipped_positive_low": held & up & (ratio < 1),
-        "clipped_negative_high": held & down & (ratio > 1),
-        "clipped_negative_low": held & down & (ratio < 1),
+        "clipped_positive_high": limited & up & (ratio > 1),
+        "clipped_positive_low": limited & up & (ratio < 1),
+        "clipped_negative_high": limited & down & (ratio > 1),
+        "clipped_negative_low": limited & down & (ratio < 1),
         "ratio": ratio,
         "kl": per_token.exp() - 1 - per_token,
         "abs_log_ratio": per_token.abs(),
@@ -121,5 +122,5 @@ def _describe(tokens: Tokens, held: Tensor, corrected: dict[str, Tensor]) -> dic
 
 
 def masked(mask: Tensor, values: Tensor) -> Tensor:
-    """Values where the mask is, 0 elsewhere."""
+    """The values where the mask is True, 0 elsewhere."""
     return torch.where(mask, values, torch.zeros_like(values))

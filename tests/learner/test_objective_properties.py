@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
+from configs.surrogates import DppoTv
 from learner.loss.advantages import ADVANTAGES
 from learner.loss.objective import MAXIMA, LossInputs, policy_loss
 from tests.toys.objective import (
@@ -68,7 +69,7 @@ VALUES = {"sapo": "gate", "cispo": "score", "reinforce": "score", "minirl": "sco
 def test_on_policy_the_loss_is_minus_advantage_times_weight_where_it_is_a_ratio(name: str, seed: int) -> None:
     objective, (logprobs, taken) = OBJECTIVES[name], batch_for(OBJECTIVES[name], seed)
     advantages, tau = per_token(taken), 1.0 + 0.05 * (per_token(taken) <= 0).double()
-    unit = {"gate": 2 / tau, "score": logprobs}.get(VALUES.get(PRESETS[name].surrogate, ""), torch.ones_like(logprobs))
+    unit = {"gate": 2 / tau, "score": logprobs}.get(VALUES.get(PRESETS[name].surrogate.name, ""), torch.ones_like(logprobs))
     expected = torch.where(taken.mask, -advantages * unit * taken.token_weight, 0.0).sum()
     same(outcome(objective, logprobs, on_policy(logprobs, taken)).loss, expected)
 
@@ -137,7 +138,7 @@ def test_losses_gradients_and_statistics_of_any_parts_add_up(objective: Objectiv
 def test_scaled_advantages_scale_loss_and_gradient(name: str, seed: int, scale: float) -> None:
     objective = OBJECTIVES[name]
     if name == "dppo_tv":  # its pull to the old policy does not depend on the advantage
-        objective = replace(objective, preset=objective.preset.replace(pull=0.0))
+        objective = replace(objective, preset=objective.preset.replace(surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=0.0)))
     logprobs, taken = batch_for(objective, seed)
     before, got = outcome(objective, logprobs, taken), outcome(objective, logprobs, replace(taken, advantages=scale * taken.advantages))
     same(got.loss, scale * before.loss)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from configs.presets import PRESETS, Objective, Preset
+from configs.surrogates import Cispo, Clip, DppoTv, DualClip, Minirl
 from learner.loss.objective import LossInputs, policy_loss
 from tests.toys.objective import GRPO, each_input, outcome, per_token, random_batch, same
 
@@ -24,8 +25,10 @@ def preset_batch(preset: Preset, seed: int) -> tuple[Objective, Tensor, LossInpu
 @given(seed=seeds)
 @many
 def test_the_pull_of_dppo_adds_twice_the_log_ratio_to_every_gradient(seed: int) -> None:
-    objective, logprobs, taken = preset_batch(PRESETS["dppo_tv"].replace(pull=0.7), seed)
-    without = outcome(replace(objective, preset=objective.preset.replace(pull=0.0)), logprobs, taken)
+    objective, logprobs, taken = preset_batch(PRESETS["dppo_tv"].replace(surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=0.7)), seed)
+    without = outcome(
+        replace(objective, preset=objective.preset.replace(surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=0.0))), logprobs, taken
+    )
     pull = torch.where(taken.mask, 0.7 * taken.token_weight * 2 * (logprobs - taken.old), 0.0)
     same(outcome(objective, logprobs, taken).gradient - without.gradient, pull)
 
@@ -35,7 +38,7 @@ def test_the_pull_of_dppo_adds_twice_the_log_ratio_to_every_gradient(seed: int) 
 def test_a_sequence_ratio_over_one_token_is_the_token_ratio(seed: int) -> None:
     logprobs, taken = random_batch(seed, "token_mean")
     first = each_input(taken, lambda x: x[:, :1])
-    by_sequence = outcome(Objective(preset=PRESETS["gspo"].replace(clip_low=0.2, clip_high=0.2)), logprobs[:, :1], first)
+    by_sequence = outcome(Objective(preset=PRESETS["gspo"].replace(surrogate=GRPO.surrogate)), logprobs[:, :1], first)
     by_token = outcome(Objective(preset=GRPO), logprobs[:, :1], first)
     same(by_sequence.loss, by_token.loss)
     same(by_sequence.gradient, by_token.gradient)
@@ -93,7 +96,7 @@ def test_the_gate_of_sapo_is_even_around_a_ratio_of_one(distance: float, advanta
 @given(seed=seeds)
 @many
 def test_dppo_drops_a_token_whose_probability_has_moved_too_far_the_advantages_way(seed: int) -> None:
-    objective, logprobs, taken = preset_batch(PRESETS["dppo_tv"].replace(clip_low=0.05, clip_high=0.02, pull=0.0), seed)
+    objective, logprobs, taken = preset_batch(PRESETS["dppo_tv"].replace(surrogate=DppoTv(clip_low=0.05, clip_high=0.02, pull=0.0)), seed)
     advantages, moved = per_token(taken), logprobs.exp() - taken.old.exp()
     dropped = ((advantages > 0) & (moved > 0.02)) | ((advantages < 0) & (moved < -0.05))
     expected = torch.where(taken.mask & ~dropped, -advantages * (logprobs - taken.old).exp() * taken.token_weight, 0.0)
@@ -107,7 +110,7 @@ def test_dppo_drops_a_token_whose_probability_has_moved_too_far_the_advantages_w
 @given(seed=seeds)
 @many
 def test_minirl_weighs_by_the_ratio_to_the_engine_and_without_one_to_the_old_policy(known: bool, seed: int) -> None:
-    objective, logprobs, taken = preset_batch(PRESETS["minirl"].replace(cap=1.3), seed)
+    objective, logprobs, taken = preset_batch(PRESETS["minirl"].replace(surrogate=Minirl(clip_low=0.2, clip_high=0.27, cap=1.3)), seed)
     taken = taken if known else replace(taken, engine=None)
     advantages, ratio = per_token(taken), (logprobs - taken.old).exp()
     dropped = ((advantages > 0) & (ratio > 1.27)) | ((advantages < 0) & (ratio < 0.8))
@@ -120,7 +123,7 @@ def test_minirl_weighs_by_the_ratio_to_the_engine_and_without_one_to_the_old_pol
 @given(seed=seeds)
 @many
 def test_cispo_keeps_every_tokens_gradient_under_a_weight_within_bounds(seed: int) -> None:
-    objective, logprobs, taken = preset_batch(PRESETS["cispo"].replace(clip_low=0.1, clip_high=0.2), seed)
+    objective, logprobs, taken = preset_batch(PRESETS["cispo"].replace(surrogate=Cispo(clip_low=0.1, clip_high=0.2)), seed)
     weight = (logprobs - taken.old).exp().clamp(0.9, 1.2)
     expected = torch.where(taken.mask, -per_token(taken) * weight * taken.token_weight, 0.0)
     same(outcome(objective, logprobs, taken).gradient, expected)
@@ -155,16 +158,19 @@ def clip_counts(preset: Preset) -> dict[str, float]:
     ("preset", "expected"),
     [
         (GRPO, {"positive_high": 2, "negative_low": 2}),
-        (GRPO.replace(clip_high=1.0), {"positive_high": 1, "negative_low": 2}),
-        (GRPO.replace(surrogate="dual_clip", cap=3.0), {"positive_high": 2, "negative_low": 2, "negative_high": 1}),
+        (GRPO.replace(surrogate=Clip(clip_low=0.2, clip_high=1.0)), {"positive_high": 1, "negative_low": 2}),
+        (
+            GRPO.replace(surrogate=DualClip(clip_low=0.2, clip_high=0.2, cap=3.0)),
+            {"positive_high": 2, "negative_low": 2, "negative_high": 1},
+        ),
         (PRESETS["cispo"], {"positive_high": 1, "negative_high": 1}),
-        (PRESETS["cispo"].replace(clip_low=0.5), dict.fromkeys(HELD, 1)),
+        (PRESETS["cispo"].replace(surrogate=Cispo(clip_low=0.5, clip_high=4.0)), dict.fromkeys(HELD, 1)),
         (PRESETS["gmpo"], {"positive_high": 2, "negative_low": 2}),
         (PRESETS["minirl"], {"positive_high": 2, "negative_low": 2}),
         (PRESETS["sapo"], {}),
         (PRESETS["rloo"], {}),
     ],
-    ids=lambda value: value.surrogate if isinstance(value, Preset) else "",
+    ids=lambda value: value.surrogate.name if isinstance(value, Preset) else "",
 )
 def test_held_tokens_are_counted_by_the_sign_of_advantage_and_direction(preset: Preset, expected: dict[str, float]) -> None:
     assert clip_counts(preset) == expected

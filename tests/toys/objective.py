@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from configs.presets import CORRECTIONS, ESTIMATORS, PRESETS, Kl, Objective
+from configs.surrogates import DualClip
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.reductions import REDUCTIONS, Extent
 
@@ -23,7 +24,7 @@ BUDGET = 5
 
 GRPO = PRESETS["grpo"]
 OBJECTIVES = {name: Objective(preset=preset) for name, preset in PRESETS.items()}
-OBJECTIVES["dual_clip"] = Objective(preset=GRPO.replace(surrogate="dual_clip", cap=1.3))
+OBJECTIVES["dual_clip"] = Objective(preset=GRPO.replace(surrogate=DualClip(clip_low=0.2, clip_high=0.2, cap=1.3)))
 OBJECTIVES |= {f"dapo+{name}": Objective(preset=PRESETS["dapo"], correction=CORRECTIONS[name]) for name in CORRECTIONS if name != "none"}
 OBJECTIVES |= {f"grpo+{name}": Objective(preset=GRPO, kl=Kl(coefficient=0.3, estimator=name)) for name in ESTIMATORS}
 OBJECTIVES["gspo+tis_sequence+ratio_k3"] = Objective(
