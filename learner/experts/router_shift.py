@@ -60,11 +60,7 @@ class Shift:
 
     def distance(self) -> Tensor:
         """Δ [B, T] in nats, once the pass is over."""
-        if self.total is None:
-            raise ValueError(
-                "objective.router_shift is set, but model.path has no router that can be followed: it needs a mixture of experts of a "
-                "kind that learner.routing serves; leave objective.router_shift out"
-            )
+        assert self.total is not None, "the pass has not run, or the model has no routers"
         return self.total / len(self.start.layers)
 
     def log_factor(self) -> Tensor:

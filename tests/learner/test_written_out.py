@@ -1,4 +1,4 @@
-"""The composed loss of a whole update is the one that the papers write, in value and in gradient."""
+"""The composed loss of an update equals the loss that the papers write, in value and in gradient."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ BETA = 0.04
 
 
 class Case(NamedTuple):
-    """A paper's loss, how it is composed, and how far apart its policies lie: a sequence ratio's clips are of another order."""
+    """A paper's loss, its composition, and the distance between the policies: a sequence ratio's clip range is much narrower."""
 
     paper: Callable[[Sequence[Samples]], Tensor]
     composed: Objective
@@ -41,7 +41,7 @@ CASES = {
 
 
 def random_update(seed: int, prompts: int, apart: float) -> list[Samples]:
-    """Groups of responses of uneven length, with rewards of 0, 0.5 and 1 that now and then are all equal."""
+    """Groups of responses of uneven length, with rewards of 0, 0.5 and 1; sometimes all rewards of a group are equal."""
     rng = torch.Generator().manual_seed(seed)
     double = torch.float64
 
@@ -81,8 +81,8 @@ def composed_loss(objective: Objective, update: Sequence[Samples], rows: MicroBa
     lengths = torch.tensor([row.tokens - row.prompt_tokens for row in rows])
     mask = torch.arange(new.shape[1]) < lengths[:, None]
     inputs = LossInputs(
-        old=old,
-        reference=reference,
+        old_logprobs=old,
+        reference_logprobs=reference,
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float64),
         mask=mask,
         token_weight=torch.tensor([row.weight for row in rows], dtype=torch.float64)[:, None].expand(mask.shape),
