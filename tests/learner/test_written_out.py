@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,9 +15,9 @@ from configs.presets import PRESETS, Kl, Objective
 from learner.batch.plan import MicroBatch, plan_step
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.written_out import Samples, dapo, grpo, gspo
-from rollout.types import GroupSummary
+from tests.toys.run import toy_summary
 
-PROMPT, MEMBERS, LONGEST = 3, 4, 7
+PROMPT, MEMBERS, LONGEST = 3, 4, 7  # tokens of a toy's prompt, responses of a group, most tokens of a response
 BETA = 0.04
 
 
@@ -55,23 +54,6 @@ def random_update(seed: int, prompts: int, apart: float) -> list[Samples]:
     return [group() for _ in range(prompts)]
 
 
-def summary(group: Samples) -> GroupSummary:
-    rewards, none = group.rewards.numpy(), np.zeros(MEMBERS, np.bool_)
-    lengths = np.array([len(response) for response in group.new], np.int64)
-    return GroupSummary(
-        group_id=0,
-        prompt_id="0",
-        prompt_tokens=PROMPT,
-        lengths=lengths,
-        rewards=rewards,
-        correct=rewards,
-        truncated=none,
-        aborted=none,
-        oldest_version=0,
-        newest_version=0,
-    )
-
-
 def composed_loss(objective: Objective, update: Sequence[Samples], rows: MicroBatch) -> Tensor:
     """The loss of one micro-batch, from the plan's advantages and weights."""
     new, old, reference = (
@@ -97,7 +79,7 @@ def test_the_composed_loss_is_the_papers_loss(name: str, seed: int, prompts: int
     paper, objective, apart = CASES[name]
     update = random_update(seed, prompts, apart)
     plan = plan_step(
-        [summary(group) for group in update],
+        [toy_summary(place, group.rewards.tolist(), lengths=[len(x) for x in group.new]) for place, group in enumerate(update)],
         objective.preset,
         updates=1,
         ranks=ranks,
