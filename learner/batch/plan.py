@@ -180,6 +180,6 @@ def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ..
     return (*batches, tuple(current)) if current else tuple(batches)
 
 
-def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
+def cut_into_micro_batches(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
     """Rows sorted by length and cut into micro-batches of at most `budget` tokens."""
     return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

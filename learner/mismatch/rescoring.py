@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from configs.schema import Config
-from learner.batch.plan import Row, gather
+from learner.batch.plan import Row, cut_into_micro_batches
 from learner.batch.recorded import ExpertShape, usable_rows
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.routing import Watcher
@@ -79,7 +79,7 @@ class Rescoring:
         def sampled_by(version: int) -> list[Row]:
             return [row for row in chosen if groups[row.group].responses[row.member].oldest_version == version]
 
-        mine = [gather(sampled_by(version), self.budget, packed=self.packed) for version in versions]
+        mine = [cut_into_micro_batches(sampled_by(version), self.budget, packed=self.packed) for version in versions]
         # A pass is a collective under ZeRO-3 and with spread experts.
         most = max_over_ranks(torch.tensor([len(parts) for parts in mine], device=self.device)).tolist()
         return {
@@ -91,11 +91,11 @@ class Rescoring:
     def _score_under(self, sampling: int, present: int, batches: Sequence[Batch], parts: MismatchParts) -> None:
         """Score the batches that one version sampled under its weights and under the present ones."""
         with nullcontext() if sampling == present or self.history is None else self.history.swapped_in(sampling):
-            then = [self._score(batch, self.watch.watchers(batch)) for batch in batches]
-        now = then if sampling == present else [self._score(batch) for batch in batches]
-        for batch, old, new in zip(batches, then, now, strict=True):
+            past = [self._score(batch, self.watch.watchers(batch)) for batch in batches]
+        now = past if sampling == present else [self._score(batch) for batch in batches]
+        for batch, under_sampling, under_present in zip(batches, past, now, strict=True):
             assert batch.engine_logprobs is not None, "the config refuses mismatch.share without engine log-probs"
-            parts.add(parts_of(batch.engine_logprobs, old, new, batch.mask))
+            parts.add(parts_of(batch.engine_logprobs, under_sampling, under_present, batch.mask))
 
     def _score(self, batch: Batch, watchers: Sequence[Watcher] = ()) -> Scores:
         live = self.zero(batch, None, watchers)[0].detach()
