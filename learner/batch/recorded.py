@@ -39,15 +39,19 @@ class ExpertShape:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The smallest integer type that holds an expert's number and that torch can compute with."""
-        return torch.uint8 if self.experts <= BYTE else torch.int16
+        return expert_dtype(self.experts)
+
+
+def expert_dtype(experts: int) -> torch.dtype:
+    """The smallest integer type that holds an expert's number and that torch can compute with."""
+    return torch.uint8 if experts <= BYTE else torch.int16
 
 
 def lay_out_experts(
     prompts: Sequence[NDArray[np.int32]], responses: Sequence[Response], width: int, length: int, shape: ExpertShape
 ) -> tuple[Recording | None, NDArray[np.bool_]]:
     """The engine's recording beside the tokens of a batch (None if no response has one), and which responses have a complete one [B]."""
-    experts = np.zeros((len(responses), width + length, shape.layers, shape.top_k), np.uint8 if shape.experts <= BYTE else np.int16)
+    experts = torch.zeros(len(responses), width + length, shape.layers, shape.top_k, dtype=shape.dtype).numpy()
     known = np.zeros(experts.shape[:2], np.bool_)
     whole = np.zeros(len(responses), np.bool_)
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):

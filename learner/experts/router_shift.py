@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from learner.batch.layout import Layout
-
-ONE_BYTE = 256  # experts that a byte can tell apart
+from learner.batch.recorded import expert_dtype
 
 
 class RouterState:
@@ -26,7 +25,7 @@ class RouterState:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}  # [B, T, K] each: experts in the smallest type, float32 log-probs
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        kind = torch.uint8 if probs.shape[-1] <= ONE_BYTE else torch.int16
+        kind = expert_dtype(probs.shape[-1])
         # Copies, else a view would keep the whole pass.
         self.layers[layer] = (
             self.speaking(taken.to(kind), layout).to("cpu", copy=True),
