@@ -1,7 +1,7 @@
 """A learner step against a bare torch loop on the same tokens: same micro-batches, same two updates, same arithmetic.
 
-The loop's clock runs over the updates alone; its batches and old log-probs are made before. So what is measured against it is what
-Gatewise adds: batches from groups, a pass for the old log-probs of every update after the first, statistics, DeepSpeed.
+The loop times only the updates; it makes its batches and old log-probs before. So the difference is what Gatewise adds: batches from
+groups, a pass for the old log-probs of every update after the first, statistics, DeepSpeed.
 """
 
 import time
@@ -39,7 +39,7 @@ def measure(size: Size) -> list[Row]:
 
 @contextmanager
 def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] = lambda groups, _: groups) -> Iterator[Work]:
-    """The learner as one rank, in this process; `dressed` adds to its recorded groups what an engine would have returned."""
+    """The learner as one rank, in this process; `dressed` adds an engine's recordings to its groups."""
     import torch
 
     from benchmarks.prompts import recorded_groups

@@ -42,14 +42,14 @@ def measure(size: Size) -> list[Row]:
 
 
 def together(on: dict[str, Peer], **job: Any) -> dict[str, Any]:
-    """Have both ends of the bare broadcast work at the same time; the root's answer."""
+    """Run both ends of the bare broadcast at the same time; the root's answer."""
     for end in ("root", "leaf"):
         on[end].tell(**job)
     return {end: on[end].hear() for end in ("root", "leaf")}["root"]
 
 
 class TimedPublisher(Publisher):
-    """A publisher that notes how long each stage took."""
+    """A publisher that measures the seconds of each stage."""
 
     seconds: dict[str, float]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bare(config: Config) -> Iterator[Work]:
-    """vLLM's offline interface as its documentation shows it."""
+    """vLLM's offline interface, used as in its documentation."""
     from vllm import LLM
 
     llm = LLM(
@@ -89,7 +89,7 @@ def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitab
 
 @contextmanager
 def actors(config: Config) -> Iterator[Work]:
-    """What a run asks: engine and reward workers behind Ray, every response scored."""
+    """Engine and reward workers behind Ray as in a run; every response is scored."""
     picked = pick(config)
 
     async def group(pool: EnginePool, group_id: int, prompt: Prompt) -> int:
@@ -109,7 +109,7 @@ def actors(config: Config) -> Iterator[Work]:
 
 
 async def timed(calls: Callable[[], Sequence[Awaitable[int]]]) -> dict[str, Any]:
-    """Make the calls, all at once, and wait for the last: seconds, and the tokens that they brought."""
+    """Make all calls at once and wait for the last: the seconds, and the tokens generated."""
     started = time.perf_counter()
     tokens = await asyncio.gather(*calls())
     return {"seconds": time.perf_counter() - started, "tokens": sum(tokens)}

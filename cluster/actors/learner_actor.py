@@ -81,10 +81,14 @@ class LearnerActor:
         return self.learner.expert_load()
 
     def save(self, folder: str) -> None:
-        self.learner.save(Path(folder))
+        from learner.state import save_state
+
+        save_state(self.learner, Path(folder))
 
     def load(self, folder: str) -> None:
-        self.learner.load(Path(folder))
+        from learner.state import load_state
+
+        load_state(self.learner, Path(folder))
 
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""

@@ -22,12 +22,12 @@ MAXIMA = frozenset({"max_abs_log_ratio"})  # the statistics that combine by max;
 class LossInputs:
     """Detached inputs of the loss. Masked slots may hold NaN or infinity."""
 
-    old: Tensor  # [B, T], log-probs in the ratio's denominator
+    old_logprobs: Tensor  # [B, T], log-probs in the ratio's denominator
     advantages: Tensor  # [B] or [B, T]
     mask: Tensor  # [B, T] bool, True on tokens to learn from
     token_weight: Tensor  # [B, T]
-    engine: Tensor | None = None  # [B, T], the engine's log-probs of the tokens it sampled
-    reference: Tensor | None = None  # [B, T]
+    engine_logprobs: Tensor | None = None  # [B, T], the engine's log-probs of the tokens it sampled
+    reference_logprobs: Tensor | None = None  # [B, T]
     log_shift: Tensor | None = None  # [B, T], added to the log-ratio: RSPO's floored router shift, arXiv 2510.23027
 
     def cleaned(self) -> "LossInputs":
@@ -38,38 +38,41 @@ class LossInputs:
         return replace(self, advantages=masked(self.mask, spread), **kept)
 
 
-def policy_loss(objective: Objective, logprobs: Tensor, given: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(objective: Objective, logprobs: Tensor, inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of token losses to minimise, and the sums that describe it.
 
     Masked slots of any input add nothing and get a gradient of exactly 0. If all are masked, the loss is a 0 that still depends on every
     input of the graph.
     """
-    given, logprobs = given.cleaned(), masked(given.mask, logprobs)
-    tokens = view(objective.preset, logprobs, given)
+    inputs, logprobs = inputs.cleaned(), masked(inputs.mask, logprobs)
+    tokens = view(objective.preset, logprobs, inputs)
     surrogate = objective.preset.surrogate
     loss, limited = SURROGATES[type(surrogate)](surrogate, tokens)
-    weight, corrected = _correct(objective, tokens, given)
+    weight, corrected = _correct(objective, tokens, inputs)
     loss = loss * weight
     sums = _describe(tokens, limited, corrected)
-    if given.reference is not None:
-        x = logprobs - given.reference
+    if inputs.reference_logprobs is not None:
+        x = logprobs - inputs.reference_logprobs
         if objective.kl.in_loss:
-            loss = loss + objective.kl.coefficient * ESTIMATORS[objective.kl.estimator](x, _token_ratio(logprobs, given.old, given.mask))
-        sums["reference_kl"] = masked(given.mask, ESTIMATORS["k3"](x.detach(), x)).sum(dtype=torch.float64)
-    return (masked(given.mask, loss) * given.token_weight).sum(), sums
+            ratio = _token_ratio(logprobs, inputs.old_logprobs, inputs.mask)
+            loss = loss + objective.kl.coefficient * ESTIMATORS[objective.kl.estimator](x, ratio)
+        sums["reference_kl"] = masked(inputs.mask, ESTIMATORS["k3"](x.detach(), x)).sum(dtype=torch.float64)
+    return (masked(inputs.mask, loss) * inputs.token_weight).sum(), sums
 
 
-def view(preset: Preset, logprobs: Tensor, given: LossInputs) -> Tokens:
+def view(preset: Preset, logprobs: Tensor, inputs: LossInputs) -> Tokens:
     """The inputs of the surrogate, from inputs with 0 in their masked slots."""
     # Shifted before the ratio is computed, so that a sequence's mean includes the shift.
-    start = given.old if given.log_shift is None else given.old - given.log_shift
+    shifted = inputs.old_logprobs if inputs.log_shift is None else inputs.old_logprobs - inputs.log_shift
     return Tokens(
         logprobs=logprobs,
-        old=given.old,
-        log_ratio=RATIOS[preset.ratio](logprobs, start, given.mask),
-        log_mismatch=torch.zeros_like(given.old) if given.engine is None else given.old - given.engine,
-        advantages=given.advantages,
-        mask=given.mask,
+        old=inputs.old_logprobs,
+        log_ratio=RATIOS[preset.ratio](logprobs, shifted, inputs.mask),
+        log_mismatch=torch.zeros_like(inputs.old_logprobs)
+        if inputs.engine_logprobs is None
+        else inputs.old_logprobs - inputs.engine_logprobs,
+        advantages=inputs.advantages,
+        mask=inputs.mask,
     )
 
 
@@ -91,12 +94,14 @@ def _sequence_ratio(logprobs: Tensor, old: Tensor, mask: Tensor) -> Tensor:
 RATIOS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"token": _token_ratio, "sequence": _sequence_ratio}
 
 
-def _correct(objective: Objective, tokens: Tokens, given: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+def _correct(objective: Objective, tokens: Tokens, inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
     """The correction's factor [B, T], 1 where nothing is corrected."""
-    if given.engine is None or not objective.correction.uses_engine:
+    if inputs.engine_logprobs is None or not objective.correction.uses_engine:
         return torch.ones_like(tokens.old), {}
-    fallen = given.engine - tokens.logprobs.detach()
-    return factor(objective.correction, Mismatch(log_k=tokens.log_mismatch, fallen=fallen, advantages=tokens.advantages, mask=tokens.mask))
+    fallen = inputs.engine_logprobs - tokens.logprobs.detach()
+    return factor(
+        objective.correction, Mismatch(log_mismatch=tokens.log_mismatch, fallen=fallen, advantages=tokens.advantages, mask=tokens.mask)
+    )
 
 
 @torch.no_grad()

@@ -1,10 +1,9 @@
-"""The composed loss of a whole update is the one that the papers write, in value and in gradient."""
+"""The composed loss of an update equals the loss that the papers write, in value and in gradient."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,14 +15,14 @@ from configs.presets import PRESETS, Kl, Objective
 from learner.batch.plan import MicroBatch, plan_step
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.written_out import Samples, dapo, grpo, gspo
-from rollout.types import GroupSummary
+from tests.toys.run import toy_summary
 
-PROMPT, MEMBERS, LONGEST = 3, 4, 7
+PROMPT, MEMBERS, LONGEST = 3, 4, 7  # tokens of a toy's prompt, responses of a group, most tokens of a response
 BETA = 0.04
 
 
 class Case(NamedTuple):
-    """A paper's loss, how it is composed, and how far apart its policies lie: a sequence ratio's clips are of another order."""
+    """A paper's loss, its composition, and the distance between the policies: a sequence ratio's clip range is much narrower."""
 
     paper: Callable[[Sequence[Samples]], Tensor]
     composed: Objective
@@ -41,7 +40,7 @@ CASES = {
 
 
 def random_update(seed: int, prompts: int, apart: float) -> list[Samples]:
-    """Groups of responses of uneven length, with rewards of 0, 0.5 and 1 that now and then are all equal."""
+    """Groups of responses of uneven length, with rewards of 0, 0.5 and 1; sometimes all rewards of a group are equal."""
     rng = torch.Generator().manual_seed(seed)
     double = torch.float64
 
@@ -55,23 +54,6 @@ def random_update(seed: int, prompts: int, apart: float) -> list[Samples]:
     return [group() for _ in range(prompts)]
 
 
-def summary(group: Samples) -> GroupSummary:
-    rewards, none = group.rewards.numpy(), np.zeros(MEMBERS, np.bool_)
-    lengths = np.array([len(response) for response in group.new], np.int64)
-    return GroupSummary(
-        group_id=0,
-        prompt_id="0",
-        prompt_tokens=PROMPT,
-        lengths=lengths,
-        rewards=rewards,
-        correct=rewards,
-        truncated=none,
-        aborted=none,
-        oldest_version=0,
-        newest_version=0,
-    )
-
-
 def composed_loss(objective: Objective, update: Sequence[Samples], rows: MicroBatch) -> Tensor:
     """The loss of one micro-batch, from the plan's advantages and weights."""
     new, old, reference = (
@@ -81,8 +63,8 @@ def composed_loss(objective: Objective, update: Sequence[Samples], rows: MicroBa
     lengths = torch.tensor([row.tokens - row.prompt_tokens for row in rows])
     mask = torch.arange(new.shape[1]) < lengths[:, None]
     inputs = LossInputs(
-        old=old,
-        reference=reference,
+        old_logprobs=old,
+        reference_logprobs=reference,
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float64),
         mask=mask,
         token_weight=torch.tensor([row.weight for row in rows], dtype=torch.float64)[:, None].expand(mask.shape),
@@ -97,7 +79,7 @@ def test_the_composed_loss_is_the_papers_loss(name: str, seed: int, prompts: int
     paper, objective, apart = CASES[name]
     update = random_update(seed, prompts, apart)
     plan = plan_step(
-        [summary(group) for group in update],
+        [toy_summary(place, group.rewards.tolist(), lengths=[len(x) for x in group.new]) for place, group in enumerate(update)],
         objective.preset,
         updates=1,
         ranks=ranks,
