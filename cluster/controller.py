@@ -88,7 +88,7 @@ class Controller:
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
-        stats = await self.learners.step(summaries, [scored.tokens for scored in groups])
+        stats = await self.learners.step(summaries, [scored.learnable for scored in groups])
         clock.lap("learn")
         published = await self.publisher.publish(step)
         clock.lap("publish")

@@ -19,3 +19,9 @@ class Scored:
     tokens: GroupReference | None  # None for a group that will not be learned
     engine: int
     prompt: Prompt
+
+    @property
+    def learnable(self) -> GroupReference:
+        """The tokens of a group that will be learned."""
+        assert self.tokens is not None, f"group {self.summary.group_id} is to be learned, but its tokens were freed"
+        return self.tokens

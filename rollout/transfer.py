@@ -2,13 +2,21 @@
 
 import socket
 from datetime import timedelta
+from typing import Any, Protocol
 
 import torch
-from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
+from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore, Work
 
 from rollout.proof import Digest
 
 CHUNK = 1 << 16  # words digested at a time: their int64 copy then stays within a core's cache
+
+
+class GlooGroup(Protocol):
+    """The collectives of a gloo group; torch's own types lack them for a group of a single backend."""
+
+    def broadcast(self, tensors: list[torch.Tensor], options: BroadcastOptions) -> Work: ...
+    def barrier(self) -> Work: ...
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -58,16 +66,18 @@ def open_store(host: str, port: int, world: int, deadline_s: float, listener: so
     )
 
 
-def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> ProcessGroup:
+def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> GlooGroup:
     """A gloo group beside any default group; its collectives fail after `deadline_s`."""
-    options = ProcessGroupGloo._Options()
-    options._devices = [ProcessGroupGloo.create_device(hostname=host)]
+    gloo: Any = ProcessGroupGloo  # torch's types lack these options
+    options = gloo._Options()
+    options._devices = [gloo.create_device(hostname=host)]
     options._timeout = timedelta(seconds=deadline_s)
-    return ProcessGroupGloo(PrefixStore(name, store), rank, world, options)
+    group: GlooGroup = gloo(PrefixStore(name, store), rank, world, options)
+    return group
 
 
-def broadcast(group: ProcessGroup, tensor: torch.Tensor) -> None:
+def broadcast(group: GlooGroup, tensor: torch.Tensor) -> None:
     """Copy rank 0's bytes into every rank's `tensor`; raises once the group's deadline has passed."""
-    options = torch.distributed.BroadcastOptions()
+    options = BroadcastOptions()
     options.rootRank = 0
     group.broadcast([tensor], options).wait()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore
 from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransferEngineFactory
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
@@ -14,7 +15,7 @@ from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise
 from vllm.utils.network_utils import get_ip
 
 from rollout.proof import Proof, aligned, buckets, manifest_of
-from rollout.transfer import broadcast, digest, open_gloo, open_store, torch_dtype
+from rollout.transfer import GlooGroup, broadcast, digest, open_gloo, open_store, torch_dtype
 
 
 @dataclass
@@ -45,6 +46,8 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     init_info_cls = GlooInitInfo
     update_info_cls = GlooUpdateInfo
+    store: TCPStore | None = None
+    group: GlooGroup | None = None
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
         rank = init_info.rank_offset + self.parallel_config.rank
@@ -63,6 +66,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         """Take part in every broadcast and load its tensors into the model, bucket by bucket."""
+        assert self.group is not None, "an engine joins the transfer group before it receives"
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         for bucket in buckets(manifest, self.bucket_bytes):
             # A fresh buffer for each bucket: the layerwise loader keeps references until the layer is complete.

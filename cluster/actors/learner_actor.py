@@ -67,7 +67,7 @@ class LearnerActor:
         self._sender.send()
         return self.source.proof
 
-    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef]) -> dict[str, float]:
+    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef[Group]]) -> dict[str, float]:
         """Learn one step; `groups[i]` refers to the tokens of `summaries[i]`."""
 
         def fetch(positions: Sequence[int]) -> Mapping[int, Group]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
+from cluster.scored import GroupReference
 from configs.schema import Config
 from rollout.proof import Manifest
 from rollout.types import GroupSummary
@@ -35,7 +35,7 @@ class Learners:
         calls = [getattr(actor, method).remote(*args) for actor in self.actors]
         return await self._within(asyncio.gather(*calls), method)
 
-    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[ray.ObjectRef]) -> dict[str, float]:
+    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[GroupReference]) -> dict[str, float]:
         # The references travel inside a list, so that Ray does not fetch every group to every rank.
         stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
         return stats

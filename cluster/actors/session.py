@@ -22,10 +22,9 @@ def joins_cluster() -> bool:
 @contextmanager
 def ray_session() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if joins_cluster():
-        ray.init(**quiet)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         # By default Ray runs its workers at niceness 15, behind everything else on the machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
@@ -37,7 +36,8 @@ def ray_session() -> Iterator[None]:
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 runtime_env={"env_vars": {"PYTHONPATH": paths}},
-                **quiet,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
     try:
         yield

@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.keys import DataConfig
+from configs.reward import RewardConfig
+from configs.section import Section
+
 SHOWN = 20
 
 EPILOG = """
@@ -43,21 +47,30 @@ def add_rewards(commands: Any) -> None:
     kinds = rewards.add_subparsers(required=True, metavar="check|audit")
     check = kinds.add_parser("check", help="does every right answer pass its own checker", description=CHECK)
     check.add_argument("dataset", help='a .jsonl or .parquet file, or a Hugging Face dataset id ("owner/name:subset")')
-    check.add_argument("--split", default="train", help="split of a Hugging Face dataset id (train)")
-    check.add_argument("--checker", default="math", help='checker of rows that name none: a name or "package.module:function" (math)')
+    check.add_argument("--split", default=default(DataConfig, "split"), help="split of a Hugging Face dataset id (%(default)s)")
+    known = 'checker of rows that name none: a name or "package.module:function" (%(default)s)'
+    check.add_argument("--checker", default=default(RewardConfig, "checker"), help=known)
     check.add_argument("--checker-field", help="field that names a row's checker")
-    check.add_argument("--reference-field", default="answer", help="field that the checker compares with (answer)")
+    compared = "field that the checker compares with (%(default)s)"
+    check.add_argument("--reference-field", default=default(DataConfig, "reference_field"), help=compared)
     check.add_argument("--solution-field", help="field of a right response; without it the checker makes one from the reference")
     check.add_argument("--limit", type=count, help="check the first so many rows")
     check.add_argument("--workers", type=count, default=len(os.sched_getaffinity(0)), help="processes that score (one a core)")
-    check.add_argument("--timeout", type=seconds, default=5.0, help="longest time one row may take, as reward.timeout_s (5)")
-    check.add_argument("--memory-mb", type=count, default=4096, help="address space of one process, as reward.memory_mb (4096)")
+    limit = "longest time one row may take, as reward.timeout_s (%(default)g)"
+    check.add_argument("--timeout", type=seconds, default=default(RewardConfig, "timeout_s"), help=limit)
+    space = "address space of one process, as reward.memory_mb (%(default)s)"
+    check.add_argument("--memory-mb", type=count, default=default(RewardConfig, "memory_mb"), help=space)
     check.set_defaults(run=run_check)
     audit = kinds.add_parser("audit", help="are the kept rewards of a run right", description=AUDIT)
     audit.add_argument("run_dir", metavar="RUN", help="run.dir of a run")
     audit.set_defaults(run=run_audit)
     for command in (check, audit):
         command.add_argument("--all", action="store_true", help=f"list everything, not the first {SHOWN}")
+
+
+def default(section: type[Section], key: str) -> Any:
+    """The default of a key in the config of a run."""
+    return section.model_fields[key].default
 
 
 def run_check(asked: argparse.Namespace) -> None:

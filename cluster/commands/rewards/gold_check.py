@@ -25,10 +25,10 @@ SHOWN_CHARS = 80
 class Fields:
     """Which fields of a row mean what, and the checker of rows that name none."""
 
-    checker: str = "math"
-    reference: str = "answer"
-    named_checker: str | None = None  # field
-    solution: str | None = None  # field; None lets the checker make a right answer from the reference
+    checker: str
+    reference: str
+    named_checker: str | None  # field
+    solution: str | None  # field; None lets the checker make a right answer from the reference
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class Report:
 class Pool:
     """Number and limits of the workers that score."""
 
-    workers: int = 1
-    timeout_s: float = 5.0
-    memory_mb: int = 4096
+    workers: int
+    timeout_s: float
+    memory_mb: int
 
 
 def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, said: Callable[[int, int], None]) -> Report:
