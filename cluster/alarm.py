@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
+from cluster.record.picture import PARTS
 from configs.schema import Config
 
 REMEMBERED = 100  # calm steps; a part is compared with their median
@@ -16,7 +17,7 @@ REMEDIES = {
     "engine": "numerics or routing: set rollout.capture_routing = true to tell them apart",
 }
 REMEDIES["replayed_staleness"] = REMEDIES["staleness"]
-LIVE, REPLAYED = ("numerics", "routing", "engine", "staleness"), ("numerics", "replayed_staleness")
+REPLAYED = ("numerics", "replayed_staleness")
 
 
 class MismatchTooLarge(RuntimeError):
@@ -29,7 +30,7 @@ class MismatchAlarm:
     def __init__(self, config: Config) -> None:
         self.limit, self.patience, self.stops = config.mismatch.alarm, config.mismatch.patience, config.mismatch.on_alarm == "stop"
         self.splits = config.mismatch.share > 0
-        self.parts = REPLAYED if config.learner.routing == "replay_rollout" else LIVE
+        self.parts = REPLAYED if config.learner.routing == "replay_rollout" else PARTS
         self.above = 0  # steps in a row
         self.calm: dict[str, deque[float]] = {part: deque(maxlen=REMEMBERED) for part in self.parts}
         self.found: dict[str, float] = {}  # the last value of each part in this episode

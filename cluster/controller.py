@@ -197,8 +197,7 @@ def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
     """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
     if not any(np.isfinite(summary.rewards).any() for summary in summaries):
-        failure = next((text for summary in summaries for text in summary.failures), "none was named")
-        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {failure}")
+        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {first_failure(summaries)}")
 
 
 def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
@@ -206,8 +205,12 @@ def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
     failed, count = sum(s.unscored for s in summaries), sum(len(s.rewards) for s in summaries)
     if failed <= limit * count:
         return ""
-    first = next((text for summary in summaries for text in summary.failures), "none was named")
+    first = first_failure(summaries)
     return f"{failed} of {count} responses have no reward (reward.warn_failures = {limit:g}); the first failure: {first}"
+
+
+def first_failure(summaries: Sequence[GroupSummary]) -> str:
+    return next((text for summary in summaries for text in summary.failures), "none was named")
 
 
 class Clock:
