@@ -97,9 +97,9 @@ def actors(config: Config) -> Iterator[Work]:
         return int(scored.summary.lengths.sum())
 
     with ray_session(), asyncio.Runner() as runner:
-        reward = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
+        reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
         placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
-        actor = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
+        actor: Any = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])

@@ -1,4 +1,4 @@
-"""An engine as a Ray actor: generates groups, has each response scored as it finishes, keeps tokens out of the driver."""
+"""An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
 import time
@@ -32,15 +32,15 @@ class EngineActor:
         self._scoring: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> str:
-        """Answer once the engine is up: the address of its node."""
+        """Wait until the engine is up; returns the address of its node."""
         return ray.util.get_node_ip_address()
 
     async def respond(
         self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int
     ) -> tuple[tuple[GroupSummary, list[tuple[int, str, Verdict]]], Group]:
-        """A scored group in two parts: what the driver may know, with a few texts, and the group itself.
+        """A scored group in two parts: its summary with a few texts for the driver, and the group itself.
 
-        The texts are the first `texts` responses and those over which two checkers disagree.
+        The texts are the first `texts` responses and those on which two checkers disagree.
         """
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
@@ -60,7 +60,7 @@ class EngineActor:
         return (summary, shown), group
 
     def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
-        """The verdict to come. What finishes in the same turn of the loop travels in one call; no call waits for an earlier one."""
+        """A future for the verdict. Responses that finish in one turn of the loop share a call; no call waits for an earlier one."""
         loop = asyncio.get_running_loop()
         verdict: asyncio.Future[Verdict] = loop.create_future()
         if not self._unscored:

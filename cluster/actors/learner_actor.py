@@ -1,4 +1,4 @@
-"""A learner rank as a Ray actor: fetches the groups it was dealt, learns, sends weights, saves."""
+"""A learner rank as a Ray actor: it fetches its groups, learns, sends weights and saves."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from rollout.types import Group, GroupSummary
 
 
 class LearnerActor:
-    """One rank in its own process. Every method is called on all ranks at once."""
+    """One rank in its own process. Methods are called on all ranks at once, except `address` and `expert_load`."""
 
     def __init__(self, config: Config, rank: int) -> None:
         send_output_to(config.run_dir, f"learner-{rank}")
@@ -32,7 +32,7 @@ class LearnerActor:
         return self.host, self._listener.getsockname()[1]
 
     def start(self, host: str, port: int) -> str:
-        """Join the other ranks and load the model; the address of its node."""
+        """Join the other ranks and load the model; returns the address of the rank's node."""
         import torch
 
         from learner.learner import Learner
@@ -67,7 +67,7 @@ class LearnerActor:
         self._sender.send()
         return self.source.proof
 
-    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef]) -> dict[str, float]:
+    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef[Group]]) -> dict[str, float]:
         """Learn one step; `groups[i]` refers to the tokens of `summaries[i]`."""
 
         def fetch(positions: Sequence[int]) -> Mapping[int, Group]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cluster.finite import mean_of_finite
 from cluster.record.lines import read_lines
 from cluster.record.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
@@ -35,12 +36,12 @@ class Metrics:
             sink.write(step, values)
 
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
-        """Keep a few responses of the step as people read them: prompt, response, reference, verdict."""
+        """Write a few responses of the step for people to read: prompt, response, reference, verdict."""
         each = texts_per_group(limit, len(groups))
         self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text[0] < each] for s in groups])[:limit])
 
     def write_disagreements(self, step: int, groups: Sequence[Scored], limit: int) -> None:
-        """Keep a few responses of the step over which the row's checker and reward.second disagree, the first of each group first."""
+        """Write a few responses on which the row's checker and reward.second disagree, the first of each group first."""
         self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text[2])] for s in groups])[:limit])
 
     def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
@@ -64,7 +65,7 @@ class Metrics:
 
 
 def texts_per_group(limit: int, groups: int) -> int:
-    """How many responses of each group are kept as text so that `limit` of a step's can be."""
+    """How many responses of each group keep their text, so that a step has `limit` of them."""
     return -(-limit // groups)
 
 
@@ -94,12 +95,12 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
+    """The lines of a run's metrics; a line that a killed driver left half-written is skipped."""
     return read_lines(folder / METRICS)
 
 
 def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
-    """Rewards, lengths, finish and staleness of a step's groups. A token is stale by the steps learned since its weights went out."""
+    """Rewards, lengths, truncation and staleness of a step's groups. Staleness: steps learned since the token's weights were published."""
     rewards = np.concatenate([s.rewards for s in summaries])
     scored = rewards[np.isfinite(rewards)]
     correct = np.concatenate([s.correct for s in summaries])
@@ -107,7 +108,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
     stale = np.array([step - 1 - s.oldest_version for s in summaries])
     nan = float("nan")
     return {
-        "reward/mean": float(scored.mean()) if scored.size else nan,
+        "reward/mean": mean_of_finite(rewards),
         "reward/std": float(scored.std()) if scored.size else nan,
         "reward/min": float(scored.min()) if scored.size else nan,
         "reward/max": float(scored.max()) if scored.size else nan,
@@ -128,14 +129,13 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
 
 
 def describe_parts(summaries: Sequence[GroupSummary]) -> Values:
-    """What became of a step's responses by outcome, the mean of every further part, and how far reward.second disagrees."""
+    """How many responses had each outcome, the mean of every further part of the reward, and how often reward.second disagrees."""
     outcomes = list(chain.from_iterable(s.outcomes for s in summaries))
     values = {f"reward/{outcome}": float(outcomes.count(outcome)) for outcome in Outcome if outcome is not Outcome.SCORED}
     names = sorted({name for s in summaries for name in s.parts} - {"correct"})
     for name in names:
         numbers = np.concatenate([s.parts.get(name, np.full(len(s.rewards), np.nan)) for s in summaries])
-        known = numbers[np.isfinite(numbers)]
-        values[f"reward/part/{name}"] = float(known.mean()) if known.size else float("nan")
+        values[f"reward/part/{name}"] = mean_of_finite(numbers)
         if name == SECOND:
             apart = np.abs(numbers - np.concatenate([s.correct for s in summaries]))
             values["reward/disagreement"] = float((apart[np.isfinite(apart)] >= DISAGREE).mean()) if np.isfinite(apart).any() else 0.0

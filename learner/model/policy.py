@@ -85,13 +85,14 @@ def load_policy(config: Config, path: str | None = None) -> Policy:
     # Under bf16 ZeRO keeps the float32 masters itself, so weights load in float32 only if they train in it.
     dtype = getattr(torch, config.model.dtype)
     attention = config.learner.attention
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
         attn_implementation=PACKED if config.learner.packing and attention != FLASH else attention,
         trust_remote_code=config.model.trust_remote_code,
         output_loading_info=True,
     )
+    model, report = loaded
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
         raise ValueError(f"{path} does not have this model's weights: {lacking}; use a complete checkpoint")

@@ -1,4 +1,4 @@
-"""The alarm over the gap between engine and learner: when it is raised, what it names, and how a run ends by it."""
+"""The alarm over the mismatch of engine and learner: when it is raised, what it names, and how it ends a run."""
 
 import asyncio
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_under_replay_only_the_parts_in_force_are_blamed() -> None:
 
 
 def test_it_says_what_it_cannot_know() -> None:
-    assert "no step has been calm yet" in raised_by(alarm(), [], [{"engine": 0.04, "staleness": 0.01}] * 3)
+    assert "no calm step yet" in raised_by(alarm(), [], [{"engine": 0.04, "staleness": 0.01}] * 3)
     assert "split/cut, split/not_held" in raised_by(alarm(), [], [{}] * 3)
     assert "set mismatch.share" in raised_by(alarm(share=0.0), [], [{}] * 3)
 

@@ -8,7 +8,7 @@ import ray
 
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import Failure, culprits, first_line
+from cluster.publish.blame import Failure, culprits, last_line
 from cluster.publish.publisher import Published, Publisher, PublishFailed
 from rollout.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, ToyStandBy, kill
@@ -287,5 +287,5 @@ def test_the_dead_are_blamed_before_the_late_and_the_late_before_the_first_to_br
 
 
 def test_a_remote_error_is_told_in_the_line_that_says_what_was_raised():
-    assert first_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
-    assert first_line(ValueError()) == "ValueError"
+    assert last_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
+    assert last_line(ValueError()) == "ValueError"
