@@ -81,7 +81,7 @@ docs: $(DOCS)/installed ## build docs/ as a searchable site in site/; a broken l
 
 $(DOCS)/installed: requirements/docs.txt
 	@$(call make_venv,$(DOCS))
-	@$(DOCS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/docs.txt
 	@touch $@
 
 lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay unless UPGRADE=--upgrade
