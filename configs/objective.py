@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictStr
 
-from configs.presets import CORRECTIONS, PRESETS, Correction, Estimator, Kl, Preset, Statistic
+from configs.presets import CORRECTIONS, PRESETS, Correction, Estimator, Kl, Place, Preset, Statistic
 from configs.section import NonNegative, Positive, PositiveShare, Section, Whole
 from configs.surrogates import SETTINGS, SURROGATES, ClippedRatio, Surrogate, settings_of
 from configs.toml_writer import quoted
 
 INITIAL = "initial"  # as kl.reference: the model that training starts from
+NO_KL = Kl()
 CLIP_BOUNDS = ("clip_low", "clip_high")
 
 
@@ -130,10 +131,11 @@ class KlConfig(Section):
     """The pull towards a reference policy, whose weights the learner ranks hold."""
 
     coefficient: NonNegative = Field(
-        default=0.0, description="weight of the KL to the reference. With 0 and a reference, the KL is measured and has no other effect"
+        default=NO_KL.coefficient,
+        description="weight of the KL to the reference. With 0 and a reference, the KL is measured and has no other effect",
     )
-    estimator: Estimator = Field(default="ratio_k3", description="how the KL is estimated from the sampled tokens")
-    place: Literal["loss", "reward"] = Field(default="loss", description="add the KL to the loss, or subtract it from the reward")
+    estimator: Estimator = Field(default=NO_KL.estimator, description="how the KL is estimated from the sampled tokens")
+    place: Place = Field(default=NO_KL.place, description="add the KL to the loss, or subtract it from the reward")
     reference: StrictStr | None = Field(
         default=None,
         description='a model folder, or "initial" for `model.path`. '

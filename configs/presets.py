@@ -5,6 +5,11 @@ from typing import Any, Literal, get_args
 
 from configs.surrogates import Cispo, Clip, DppoTv, Gmpo, Minirl, Reinforce, Sapo, Surrogate
 
+Estimator = Literal["k1", "k2", "k3", "ratio_k3"]
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+Place = Literal["loss", "reward"]
+Statistic = Literal["token", "sequence", "geometric"]  # of K: each token's own, the product over a response, their geometric mean
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
@@ -45,8 +50,8 @@ class Kl:
     """The pull towards a reference policy."""
 
     coefficient: float = 0.0
-    estimator: str = "ratio_k3"
-    place: str = "loss"
+    estimator: Estimator = "ratio_k3"
+    place: Place = "loss"
 
     @property
     def in_loss(self) -> bool:
@@ -68,9 +73,6 @@ class Objective:
 
 ADVANTAGES = ("standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened")
 REDUCTIONS = ("token_mean", "prompt_token_mean", "sequence_mean", "prompt_mean", "sequence_sum", "budget_mean")
-Estimator = Literal["k1", "k2", "k3", "ratio_k3"]
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
-Statistic = Literal["token", "sequence", "geometric"]  # of K: each token's own, the product over a response, their geometric mean
 
 PPO_CLIP = Clip(clip_low=0.2, clip_high=0.2)
 DAPO_CLIP = Clip(clip_low=0.2, clip_high=0.28)
