@@ -14,6 +14,7 @@ setup(
         "reward",
         "reward.answers",
         "reward.form",
+        "reward.processes",
         "reward.programs",
         "reward.services",
         "reward.workers",

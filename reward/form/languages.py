@@ -43,7 +43,6 @@ LATIN = (
     "hr ht hu id ig is it jv kab kik la lb lg lij ln lt ltg lv mg ms mt nl nn no nso oc om pcm pl pt qu ro rw se sk "
     "sl sn so sq st sv sw tk tl tr uzs vec vi vo wa xh yo zu"
 )
-NO_LANGUAGE = "zxx"  # the model's word for what is none
 # Languages that the model cannot keep apart in a sentence, and a reader would not punish.
 KIN = ("en pcm", "zh wuu yue", "no nn da", "id ms", "bs hr sr", "ar ary arz", "hi sa")
 

@@ -1,9 +1,9 @@
 """Calling one function of a program with many arguments, in the program's process; the results leave as data, one line each."""
 
 import json
-import os
 from typing import Any
 
+from reward.processes.descriptors import write_all
 from reward.programs.values import decode, encode, plain_or_refuse, refuse_export
 
 Names = dict[str, Any]
@@ -27,9 +27,3 @@ def find_function(names: Names, name: str) -> Any:
     if name not in names and "Solution" in names:
         return getattr(names["Solution"](), name)
     return names[name]
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

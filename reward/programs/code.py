@@ -120,7 +120,7 @@ def check_code(response: str, reference: Any) -> float:
 def load_code(limits: CodeLimits) -> CodeChecker:
     """The checker with its launcher started; Unconfined (a ValueError) where this machine cannot hold a program."""
     checker = CodeChecker(limits)
-    assert checker.sandbox.launch
+    assert checker.sandbox.launcher
     return checker
 
 

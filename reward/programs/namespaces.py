@@ -10,7 +10,8 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from reward.programs.kernel import LIBC, checked, syscall
+from reward.processes.prctl import LIBC, checked
+from reward.programs.kernel import syscall
 
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x00020000, 0x08000000, 0x10000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18

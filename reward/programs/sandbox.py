@@ -12,9 +12,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from reward.programs.launch import Launch
+from reward.programs.child_owner import RunResult
+from reward.programs.launcher_owner import LauncherProcess
 from reward.programs.limits import CodeLimits
-from reward.programs.run import Hear, Run, RunResult
+from reward.programs.run import Hear, Run
 from reward.programs.tester import OWN, READY, SHARED
 from reward.programs.walls import Unconfined
 
@@ -27,7 +28,7 @@ class Sandbox:
 
     def __init__(self, limits: CodeLimits, without: Sequence[str] = ()) -> None:
         self.limits, self.without = limits, without
-        self._launch: Launch | None = None
+        self._launcher: LauncherProcess | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -36,32 +37,32 @@ class Sandbox:
         self.close()
 
     @property
-    def launch(self) -> Launch:
+    def launcher(self) -> LauncherProcess:
         """The launcher, started where there is none; Unconfined (a ValueError) where this machine cannot hold a program."""
-        if self._launch is None or self._launch.closed:
-            self._launch = Launch(unsafe=self.limits.unsafe, without=self.without)
-        return self._launch
+        if self._launcher is None or self._launcher.closed:
+            self._launcher = LauncherProcess(unsafe=self.limits.unsafe, without=self.without)
+        return self._launcher
 
     @property
     def walls(self) -> str:
         """What holds a program, in words."""
-        return self.launch.walls
+        return self.launcher.walls
 
     def close(self) -> None:
         """End the launcher and whatever it runs; it starts anew when it is needed."""
-        if self._launch is not None:
-            self._launch.close()
+        if self._launcher is not None:
+            self._launcher.close()
 
     def run(self, source: str, stdin: str = "") -> RunResult:
         """Run a program with this input."""
-        with Run(self.launch, self.limits) as run:
+        with Run(self.launcher, self.limits) as run:
             program = run.start("script", {"source": source, "stdin": stdin})
             run.follow(program)
         return program.result()
 
     def call(self, source: str, name: str, calls: Sequence[Any], hear: Hear) -> RunResult:
         """Call a function of the program for each list of encoded arguments (`reward.programs.values`); `hear` gets every result's line."""
-        with Run(self.launch, self.limits) as run:
+        with Run(self.launcher, self.limits) as run:
             data = json.dumps({"name": name, "calls": calls})
             program = run.start("calls", {"source": source, "data": data}, runs=len(calls), answers=True)
             run.follow(program, hear)
@@ -83,7 +84,7 @@ class Sandbox:
                 started = True
             return line in (READY, OWN, SHARED) or hear(line)
 
-        with Run(self.launch, self.limits) as run:
+        with Run(self.launcher, self.limits) as run:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 runs = len(tests["tests"])

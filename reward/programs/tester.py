@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from reward.programs.calls import write_all
-from reward.programs.remote import Gone, Handle, Link
+from reward.processes.descriptors import write_all
+from reward.programs.handle import Handle
+from reward.programs.link import Gone, Link
 from reward.programs.values import Json, decode, encode
 
 READY = b'{"ready": true}'  # the setup has run, the program may start
@@ -63,7 +64,7 @@ class Tester:
         return result
 
     def do(self, what: str, *arguments: Any, keep: bool = False) -> Any:
-        """One of remote.DOABLE; keep: the result stays with the program, which was told some of a test's data."""
+        """One of handle.DOABLE; keep: the result stays with the program, which was told some of a test's data."""
         result = self.result(self.ask({"do": what, "arguments": [self.pack(argument) for argument in arguments], "keep": keep}))
         if keep:
             self.told = True

@@ -9,9 +9,10 @@ import resource
 import signal
 import sys
 import sysconfig
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from reward.processes.children import succeeds_in_child
+from reward.processes.prctl import die_with, forbid_new_privileges, hide_memory
 from reward.programs import kernel, landlock, namespaces, seccomp
 
 NOBODY = 65534
@@ -63,7 +64,7 @@ class Walls:
         folder: the only place where it may write. owner: the process it dies with.
         """
         if not self.unsafe:
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            forbid_new_privileges()
             if self.landlock:
                 self._restrict_files(folder)
         os.chdir(folder)
@@ -72,12 +73,10 @@ class Walls:
             os.setgroups([])
             os.setresgid(self.user, self.user, self.user)
             os.setresuid(self.user, self.user, self.user)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
-        if os.getppid() != owner:
-            raise OSError("the launcher has ended")
+        die_with(owner, signal.SIGKILL)  # after the change of user, which would clear it
         if not self.unsafe:
             kernel.drop_capabilities()
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no core, and closed to other processes of the same user
+            hide_memory()
 
     def filter_calls(self) -> None:
         """The last wall, when nothing but Python's own work is left to do."""
@@ -152,7 +151,7 @@ def build(*, unsafe: bool, without: frozenset[str]) -> Walls:
     version = 0 if "landlock" in without else landlock.abi()
     filters = "seccomp" not in without and seccomp.available()
     enter = lambda: namespaces.enter(paths, list(FOLDERS.values()))  # noqa: E731
-    tree = "namespaces" not in without and filters and works(enter)
+    tree = "namespaces" not in without and filters and succeeds_in_child(enter)
     if not filters:
         raise refusal("its kernel does not filter system calls (seccomp), or is of a machine other than x86_64 and aarch64")
     if not version and not tree:
@@ -185,7 +184,7 @@ def held(paths: tuple[str, ...] | list[str]) -> tuple[int, ...]:
 def found_user() -> int | None:
     """A user without rights that programs can be: one of this launcher's own, lest another's programs use up its threads."""
     users = (OWN_USERS + os.getpid(), NOBODY)
-    return next((user for user in users if works(lambda user=user: become(user))), None)  # type: ignore[misc]
+    return next((user for user in users if succeeds_in_child(lambda user=user: become(user))), None)  # type: ignore[misc]
 
 
 def become(user: int) -> None:
@@ -195,16 +194,3 @@ def become(user: int) -> None:
     os.setresuid(user, user, user)
     with open(os.__file__, "rb") as file:
         file.read(1)
-
-
-def works(attempt: Callable[[], object]) -> bool:
-    """Whether the attempt succeeds, in a process of its own that it may spoil."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            attempt()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(pid, 0)[1] == 0

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from reward.workers.process import WorkerProcess
+from reward.workers.worker_owner import WorkerProcess
 
 SHORT_STAY_S = 0.5  # of its own time, or
 WALL_TIMES = 4  # times as much on the clock

@@ -1,13 +1,17 @@
-"""How long an item may keep a place that others wait for: a little longer than its like have taken."""
+"""How long an item may hold up the queue: a little longer than other items of its checker took."""
 
 from collections import deque
 from collections.abc import Iterable
 
+from reward.workers.tasks import Task
+from reward.workers.worker_owner import WorkerProcess
+
 WINDOW = 128
 ENOUGH = 8  # durations to judge by
-USUAL = 0.95  # share of items that are faster than what is called usual
+USUAL = 0.95  # share of items that are no slower than the usual time
 TIMES = 1.5
 SHORTEST_S, FIRST_S = 0.02, 0.5
+FRESH_ITEMS, FRESH_TIMES = 4, 2
 
 
 class Patience:
@@ -25,8 +29,12 @@ class Patience:
         self._general = min(FIRST_S, self._longest)
         self._learned = 0
 
-    def of(self, checker: str) -> float:
-        """Seconds."""
+    def of(self, worker: WorkerProcess, task: Task) -> float:
+        """Seconds that the task may take on this worker: twice as many on a fresh one, whose caches are empty."""
+        return self.of_checker(task.item.checker) * (FRESH_TIMES if worker.reported < FRESH_ITEMS else 1)
+
+    def of_checker(self, checker: str) -> float:
+        """Seconds that an item of this checker may take."""
         return self._known.get(checker, self._general)
 
     def learn(self, checker: str, seconds: float) -> None:

@@ -63,7 +63,7 @@ class RewardPool:
             max_waiting=max_waiting,
             on_quarantine=on_quarantine or (lambda item, failure: None),
         )
-        self._queue = self._supervisor.queue
+        self.queue = self._supervisor.queue
         self._supervisor.start()
 
     async def __aenter__(self) -> Self:
@@ -82,11 +82,6 @@ class RewardPool:
         """Process ids of the workers that take new items now, for monitoring; spare ones and those with a slow item are not among them."""
         return self._supervisor.pids
 
-    @property
-    def waiting(self) -> int:
-        """How many items wait for a worker."""
-        return self._queue.waiting
-
     async def ready(self) -> None:
         """Wait until every worker has started; RuntimeError when one cannot. Scoring need not wait for it."""
         await asyncio.shield(asyncio.wrap_future(self._supervisor.started))
@@ -101,17 +96,17 @@ class RewardPool:
         """
         if not items:
             return []
-        ticket = self._queue.enter(len(items))
+        ticket = self.queue.enter(len(items))
         try:
             await asyncio.wrap_future(ticket)
         except asyncio.CancelledError:
-            self._queue.leave(ticket, len(items))
+            self.queue.leave(ticket, len(items))
             raise
-        return await asyncio.wrap_future(self._queue.add(items))
+        return await asyncio.wrap_future(self.queue.add(items))
 
     def close(self) -> None:
         """Kill every worker and wait for its end, in milliseconds; callers that still wait get a RuntimeError. May be repeated."""
-        self._queue.close(RuntimeError("the reward pool is closed"))
+        self.queue.close(RuntimeError("the reward pool is closed"))
         if self._supervisor is not threading.current_thread():
             self._supervisor.join(CLOSE_S)
             if self._supervisor.is_alive():

@@ -19,9 +19,9 @@ import pytest
 
 from reward.programs import scratch, seccomp, syscalls
 from reward.programs.code import CodeChecker
-from reward.programs.launch import SandboxError
+from reward.programs.launcher_owner import SandboxError
 from reward.programs.limits import CodeLimits
-from reward.programs.run import Ended
+from reward.programs.child_owner import Ended
 from reward.programs.sandbox import Sandbox, describe_confinement
 from reward.programs.walls import Unconfined
 from tests.reward.attacks import bombs
@@ -123,12 +123,12 @@ def test_unsafe_programs_have_our_rights_and_the_same_limits(tmp_path: Path) -> 
 
 
 def test_a_lost_launcher_is_an_error_and_the_next_run_starts_another(sandbox: Sandbox) -> None:
-    first = sandbox.launch.pid
+    first = sandbox.launcher.process.pid
     os.kill(first, signal.SIGKILL)
     with pytest.raises(SandboxError, match="launcher of programs is lost"):
         sandbox.run("print(1)")
     assert sandbox.run("print(1)").stdout == b"1\n"
-    assert sandbox.launch.pid != first
+    assert sandbox.launcher.process.pid != first
 
 
 @pytest.mark.parametrize("victim", ["program", "tester"])
@@ -136,7 +136,7 @@ def test_a_process_that_is_killed_from_outside_is_an_error_and_no_wrong_program(
     wait = "import time\ntime.sleep(60)\n"
     program, test = (wait, "") if victim == "program" else ("", wait)
     with Sandbox(CodeLimits(timeout_s=30)) as sandbox:
-        launcher = psutil.Process(sandbox.launch.pid)
+        launcher = psutil.Process(sandbox.launcher.process.pid)
 
         def kill() -> None:
             deadline = time.monotonic() + 10
@@ -174,7 +174,7 @@ def test_a_program_that_ignores_the_end_of_its_cpu_time_is_late() -> None:
 def test_launcher_and_program_die_with_their_owner() -> None:
     code = (
         "import os, signal, threading, time\nfrom reward.programs.limits import CodeLimits\nfrom reward.programs.sandbox import Sandbox\n"
-        "sandbox = Sandbox(CodeLimits(timeout_s=60))\nprint(sandbox.launch.pid, flush=True)\n"
+        "sandbox = Sandbox(CodeLimits(timeout_s=60))\nprint(sandbox.launcher.process.pid, flush=True)\n"
         "threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()\nsandbox.run('while True: pass')"
     )
     owner = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
@@ -189,8 +189,8 @@ def test_launcher_and_program_die_with_their_owner() -> None:
 def test_the_launcher_knows_no_environment_and_no_module_of_ours() -> None:
     os.environ["SENTINEL"] = "secret"
     with Sandbox(LIMITS) as sandbox:
-        environment = Path(f"/proc/{sandbox.launch.pid}/environ").read_bytes()
-        maps = Path(f"/proc/{sandbox.launch.pid}/maps").read_text()
+        environment = Path(f"/proc/{sandbox.launcher.process.pid}/environ").read_bytes()
+        maps = Path(f"/proc/{sandbox.launcher.process.pid}/maps").read_text()
     del os.environ["SENTINEL"]
     assert environment == b""
     assert not re.search(r"torch|numpy|site-packages", maps)
@@ -285,7 +285,7 @@ def test_folders_of_owners_that_are_no_more_are_swept_away() -> None:
     with Sandbox(LIMITS, ["namespaces"]) as sandbox:
         sandbox.run("pass")
         assert not left.exists()
-        own = sandbox.launch.scratch
+        own = sandbox.launcher.scratch
         assert own is not None
         assert os.path.exists(own.path)
     assert not os.path.exists(own.path)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from reward.programs import calls, remote, tester
+from reward.programs import calls, objects, tester
 from reward.programs.walls import Limits, Walls
 
 READY = b"ready"
@@ -64,7 +64,7 @@ def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int
     if kind == "calls":
         return lambda: calls.answer_calls(define(sources), fds["data"], fds["answers"])
     if kind == "objects":
-        return lambda: remote.serve_objects(define(sources), fds["channel"])
+        return lambda: objects.serve_objects(define(sources), fds["channel"])
     return lambda: run_sources(sources, main_module("__main__"))
 
 
