@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from reward.programs.child_owner import RunResult
 from reward.programs.code import CodeChecker
 from reward.programs.limits import CodeLimits
-from reward.programs.child_owner import RunResult
 from reward.programs.sandbox import Sandbox
 from tests.reward.attacks import bombs, calls, forgeries, reach
 from tests.reward.attacks.world import SENTINEL, World, strangers, world

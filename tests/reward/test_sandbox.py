@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from reward.programs import scratch, seccomp, syscalls
+from reward.programs.child_owner import Ended
 from reward.programs.code import CodeChecker
 from reward.programs.launcher_owner import SandboxError
 from reward.programs.limits import CodeLimits
-from reward.programs.child_owner import Ended
 from reward.programs.sandbox import Sandbox, describe_confinement
 from reward.programs.walls import Unconfined
 from tests.reward.attacks import bombs
