@@ -1,4 +1,4 @@
-"""What can be known wrong about the rewards of a run before it starts: checkers, references, the sandbox, services."""
+"""Checks of a run's rewards before it starts: checkers, references, the sandbox, services."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rollout.prompts import PromptSet
 
 
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
-    """Lines about how these prompts will be scored; ValueError with the row, or the checker, that cannot be."""
+    """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)
     for name in named:
         if name not in SERVICES:
@@ -34,14 +34,14 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
 
 
 async def try_workers(config: Config, checkers: Sequence[str]) -> None:
-    """Start a reward worker with functions of the user's; RuntimeError where it dies: it sees less of the environment than a driver."""
+    """Start a reward worker with functions of the user's; RuntimeError where it dies, as its environment is smaller than the driver's."""
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=checkers):
         pass
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:
-    """Raise ValueError where a program could use more than the worker that runs it may."""
+    """Raise ValueError where the limits of a program exceed those of the worker that runs it."""
     code, reward = config.code, config.reward
     for key, inner, outer in (("timeout_s", code.timeout_s, reward.timeout_s), ("memory_mb", code.memory_mb, reward.memory_mb)):
         if inner >= outer:
@@ -56,7 +56,7 @@ def _where(config: Config) -> str:
 
 
 def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
-    """Raise ValueError where a row names code to import: whoever wrote the data would choose what runs here."""
+    """Raise ValueError where a row names code to import: the author of the data would choose what runs here."""
     allowed = checkers_for_data(config.reward.checker)
     for prompt in rows.prompts:
         if prompt.checker not in allowed:
@@ -67,7 +67,7 @@ def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
 
 
 def check_references_of_parts(config: Config) -> None:
-    """Raise ValueError where a part's own reference is nothing that its checker can use."""
+    """Raise ValueError where a part's own reference cannot be used by its checker."""
     for name, part in config.reward.parts.items():
         if part.reference is not None:
             try:
@@ -77,7 +77,7 @@ def check_references_of_parts(config: Config) -> None:
 
 
 def check_references(config: Config, rows: PromptSet) -> None:
-    """Raise ValueError where a checker that scores a row cannot use the row's reference, with the row and who asks for it."""
+    """Raise ValueError where a checker that scores a row cannot use the row's reference, with the row and the key that asks for it."""
     parts = config.reward.parts.items()
     beside = {f"reward.parts.{name}": part.checker or name for name, part in parts if part.reference is None}
     if config.reward.second:

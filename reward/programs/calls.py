@@ -1,4 +1,4 @@
-"""Calling one function of a program with many arguments, in the program's process; the results leave as data, one line each."""
+"""Calls of one function of a program, in the program's process; the results leave as data, one line each."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ Names = dict[str, Any]
 
 
 def answer_calls(names: Names, data: int, answers: int) -> None:
-    """Make the calls that the descriptor `data` lists and write a line for each to `answers`; the first that raises ends them.
+    """Make the calls that the descriptor `data` lists and write a line for each to `answers`; a call that raises is the last.
 
     data: {"name": "f", "calls": [[argument, ...], ...]}. A line: {"value": ...}. The function may be a method of a class Solution.
     """

@@ -12,7 +12,7 @@ class Ended(StrEnum):
     """How a run ended."""
 
     EXITED = "exited"
-    KILLED = "killed"  # by a signal that it has caused; never by SIGKILL, but in time
+    KILLED = "killed"  # by a signal that it has caused itself, which cannot be SIGKILL
     TIME = "time"
     MEMORY = "memory"
     OUTPUT = "output"

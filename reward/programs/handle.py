@@ -18,10 +18,9 @@ DOABLE: dict[str, Callable[..., Any]] = {
 class Handle:
     """An object of the program's, in the tester.
 
-    It proves nothing: equal to data only where the program sent data with it, and never by a method of its own. What comes of arithmetic
-    with data stays a handle, whose truth, length, number and items are not asked for, so that `abs(f(x) - 2.5) < 1e-6` and
-    `not f(x) - 2.5` cannot be won by an object whose `-` gives 0. `in` compares the items one by one. Two handles are compared by the
-    program's own `==`.
+    It proves nothing: it equals data only where the program sent data with it, and never by its own `==`. Arithmetic with data gives
+    a handle too, whose truth, length, number and items are not available. So an object whose `-` gives 0 passes neither
+    `abs(f(x) - 2.5) < 1e-6` nor `not f(x) - 2.5`. `in` compares the items one by one. Two handles are compared by the program's own `==`.
     """
 
     def __init__(self, tester: Any, number: int, plain: Any, *, computed: bool = False) -> None:
@@ -104,7 +103,7 @@ def _ask(name: str) -> Callable[..., Any]:
 def _judge(name: str) -> Callable[[Handle], Any]:
     def judge(self: Handle) -> Any:
         if self._handle_computed:
-            raise TypeError(f"{name}() of what an object of the program's made of a test's data would prove nothing")
+            raise TypeError(f"{name}() of a result that the program's object computed from a test's data would prove nothing")
         return self._handle_tester.do(name, self)
 
     return judge

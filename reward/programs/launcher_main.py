@@ -1,4 +1,4 @@
-"""The launcher: a bare interpreter that forks a confined child for every run of a program, and knows nothing worth stealing.
+"""The launcher: a bare interpreter without secrets that forks a confined child for every run of a program.
 
 `reward.programs.launcher_owner` starts it with an empty environment. They speak over a `reward.processes.channel`:
 
@@ -31,7 +31,7 @@ from reward.programs.child_main import run_child
 
 MAX_FDS = 16
 CPU_SLACK = 0.2  # seconds that the kernel's two ways to count may differ
-# What most programs import, imported once: a fork shares it.
+# Most programs import these; a fork shares what the launcher has imported.
 COMMON = (
     "abc", "array", "ast", "bisect", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
     "functools", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "queue", "random", "re", "statistics", "string",

@@ -16,11 +16,11 @@ HEADER = struct.Struct("=I")
 
 
 class Gone(BaseException):
-    """The other process has ended, or talks nonsense; no test may catch it as an ordinary error."""
+    """The other process has ended or sends no messages; a BaseException, so that no test catches it as an ordinary error."""
 
 
 class Link:
-    """One end: `ask` sends a message and returns the answer, doing meanwhile what the other end asks for."""
+    """One end: `ask` sends a message and returns the answer; requests of the other end are carried out meanwhile."""
 
     def __init__(self, channel: int, obey: Callable[[Json], Json]) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=channel)
@@ -34,16 +34,16 @@ class Link:
             raise Gone(f"the program has ended: {error}") from None
 
     def receive(self) -> Json:
-        """The next message; Gone where there is none, or what came is none."""
+        """The next message; Gone where none comes, or the data is not a message."""
         (size,) = HEADER.unpack(self._read(HEADER.size))
         if size > LONGEST:
             raise Gone(f"a message of {size} bytes, allowed are {LONGEST}")
         try:
             message = json.loads(self._read(size))
         except (ValueError, RecursionError) as error:
-            raise Gone(f"no message: {error}") from None
+            raise Gone(f"not a message: {error}") from None
         if not isinstance(message, dict):
-            raise Gone("no message")
+            raise Gone("not a message")
         return message
 
     def _read(self, size: int) -> bytes:
@@ -62,7 +62,7 @@ class Link:
         return answer
 
     def serve(self) -> None:
-        """Do what is asked until the other end closes."""
+        """Carry out requests until the other end closes."""
         while True:
             try:
                 order = self.receive()

@@ -9,7 +9,7 @@ from reward.programs.values import Json, decode, encode
 
 
 class Objects:
-    """The program's side: its global names, and the objects that the tester holds handles of."""
+    """The program's global names, and the objects that the tester has handles of."""
 
     def __init__(self, names: dict[str, Any], channel: int) -> None:
         self.names = names
@@ -29,7 +29,7 @@ class Objects:
         return Callback(self, data["callback"])
 
     def obey(self, order: Json) -> Json:
-        """One answer; what is raised goes to the tester, as in one process."""
+        """The answer to one request; an exception goes to the tester, as in one process."""
         try:
             return self.do(order)
         except Exception as error:
@@ -56,7 +56,7 @@ class Objects:
 
 
 class Callback:
-    """A function of the tester's that was given to the program."""
+    """A function of the tester's that the program may call."""
 
     def __init__(self, objects: Objects, number: int) -> None:
         self.objects, self.number = objects, number

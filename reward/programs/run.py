@@ -1,7 +1,6 @@
-"""A run of a program as its owner sees it: what it prints, how long it takes, how it ends.
+"""A run of a program as its owner sees it: its processes, their output, and the limits that end them.
 
-A run's own time is the time that has passed less the time that its processes were ready but waited for a core, so that a busy machine
-fails no right program.
+A run's own time is the time on the clock less the time that its processes waited for a core, so that a busy machine fails no right program.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from reward.programs.child_owner import Child, Ended
 from reward.programs.launcher_owner import START_S, LauncherProcess, SandboxError
 from reward.programs.limits import CodeLimits
 
-PATIENCE = 10  # times its limit that a run may last, however long it waited for a core
+PATIENCE = 10  # times its limit that a run may last on the clock
 LOOK_S = 0.05  # how often a folder on disk is measured
 LONGEST_ANSWERS = 8  # times output_kb, for all results of a function
 READY = b"ready"
@@ -55,7 +54,7 @@ class Run:
     def start(self, kind: str, texts: dict[str, str], *, runs: int = 1, channel: int | None = None, answers: bool = False) -> Child:
         """Start a process and wait until its walls are closed; SandboxError where that fails.
 
-        texts: what it reads, by name: "source" is needed, "stdin" is else empty. runs: how often timeout_s is granted.
+        texts: its inputs by name; "source" is needed, "stdin" may be left out. runs: how many times timeout_s its CPU limit allows.
         """
         with contextlib.ExitStack() as theirs:
             fds = {name: sealed(text, theirs) for name, text in ({"stdin": ""} | texts).items()}
@@ -98,8 +97,8 @@ class Run:
     def follow(self, main: Child, hear: Hear | None = None) -> None:
         """Wait for the process's end, within all limits; `hear` gets each line of answers and says whether to go on.
 
-        The time limit begins anew with every line. Every process of the run has ended when this returns. SandboxError where one was
-        killed from outside, as the kernel does when memory is short: its filter lets no program do that to itself.
+        The time limit starts again with every line. Every process of the run has ended when this returns. SandboxError where a process
+        was killed from outside, as the kernel does when memory is short; the filter of system calls lets no program kill itself that way.
         """
         self._begin()
         while main.status is None:
@@ -156,7 +155,7 @@ class Run:
                         break
 
     def _take_answers(self, main: Child, hear: Hear | None) -> bool:
-        """Pass on the lines that are there; False when no more is wanted."""
+        """Pass on the lines that have come; False when `hear` wants no more."""
         while (data := read_now(self._answers)) is not None:
             if not data:
                 self._forget(self._answers)
@@ -207,7 +206,7 @@ class Run:
 
 
 def sealed(text: str, files: contextlib.ExitStack) -> int:
-    """A file in memory that holds the text and cannot be changed."""
+    """A descriptor of a file in memory that holds the text and cannot be changed."""
     descriptor = os.memfd_create("text", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     files.callback(os.close, descriptor)
     write_all(descriptor, text.encode("utf-8", "surrogatepass"))

@@ -15,10 +15,10 @@ FRESH_ITEMS, FRESH_TIMES = 4, 2
 
 
 class Patience:
-    """Learns from the durations of items that ended well, for each checker by itself.
+    """Learns how long items take, for each checker by itself.
 
-    One and a half times the time in which 95 % of the last items ended, never below 20 ms nor above a quarter of timeout_s. A checker that
-    has not been seen often enough is judged by all items; before there are enough of those, it is half a second.
+    An item may take one and a half times as long as 95 % of the last items took, at least 20 ms, at most a quarter of timeout_s. A checker
+    with too few items is judged by the items of all checkers; before there are enough of those, the time is half a second.
     """
 
     def __init__(self, timeout_s: float) -> None:

@@ -67,7 +67,7 @@ class Supervisor(threading.Thread):
         try:
             while not self.queue.closed:
                 self._turn()
-        except Exception as error:  # whatever it is, callers must hear of it: no other thread would tell them
+        except Exception as error:  # callers must get every error: no other thread would report it
             self.queue.close(error)
             if not self.started.done():
                 self.started.set_exception(error)
@@ -96,7 +96,7 @@ class Supervisor(threading.Thread):
             self._template_gone()
 
     def _start_deadline(self) -> float:
-        """When the template, or the worker that has been starting for longest, must have said that it is ready."""
+        """When the template, or the worker that has been starting for longest, must be ready."""
         assert self._template is not None
         if not self._template.ready:
             return self._template.deadline
@@ -112,7 +112,7 @@ class Supervisor(threading.Thread):
         return None
 
     def _count_failure(self, reason: str, printed: str) -> None:
-        """Try again a little later; not for ever, where no worker is left to score anything."""
+        """Try again a little later; RuntimeError after MAX_STARTS failures, unless some worker still scores."""
         self._failures += 1
         self._start_at = time.monotonic() + PAUSE_S * min(self._failures, MOST_PAUSES)
         if self._failures >= MAX_STARTS and not self.pids:
@@ -125,7 +125,7 @@ class Supervisor(threading.Thread):
         self._serial += 1
         try:
             worker = WorkerProcess(self._serial, task)
-        except OSError as error:  # too many open files, for one
+        except OSError as error:  # for example, too many open files
             if task is not None:
                 self.queue.put_aside(task, first=True)
             return self._count_failure(str(error), "")
@@ -141,14 +141,14 @@ class Supervisor(threading.Thread):
         return None
 
     def _hurry(self, now: float) -> None:
-        """Where a place is empty, have those who rehearse in idle time finish soon; asked again, as they may not have begun."""
+        """While a place is empty, give rehearsing workers the usual priority; asked again, as they may not have begun."""
         for worker in self._crew.at(Place.STARTING) if len(self.pids) < self._count else ():
             if worker.meant_for is None and now - worker.hurried_at > HURRY_S:
                 worker.hurried_at = now
                 self._ask("hurry", worker)
 
     def _ask(self, request: str, worker: WorkerProcess) -> None:
-        """Have the template do something to a worker; a template that cannot is found out here, and ends with all its workers."""
+        """Have the template do something to a worker; a template that reads no requests is stuck and will be ended."""
         if self._template is not None and worker.pid in self._by_pid:
             try:
                 self._template.ask(request, worker.pid)
@@ -162,7 +162,7 @@ class Supervisor(threading.Thread):
             self._failures = 0
 
     def _answers(self) -> None:
-        """The template has something to say, or has ended."""
+        """The template has answered, or has ended."""
         assert self._template is not None
         try:
             answers = self._template.answers()
@@ -187,7 +187,7 @@ class Supervisor(threading.Thread):
 
     def _ended(self, worker: WorkerProcess, how: str) -> None:
         if worker.place is not Place.ENDING:
-            self._lanes.hear(worker)  # what it said before
+            self._lanes.hear(worker)  # its last reports
         starting = worker.place is Place.STARTING
         if starting:
             worker.output.read()
@@ -196,14 +196,14 @@ class Supervisor(threading.Thread):
             self._count_failure(how, worker.output.tail)
 
     def _template_gone(self) -> None:
-        """End what is left of the template and of its workers' groups, and start anew."""
+        """End the rest of the template and of its workers' groups, and start a new one."""
         template, stuck = self._template, self._stuck
         self._template, self._stuck = None, False
         assert template is not None
         groups = list(self._by_pid)
         how = self._close_template(template, GONE_S if template.ready and not stuck else 0.0)
         for pid in groups:
-            # The number of a group with members is not given away; an empty group's would have to be given away within these milliseconds.
+            # The kernel gives no new process the number of a group that has members, nor within milliseconds that of an empty one.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         self._by_pid.clear()

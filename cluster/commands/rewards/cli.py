@@ -17,8 +17,8 @@ Before a run: does each row's right answer pass the row's own checker? Each row 
   gatewise rewards check openai/gsm8k:main --split test --reference-field answer --solution-field answer
   gatewise rewards check mixed.parquet --checker-field checker            rows name their checkers
 
-After a run: are the rewards that it learned from those that its checkers give? A difference means a checker that is not a
-function of its arguments, one that was changed, or a limit of time or memory that was hit.
+After a run: do its checkers still give the rewards that it learned from? A difference means a checker that is not a
+function of its arguments, a checker that was changed, or a limit of time or memory that was hit.
 
   gatewise rewards audit runs/first
 
@@ -27,11 +27,11 @@ Both exit 1 where something differs, and list it; neither starts Ray nor needs a
 
 CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1."""
 AUDIT = """Score the responses that a run kept (run.sample_responses a step) again, with the run's own config, and list those whose reward
-is another now. Checkers that are services (judge, http) are asked again."""
+is different now. Checkers that are services (judge, http) are asked again."""
 
 
 class RewardsDiffer(ValueError):
-    """What was checked does not hold; the list is printed above."""
+    """The check found differences, which are printed above."""
 
 
 def add_rewards(commands: Any) -> None:
@@ -53,7 +53,7 @@ def add_rewards(commands: Any) -> None:
     check.add_argument("--timeout", type=seconds, default=5.0, help="longest time one row may take, as reward.timeout_s (5)")
     check.add_argument("--memory-mb", type=count, default=4096, help="address space of one process, as reward.memory_mb (4096)")
     check.set_defaults(run=run_check)
-    audit = kinds.add_parser("audit", help="do the rewards that a run kept hold", description=AUDIT)
+    audit = kinds.add_parser("audit", help="does a run's scoring give the same rewards again", description=AUDIT)
     audit.add_argument("run_dir", metavar="RUN", help="run.dir of a run")
     audit.set_defaults(run=run_audit)
     for command in (check, audit):
@@ -83,19 +83,20 @@ def run_audit(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.audit import audit
 
     report = audit(Path(asked.run_dir), progress("responses"))
-    show("rewards that are others now", report.different, asked.all)
+    show("rewards that are different now", report.different, asked.all)
     show("failures that are scored now", report.now_scored, asked.all)
     show("rewards that fail now", report.now_failed, asked.all)
     for line in report.summary:
         print(line)
     if report.different:
         raise RewardsDiffer(
-            f"{len(report.different)} of {report.kept} rewards differ: their checker gives no fixed answer, or was changed since the run"
+            f"{len(report.different)} of {report.kept} rewards differ: their checker is not a function of its arguments, or was changed "
+            "since the run"
         )
 
 
 def show(title: str, lines: Sequence[str], everything: bool) -> None:
-    """The lines under their title, if there are any; the first ones unless everything is asked for."""
+    """Print the lines under their title, if there are any; only the first ones unless `everything`."""
     if not lines:
         return
     print(f"{title}:")
@@ -107,14 +108,14 @@ def show(title: str, lines: Sequence[str], everything: bool) -> None:
 
 
 def progress(what: str) -> Callable[[int, int], None]:
-    """A function that says on stderr how far the scoring is: drawn over itself on a terminal, else a line a tenth."""
-    drawn, said = sys.stderr.isatty(), [0]
+    """A function that reports progress on stderr: one line that is redrawn on a terminal, else ten lines."""
+    redrawn, tenths = sys.stderr.isatty(), [0]
 
     def say(done: int, of: int) -> None:
-        if drawn:
+        if redrawn:
             print(f"\rscored {done} of {of} {what}", end="\n" if done == of else "", file=sys.stderr, flush=True)
-        elif 10 * done // of > said[0]:
-            said[0] = 10 * done // of
+        elif 10 * done // of > tenths[0]:
+            tenths[0] = 10 * done // of
             print(f"scored {done} of {of} {what}", file=sys.stderr, flush=True)
 
     return say
