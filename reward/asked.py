@@ -1,4 +1,4 @@
-"""What is asked of a scorer."""
+"""A response as a scorer gets it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A finished response that wants a reward."""
+    """A finished response that needs a reward."""
 
     checker: str
     response: str
     reference: Any  # a JSON value
-    tokens: int  # generated, for the over-long punishment
+    tokens: int  # generated; for the over-long penalty
     prompt: str = ""

@@ -1,4 +1,4 @@
-"""What a checker is: a pure function that says how right a response is, with what must be known around it."""
+"""A checker: a pure function that scores a response, with the functions and examples that go with it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ Reference = Any  # a JSON value
 class Checker:
     """One entry of the table in `reward.checkers`.
 
-    `score` is `(response, reference) -> reward`, 1.0 for right and 0.0 for wrong, anything between for partly right. It needs no time limit
-    of its own and may raise: `reward.workers.pool` turns what goes wrong into a typed outcome. A response it cannot make sense of is wrong
-    (0.0), a reference it cannot make sense of is a ValueError.
+    `score` is `(response, reference) -> reward`: 1.0 for right, 0.0 for wrong, anything between for partly right. It needs no time limit of
+    its own and may raise: `reward.workers.pool` turns every failure into a typed outcome. A response that it cannot read is wrong (0.0); a
+    reference that it cannot read is a ValueError.
     """
 
     score: Score
-    check_reference: Callable[[Reference], object]  # ValueError where no response could be compared with it; imports nothing heavy in vain
-    gold: Callable[[Reference], str | None]  # a response that must score 1.0; None where the reference alone does not give one
-    load: Callable[[CodeLimits], Score] | None = None  # makes a `score` of these limits that belongs to one process, where it needs that
-    warm_up: Sequence[tuple[str, Reference]] = ()  # make the checker import, compile and cache what it needs, before a deadline counts
-    rehearsal: tuple[str, Reference] | None = None  # another such pair, for every worker that is forked where the first was scored: the
-    # pages that scoring writes to become its own, and no cache knows the answer
+    check_reference: Callable[[Reference], object]  # ValueError where no response could be compared with it; avoids heavy imports
+    gold: Callable[[Reference], str | None]  # a response that must score 1.0; None where the reference does not determine one
+    load: Callable[[CodeLimits], Score] | None = None  # makes a `score` with these limits for one process alone
+    warm_up: Sequence[tuple[str, Reference]] = ()  # examples whose scoring imports, compiles and caches what the checker needs
+    # A second example that each forked worker scores once, so copy-on-write pages and caches are warm before its first item.
+    rehearsal: tuple[str, Reference] | None = None

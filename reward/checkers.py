@@ -1,7 +1,7 @@
-"""Which checkers there are: each a pure function that says how right a response is, by its name.
+"""The table of checkers by name: each is a pure function that scores a response.
 
-A name of the form "package.module:function" is a user's own function of (response, reference). `SERVICES` are scored by others, over the
-network: `reward.services.services` asks them.
+A name of the form "package.module:function" is a user's own function of (response, reference). `SERVICES` are asked over the
+network, by `reward.services.services`.
 """
 
 import difflib
@@ -28,10 +28,10 @@ from reward.programs.limits import CodeLimits
 
 
 def _no_gold(reference: object) -> None:
-    """The reference says what a right response is like, but is none."""
+    """The reference describes right responses but determines none."""
 
 
-WARM_MATH = [  # a kind of answer each: what the first of a kind leaves in caches, no worker has to find out again
+WARM_MATH = [  # an answer of each kind: the first of a kind fills caches, which the workers then share
     (r"\boxed{17}", "17"),
     ("so it is\n#### 18", "19"),
     (r"\boxed{\frac{3}{7}}", "3/7"),
@@ -70,7 +70,7 @@ CHECKERS: dict[str, Checker] = {
         warm_up=[("this is a sentence in english.", [{"id": "change_case:english_lowercase"}])],
     ),
 }
-SERVICES: dict[str, Callable[[object], None]] = {  # by name, what refuses a reference
+SERVICES: dict[str, Callable[[object], None]] = {  # by name, the function that refuses a bad reference
     "http": check_json_value,
     "judge": check_json_value,
 }
@@ -82,12 +82,12 @@ def known_checkers() -> list[str]:
 
 
 def checkers_for_data(own: str) -> list[str]:
-    """The names that data may give where the user has chosen the checker `own`: data may not choose other code to run here."""
+    """The names that data may give where the user has chosen the checker `own`; data may name no other code to run here."""
     return sorted({*known_checkers(), own})
 
 
 def get_checker(name: str) -> Checker:
-    """The checker of that name or import path; ValueError says which there are, or why the path is none."""
+    """The checker of that name or import path; ValueError lists the names, or says why the path cannot be used."""
     if name in CHECKERS:
         return CHECKERS[name]
     if ":" in name:
@@ -98,20 +98,20 @@ def get_checker(name: str) -> Checker:
 
 
 def warm_checker(name: str) -> None:
-    """Import and compile what the checker of that name needs; nothing is left that a fork could not share."""
+    """Import and compile what the checker of that name needs; a fork can share the result."""
     checker = get_checker(name)
     for response, reference in checker.warm_up:
         checker.score(response, reference)
 
 
 def load_checker(name: str, limits: CodeLimits) -> Score:
-    """The function of that name, for this process alone, with all it needs already imported."""
+    """The `score` of that name for this process alone, with all its imports done."""
     warm_checker(name)
     return own_score(name, limits)
 
 
 def own_score(name: str, limits: CodeLimits) -> Score:
-    """The function of a checker that is warm, for this process alone: a sandbox is not shared with those that were forked beside it."""
+    """The `score` of a warm checker for this process alone: forked workers must not share one sandbox."""
     checker = get_checker(name)
     return checker.score if checker.load is None else checker.load(limits)
 

@@ -1,10 +1,10 @@
-"""What services are told and tell: JSON, without what only Python takes for it."""
+"""The JSON that goes to services and comes from them, without the constants that only Python accepts."""
 
 import json
 
 
 def check_json_value(value: object) -> None:
-    """Raise ValueError where a value has no form in JSON: NaN and infinities have none either."""
+    """Raise ValueError where a value cannot be written as JSON; NaN and infinities cannot."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -12,7 +12,7 @@ def check_json_value(value: object) -> None:
 
 
 def read_json(text: bytes) -> object:
-    """The value of a JSON text; ValueError where it is none, or uses NaN and infinities as if they were JSON."""
+    """The value of a JSON text; ValueError where it is not JSON, which has no NaN and no infinities."""
     try:
         value: object = json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -26,4 +26,4 @@ def sendable(text: str) -> str:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -1,9 +1,9 @@
-"""Finished responses → shaped verdicts: asks the pool and the services for every part of the reward, and adds them up.
+"""Finished responses → shaped verdicts: gets every part of the reward from the pool and the services, and adds them up.
 
 ```
 Asked ──► row's checker ─┐
       ──► every part     ├─ pool (processes) | services (network) ──► shape ──► verdict
-      ──► second checker ┘                                            └──────── second: kept beside it, counts for nothing
+      ──► second checker ┘                                            └──────── second: recorded beside it, never part of the reward
 ```
 """
 
@@ -26,8 +26,8 @@ from rollout.types import Verdict
 class Scorer:
     """Scores responses as the config says, on any event loop; the first `async with` waits until every worker is up.
 
-    on_quarantine is told of every item that killed its workers twice, from a thread of the pool. named_by_rows are checkers beside those
-    that the config names, to be imported before the first item, or asked whether they are there.
+    on_quarantine is called, on a thread of the pool, with every item that killed two workers. named_by_rows are further checkers, which the
+    config does not name: they too are imported, or their services probed, before the first item.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Scorer:
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
 
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
-        """A shaped verdict for each, in their order. `parts["second"]` is there where reward.second has scored it too."""
+        """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one."""
         questions = self._questions()
         items = [self._item(one, checker, reference) for one in asked for _, checker, reference in questions]
         answers = await self._ask(items)
@@ -73,7 +73,7 @@ class Scorer:
         return verdicts
 
     def _questions(self) -> list[tuple[str, str | None, Any]]:
-        """(name, checker, reference) of everything that is asked about a response; None stands for the row's own."""
+        """(name, checker, reference) of every score that a response needs; None stands for the row's own."""
         parts = [(name, part.checker or name, part.reference) for name, part in self.config.parts.items()]
         second = [(SECOND, self.config.second, None)] if self.config.second else []
         return [("correct", None, None), *parts, *second]
@@ -93,8 +93,8 @@ class Scorer:
         """Services and processes are asked at the same time."""
         far = [place for place, item in enumerate(items) if item.checker in SERVICES]
         near = [place for place, item in enumerate(items) if item.checker not in SERVICES]
-        told = await asyncio.gather(self.services.score([items[i] for i in far]), self.pool.score([items[i] for i in near]))
-        verdicts = dict(zip([*far, *near], [*told[0], *told[1]], strict=True))
+        scored = await asyncio.gather(self.services.score([items[i] for i in far]), self.pool.score([items[i] for i in near]))
+        verdicts = dict(zip([*far, *near], [*scored[0], *scored[1]], strict=True))
         return [verdicts[place] for place in range(len(items))]
 
     async def close(self) -> None:

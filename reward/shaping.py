@@ -1,7 +1,7 @@
-"""What a reward is made of: correctness in its range, further parts by their weights, DAPO's soft over-long punishment.
+"""The reward as a sum: correctness in its range, further parts by their weights, DAPO's soft over-long penalty.
 
 ```
-reward = low + (high - low) * correct * (every part that multiplies) + sum(weight * every part that adds) + over-long punishment
+reward = low + (high - low) * correct * (every part that multiplies) + sum(weight * every part that adds) + over-long penalty
 ```
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from configs.reward import RewardConfig
 from rollout.types import Outcome, Verdict
 
-SECOND = "second"  # the name under which parts hold what reward.second said; it counts for nothing
-DISAGREE = 0.5  # apart in correctness: one says right, the other wrong
+SECOND = "second"  # the name in `parts` for the score of reward.second, which is not part of the reward
+DISAGREE = 0.5  # difference in correctness from which one checker says right and the other wrong
 
 
 def overlong_penalty(length: int, max_tokens: int, cache: int) -> float:
     """0 up to max_tokens - cache generated tokens, then falling in a line to -1 at max_tokens, and never below.
 
-    `length` counts generated tokens, the stop token included. A cache of 0 switches the punishment off. arXiv 2503.14476, equation 13.
+    `length` counts generated tokens, the stop token included. A cache of 0 switches the penalty off. arXiv 2503.14476, equation 13.
     """
     if length < 0 or max_tokens < 1 or not 0 <= cache <= max_tokens:
         raise ValueError(
@@ -33,8 +33,8 @@ def overlong_penalty(length: int, max_tokens: int, cache: int) -> float:
 def shape(config: RewardConfig, correct: Verdict, parts: Mapping[str, Verdict], length: int, max_tokens: int) -> Verdict:
     """The verdict of a whole response from that of its row's checker and those of config.parts, by name.
 
-    A response of which any part failed has no reward: what is left of the sum would be another reward. `parts` of the result holds every
-    number as its checker gave it ("correct" and the parts' names) and "overlong" where that punishment is on.
+    A response has no reward where any part failed, because the rest of the sum would be a different reward. `parts` of the result holds
+    every number as its checker gave it ("correct" and the parts' names), and "overlong" where that penalty is on.
     """
     for name, verdict in (("", correct), *parts.items()):
         if verdict.outcome is not Outcome.SCORED:
@@ -44,17 +44,17 @@ def shape(config: RewardConfig, correct: Verdict, parts: Mapping[str, Verdict], 
     factor = math.prod(number for name, number in numbers.items() if config.parts[name].how == "multiply")
     added = sum(config.parts[name].weight * number for name, number in numbers.items() if config.parts[name].how == "add")
     reward = low + (high - low) * _number(correct) * factor + added
-    told = {"correct": _number(correct), **numbers}
+    numbers_by_name = {"correct": _number(correct), **numbers}
     if config.overlong_cache:
-        told["overlong"] = overlong_penalty(length, max_tokens, config.overlong_cache)
-        reward += told["overlong"]
+        numbers_by_name["overlong"] = overlong_penalty(length, max_tokens, config.overlong_cache)
+        reward += numbers_by_name["overlong"]
     if not math.isfinite(reward):
-        return Verdict.failed(Outcome.UNSCORABLE, f"error: the parts {told} add up to {reward}, which is no reward")
-    return Verdict(reward=reward, parts=told)
+        return Verdict.failed(Outcome.UNSCORABLE, f"error: the parts {numbers_by_name} add up to {reward}, which is no reward")
+    return Verdict(reward=reward, parts=numbers_by_name)
 
 
 def disagrees(verdict: Verdict) -> bool:
-    """Whether the row's checker and reward.second see this response differently."""
+    """Whether the row's checker and reward.second disagree about this response."""
     return SECOND in verdict.parts and abs(verdict.parts["correct"] - verdict.parts[SECOND]) >= DISAGREE
 
 

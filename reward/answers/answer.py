@@ -3,9 +3,9 @@
 import re
 
 THINKING_ENDS = "</think>"
-# A box with braces, a box of one bare word, an escaped character, or a brace: what is needed to find where a box ends in one pass.
+# A box with braces, a box of one bare word, an escaped character, or a brace: enough to find the end of a box in one pass.
 BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s*(?P<bare>[-+]?[A-Za-z0-9][^\s{}$\\]*)|\\.|[{}]", re.DOTALL)
-# Boxes with nothing but this between them are one answer of several values.
+# Boxes with only this between them are one answer of several values.
 JOIN = re.compile(r"[\s$.]*(?:,|;|&|(?:,\s*)?\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})[\s$]*", re.IGNORECASE)
 MAX_JOIN = 40
 TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
@@ -16,16 +16,16 @@ HEADING = re.compile(r"\s*(?:[A-Za-z]|\*\*|\d+[.)]\s)[^\n]*\n\s*\S")  # Markdown
 
 
 def spoken(response: str) -> str:
-    """The response without its reasoning: what follows the last "</think>", or all of it."""
+    """The response without its reasoning: the text after the last "</think>", or all of it."""
     return response.rpartition(THINKING_ENDS)[2]
 
 
 def marked_answer(response: str) -> str | None:
     """The final answer that a response marks as such; "" where the mark holds nothing, None where there is no mark.
 
-    Only what follows the last "</think>" counts. The last box or <answer> tag wins, the box where it stands in the tag; boxes joined by
-    "and", "or" or a comma are one answer. A box that is never closed was cut off and holds nothing; a tag may lack its end, which
-    engines strip as a stop string. Without either, the answer is the rest of the line after the last "####" that is no heading.
+    Only the text after the last "</think>" counts. The last box or <answer> tag wins; a box inside the tag wins over the tag. Boxes joined
+    by "and", "or" or a comma are one answer. A box that is never closed was cut off and holds nothing. A tag may lack its end, because
+    engines strip stop strings. Without either, the answer is the rest of the line after the last "####" that is not a heading.
     """
     text = spoken(response)
     box, tag = _last_box(text), _last_tag(text)
@@ -38,18 +38,18 @@ def marked_answer(response: str) -> str | None:
 
 
 def stated_answer(text: str) -> str | None:
-    """The rest of the line after the last "answer is" or "answer:" of a text that marks none; None where it says neither."""
+    """The rest of the line after the last "answer is" or "answer:"; None where the text has neither."""
     found = STATED.findall(text)
     return found[-1].strip() if found else None
 
 
 def unwrapped(text: str) -> str:
-    """The text without \\text{} and its like, of which only the content stays."""
+    """The text with the content of \\text{} and the like in place of these commands."""
     return WRAPPER.sub(r" \1 ", text)
 
 
 def _last_box(text: str) -> tuple[int, str] | None:
-    """Where the last box begins and what it holds, with the boxes joined to it."""
+    """The position of the last box and its content, with the boxes joined to it."""
     if "\\boxed" not in text and "\\fbox" not in text:
         return None
     boxes: list[tuple[int, int, str]] = []  # start, end, content
@@ -77,7 +77,7 @@ def _last_box(text: str) -> tuple[int, str] | None:
 
 
 def _joined(text: str, boxes: list[tuple[int, int, str]]) -> list[str]:
-    """What the last box and those joined to it hold, each different value once."""
+    """The values in the last box and the boxes joined to it, each once."""
     start, _, content = boxes[-1]
     contents = [content]
     for before, end, content in reversed(boxes[:-1]):
@@ -89,7 +89,7 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> list[str]:
 
 
 def _last_tag(text: str) -> tuple[int, str] | None:
-    """Where the last <answer> begins and what it holds."""
+    """The position of the last <answer> and its content."""
     tags = list(TAG.finditer(text))
     for position in range(len(tags) - 1, -1, -1):
         if not tags[position][1]:

@@ -8,7 +8,7 @@ from reward.answers.match import normal_text
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DECORATION = re.compile(r"\\?\$|[*_`\"\u201c\u201d]|\\(?:[,;:! ()\[\]]|boxed\b)")
 SPACE = re.compile(r"[^\S\n]+")
-# What may follow a letter that is a choice; after anything else "A" may be an article and "I" a pronoun.
+# These may follow a letter that is a choice; before other text "A" may be an article and "I" a pronoun.
 AFTER = r"(?=\s*(?:$|[\n).,;:!?\]]|[-\u2013\u2014=]\s|(?:because|since|as|and|or|but|for|which|with)\b))"
 LETTER = rf"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Z]){AFTER}|([a-z])(?=\s*\.?\s*(?:$|\n)))"
 NOUN = r"(?:the\s+)?(?:option|choice|answer|letter)"
@@ -32,7 +32,7 @@ LISTED = re.compile(r"^\s*(?:[-*]\s*)?[(\[]?([A-Z])[)\].:]\s", re.MULTILINE)
 
 
 def read_reference(reference: object) -> tuple[str, dict[str, str]]:
-    """The right letter and the options' texts by letter, none where unknown; ValueError says what a reference must be."""
+    """The right letter, and the options' texts by letter where they are known; ValueError says how a reference must look."""
     answer, options = reference, {}
     if isinstance(reference, dict):
         if not {"answer", "options"} >= set(reference) or "answer" not in reference:
@@ -50,9 +50,8 @@ def read_reference(reference: object) -> tuple[str, dict[str, str]]:
 def check_choice(response: str, reference: object) -> float:
     """1.0 when the response settles on the reference's letter, or on the text of that option, else 0.0.
 
-    What is read: the marked answer (`reward.answers.answer`); else what the response states ("the answer is B", "I choose B", "B is
-    correct"), where all statements must name the same letter; else a response that is one letter or option; else the last "(B)". Whoever
-    names two letters is wrong.
+    The checker reads the marked answer (`reward.answers.answer`), else statements ("the answer is B", "I choose B", "B is correct"), which
+    must all name the same letter, else a response that is one letter or option, else the last "(B)". A response with two letters is wrong.
     """
     letter, options = read_reference(reference)
     return float(chosen(response, options) == {letter})
@@ -64,7 +63,7 @@ def gold_choice(reference: object) -> str:
 
 
 def chosen(response: str, options: dict[str, str]) -> set[str]:
-    """The letters that a response settles on: one where it is decided."""
+    """The letters that a response settles on; one where it is clear."""
     marked = marked_answer(response)
     text = _plain(spoken(response) if marked is None else marked)
     whole = _whole(text, options, marked=marked is not None)
@@ -72,8 +71,8 @@ def chosen(response: str, options: dict[str, str]) -> set[str]:
         return whole
     if stated := _stated(text):
         return stated
-    told = stated_answer(text)
-    if told and (by_text := _by_text(told, options)):
+    stated_text = stated_answer(text)
+    if stated_text and (by_text := _by_text(stated_text, options)):
         return by_text
     return _last_parenthesised(text)
 
@@ -83,7 +82,7 @@ def _plain(text: str) -> str:
 
 
 def _whole(text: str, options: dict[str, str], *, marked: bool) -> set[str] | None:
-    """The letters of a text that is nothing but a choice: "B", "(B)", "B. Paris", "Paris", "A, C"; None when it is more."""
+    """The letters of a text that is only a choice: "B", "(B)", "B. Paris", "Paris", "A, C"; None when it is more."""
     if alone := ALONE.fullmatch(text):
         return {alone[1].upper()}
     if by_text := _by_text(text, options):
@@ -121,7 +120,7 @@ def _listed_after(text: str, position: int) -> set[str]:
 
 
 def _last_parenthesised(text: str) -> set[str]:
-    """The letters in parentheses in the last line that has any; a list of the options, a line each, names none."""
+    """The letters in parentheses in the last line that has any; a list of the options, one a line, does not count."""
     listed = len(set(LISTED.findall(text))) > 1
     for line in reversed(text.splitlines()):
         if letters := set(PARENTHESISED.findall(LISTED.sub("", line) if listed else line)):

@@ -16,5 +16,5 @@ def reference_text(reference: object) -> str:
 
 
 def check_exact(response: str, reference: object) -> float:
-    """1.0 when response and reference are the same text but for white space around them, else 0.0."""
+    """1.0 when response and reference are the same text except for white space around them, else 0.0."""
     return float(response.strip() == reference_text(reference))

@@ -19,7 +19,7 @@ def normal_text(text: str) -> str:
 
 
 def accepted_answers(reference: object) -> list[str]:
-    """The reference's texts, each its final answer where it marks one; ValueError says what a reference must be."""
+    """The reference's texts, or their final answers where they mark one; ValueError says how a reference must look."""
     texts = [reference_text(one) for one in (reference if isinstance(reference, list) else [reference])]
     if not texts:
         raise ValueError("reference must hold at least one accepted answer, got []")

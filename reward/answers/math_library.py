@@ -1,8 +1,8 @@
-"""math_verify with its error handlers mended: what means "out of memory" or "nested too deeply" passes through them.
+"""math_verify with its error handlers mended, so that "out of memory" and "nested too deeply" pass through them.
 
-math_verify and its LaTeX reader say `except Exception: pass` in two dozen places, so a right answer that was read with too little memory
-would be wrong, silently. Here every such handler is preceded by one that raises MemoryError and RecursionError again, by compiling the
-three modules anew from their source; whoever else imports math_verify keeps what they have.
+math_verify and its LaTeX reader have `except Exception: pass` in two dozen places, so a right answer would silently be wrong when memory is
+short. Here the three modules are compiled again from their source, with a handler before each of these that raises MemoryError and
+RecursionError again. Other code that imports math_verify gets the original modules.
 """
 
 import ast
@@ -55,5 +55,7 @@ def load() -> tuple[Callable[..., list[Any]], Callable[..., bool]]:
         sys.modules.update(theirs)
     for module in (grader, parser):  # it warns that there is no time limit: reward.workers.pool has one
         module.__dict__["TIMEOUT_WARNING_SHOWN"] = True
-    grader.__dict__["INVERSE_RELATIONS"][Unequality] = Unequality  # it is missing there: a KeyError at "x > 3" against an unequal sign
+    grader.__dict__["INVERSE_RELATIONS"][Unequality] = (
+        Unequality  # missing in the library, which raises KeyError when it compares "x > 3" with an unequal sign
+    )
     return parser.parse, grader.verify

@@ -1,10 +1,10 @@
-"""What people and models write around mathematics, brought into one form of LaTeX before it is read."""
+"""Brings the many ways to write mathematics into one form of LaTeX before it is parsed."""
 
 import re
 from decimal import Decimal
 from fractions import Fraction
 
-# What LaTeX parsers do not take for its ASCII or LaTeX kin. Full-width forms are ASCII at a distance.
+# Signs that LaTeX parsers do not know, with their ASCII or LaTeX equivalents. Full-width forms have ASCII codes plus a constant.
 SIGNS = {
     "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ",
     "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u00f7": "/", "\u2215": "/", "\u2044": "/", "\u00b1": r"\pm ",
@@ -18,7 +18,7 @@ TYPOGRAPHY = str.maketrans(SIGNS | {chr(code): chr(code - 0xFEE0) for code in ra
 DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]|\\?\$|\*\*|[\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd]|\\(?:displaystyle|euro|pounds)(?![a-zA-Z])")
 SPACE = re.compile(r"(?<!\\)\\(?:[,;:! ]|q?quad(?![a-zA-Z]))|~|\s+")
 GROUPS = re.compile(r"(?<![\w.,])\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?![\d,]| \d)")  # thousands: "1,234", "1 000 000"
-SAFE_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|\\[,!]|\\ )(?=\d{3}(?!\d))")  # "1{,}234", "1\,234", which nothing but thousands is written like
+SAFE_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|\\[,!]|\\ )(?=\d{3}(?!\d))")  # "1{,}234", "1\,234", which can only be thousands
 BEFORE = re.compile(r"(?:\s|=|:|\\approx(?![a-zA-Z])|\\text\s*\{[^{}]*\}(?=\s*[^\s,.^_]))+")  # "= 5", "\text{Joe: } 5"
 LABEL = re.compile(r"[A-Za-z][A-Za-z ]{2,40}:\s*(?=\S)")
 NUMBER = r"[-+]?(?:\d+\s+\d+/\d+|\d+/\d+|\d+(?:\.\d+)?|\.\d+)"
@@ -35,7 +35,7 @@ MIXED_IN_PROSE = re.compile(r"(?<![\w./])(\d{1,3}) (\d{1,3})/(\d{1,4})(?![\w/])"
 
 
 def tidy(text: str) -> str:
-    """An answer that stands alone, without what is no mathematics: currency, thousands separators, units in words, math delimiters."""
+    """An answer that stands alone, without currency, thousands separators, units in words and math delimiters."""
     text = SAFE_GROUPS.sub("", text.translate(TYPOGRAPHY))
     text = SPACE.sub(" ", DELIMITER.sub(" ", text)).strip().rstrip(".;,: ")
     if label := BEFORE.match(text) or LABEL.match(text):
@@ -51,7 +51,7 @@ def tidy(text: str) -> str:
 
 
 def tidy_prose(text: str) -> str:
-    """A text with an answer somewhere in it: its typography, mixed numbers and full stops only."""
+    """A text with an answer somewhere in it, with only its typography, mixed numbers and full stops brought into form."""
     text = SENTENCE_END.sub(",", SAFE_GROUPS.sub("", text.translate(TYPOGRAPHY)))
     return MIXED_IN_PROSE.sub(r"$\1\\frac{\2}{\3}$", text)
 

@@ -19,9 +19,9 @@ def plain_words(text: str) -> str:
 
 
 def reference_words(text: str) -> str | None:
-    """The words that a reference is, None where it is mathematics.
+    """The words of a reference that consists of words; None where it is mathematics.
 
-    Words are what stands in \\text{} alone, or letters alone: four of them or more, a name such as "No", or "yes", "no", "odd".
+    It does where it is all in \\text{}, or only letters: at least four, a name such as "No", or "yes", "no", "odd".
     """
     words, outside = plain_words(text), NOISE.sub("", WRAPPER.sub("", text))
     if not WORDS.fullmatch(words) or SYMBOLS.fullmatch(words):
@@ -36,7 +36,7 @@ def reference_words(text: str) -> str | None:
 
 
 def says(response: str, words: str, *, marked: bool) -> bool:
-    """Whether a response answers with those words: a marked answer is nothing else, any other response ends on them."""
+    """Whether a response answers with those words: a marked answer equals them, any other response ends on them."""
     said = plain_words(response)
     if said == words or marked:
         return said == words

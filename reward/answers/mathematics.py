@@ -1,10 +1,10 @@
-"""The checker for mathematical answers: what the response ends on must equal the reference, however it is written.
+"""The checker for mathematical answers: the final answer must equal the reference, however it is written.
 
-`reward.answers.answer` finds what is marked as the answer, `math_verify` reads and compares. Its own time limits are off: they use signals,
-which work only on a main thread, and `reward.workers.pool` kills what takes too long.
+`reward.answers.answer` finds the marked answer, `math_verify` reads and compares. The time limits of math_verify are off: they use signals,
+which work only on a main thread, and `reward.workers.pool` kills a checker that takes too long.
 
-What is an error and what is a wrong answer: a response that cannot be read is wrong. Running out of memory or of stack, or an error
-while two readable answers are compared, says nothing about the response and is raised. A reference that cannot be read is a ValueError.
+A response that cannot be read is wrong. An exception says nothing about the response: too little memory or stack, or an error while two
+readable answers are compared. A reference that cannot be read is a ValueError.
 """
 
 import re
@@ -17,13 +17,13 @@ from reward.answers.math_library import load
 from reward.answers.math_text import tidy, tidy_prose
 from reward.answers.math_words import reference_words, says
 
-LONGEST_ANSWER = 2_000  # characters of a marked answer; nobody is right at greater length, unless the reference is half as long
-PROSE_TAIL = 4_000  # characters in which an answer without a mark is looked for; math_verify's patterns are quadratic
+LONGEST_ANSWER = 2_000  # characters of a marked answer; longer ones are wrong, unless the reference is at least half as long
+PROSE_TAIL = 4_000  # characters searched for an answer without a mark; math_verify's patterns take quadratic time
 PROSE = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{2,}[,;:]?\s+(?!(?:and|or)\b)[A-Za-z]{2,}")
 INTEGER = re.compile(r"([-+]?)0*(\d+)")
 BASE = re.compile(r".*\d\s*_\s*\{?\s*(\d+)\s*\}?")
 READABLE = re.compile(r"[^\W_]|\\[a-zA-Z]|\\\{\s*\\\}")
-RELATIVE = 1e-4  # math_verify rounds to six decimals, so that all tiny numbers would be equal
+RELATIVE = 1e-4  # math_verify rounds to six decimals, so all tiny numbers would be equal
 
 
 def check_math(response: str, reference: object) -> float:
@@ -44,13 +44,13 @@ def check_math(response: str, reference: object) -> float:
 
 
 def reference_answer(reference: object) -> str:
-    """The reference's answer as text; ValueError when it holds none. What only sympy can refuse is refused when scoring."""
+    """The reference's answer as text; ValueError when it holds none. A reference that only sympy can refuse is refused when scoring."""
     text = reference_text(reference)
     if isinstance(reference, float):
         text = format(Decimal(text), "f")  # "1e+20" would be read as 1
     answer = marked_answer(text)
     answer = spoken(text).strip() if answer is None else answer
-    if not READABLE.search(answer) or marked_answer(_boxed(answer)) != answer:  # its braces do not match, or it holds further marks
+    if not READABLE.search(answer) or marked_answer(_boxed(answer)) != answer:  # its braces do not match, or it marks a further answer
         raise ValueError(f"reference {text[:200]!r} cannot be read as mathematics: use the checker 'match' or correct the row")
     return answer
 
@@ -65,7 +65,7 @@ def _boxed(answer: str) -> str:
 
 
 def _same_text(answer: str, gold: str) -> bool:
-    """Whether they are the same letters; whole numbers the same digits, however many: no number type bears a million of them."""
+    """Whether the texts are equal. Whole numbers are compared by their digits, because no number type bears a million of them."""
     return answer == gold or _digits(answer, "answer") == _digits(gold, "gold")
 
 
@@ -78,7 +78,7 @@ def _equal(gold: str, answer: str, *, marked: bool) -> bool:
     """Whether the answer equals the reference's as mathematics."""
     plain = tidy(answer)
     if INTEGER.fullmatch(plain) and INTEGER.fullmatch(tidy(gold)):
-        return False  # they would be the same digits
+        return False  # equal whole numbers have equal digits, which were compared before
     bases = [base[1] for base in (BASE.fullmatch(plain), BASE.fullmatch(tidy(gold))) if base]
     if len(set(bases)) > 1:  # 12_8 and 12_7, whose subscripts math_verify ignores
         return False
@@ -89,7 +89,7 @@ def _equal(gold: str, answer: str, *, marked: bool) -> bool:
         found = _read(answer) if marked else _read_prose(answer)
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # sympy raises whatever its input provokes; an answer nobody can read is a wrong answer
+    except Exception:  # sympy may raise anything; an answer that cannot be read is wrong
         return False
     _, verify = load()
     same = verify(expected, found, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
@@ -97,7 +97,7 @@ def _equal(gold: str, answer: str, *, marked: bool) -> bool:
 
 
 def _close(expected: Any, found: Any) -> bool:
-    """Whether two numbers differ by little for their size; true of whatever is no plain number."""
+    """Whether two numbers differ by little for their size; True where one is not a plain number."""
     from sympy import Float, Rational
 
     numbers = all(isinstance(value, Float | Rational) and value.is_finite for value in (expected, found))
@@ -105,7 +105,7 @@ def _close(expected: Any, found: Any) -> bool:
 
 
 def _read(answer: str) -> list[Any]:
-    """math_verify's expressions of a text that is an answer and nothing else, so that bare LaTeX is taken for LaTeX."""
+    """math_verify's expressions of a text that is only an answer, so that LaTeX without delimiters is read as LaTeX."""
     text = tidy(answer)
     if PROSE.search(text):
         return _read_prose(answer)

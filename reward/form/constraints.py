@@ -1,4 +1,4 @@
-"""The instructions of IFEval (arXiv 2311.07911) by their public ids: what each needs to know, and how it is followed.
+"""The instructions of IFEval (arXiv 2311.07911) by their public ids: the arguments of each, and the function that verifies it.
 
 The code is our own, from the public description; words and sentences are those of `reward.form.text`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from reward.form import wording
 from reward.form import writing_format as form
 
-Follows = Callable[..., bool]  # of the response, which is not empty, and the named arguments
+Follows = Callable[..., bool]  # (a response that is not empty, the named arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def _items(reference: list[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _instruction(name: object, given: object) -> Instruction:
-    """The instruction of that id with its arguments; ValueError says what is wrong with them."""
+    """The instruction of that id with its arguments; ValueError says which argument is wrong."""
     if not isinstance(name, str) or name not in CONSTRAINTS:
         near = difflib.get_close_matches(str(name), CONSTRAINTS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

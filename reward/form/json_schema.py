@@ -1,4 +1,4 @@
-"""The checker for JSON that must obey a JSON Schema, with partial credit for what of it does.
+"""The checker for JSON that must obey a JSON Schema, with partial credit for the parts that do.
 
 jsonschema validates, in draft 2020-12 unless `$schema` names another. It is imported at the first call. Nothing is ever fetched: a
 schema that refers to an address it does not hold itself is refused. `format` is not enforced, as the draft has it.
@@ -14,7 +14,7 @@ from reward.form.options import read_options
 if TYPE_CHECKING:
     from reward.form.schema_rules import Schema
 
-READABLE = 0.1  # partial credit for JSON of which nothing else is right
+READABLE = 0.1  # partial credit for JSON that breaks the schema everywhere
 
 
 def read_schema(reference: object) -> tuple[str, bool]:
@@ -30,7 +30,7 @@ def read_schema(reference: object) -> tuple[str, bool]:
         try:
             schema = json.loads(schema)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"reference must be a JSON Schema or its JSON text, got a text that is no JSON ({error})") from error
+            raise ValueError(f"reference must be a JSON Schema or its JSON text, got a text that is not JSON ({error})") from error
     if not isinstance(schema, dict):
         raise ValueError(f"reference must be a JSON Schema, which is an object; got {schema!r:.200} ({type(schema).__name__})")
     try:
@@ -58,7 +58,7 @@ def check_json(response: str, reference: object) -> float:
         if schema.validator.is_valid(value):
             return 1.0
         return READABLE + (1 - READABLE) * share_obeyed(schema, value) if partial else 0.0
-    except (NotJsonError, RecursionError):  # a schema that turns in circles is refused: what is too deep is the response
+    except (NotJsonError, RecursionError):  # circular schemas are refused, so it is the response that is too deep
         return 0.0
 
 

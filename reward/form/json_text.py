@@ -1,4 +1,4 @@
-"""The JSON in a response: where it is, and its strict reading."""
+"""Finds the JSON in a response and reads it strictly."""
 
 import json
 import math
@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-DEEPEST = 64  # levels of nesting; json and jsonschema recurse, and nobody asks for more
+DEEPEST = 64  # levels of nesting; json and jsonschema recurse
 FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[ \t]*$")
 BRACKET = re.compile(r"[\[\]{}]")
-STRING_OR_BRACKET = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{}]')  # a string holds no line end, so one that is not closed ends there
+STRING_OR_BRACKET = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{}]')  # a string has no line end, so an open one ends there
 CLOSES = {"}": "{", "]": "["}
 
 
 class NotJsonError(ValueError):
-    """The text is not JSON, or not one that is read here."""
+    """The text is not JSON, or has a form that is refused here."""
 
 
 def find_json(text: str) -> Any:
@@ -37,7 +37,7 @@ def find_json(text: str) -> Any:
 
 
 def last_block(text: str) -> str | None:
-    """What stands in the last block fenced as json; one that is not closed runs to the end."""
+    """The content of the last block fenced as json; an open block runs to the end."""
     found, kind, block = None, None, list[str]()
     for line in text.split("\n"):
         fence = FENCE.match(line.rstrip("\r"))
@@ -52,7 +52,7 @@ def last_block(text: str) -> str | None:
 
 
 def bracketed(text: str) -> list[tuple[int, int]]:
-    """Where balanced {...} and [...] begin and end, those inside others left out."""
+    """Start and end of every balanced {...} and [...] that is not inside another."""
     opened: list[tuple[str, int]] = []
     found: list[tuple[int, int]] = []
     for bracket, start in _brackets(text):
@@ -69,7 +69,7 @@ def bracketed(text: str) -> list[tuple[int, int]]:
 
 
 def _brackets(text: str) -> Iterator[tuple[str, int]]:
-    """Every bracket that is in no string; a quote opens a string only within brackets, for prose may have one."""
+    """Every bracket outside strings; a quote opens a string only within brackets, because prose has quotes too."""
     position, inside = 0, 0
     while token := (STRING_OR_BRACKET if inside else BRACKET).search(text, position):
         position = token.end()
@@ -97,7 +97,7 @@ def read_json(text: str) -> Any:
 
 
 def _refuse(word: str) -> None:
-    raise NotJsonError(f"{word} is no JSON")
+    raise NotJsonError(f"{word} is not JSON")
 
 
 def _float(digits: str) -> float:

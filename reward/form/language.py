@@ -22,7 +22,7 @@ ADDRESS = re.compile(r"https?://\S+|</?\w+>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a reference asks for."""
+    """The language and the share of it that a reference asks for."""
 
     language: str
     share: float = 1.0  # from which the score is 1
@@ -46,7 +46,7 @@ def read_language(reference: object) -> Wanted:
 
 
 def language_code(name: str) -> str:
-    """The code that the model knows: "zh-CN" and "zh_TW" are "zh"; ValueError for an unknown one."""
+    """The code that the model uses: "zh-CN" and "zh_TW" are "zh"; ValueError for an unknown one."""
     code = re.split("[-_]", name.strip().lower())[0]
     if code not in LANGUAGES:
         raise ValueError(f"unknown language {name!r}: use a code such as 'en', one of {' '.join(sorted(LANGUAGES))}")
@@ -71,7 +71,7 @@ def check_language(response: str, reference: object) -> float:
 
 
 def prose(text: str, *, code: bool, math: bool) -> str:
-    """The text without addresses and tags and, unless kept, without code and mathematics; a fence that is not closed runs to the end."""
+    """The text without addresses and tags and, unless kept, without code and mathematics; an open fence runs to the end."""
     if not code:
         kept, inside = [], False
         for line in text.split("\n"):

@@ -1,4 +1,4 @@
-"""Which language a sentence is in: the scripts of languages, and py3langid's model for those that share one.
+"""The language of a sentence: by its script, and by py3langid's model for languages that share a script.
 
 py3langid (BSD) carries its model with it and needs no network. It is imported at the first call: it reads its model for a second.
 """
@@ -6,7 +6,7 @@ py3langid (BSD) carries its model with it and needs no network. It is imported a
 from functools import lru_cache
 from typing import Any
 
-SURE = 0.5  # probability from which a sentence is said to be in a language
+SURE = 0.5  # probability from which a sentence counts as in a language
 # Languages written in another script than Latin; codes are those of py3langid's model.
 SCRIPTS = {
     "CYRILLIC": "ba be bg kk ky mk mn ru sr tg tt uk uz",
@@ -43,8 +43,7 @@ LATIN = (
     "hr ht hu id ig is it jv kab kik la lb lg lij ln lt ltg lv mg ms mt nl nn no nso oc om pcm pl pt qu ro rw se sk "
     "sl sn so sq st sv sw tk tl tr uzs vec vi vo wa xh yo zu"
 )
-NO_LANGUAGE = "zxx"  # the model's word for what is none
-# Languages that the model cannot keep apart in a sentence, and a reader would not punish.
+# Languages that the model confuses in single sentences.
 KIN = ("en pcm", "zh wuu yue", "no nn da", "id ms", "bs hr sr", "ar ary arz", "hi sa")
 
 
@@ -66,7 +65,7 @@ def scripts_of(language: str) -> frozenset[str]:
 
 
 def is_foreign(sentence: str, language: str) -> bool:
-    """Whether the sentence is surely in another language than this one or its kin; the scripts are taken to be this one's."""
+    """Whether the sentence is surely in a language other than this one and its relatives; its script must be of this one."""
     same = {language}.union(*(group.split() for group in KIN if language in group.split()))
     rivals = [code for code in LANGUAGES - same if scripts_of(code) & scripts_of(language)]
     if not rivals:

@@ -19,7 +19,7 @@ ONE = {"words": "word ", "characters": "x", "sentences": "A sentence. ", "lines"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """What a reference asks for; both ends are allowed lengths."""
+    """The lengths that a reference allows, both ends included."""
 
     low: float
     high: float
@@ -28,7 +28,7 @@ class Span:
 
 
 def read_span(reference: object) -> Span:
-    """The lengths a reference allows: a table with `min` or `max` or both, and `unit`, `soft`; else ValueError."""
+    """The lengths that a reference allows: a table with `min` or `max` or both, and `unit`, `soft`; else ValueError."""
     number = (int, float)
     options = read_options(reference, {"min": number, "max": number, "unit": (str,), "soft": number})
     unit = options.get("unit", "words")

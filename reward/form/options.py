@@ -9,7 +9,7 @@ WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a 
 
 
 def read_options(reference: object, known: Mapping[str, Kinds], needed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The reference as a table whose keys are known and whose values are of the kinds given; ValueError says what is amiss."""
+    """The reference as a table whose keys are known and whose values are of the kinds given; ValueError says what is wrong."""
     if not isinstance(reference, dict):
         raise ValueError(f"reference must be a table with {', '.join(known)}, got {reference!r:.200} ({type(reference).__name__})")
     for key, value in reference.items():

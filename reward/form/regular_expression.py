@@ -21,7 +21,7 @@ MATCHES: dict[str, Callable[[re.Pattern[str], str], object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a reference asks for."""
+    """The pattern of a reference, and where it must match."""
 
     pattern: re.Pattern[str]
     where: str = "search"
@@ -48,7 +48,7 @@ def read_rule(reference: object) -> Rule:
     if where == "end":
         leading = LEADING_FLAGS.match(pattern)
         cut = leading.end() if leading else 0
-        line = "\n" if compiled.flags & re.VERBOSE else ""  # ends a comment, which would swallow what follows
+        line = "\n" if compiled.flags & re.VERBOSE else ""  # ends a comment, which would hide the rest
         compiled = compile_pattern(rf"{pattern[:cut]}(?:{pattern[cut:]}{line})\Z", flags)
     return Rule(pattern=compiled, where=where, absent=options.get("absent", False))
 

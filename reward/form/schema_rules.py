@@ -1,4 +1,4 @@
-"""What a JSON Schema must be to serve as a reference: valid, complete in itself, and not turning in circles."""
+"""Rules for a JSON Schema that is a reference: valid, complete in itself, and not circular."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jsonschema.validators import SPECIFICATIONS, Draft202012Validator, validato
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
-# Keywords whose schemas hold for the same value as the schema they stand in.
+# Keywords whose schemas apply to the same value as the schema that contains them.
 SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
@@ -23,11 +23,11 @@ class View:
     draft: Any
 
     def part(self, schema: Any) -> "View":
-        """A schema that stands in this one."""
+        """A schema inside this one."""
         return View(schema, self.resolver.in_subresource(self.draft.create_resource(schema)), self.draft)
 
     def parts(self) -> Iterator["View"]:
-        """Every schema that stands directly in this one."""
+        """Every schema directly inside this one."""
         return map(self.part, self.draft.subresources_of(self.schema))
 
     def targets(self) -> Iterator["View"]:
@@ -38,7 +38,7 @@ class View:
                 found = self.resolver.lookup(reference)
             except Unresolvable as error:
                 raise ValueError(
-                    f"the schema refers to {reference!r:.200}, which it does not hold: addresses are never fetched, put it under $defs"
+                    f"the schema refers to {reference!r:.200}, which it does not contain: addresses are never fetched, put it under $defs"
                 ) from error
             yield View(found.contents, found.resolver, self.draft)
 

@@ -5,7 +5,7 @@ from typing import Any
 from reward.form.schema_rules import Schema, View
 
 Path = tuple[str | int, ...]
-MOST_ERRORS = 10_000  # looked at; what is beyond them counts as right
+MOST_ERRORS = 10_000  # that are counted; parts beyond them count as right
 
 
 def share_obeyed(schema: Schema, value: Any) -> float:

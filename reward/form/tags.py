@@ -15,10 +15,10 @@ NAME = re.compile(r"[A-Za-z_][\w.:-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a reference asks for."""
+    """The sections that a reference asks for."""
 
     tags: tuple[str, ...]
-    outside: bool = False  # text may stand outside the tags
+    outside: bool = False  # text outside the tags is allowed
     partial: bool = False
     opened: bool = False  # the prompt ends with the first tag's opening
 
@@ -85,12 +85,12 @@ def find_sections(text: str, tags: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def says_something(text: str) -> bool:
-    """Whether anything in the text can be seen."""
+    """Whether the text has any visible character."""
     return any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def outside_of(text: str, sections: list[tuple[int, int]]) -> str:
-    """What the sections leave of the text, without white space around it."""
+    """The text outside the sections, without white space around it."""
     begin, left = 0, []
     for start, end in sections:
         left.append(text[begin:start])

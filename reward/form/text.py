@@ -1,4 +1,4 @@
-"""How a text is counted: words, sentences, lines, paragraphs; the same for every checker that speaks of them.
+"""Words, sentences, lines and paragraphs of a text, counted alike by every checker.
 
 No tagger and no model decides: the rules are few, so that a person can count along.
 """
@@ -14,7 +14,7 @@ UNSPACED = (
     "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0ec0-\u0ec6"  # Thai, Lao
     "\u1000-\u102a\u1780-\u17b3"  # Burmese, Khmer
 )
-# What belongs to a word and is no \w: accents, points and vowel signs from Latin to Sinhala, joiners.
+# Parts of words that are not \w: accents, points and vowel signs from Latin to Sinhala, joiners.
 MARKS = (
     "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     "\u0900-\u0963\u0966-\u0dff\u200c\u200d"
@@ -58,7 +58,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _is_inside(text: str, end: re.Match[str]) -> bool:
-    """Whether this full stop stands within a sentence."""
+    """Whether this full stop does not end a sentence."""
     if end[0][0] not in ".…":
         return False
     before = LAST_WORD.search(text[max(0, end.start() - 40) : end.start()])
@@ -81,13 +81,13 @@ def lines(text: str) -> list[str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """What blank lines divide, without white space around it."""
+    """The parts between blank lines, without white space around them."""
     return [paragraph.strip() for paragraph in BLANK_LINE.split(text.replace("\r\n", "\n")) if paragraph.strip()]
 
 
 @lru_cache(maxsize=1 << 14)
 def script_of(letter: str) -> str:
-    """The script of a letter as Unicode names it, such as LATIN; empty for what is no letter."""
+    """The script of a letter as Unicode names it, such as LATIN; empty for other characters."""
     if not letter.isalpha():
         return ""
     name = unicodedata.name(letter, "")

@@ -19,7 +19,7 @@ def has_keywords(response: str, keywords: list[str]) -> bool:
 
 
 def keyword_frequency(response: str, keyword: str, frequency: float, relation: str) -> bool:
-    """Wherever the keyword stands it counts, within longer words too: "sneakers" holds "sneaker"."""
+    """A keyword counts within longer words too: "sneakers" contains "sneaker"."""
     return compares(response.casefold().count(keyword.strip().casefold()), relation, frequency)
 
 
@@ -42,7 +42,7 @@ def number_words(response: str, num_words: float, relation: str) -> bool:
 
 
 def is_language(name: object) -> bool:
-    """Whether a language of that code can be told."""
+    """Whether the language of that code can be recognised."""
     try:
         return isinstance(name, str) and bool(language_code(name))
     except ValueError:

@@ -17,7 +17,7 @@ AROUND_WORD = "\"'\u201c\u201d\u2018\u2019*_#([{.,;:!?)]} "
 
 
 def _between(divider: re.Pattern[str], text: str) -> list[str]:
-    """What the divider parts, without white space; one at the very start or end parts nothing."""
+    """The parts between dividers, without white space; a divider at the very start or end divides nothing."""
     parts = [part.strip() for part in divider.split(text)]
     if parts and not parts[0]:
         del parts[0]
@@ -27,13 +27,13 @@ def _between(divider: re.Pattern[str], text: str) -> list[str]:
 
 
 def number_paragraphs(response: str, num_paragraphs: float) -> bool:
-    """Exactly so many paragraphs, parted by ***; none of them empty."""
+    """Exactly so many paragraphs, divided by ***; none of them empty."""
     parts = _between(DIVIDER, response)
     return all(parts) and len(parts) == num_paragraphs
 
 
 def nth_paragraph_first_word(response: str, num_paragraphs: float, nth_paragraph: float, first_word: str) -> bool:
-    """Exactly so many paragraphs, parted by blank lines, of which that one begins with the word."""
+    """Exactly so many paragraphs, divided by blank lines; the nth begins with the word."""
     parts = paragraphs(response)
     if len(parts) != num_paragraphs:
         return False
@@ -46,7 +46,7 @@ def number_placeholders(response: str, num_placeholders: float) -> bool:
 
 
 def has_postscript(response: str, postscript_marker: str) -> bool:
-    """The marker, with or without blanks between its letters, and something said after it."""
+    """The marker, with or without blanks between its letters, and text after it."""
     marker = r"\s?".join(re.escape(letter) for letter in postscript_marker if not letter.isspace())
     found = re.search(rf"(?<!\S){marker}(.*)", response, re.DOTALL | re.IGNORECASE)
     return found is not None and any(letter.isalnum() for letter in found[1])
@@ -93,7 +93,7 @@ def repeats_prompt(response: str, prompt_to_repeat: str) -> bool:
 
 
 def ends_with(response: str, end_phrase: str) -> bool:
-    """The very end of the response, but for white space and a quotation mark around it."""
+    """The very end of the response, except for white space and a quotation mark."""
     text, phrase = response.strip().lower(), end_phrase.strip().lower()
     return text.endswith(phrase) or text.strip('"').rstrip().endswith(phrase)
 

@@ -1,16 +1,16 @@
-"""Calling one function of a program with many arguments, in the program's process; the results leave as data, one line each."""
+"""Calls of one function of a program, in the program's process; the results leave as data, one line each."""
 
 import json
-import os
 from typing import Any
 
+from reward.processes.descriptors import write_all
 from reward.programs.values import decode, encode, plain_or_refuse, refuse_export
 
 Names = dict[str, Any]
 
 
 def answer_calls(names: Names, data: int, answers: int) -> None:
-    """Make the calls that the descriptor `data` lists and write a line for each to `answers`; the first that raises ends them.
+    """Make the calls that the descriptor `data` lists and write a line for each to `answers`; a call that raises is the last.
 
     data: {"name": "f", "calls": [[argument, ...], ...]}. A line: {"value": ...}. The function may be a method of a class Solution.
     """
@@ -27,9 +27,3 @@ def find_function(names: Names, name: str) -> Any:
     if name not in names and "Solution" in names:
         return getattr(names["Solution"](), name)
     return names[name]
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -1,8 +1,8 @@
-"""The checker for programs: what a response's code does must pass the reference's tests, in the sandbox.
+"""The checker for programs: a response's code must pass the reference's tests, in the sandbox.
 
-A program that is wrong, slow, greedy, or ends early is wrong (0.0). Errors are asserts that cannot run, a sandbox that cannot be had, and a
-process that is killed from outside.
-What is expected never enters the program's process: it is compared here, or in a tester of its own (`reward.programs.tester`).
+A program that fails a test, exceeds a limit or ends early is wrong (0.0). Raises (no reward) when an assert cannot run, the sandbox is
+unavailable, or a process is killed from outside.
+Expected results never enter the program's process: they are compared here, or in a process of the tester (`reward.programs.tester`).
 """
 
 import functools
@@ -21,7 +21,7 @@ PYTHON = ("python", "python3", "py")
 
 
 def find_program(response: str) -> str:
-    """The last fenced block of Python, else the last fenced block of whatever, else the whole response."""
+    """The last fenced block of Python, else the last fenced block of any language, else the whole response."""
     blocks = FENCE.findall(response)
     of_python = [text for language, text in blocks if language.lower() in PYTHON]
     return (of_python or [text for _, text in blocks] or [response])[-1]
@@ -30,7 +30,7 @@ def find_program(response: str) -> str:
 class CodeChecker:
     """The checker with its limits and its sandbox, whose launcher lives as long as this. Used by one thread.
 
-    limits.timeout_s is granted to every run, call or test anew, and the first that fails ends it all unless limits.partial.
+    Every run, call or test may take limits.timeout_s, and the first failure ends the rest unless limits.partial.
     """
 
     def __init__(self, limits: CodeLimits, sandbox: Sandbox | None = None) -> None:
@@ -48,7 +48,7 @@ class CodeChecker:
         return passed / count if self.limits.partial else float(passed == count)
 
     def _print(self, program: str, cases: Cases) -> int:
-        """How many inputs make the program print what is expected."""
+        """How many inputs make the program print the expected output."""
         passed = 0
         for text, expected in zip(cases.inputs, cases.outputs, strict=True):
             result = self.sandbox.run(program, text)
@@ -59,7 +59,7 @@ class CodeChecker:
         return passed
 
     def _call(self, program: str, cases: Cases) -> int:
-        """How many calls return what is expected; after one that raises there are no more."""
+        """How many calls return the expected result; a call that raises is the last."""
         verdicts: list[bool] = []
         wrapped = all(isinstance(output, list) and len(output) == 1 for output in cases.outputs)
 
@@ -69,7 +69,7 @@ class CodeChecker:
             expected = cases.outputs[len(verdicts)]
             try:
                 verdicts.append(same_result(read_value(line), expected, wrapped, cases.tolerance))
-            except (TypeError, ValueError, ArithmeticError, RecursionError, MemoryError):  # what the program wrote is no value
+            except (TypeError, ValueError, ArithmeticError, RecursionError, MemoryError):  # the program wrote no value
                 verdicts.append(False)
             return verdicts[-1] or self.limits.partial
 
@@ -80,9 +80,9 @@ class CodeChecker:
     def _test(self, program: str, wanted: Asserts) -> int:
         """How many tests raise nothing; ValueError where they cannot run at all.
 
-        They cannot where the setup raises, ends, or exceeds a limit, which the program does not live to see, and where a test ends, or
-        exceeds a limit, before any test has asked the program for anything. Later, what the program returned may be the cause, such as
-        a number of items to make or a text to print, so that a test which ends without a verdict is not passed.
+        They cannot run where the setup raises, ends, or exceeds a limit: the program has not started then. Nor can they where a test ends,
+        or exceeds a limit, before any test has used the program. After that, a value from the program may be the cause, such as a number of
+        items to make or a text to print; so a test that ends without a verdict then counts as failed.
         """
         passed: list[bool] = []
 
@@ -100,10 +100,10 @@ class CodeChecker:
 
 
 def read_value(line: bytes) -> Any:
-    """What a call returned, as data; NotPlain where the program wrote something else."""
+    """The result of a call, as data; NotPlain where the program wrote something else."""
     said = json.loads(line)
     if not isinstance(said, dict) or said.keys() != {"value"}:
-        raise NotPlain("no result of a call")
+        raise NotPlain("not the result of a call")
     return decode(said["value"], plain_or_refuse)
 
 
@@ -120,12 +120,12 @@ def check_code(response: str, reference: Any) -> float:
 def load_code(limits: CodeLimits) -> CodeChecker:
     """The checker with its launcher started; Unconfined (a ValueError) where this machine cannot hold a program."""
     checker = CodeChecker(limits)
-    assert checker.sandbox.launch
+    assert checker.sandbox.launcher
     return checker
 
 
 def check_tests(reference: object) -> None:
-    """ValueError where the reference describes no tests that could run."""
+    """Raise ValueError where the reference describes no tests that could run."""
     read_reference(reference)
 
 

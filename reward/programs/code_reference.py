@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Built-ins that tests put around what a program gives back.
+# Built-ins that tests put around a program's result.
 WRAPPERS = {
     "abs", "all", "any", "bool", "bytes", "dict", "enumerate", "float", "format", "frozenset", "int", "isinstance", "iter", "len", "list",
     "map", "max", "min", "next", "print", "range", "repr", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "type", "zip",
 }  # fmt: skip
-# What tests often use of the standard library without an import, because the programs they were written for had one.
+# Names of the standard library by module: tests often use them without an import, because the original programs imported them.
 STANDARD = {
     name: module
     for module in ("copy", "functools", "itertools", "math", "collections")
@@ -36,27 +36,27 @@ FORMS = '{"inputs", "outputs"}, {"fn_name", "inputs", "outputs"}, a list of asse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cases:
-    """Inputs and what must come out."""
+    """Inputs and expected outputs."""
 
     inputs: list[Any]
     outputs: list[Any]
-    function: str | None = None  # None: the inputs are texts on stdin, the outputs what is printed
-    tolerance: float = 0.0  # of numbers that are no integers, relative to the larger and absolute
+    function: str | None = None  # None: the inputs are texts on stdin, the outputs are printed
+    tolerance: float = 0.0  # of numbers; relative to the larger one, and absolute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asserts:
-    """Pieces of Python that must raise nothing."""
+    """Pieces of Python that must not raise."""
 
     tests: list[str]
     setup: str = ""
-    entry_point: str | None = None  # what `check` is then called with
+    entry_point: str | None = None  # the name of the function that `check` is called with
     names: list[str]  # that the program must define
-    modules: list[str] = field(default_factory=list)  # of the standard library, that the tests use without an import
+    modules: list[str] = field(default_factory=list)  # of the standard library that the tests use without an import
 
     @property
     def prelude(self) -> str:
-        """What of the setup the program may see: imports and classes, not the functions that judge it."""
+        """The part of the setup that the program may see: imports and classes, not the functions that judge it."""
         seen: list[ast.stmt] = [node for node in ast.parse(self.setup).body if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)]
         return ast.unparse(ast.Module(seen, []))
 
@@ -83,7 +83,7 @@ def read_fields(reference: object) -> dict[str, Any]:
         try:
             reference = json.loads(reference)
         except ValueError as error:
-            raise ValueError(f"reference is a text that is no JSON ({error}): use {FORMS}") from error
+            raise ValueError(f"reference is a text that is not JSON ({error}): use {FORMS}") from error
     if isinstance(reference, list):
         reference = {"asserts": reference}
     if not isinstance(reference, dict):
@@ -109,7 +109,7 @@ def read_cases(fields: dict[str, Any]) -> Cases:
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f'"fn_name" must be the name of a function, got {name!r}')
     if wrong := [index for index, arguments in enumerate(inputs) if not isinstance(arguments, list)]:
-        raise ValueError(f'with "fn_name", each of "inputs" must be the list of arguments of one call; number {wrong[0]} is none')
+        raise ValueError(f'with "fn_name", each of "inputs" must be the list of arguments of one call; number {wrong[0]} is not')
     return Cases(inputs=inputs, outputs=outputs, function=name, tolerance=tolerance)
 
 
@@ -133,24 +133,24 @@ def read_tests(tests: object, setup: object, entry: str | None) -> Asserts:
         try:
             trees.append(ast.parse(text))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"{what} is no Python ({error}): {text[:200]!r}") from error
+            raise ValueError(f"{what} is not Python ({error}): {text[:200]!r}") from error
     names, modules = needed_names(trees[0], trees[1:], entry)
     if not names:
         raise ValueError(f"the tests use nothing that a program could define: {tests[0][:200]!r}")
     if entry is not None and "check" not in stored(trees[1]):
         raise ValueError('"test" must define the function check(candidate)')
     borrowed = {name: STANDARD[name] for name in names if name in STANDARD}
-    if names - set(borrowed):  # a helper of the standard library that the tests forgot to import, not the program's to define
+    if names - set(borrowed):  # helpers of the standard library that the tests forgot to import; the program need not define them
         names -= set(borrowed)
         setup = "".join(f"from {module} import {name}\n" for name, module in sorted(borrowed.items())) + setup
     return Asserts(tests=tests, setup=setup, entry_point=entry, names=sorted(names), modules=sorted(modules))
 
 
 def needed_names(setup: ast.Module, tests: Sequence[ast.Module], entry: str | None) -> tuple[set[str], set[str]]:
-    """What the tests use and neither they nor the setup define: the program's names, classes of the setup among them, and modules.
+    """Names that the tests use and neither they nor the setup define: (the program's, with classes of the setup; modules).
 
-    A built-in is the built-in, whatever the program calls by its name, unless the tests use nothing else that could be the program's:
-    `assert sum(10, 15) == 25` tests a `sum` of the program's. A module of the standard library is the module where it is used as one.
+    A name of a built-in means the built-in, unless the tests use no other name that could be the program's:
+    `assert sum(10, 15) == 25` tests a `sum` of the program's. A name of a standard module means the module where its attributes are used.
     """
     nodes = [node for tree in (setup, *tests) for node in ast.walk(tree)]
     loaded = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
@@ -165,18 +165,18 @@ def needed_names(setup: ast.Module, tests: Sequence[ast.Module], entry: str | No
 
 
 def the_only(called: set[str]) -> set[str]:
-    """The built-in that tests mean where they use nothing but built-ins; ValueError where it could be one of several."""
+    """The built-in that the program must define where tests use only built-ins; ValueError where there are several candidates."""
     found = called if len(called) <= 1 else called - WRAPPERS
     if called and len(found) != 1:
         raise ValueError(
-            f"the tests call only built-ins ({', '.join(sorted(called))}), and which of them the program is to define cannot be told: "
+            f"the tests call only built-ins ({', '.join(sorted(called))}), so it is unknown which of them the program must define: "
             'rename the function, or give {"test": ..., "entry_point": ...}'
         )
     return found
 
 
 def stored(tree: ast.Module) -> set[str]:
-    """Every name that a piece of Python binds, in whatever scope."""
+    """Every name that a piece of Python binds, in any scope."""
     found: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -194,7 +194,7 @@ def stored(tree: ast.Module) -> set[str]:
 
 
 def public_names(module: str) -> set[str]:
-    """What `from module import *` binds; ValueError for a module that is not of the standard library, whose names nobody knows."""
+    """The names that `from module import *` binds; ValueError for a module outside the standard library."""
     if module.partition(".")[0] not in sys.stdlib_module_names:
         raise ValueError(f"the tests import * from {module}: name what they use of it")
     found = importlib.import_module(module)

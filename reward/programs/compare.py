@@ -1,11 +1,11 @@
-"""Whether what came out of a program is what was expected, as text or as data."""
+"""Whether the output of a program equals the expected one, as text or as data."""
 
 import math
 from typing import Any
 
 
 def same_text(printed: str, expected: str, tolerance: float) -> bool:
-    """Equal but for white space at the ends of lines and of the text; with a tolerance, word by word, numbers up to it."""
+    """Equal except for white space at the ends of lines and of the text; numbers may differ by the tolerance, word by word."""
     left, right = lines(printed), lines(expected)
     if left == right:
         return True
@@ -34,7 +34,7 @@ def near(number: float, expected: float, tolerance: float) -> bool:
 
 
 def same_value(value: Any, expected: Any, tolerance: float) -> bool:
-    """Equal as data: a tuple is a list, a key of an object is its text, True is not 1."""
+    """Equal as data: a tuple equals a list, keys compare as text, True is not 1."""
     if isinstance(value, list | tuple) and isinstance(expected, list):
         return len(value) == len(expected) and all(same_value(a, b, tolerance) for a, b in zip(value, expected, strict=True))
     if isinstance(value, dict) and isinstance(expected, dict):
@@ -48,5 +48,5 @@ def same_value(value: Any, expected: Any, tolerance: float) -> bool:
 
 
 def same_result(value: Any, expected: Any, wrapped: bool, tolerance: float) -> bool:
-    """`same_value`; wrapped: the data set puts every result into a list of one, or may do so."""
+    """`same_value`; with `wrapped` also equal to the one item of `expected`, as some data sets put every result into a list."""
     return same_value(value, expected, tolerance) or (wrapped and same_value(value, expected[0], tolerance))

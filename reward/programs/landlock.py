@@ -1,9 +1,9 @@
-"""What a program may do with files, told to the kernel as a Landlock ruleset.
+"""A program's rights to files, as a Landlock ruleset of the kernel.
 
 Reading below some paths, reading and writing below one folder, nothing elsewhere; no TCP port (ABI 4), no control of devices (5), no
 signal and no abstract socket to the outside (6). A kernel with an older ABI enforces what it knows.
 
-Landlock does not see metadata: names, sizes and times can be asked for everywhere, and `reward.programs.seccomp` refuses to change them.
+Landlock does not guard metadata: names, sizes and times can be read everywhere; `reward.programs.seccomp` refuses to change them.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ def abi() -> int:
 
 
 def handled(version: int) -> int:
-    """All rights to files that a version can take away."""
+    """All rights to files that an ABI version can deny."""
     return FIRST | (REFER if version >= 2 else 0) | (TRUNCATE if version >= 3 else 0) | (IOCTL_DEV if version >= 5 else 0)  # noqa: PLR2004
 
 
@@ -49,7 +49,7 @@ def new_ruleset(version: int) -> int:
 
 
 def allow(ruleset: int, descriptor: int, rights: int, version: int) -> None:
-    """Grant rights to the file, or below the folder, that a descriptor stands for."""
+    """Grant rights to the file, or below the folder, of a descriptor."""
     rule = struct.pack("=Qi", rights & handled(version), descriptor)
     syscall("landlock_add_rule", ruleset, PATH_BENEATH, ctypes.create_string_buffer(rule, len(rule)), 0)
 

@@ -1,4 +1,4 @@
-"""What a program under test may use."""
+"""The limits of a program under test."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class CodeLimits:
     """The `[code]` table of a config, as it travels to the reward workers."""
 
     unsafe: bool = False  # run programs without a sandbox
-    timeout_s: float = 2.0  # time of its own, one run
+    timeout_s: float = 2.0  # own time of one run
     memory_mb: int = 512
     disk_mb: int = 16
     output_kb: int = 1024

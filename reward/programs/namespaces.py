@@ -1,4 +1,4 @@
-"""A private view of the machine for the launcher and the programs it starts: no network, and a file tree of nothing but libraries.
+"""A private view of the machine for the launcher and its programs: no network, and a file tree of libraries only.
 
 The tree is a tmpfs with the libraries bound into it read-only, and two folders on which a fresh tmpfs is mounted for every run: nothing
 that a program writes ever reaches a disk. Needs Linux 5.12 and the right to unshare, as root or in a user namespace.
@@ -10,7 +10,8 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from reward.programs.kernel import LIBC, checked, syscall
+from reward.processes.prctl import LIBC, checked
+from reward.programs.kernel import syscall
 
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x00020000, 0x08000000, 0x10000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
@@ -35,12 +36,12 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 
 
 def unmount(target: str) -> None:
-    """Take away what is mounted there, at once."""
+    """Unmount a path at once."""
     checked(f"umount {target}", LIBC.umount2(target.encode(), MNT_DETACH))
 
 
 def make_read_only(path: str, more: int = 0, *, recursive: bool) -> None:
-    """Make a mount, or it and all below it, read-only, without touching the flags it has."""
+    """Make a mount, or it and all mounts below it, read-only, without changing its other flags."""
     attributes = struct.pack("=4Q", READ_ONLY | NOSUID | more, 0, 0, 0)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     syscall("mount_setattr", AT_FDCWD, path.encode(), AT_RECURSIVE if recursive else 0, buffer, len(attributes))
@@ -55,7 +56,7 @@ def is_mighty() -> bool:
 def enter(libraries: Sequence[str], folders: Sequence[str]) -> bool:
     """Move this process into namespaces of its own and a tree of the libraries; whether a user namespace was needed.
 
-    OSError where the machine does not allow it; the process is then of no more use.
+    OSError where the machine does not allow it; the process cannot be used after that.
     """
     of_user = not is_mighty()
     uid, gid = os.geteuid(), os.getegid()

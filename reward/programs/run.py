@@ -1,7 +1,6 @@
-"""A run of a program as its owner sees it: what it prints, how long it takes, how it ends.
+"""A run of a program as its owner sees it: its processes, their output, and the limits that end them.
 
-A run's own time is the time that has passed less the time that its processes were ready but waited for a core, so that a busy machine
-fails no right program.
+A run's own time is the time on the clock less the time that its processes waited for a core, so that a busy machine fails no right program.
 """
 
 import contextlib
@@ -9,89 +8,32 @@ import fcntl
 import math
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from reward.programs.launch import START_S, Launch, SandboxError
+from reward.processes.descriptors import read_now, write_all
+from reward.processes.own_time import core_times
+from reward.programs.child_owner import Child, Ended
+from reward.programs.launcher_owner import START_S, LauncherProcess, SandboxError
 from reward.programs.limits import CodeLimits
 
-PATIENCE = 10  # times its limit that a run may last, however long it waited for a core
+PATIENCE = 10  # times its limit that a run may last on the clock
 LOOK_S = 0.05  # how often a folder on disk is measured
 LONGEST_ANSWERS = 8  # times output_kb, for all results of a function
 READY = b"ready"
-TAIL = 4096
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 Hear = Callable[[Any], bool]
 
 
-class Ended(StrEnum):
-    """How a run ended."""
-
-    EXITED = "exited"
-    KILLED = "killed"  # by a signal that it has caused; never by SIGKILL, but in time
-    TIME = "time"
-    MEMORY = "memory"
-    OUTPUT = "output"
-    DISK = "disk"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """What is left of a run."""
-
-    stdout: bytes
-    stderr: str  # its tail
-    ended: Ended
-    status: int  # exit status, or the signal's number where it was killed
-    cpu_s: float
-
-    @property
-    def succeeded(self) -> bool:
-        return self.ended is Ended.EXITED and self.status == 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Child:
-    """One process of a run."""
-
-    number: int
-    pid: int
-    role: str
-    outputs: dict[int, bytearray]  # by descriptor: stdout, stderr
-    printed: dict[int, int] = field(default_factory=dict)
-    limit: Ended | None = None  # why we had it killed
-    status: int | None = None  # of waitpid, None while it runs
-    cpu_s: float = 0.0
-    outside: bool = False  # killed by neither us nor a limit
-
-    def result(self) -> RunResult:
-        """How it went, once it has ended."""
-        assert self.status is not None
-        stdout, stderr = (bytes(data) for data in self.outputs.values())
-        text = stderr[-TAIL:].decode(errors="replace").strip()
-        killed = os.WIFSIGNALED(self.status)
-        code = os.WTERMSIG(self.status) if killed else os.WEXITSTATUS(self.status)
-        ended = Ended.KILLED if killed else Ended.EXITED
-        if killed and code in (signal.SIGXCPU, signal.SIGKILL):
-            ended = Ended.TIME
-        elif code and text.rpartition("\n")[2].startswith("MemoryError"):
-            ended = Ended.MEMORY
-        late = self.limit is Ended.TIME and not killed  # it ended by itself just before it was killed
-        return RunResult(stdout=stdout, stderr=text, ended=ended if late else self.limit or ended, status=code, cpu_s=self.cpu_s)
-
-
 class Run:
     """The processes of one run; leaving the `with` block ends them and frees every descriptor."""
 
-    def __init__(self, launch: Launch, limits: CodeLimits) -> None:
-        self.launch, self.limits = launch, limits
+    def __init__(self, launcher: LauncherProcess, limits: CodeLimits) -> None:
+        self.launcher, self.limits = launcher, limits
         self.children: list[Child] = []
         self._answers = -1
         self._line = bytearray()
@@ -101,18 +43,18 @@ class Run:
         self._poll = select.poll()
 
     def __enter__(self) -> Self:
-        self._poll.register(self.launch, select.POLLIN)
+        self._poll.register(self.launcher, select.POLLIN)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._files:
-            if not self.launch.closed:
+            if not self.launcher.closed:
                 self._end(self.children)
 
     def start(self, kind: str, texts: dict[str, str], *, runs: int = 1, channel: int | None = None, answers: bool = False) -> Child:
         """Start a process and wait until its walls are closed; SandboxError where that fails.
 
-        texts: what it reads, by name: "source" is needed, "stdin" is else empty. runs: how often timeout_s is granted.
+        texts: its inputs by name; "source" is needed, "stdin" may be left out. runs: how many times timeout_s its CPU limit allows.
         """
         with contextlib.ExitStack() as theirs:
             fds = {name: sealed(text, theirs) for name, text in ({"stdin": ""} | texts).items()}
@@ -124,13 +66,12 @@ class Run:
             role = "tester" if kind == "tests" else "program"
             limits = self.limits
             size = {"memory_mb": limits.memory_mb, "disk_mb": limits.disk_mb, "cpu_s": math.ceil(limits.timeout_s * runs) + 1}
-            number, pid = self.launch.start({"kind": kind, "role": role, "fds": list(fds), "limits": size}, list(fds.values()))
-        child = Child(number=number, pid=pid, role=role, outputs={ours["stdout"]: bytearray(), ours["stderr"]: bytearray()})
+            number, pid = self.launcher.start({"kind": kind, "role": role, "fds": list(fds), "limits": size}, list(fds.values()))
+        child = Child(number, pid, role, ours["stdout"], ours["stderr"])
         self.children.append(child)
         self._wait_for_walls(ours["status"])
-        for descriptor in child.outputs:
-            child.printed[descriptor] = 0
-            self._poll.register(descriptor, select.POLLIN)
+        for output in child.outputs:
+            self._poll.register(output.descriptor, select.POLLIN)
         if answers:
             self._answers = ours["answers"]
             self._poll.register(self._answers, select.POLLIN)
@@ -156,24 +97,24 @@ class Run:
     def follow(self, main: Child, hear: Hear | None = None) -> None:
         """Wait for the process's end, within all limits; `hear` gets each line of answers and says whether to go on.
 
-        The time limit begins anew with every line. Every process of the run has ended when this returns. SandboxError where one was
-        killed from outside, as the kernel does when memory is short: its filter lets no program do that to itself.
+        The time limit starts again with every line. Every process of the run has ended when this returns. SandboxError where a process
+        was killed from outside, as the kernel does when memory is short; the filter of system calls lets no program kill itself that way.
         """
         self._begin()
         while main.status is None:
-            if self.launch.news:
+            if self.launcher.news:
                 self._take_news()
                 continue
             left = self.limits.timeout_s - self._own_time()
             if left <= 0 or time.monotonic() - self._began > PATIENCE * self.limits.timeout_s:
                 self._kill(self.children, Ended.TIME)
                 break
-            wait = min(left, LOOK_S) if self.launch.scratch else left
+            wait = min(left, LOOK_S) if self.launcher.scratch else left
             ready = {descriptor for descriptor, _ in self._poll.poll(1000 * wait + 1)}
             self._take_output(ready)
             if self._answers in ready and not self._take_answers(main, hear):
                 break
-            if self.launch.fileno() in ready:
+            if self.launcher.fileno() in ready:
                 self._take_news()
             self._measure_folders()
         self._end(self.children)
@@ -183,7 +124,7 @@ class Run:
                     f"the {child.role} was killed from outside (SIGKILL), perhaps because memory was short: give the machine more memory, "
                     "or run fewer reward workers or a smaller code.memory_mb"
                 )
-        self._take_output({descriptor for child in self.children for descriptor in child.outputs})
+        self._take_output({output.descriptor for child in self.children for output in child.outputs})
         if self._answers != -1:
             self._take_answers(main, hear if main.limit is None else None)
 
@@ -195,32 +136,27 @@ class Run:
 
     def _waiting(self) -> float:
         """Seconds that the run's processes have waited for a core."""
-        total = 0
+        total = 0.0
         for child in self.children:
             with contextlib.suppress(OSError):  # it has ended, or this kernel does not count
-                total += int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[1])
-        return total / 1e9
+                total += core_times(Path(f"/proc/{child.pid}/schedstat").read_bytes())[1]
+        return total
 
     def _take_output(self, ready: set[int]) -> None:
-        most = self.limits.output_kb << 10
         for child in self.children:
-            for place, descriptor in enumerate(child.outputs):
-                while descriptor in ready and (data := read(descriptor)) is not None:
+            for output in child.outputs:
+                while output.descriptor in ready and (data := output.read()) is not None:
                     if not data:
-                        self._forget(descriptor)
+                        self._forget(output.descriptor)
                         break
-                    child.printed[descriptor] += len(data)
-                    child.outputs[descriptor] += data
-                    if place:
-                        del child.outputs[descriptor][:-TAIL]
-                    if child.printed[descriptor] > most:
+                    if output.printed > self.limits.output_kb << 10:
                         self._kill([child], Ended.OUTPUT)
-                        self._forget(descriptor)
+                        self._forget(output.descriptor)
                         break
 
     def _take_answers(self, main: Child, hear: Hear | None) -> bool:
-        """Pass on the lines that are there; False when no more is wanted."""
-        while (data := read(self._answers)) is not None:
+        """Pass on the lines that have come; False when `hear` wants no more."""
+        while (data := read_now(self._answers)) is not None:
             if not data:
                 self._forget(self._answers)
                 self._answers = -1
@@ -242,48 +178,38 @@ class Run:
             self._poll.unregister(descriptor)
 
     def _take_news(self) -> None:
-        news = self.launch.news.popleft() if self.launch.news else self.launch.hear()
+        news = self.launcher.news.popleft() if self.launcher.news else self.launcher.receive()
         for child in self.children:
             if child.number == news["ended"]:
                 child.status, child.cpu_s, child.outside = news["status"], news["cpu_s"], news["outside"]
 
     def _measure_folders(self) -> None:
-        if self.launch.scratch is None:
+        if self.launcher.scratch is None:
             return
         for child in self.children:
-            if child.status is None and self.launch.scratch.full(child.role, self.limits.disk_mb):
+            if child.status is None and self.launcher.scratch.full(child.role, self.limits.disk_mb):
                 self._kill([child], Ended.DISK)
 
     def _kill(self, children: list[Child], why: Ended) -> None:
         for child in children:
             if child.status is None and child.limit is None:
                 child.limit = why
-                self.launch.kill(child.number)
+                self.launcher.kill(child.number)
 
     def _end(self, children: list[Child]) -> None:
         """Kill what still runs and wait for it."""
         for child in children:
             if child.status is None:
-                self.launch.kill(child.number)
+                self.launcher.kill(child.number)
         while any(child.status is None for child in children):
             self._take_news()
 
 
-def read(descriptor: int) -> bytes | None:
-    """What is there, b"" at its end, None for nothing yet."""
-    try:
-        return os.read(descriptor, 1 << 16)
-    except BlockingIOError:
-        return None
-
-
 def sealed(text: str, files: contextlib.ExitStack) -> int:
-    """A file in memory that holds the text and cannot be changed."""
+    """A descriptor of a file in memory that holds the text and cannot be changed."""
     descriptor = os.memfd_create("text", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     files.callback(os.close, descriptor)
-    data = memoryview(text.encode("utf-8", "surrogatepass"))
-    while data:
-        data = data[os.write(descriptor, data) :]
+    write_all(descriptor, text.encode("utf-8", "surrogatepass"))
     os.lseek(descriptor, 0, os.SEEK_SET)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
     return descriptor

@@ -1,4 +1,4 @@
-"""Folders on disk for programs, where the machine allows no folder in memory of their own: private, measured, and removed."""
+"""Folders on disk for programs, where the machine allows them no folder in memory: private, measured, and removed."""
 
 import contextlib
 import os
@@ -10,16 +10,16 @@ ENTRIES = 4096  # files and folders that a program may have
 
 
 class Scratch:
-    """A folder for each role of a process. Those of owners that were killed are removed by `sweep`."""
+    """A folder for each role of a process. `sweep` removes the folders of owners that were killed."""
 
     def __init__(self, user: int | None) -> None:
         sweep()
         self._user = user
         self.path = tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-")
-        os.chmod(self.path, 0o711)  # to be passed through by that user
+        os.chmod(self.path, 0o711)  # so that the user can pass through it
 
     def empty(self, role: str) -> str:
-        """The role's folder, with nothing in it."""
+        """The path of the role's folder, made empty."""
         path = os.path.join(self.path, role)
         if os.path.exists(path):
             remove(path)
@@ -33,7 +33,7 @@ class Scratch:
             remove(self.path)
 
     def full(self, role: str, disk_mb: int) -> bool:
-        """Whether the role's folder holds more than that, or more entries than anyone needs, or cannot be looked through."""
+        """Whether the role's folder holds more than disk_mb or ENTRIES, or cannot be read."""
         size = entries = 0
         folders = [os.path.join(self.path, role)]
         while folders:
@@ -45,7 +45,7 @@ class Scratch:
                     entries += 1
             except FileNotFoundError:  # the program removed it meanwhile
                 continue
-            except OSError:  # closed by its mode, or nested too deep to be named
+            except OSError:  # its mode forbids reading, or its path is too long
                 return True
             if size > disk_mb << 20 or entries > ENTRIES:
                 return True
@@ -53,7 +53,7 @@ class Scratch:
 
 
 def remove(path: str) -> None:
-    """Remove a folder with all it holds, however deep and whatever its modes; links are removed, not followed."""
+    """Remove a folder with its content, at any depth and with any modes; links are removed, not followed."""
     number = 0
     while True:
         folders = clear(path)
@@ -62,7 +62,7 @@ def remove(path: str) -> None:
             return
         for name in folders:
             folder = os.path.join(path, name)
-            for deeper in clear(folder):  # brought up, so that no name grows too long
+            for deeper in clear(folder):  # moved up, so that no path grows too long
                 number += 1
                 os.rename(os.path.join(folder, deeper), os.path.join(path, f"{PREFIX}.{number}"))
             os.rmdir(folder)
@@ -74,7 +74,7 @@ def clear(path: str) -> list[str]:
     folders = []
     for entry in list(os.scandir(path)):
         if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)  # who may not write into a folder may not move it
+            os.chmod(entry.path, 0o700)  # a folder that cannot be written to cannot be moved
             folders.append(entry.name)
         else:
             os.unlink(entry.path)
@@ -82,9 +82,9 @@ def clear(path: str) -> list[str]:
 
 
 def sweep() -> None:
-    """Remove what owners that are no more have left; what cannot be removed yet is left to the next sweep."""
+    """Remove the folders of owners that have ended; the next sweep tries again where one cannot be removed yet."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*-*"):
         owner = path.name.removeprefix(f"{PREFIX}-").partition("-")[0]
-        with contextlib.suppress(OSError):  # another process sweeps too, or a program that is about to end still writes
+        with contextlib.suppress(OSError):  # another process sweeps too, or a program that is ending still writes
             if not os.path.exists(f"/proc/{owner}") and path.stat().st_uid == os.getuid():
                 remove(str(path))

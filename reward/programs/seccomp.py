@@ -1,8 +1,8 @@
 """The list of system calls that a program may make; the kernel refuses every other with "operation not permitted".
 
-The list is what CPython and its standard library need to compute and to use files. No process can be started, no other process named,
-no socket opened (a pair of connected ones excepted, which asyncio wakes itself with), no file's owner, mode or time changed. No program
-can make the kernel end it by SIGKILL, except by computing past its limit: any other SIGKILL comes from outside.
+CPython and its standard library need these calls to compute and to use files. A program can start no process and signal no other one. It
+opens no socket, except a connected pair, by which asyncio wakes itself. It changes no file's owner, mode or time. It cannot make the kernel
+send it SIGKILL, except by exceeding its CPU time: every other SIGKILL comes from outside.
 
 seccomp(2); the filter is classic BPF over `struct seccomp_data`.
 """
@@ -50,7 +50,7 @@ class Test:
     among: bool = True
 
     def code(self) -> list[bytes]:
-        """Instructions that go on where the condition holds, else refuse."""
+        """Instructions that continue where the condition holds, and refuse the call elsewhere."""
         size = len(self.values)
         found = [step(EQUAL, value, size - place, 0) for place, value in enumerate(self.values)]
         leave = [refuse(EPERM)] if self.among else [step(JUMP, 1), refuse(EPERM)]
@@ -66,7 +66,7 @@ def refuse(error: int) -> bytes:
 
 
 def conditions(pid: int) -> dict[str, list[Test]]:
-    """What is asked of the arguments of the calls that are allowed to some only."""
+    """Conditions on the arguments of the calls that are allowed only in some uses."""
     myself = (pid,)
     no_trick = Test(argument=1, mask=ACCESS_AND_TRUNCATE, values=(READ_AND_TRUNCATE,), among=False)
     return {
@@ -96,7 +96,7 @@ def instructions(pid: int) -> Iterator[bytes]:
     for name in LOOKED_AT:
         if (found := number(name)) is None:
             continue
-        # a C library that hears of no clone3 uses clone, whose flags can be seen
+        # without clone3 the C library uses clone, whose flags a filter can read
         block = [code for test in tests[name] for code in test.code()] + [step(RETURN, ALLOW)] if name in tests else [refuse(ENOSYS)]
         if name == "prlimit64":
             block[-1:] = keep_cpu_limit()
@@ -107,7 +107,7 @@ def instructions(pid: int) -> Iterator[bytes]:
 def keep_cpu_limit() -> list[bytes]:
     """Instructions that let prlimit64 pass, unless it sets the limit of CPU time: that seems to succeed and changes nothing.
 
-    A program that limits itself is right as long as it is quick, and one that sets 0 would be ended by SIGKILL at once.
+    Some right programs limit themselves, and a limit of 0 would end them by SIGKILL at once.
     """
     new_limit = ARGUMENTS_AT + 8 * 2  # a pointer, in two words: null where the limit is only read
     allow = step(RETURN, ALLOW)
@@ -119,7 +119,7 @@ def keep_cpu_limit() -> list[bytes]:
 
 
 def available() -> bool:
-    """Whether this kernel filters system calls, on a machine whose numbers we know."""
+    """Whether this kernel filters system calls, on a machine in MACHINES."""
     if platform.machine() not in MACHINES:
         return False
     try:
@@ -131,12 +131,12 @@ def available() -> bool:
 
 @functools.cache
 def template() -> bytes:
-    """The filter with ANY_PID where a process's id belongs: made once, in the launcher."""
+    """The filter with ANY_PID in place of the process id; made once, in the launcher."""
     return b"".join(instructions(ANY_PID))
 
 
 def restrict(pid: int) -> None:
-    """Restrict this process, whose id that is, for good."""
+    """Restrict this process, which has that id, for good."""
     code = template().replace(ANY_PID.to_bytes(4, sys.byteorder), pid.to_bytes(4, sys.byteorder))
     held = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(held)))

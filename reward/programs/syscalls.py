@@ -1,4 +1,4 @@
-"""Numbers of the system calls that the sandbox speaks of, on the machines it knows.
+"""Numbers of the system calls that the sandbox names, on the machines it supports.
 
 From Linux's asm/unistd_64.h for x86_64 and asm-generic/unistd.h for aarch64. None: that machine has no such call.
 """

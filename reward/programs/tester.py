@@ -1,6 +1,6 @@
 """The tester: runs a data set's tests in a process of its own, where the program's names are handles of another process's objects.
 
-A program cannot reach what decides: it sees the arguments of calls and nothing else, not what is expected, not `assert`, not the report.
+A program cannot reach the verdict: it sees the arguments of calls and nothing else, neither expected results nor `assert` nor the report.
 """
 
 import builtins
@@ -10,30 +10,32 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from reward.programs.calls import write_all
-from reward.programs.remote import Gone, Handle, Link
+from reward.processes.descriptors import write_all
+from reward.programs.handle import Handle
+from reward.programs.link import Gone, Link
 from reward.programs.values import Json, decode, encode
 
 READY = b'{"ready": true}'  # the setup has run, the program may start
-OWN = b'{"own": true}'  # the program's names are functions and classes, and nothing that it has said can have steered a test yet
-SHARED = b'{"own": false}'  # the program is asked for the first time
+OWN = b'{"own": true}'  # the program's names are functions and classes, so no value of it can have influenced a test yet
+SHARED = b'{"own": false}'  # a test uses the program for the first time
 
 
 class Broken(BaseException):
-    """The tests ask for what cannot be done between two processes."""
+    """The tests need something that cannot be done between two processes."""
 
 
 class Tester:
-    """The tester's end of the link, and what it knows of the program."""
+    """The tester's end of the link, and its knowledge of the program."""
 
     def __init__(self, channel: int, say: Callable[[bytes], None]) -> None:
         self.link = Link(channel, self.obey)
         self.say = say
-        self.own = self.steered = False  # what happens now is the tests' own doing; a name of the program's is more than a handle
+        self.own = False  # a sudden end now is the tests' fault: no test has used the program yet
+        self.steered = False  # a name of the program's is more than a handle, so it may influence a test
         self.given: list[Callable[..., Any]] = []
         self.errors: dict[str, type[Exception]] = {}
-        self.told = False  # the program may know what a test expects
-        self.raised: list[Exception] = []  # for the program: not the tests' own
+        self.revealed = False  # the program may know an expected result
+        self.raised: list[Exception] = []  # exceptions of the program, not of the tests
 
     def name(self, name: str, into: dict[str, Any]) -> None:
         """Bind one of the program's names; a class of exceptions becomes one of our own, so that `except` knows it."""
@@ -63,10 +65,10 @@ class Tester:
         return result
 
     def do(self, what: str, *arguments: Any, keep: bool = False) -> Any:
-        """One of remote.DOABLE; keep: the result stays with the program, which was told some of a test's data."""
+        """One of handle.DOABLE; keep: the result stays with the program, which has seen some of a test's data."""
         result = self.result(self.ask({"do": what, "arguments": [self.pack(argument) for argument in arguments], "keep": keep}))
         if keep:
-            self.told = True
+            self.revealed = True
             return Handle(self, result._handle_number, None, computed=True)
         return result
 
@@ -74,7 +76,7 @@ class Tester:
         return encode(value, self.export)
 
     def export(self, value: Any, plain: Json) -> Json:
-        """What stands for one of our objects: a handle, a function that may be called, or a built-in type's or function's name."""
+        """The JSON for one of our objects: a handle, a function that may be called, or the name of a built-in."""
         if type(value) is Handle:
             return {"handle": value._handle_number}
         if callable(value):
@@ -85,8 +87,8 @@ class Tester:
             return {"callback": len(self.given) - 1}
         if plain is not None:
             return plain
-        if isinstance(value, tuple(self.errors.values())):  # the program chose that this is an exception, and must not gain by it
-            raise TypeError(f"an object of {type(value).__name__} does not travel")
+        if isinstance(value, tuple(self.errors.values())):  # the program made this class an exception, and must not profit from that
+            raise TypeError(f"an object of {type(value).__name__} cannot be sent")
         raise Broken(f"a test hands the program an object of type {type(value).__name__}, which cannot leave the tester")
 
     def obey(self, order: Json) -> Json:
@@ -94,11 +96,11 @@ class Tester:
         try:
             function = self.given[order["number"]]
             return {"ok": self.pack(function(*self.read({"list": order["arguments"]})))}
-        except (Exception, Broken) as error:  # a program that calls with strange arguments gets what it asked for
+        except (Exception, Broken) as error:  # a program that calls with strange arguments gets the error
             return {"error": {"mro": [type(error).__name__], "text": str(error)}}
 
     def result(self, answer: Json) -> Any:
-        """What an answer stands for; the program's exception as one of the same built-in class."""
+        """The value of an answer; raises the program's exception as one of the same built-in class."""
         if "error" in answer:
             error = answer["error"]
             raised = self.exception(error["mro"])(str(error["text"])[:1000])
@@ -110,7 +112,7 @@ class Tester:
         try:
             return decode(data, self.take)
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
-            raise Gone(f"the program sent what is no value: {error}") from None
+            raise Gone(f"the program sent no value: {error}") from None
 
     def take(self, data: Json) -> Handle:
         plain = data.get("plain")
@@ -136,7 +138,7 @@ def run_tests(source: int, channel: int, answers: int) -> None:
 
     source: {"setup", "tests", "names", "modules", "entry_point", "all"}: names are the program's, modules are imported, and unless "all"
     the first test that fails is the last. Lines: {"passed": ..., "why": ...}, or {"broken": ...} where the tests themselves do not run, and
-    READY, OWN and SHARED, which tell whose fault a sudden end would be.
+    READY, OWN and SHARED, which say whose fault a sudden end would be.
     """
     with open(source, "rb") as file:
         order = json.loads(file.read())
@@ -156,20 +158,20 @@ def run_tests(source: int, channel: int, answers: int) -> None:
             exec(compile(test, "test", "exec"), names)
             if order["entry_point"]:
                 names["check"](names[order["entry_point"]])
-        except BaseException as error:  # a test fails with whatever it raises
+        except BaseException as error:  # a test fails with any exception
             broken = (Broken, ImportError, MemoryError) if tester.own else (Broken, ImportError)
             if isinstance(error, broken) and not any(error is raised for raised in tester.raised):
                 report(broken=f"{type(error).__name__}: {error}")
                 return
             report(passed=False, why=f"{type(error).__name__}: {error}"[:500])
-            if tester.told or not order["all"]:
+            if tester.revealed or not order["all"]:
                 os._exit(0)
         else:
             report(passed=True, why="")
 
 
 def bind(tester: Tester, order: Json, names: dict[str, Any]) -> None:
-    """The program's names, once it has been run; the first test waits for that."""
+    """Bind the program's names, once it has run; the first test waits for that."""
     if not order["names"]:
         return
     while order["names"]:

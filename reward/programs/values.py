@@ -1,7 +1,7 @@
-"""Python values as JSON and back, with nothing of their behaviour: what is read is data of exact built-in types.
+"""Python values as JSON and back, without their behaviour: the result is data of exact built-in types.
 
-An object of any other type travels as a handle, a number that its own process knows it by. A handle of a subclass of a built-in type
-carries the built-in value too, so that a namedtuple can be compared as a tuple, but never by methods of its own.
+An object of any other type travels as a handle, a number under which its own process finds it. A handle of a subclass of a built-in type
+carries the built-in value too, so that a namedtuple can be compared as a tuple, but never by its own methods.
 """
 
 import importlib
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 Json = Any
-Export = Callable[[object, Json], Json]  # (object, its built-in value or None) -> what stands for it
+Export = Callable[[object, Json], Json]  # (object, its built-in value or None) -> the JSON in its place
 Import = Callable[[Json], object]
 
 EXACT_INT = 1 << 53
 SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-# Types of the standard library that are rebuilt on the other side: what they are made of, and made from it again.
+# Types of the standard library that are rebuilt on the other side, each with the data that it is rebuilt from.
 KNOWN: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("collections", "Counter"): dict,
     ("collections", "OrderedDict"): lambda value: list(dict.items(value)),
@@ -29,11 +29,11 @@ FRACTION = re.compile(r"-?\d+(/\d+)?")
 
 
 class NotPlain(ValueError):
-    """A value that cannot travel, or a text that stands for none."""
+    """A value that cannot be sent, or JSON that encodes no value."""
 
 
 def encode(value: Any, export: Export) -> Json:
-    """The value as JSON; `export` is asked about what is not of an exact built-in type."""
+    """The value as JSON; `export` encodes objects that are of no exact built-in type."""
     kind = type(value)
     if value is None or kind in (bool, str, float):
         return value
@@ -44,7 +44,7 @@ def encode(value: Any, export: Export) -> Json:
 
 
 def _parts(kind: type[Any], value: Any) -> tuple[str, Any] | None:
-    """What a value of a known type is called and made of; None for other types."""
+    """The name of a known type and the parts of its value; None for other types."""
     if kind in SEQUENCES.values():
         return kind.__name__, list(value)
     if kind is dict:
@@ -64,7 +64,7 @@ def _encode_parts(parts: Any, export: Export) -> Json:
 
 
 def _plain_part(value: Any, export: Export) -> Json:
-    """The built-in value inside an object of a subclass, read without its methods; None where it is of no such class."""
+    """The built-in value inside an object of a subclass, read without its methods; None for other objects."""
     scalars: tuple[Any, ...] = (int, float, str, bytes)
     for kind in scalars:
         if isinstance(value, kind):
@@ -78,7 +78,7 @@ def _plain_part(value: Any, export: Export) -> Json:
 
 
 def decode(data: Json, handle: Import) -> Any:
-    """The value that JSON stands for; `handle` is asked about {"handle": ...} and {"callback": ...}. NotPlain where it stands for none."""
+    """The value that JSON encodes; `handle` decodes {"handle": ...} and {"callback": ...}. NotPlain where it encodes none."""
     if data is None or isinstance(data, bool | str | int | float):
         return data
     if not isinstance(data, dict) or not data:
@@ -96,7 +96,7 @@ def _known(parts: list[Any]) -> Any:
     module, name, content = parts
     if (module, name) not in KNOWN:
         raise NotPlain(f"not a type that travels: {module}.{name}")
-    # What a program writes may be crafted: a range would be unrolled here, an exponent multiplied out.
+    # A hostile program may send a range, to be unrolled here, or a huge exponent, to be multiplied out.
     if type(content) is not CONTENT[name] or (name == "Fraction" and not FRACTION.fullmatch(content)):
         raise NotPlain(f"not what a {name} is made of: {str(content)[:200]}")
     return _class(module, name)(content)
@@ -125,14 +125,14 @@ def _class(module: str, name: str) -> Any:
 
 
 def plain_or_refuse(data: Json) -> Any:
-    """A handle's built-in value, for who has no use for the object itself."""
+    """A handle's built-in value; NotPlain where it has none."""
     if data.get("plain") is None:
-        raise NotPlain("not data: an object of a class of the program's own")
+        raise NotPlain("not data: an object of a class that the program defines")
     return decode(data["plain"], plain_or_refuse)
 
 
 def refuse_export(value: object, plain: Json) -> Json:
-    """The `export` of data that must be plain: data of a subclass loses its class, any other object is refused."""
+    """The `export` of data that must be plain: data of a subclass loses its class, every other object is refused."""
     if plain is None:
-        raise NotPlain(f"{type(value).__name__} is no plain data")
+        raise NotPlain(f"{type(value).__name__} is not plain data")
     return plain

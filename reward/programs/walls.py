@@ -1,6 +1,6 @@
-"""The walls around a program: which there are on this machine, and closing them around a process.
+"""The walls around a program: which of them this machine has, and closing them around a process.
 
-Always: another user where we are root, no capability, no new privilege, resource limits, a list of allowed system calls. Beside it,
+Always: another user where we are root, no capability, no new privilege, resource limits, a list of allowed system calls. In addition
 Landlock, or a file tree and network of its own, or both. A machine that has neither, or cannot filter system calls, is refused.
 """
 
@@ -9,13 +9,14 @@ import resource
 import signal
 import sys
 import sysconfig
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from reward.processes.children import succeeds_in_child
+from reward.processes.prctl import die_with, forbid_new_privileges, hide_memory
 from reward.programs import kernel, landlock, namespaces, seccomp
 
 NOBODY = 65534
-OWN_USERS = 1_900_000_000  # far above all that are given to people
+OWN_USERS = 1_900_000_000  # far above the ids of real users
 FOLDERS = {"program": "/tmp", "tester": "/test"}  # in a tree of our own, where each kind of process may write
 OPEN_FILES, THREADS = 64, 1024  # threads of all programs of the user together
 STACK = 64 << 20
@@ -24,12 +25,12 @@ PARTS = ("landlock", "namespaces", "seccomp", "user")
 
 
 class Unconfined(ValueError):
-    """This machine cannot hold a program; the text says what is missing and what to do."""
+    """This machine cannot confine a program; the text says what is missing and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one process may use."""
+    """The limits of one process."""
 
     memory_mb: int
     cpu_s: int
@@ -38,18 +39,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walls:
-    """What stands between a program and the machine."""
+    """The walls between a program and the machine."""
 
     unsafe: bool = False
-    landlock: int = 0  # its ABI; 0: none
-    tree: bool = False  # namespaces and a file tree of its own
-    counted: bool = False  # its threads are not counted together with ours
-    user: int | None = None  # that it becomes; None: it stays who we are
-    readable: tuple[int, ...] = ()  # descriptors of what it may read below
+    landlock: int = 0  # its ABI version; 0: none
+    tree: bool = False  # it gets namespaces and a file tree of its own
+    counted: bool = False  # the kernel counts its threads apart from ours, so that they can be limited
+    user: int | None = None  # the user id that it takes; None: ours
+    readable: tuple[int, ...] = ()  # descriptors of the folders and files that it may read
     devices: tuple[int, ...] = ()
 
     def describe(self) -> str:
-        """For people, in one line."""
+        """The walls in one line of text."""
         if self.unsafe:
             return "none: programs run with your rights (code.sandbox = 'unsafe')"
         files = f"Landlock ABI {self.landlock}" if self.landlock else "no Landlock, a file tree of its own instead"
@@ -58,12 +59,12 @@ class Walls:
         return f"{files}, system calls filtered, {spaces}, {user}"
 
     def close(self, folder: str, limits: Limits, owner: int) -> None:
-        """Close the walls around this process, a fork of the launcher, for good; OSError where one of them does not hold.
+        """Close the walls around this process, a fork of the launcher, for good; OSError where one of them cannot be closed.
 
-        folder: the only place where it may write. owner: the process it dies with.
+        folder: the only place where it may write. owner: the process that it dies with.
         """
         if not self.unsafe:
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            forbid_new_privileges()
             if self.landlock:
                 self._restrict_files(folder)
         os.chdir(folder)
@@ -72,15 +73,13 @@ class Walls:
             os.setgroups([])
             os.setresgid(self.user, self.user, self.user)
             os.setresuid(self.user, self.user, self.user)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
-        if os.getppid() != owner:
-            raise OSError("the launcher has ended")
+        die_with(owner, signal.SIGKILL)  # after the change of user, which would clear it
         if not self.unsafe:
             kernel.drop_capabilities()
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no core, and closed to other processes of the same user
+            hide_memory()
 
     def filter_calls(self) -> None:
-        """The last wall, when nothing but Python's own work is left to do."""
+        """Close the last wall: from now on only the system calls that Python itself needs are allowed."""
         if not self.unsafe:
             seccomp.restrict(os.getpid())
 
@@ -104,7 +103,7 @@ def rights_to_read(descriptor: int) -> int:
 
 
 def set_limits(limits: Limits, *, threads: bool) -> None:
-    """Bound what this process may use; what it inherited may be less, and stays."""
+    """Limit the resources of this process; an inherited limit that is lower stays."""
     memory, disk = limits.memory_mb << 20, limits.disk_mb << 20
     bounds = {
         resource.RLIMIT_AS: memory,
@@ -127,13 +126,13 @@ def set_limits(limits: Limits, *, threads: bool) -> None:
 
 
 def most_cpu(seconds: int) -> int:
-    """The CPU time after which the kernel sends SIGKILL to a program that was granted so many seconds, and ignores SIGXCPU."""
+    """The CPU time after which the kernel sends SIGKILL to a program that has so many seconds and ignores SIGXCPU."""
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     return seconds + 1 if hard == resource.RLIM_INFINITY else min(seconds + 1, hard)
 
 
 def libraries() -> list[str]:
-    """What Python and its extension modules read: each path, none below another."""
+    """The paths that Python and its extension modules read, none of them below another."""
     stdlib = sysconfig.get_path("stdlib")
     wanted = [*READABLE, stdlib, os.path.join(sys.base_prefix, "lib")]
     paths = {path for given in wanted for path in (given, os.path.realpath(given)) if os.path.exists(path)}
@@ -142,9 +141,9 @@ def libraries() -> list[str]:
 
 
 def build(*, unsafe: bool, without: frozenset[str]) -> Walls:
-    """Find out which walls this machine has and set up those that all programs share; this process then sees nothing but libraries.
+    """Find the walls of this machine and set up those that all programs share; this process then sees only libraries.
 
-    without: walls to do as if the machine had not. Unconfined where what is left would not hold.
+    without: walls to leave out as if the machine lacked them. Unconfined where the rest would not confine a program.
     """
     if unsafe:
         return Walls(unsafe=True)
@@ -152,11 +151,11 @@ def build(*, unsafe: bool, without: frozenset[str]) -> Walls:
     version = 0 if "landlock" in without else landlock.abi()
     filters = "seccomp" not in without and seccomp.available()
     enter = lambda: namespaces.enter(paths, list(FOLDERS.values()))  # noqa: E731
-    tree = "namespaces" not in without and filters and works(enter)
+    tree = "namespaces" not in without and filters and succeeds_in_child(enter)
     if not filters:
-        raise refusal("its kernel does not filter system calls (seccomp), or is of a machine other than x86_64 and aarch64")
+        raise refusal("its kernel does not filter system calls (seccomp), or its processor is neither x86_64 nor aarch64")
     if not version and not tree:
-        raise refusal("it has neither Landlock (Linux 5.13) nor leave to make namespaces")
+        raise refusal("it has neither Landlock (Linux 5.13) nor the right to make namespaces")
     seccomp.template()
     of_user = enter() if tree else False
     user = None if os.geteuid() != 0 or of_user or "user" in without else found_user()
@@ -183,28 +182,15 @@ def held(paths: tuple[str, ...] | list[str]) -> tuple[int, ...]:
 
 
 def found_user() -> int | None:
-    """A user without rights that programs can be: one of this launcher's own, lest another's programs use up its threads."""
+    """A user id without rights for programs: the launcher's own, so that programs of others cannot use up its threads."""
     users = (OWN_USERS + os.getpid(), NOBODY)
-    return next((user for user in users if works(lambda user=user: become(user))), None)  # type: ignore[misc]
+    return next((user for user in users if succeeds_in_child(lambda user=user: become(user))), None)  # type: ignore[misc]
 
 
 def become(user: int) -> None:
-    """Become that user, and read the standard library as such: it may lie in somebody's closed home."""
+    """Become that user and read the standard library, which that user may not be allowed to: it may lie in a private home."""
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     with open(os.__file__, "rb") as file:
         file.read(1)
-
-
-def works(attempt: Callable[[], object]) -> bool:
-    """Whether the attempt succeeds, in a process of its own that it may spoil."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            attempt()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(pid, 0)[1] == 0

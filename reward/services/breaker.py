@@ -1,4 +1,4 @@
-"""Whether a service that has stopped answering is asked at all."""
+"""Stops requests to a service that has stopped answering, except for one probe from time to time."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ class Breaker:
         self._next = 0.0  # when the next request is let through to a silent service
 
     def silent(self, *, take: bool) -> bool:
-        """Whether a request must not be made now; one that may be made and is taken is the last for `probe_s` seconds."""
+        """Whether no request may be made now. To a silent service one request passes in `probe_s` seconds; `take` uses it up."""
         with self._lock:
             if self._row < IN_A_ROW:
                 return False
@@ -31,7 +31,7 @@ class Breaker:
             return False
 
     def answered(self) -> None:
-        """The service said something: the row is over."""
+        """The service has answered: the row is over."""
         with self._lock:
             self._row = 0
 

@@ -1,4 +1,4 @@
-"""One service over HTTP, with limits on everything: requests at once, time, size, tries, requests in all.
+"""One service over HTTP, with limits on concurrent requests, time, size, tries, and requests in all.
 
 A request that fails for a while (no connection, no answer in time, 408, 429, 5xx) is tried again after a growing pause, or the one that
 Retry-After asks for, during which nobody asks. No request of a response begins later than `timeout_s` x (`retries` + 1) and the longest
@@ -37,23 +37,23 @@ class NoAnswer(Exception):
     def __init__(self, text: str, outcome: Outcome = Outcome.UNSCORABLE, *, again: bool = False, status: int | None = None) -> None:
         super().__init__(text)
         self.outcome = outcome
-        self.again = again  # whether another try may end better
+        self.again = again  # whether another try may succeed
         self.status = status  # of the HTTP answer, where there was one
 
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Whom to trust, read once: it takes a tenth of a second."""
+    """The trusted certificates; reading them takes a tenth of a second, so it is done once."""
     return httpx.create_ssl_context()
 
 
 @dataclass(slots=True, kw_only=True)
 class OnLoop:
-    """What belongs to one event loop: connections and the slots for requests."""
+    """The connections and request slots of one event loop."""
 
     client: httpx.AsyncClient
     slots: asyncio.Semaphore
-    quiet_until: float = 0.0  # on the loop's clock: the service asked to be left alone
+    quiet_until: float = 0.0  # on the loop's clock; the service asked for this pause
 
 
 class Endpoint:
@@ -76,7 +76,7 @@ class Endpoint:
             self.problem = self.problem or str(error)
 
     async def ask(self, path: str, body: object) -> object:
-        """What the service answers to the JSON value `body`, read as JSON; NoAnswer where there is none to be had."""
+        """The service's JSON answer to the JSON value `body`; NoAnswer where it gives none."""
         if self.problem:
             raise self.no_answer(self.problem)
         sent = json.dumps(body, allow_nan=False).encode()
@@ -90,7 +90,7 @@ class Endpoint:
             except NoAnswer as error:
                 if not error.again:
                     if error.outcome is Outcome.TIMED_OUT and failed is not None and failed.status is None:
-                        self._breaker.failed()  # no answer, and then no time left for another try
+                        self._breaker.failed()  # no answer, and no time for another try
                     raise
                 failed = error
         assert failed is not None
@@ -99,13 +99,13 @@ class Endpoint:
         raise NoAnswer(f"{failed} ({tries} {'try' if tries == 1 else 'tries'})", failed.outcome, status=failed.status)
 
     async def fetch(self, method: str, path: str, most_bytes: int) -> bytes:
-        """What the service answers to a request without a body, asked once, soon and outside the budget."""
+        """The service's answer to a request without a body; one try, with a short time limit, outside the budget."""
         if self.problem:
             raise self.no_answer(self.problem)
         return await self._request(self._here(), method, path, None, most_bytes, PROBE_S)
 
     def no_answer(self, what: str, outcome: Outcome = Outcome.UNSCORABLE, *, again: bool = False, status: int | None = None) -> NoAnswer:
-        """The failure in words; the key is nowhere in it."""
+        """The failure in words, without the key."""
         kind = "timeout" if outcome is Outcome.TIMED_OUT else "error"
         return NoAnswer(self._secret.blot(f"{kind}: {self.name}: {what}"), outcome, again=again, status=status)
 
@@ -117,7 +117,7 @@ class Endpoint:
         return f"…{text[-SHOWN_CHARS:]}" if tail else f"{text[:SHOWN_CHARS]}…"
 
     async def close(self) -> None:
-        """Close the connections of this loop, and of others that still run; a caller that still waits gets an error."""
+        """Close the connections of every loop that still runs; a waiting caller gets an error."""
         with self._lock:
             loops, self._loops, self._closed = self._loops, {}, True
         for loop, state in loops.items():
@@ -142,7 +142,7 @@ class Endpoint:
             return self._loops[loop]
 
     async def _in_turn(self, here: OnLoop, path: str, sent: bytes, asked_at: float) -> bytes:
-        self._refuse_silent(take=False)  # before the wait for a slot, which a request to a silent service may hold
+        self._refuse_silent(take=False)  # before the wait for a slot, all of which may be held by requests to a silent service
         begin_by = asked_at + self._patience_s
         try:
             async with asyncio.timeout_at(begin_by):
@@ -175,7 +175,7 @@ class Endpoint:
 
     def _too_slow(self, asked_at: float) -> NoAnswer:
         waited = asyncio.get_running_loop().time() - asked_at
-        what = f"the service is too slow: waited {waited:.3g} s for a free slot, or a pause that it asked for, earlier tries included"
+        what = f"the service is too slow: waited {waited:.3g} s, with earlier tries, for a free slot or for a pause that it asked for"
         return self.no_answer(f"{what}: raise {self.name}.concurrency if the service can take it", Outcome.TIMED_OUT)
 
     def _spend(self) -> None:
@@ -186,7 +186,7 @@ class Endpoint:
             self._spent += 1
 
     async def _request(self, here: OnLoop, method: str, path: str, sent: bytes | None, most_bytes: int, limit: float) -> bytes:
-        """One request, whole within `limit` seconds, however slowly its answer drips."""
+        """One request, complete within `limit` seconds even where the answer drips in."""
         try:
             async with asyncio.timeout(limit), here.client.stream(method, self.url + path, content=sent) as response:
                 body = bytearray()
@@ -201,8 +201,8 @@ class Endpoint:
         except TimeoutError:
             raise self.no_answer(f"no answer within {limit:g} s", Outcome.TIMED_OUT, again=True) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = self.shown(f"{type(error).__name__}: {error}")
-            raise self.no_answer(f"asking {self.url} failed: {said}", again=isinstance(error, httpx.TransportError)) from None
+            why = self.shown(f"{type(error).__name__}: {error}")
+            raise self.no_answer(f"asking {self.url} failed: {why}", again=isinstance(error, httpx.TransportError)) from None
 
     def _refuse_status(self, here: OnLoop, response: httpx.Response, body: bytes) -> None:
         status = response.status_code
@@ -222,4 +222,4 @@ class Endpoint:
         try:
             return read_json(body)
         except ValueError as error:
-            raise self.no_answer(f"answered no JSON ({error}): {self.shown(body.decode(errors='replace'))}") from None
+            raise self.no_answer(f"answered no valid JSON ({error}): {self.shown(body.decode(errors='replace'))}") from None

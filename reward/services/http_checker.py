@@ -1,6 +1,6 @@
 """The checker "http": a service of the user's own scores the response.
 
-It gets POST {"prompt": text, "response": text, "reference": any JSON value} and answers {"score": number}; other keys are not read.
+It gets POST {"prompt": text, "response": text, "reference": any JSON value} and answers {"score": number}; other keys are ignored.
 """
 
 import json
@@ -21,7 +21,7 @@ class HttpChecker:
         self.endpoint = Endpoint("http", config)
 
     async def score(self, item: Item) -> float:
-        """What the service says; NoAnswer where it says no finite number."""
+        """The service's score; NoAnswer where it is not a finite number."""
         body = {"prompt": sendable(item.prompt), "response": sendable(item.response), "reference": item.reference}
         answer = await self.endpoint.ask("", body)
         score = answer.get("score") if isinstance(answer, dict) else None
@@ -30,7 +30,7 @@ class HttpChecker:
         return float(score)
 
     async def probe(self) -> str:
-        """A line that says the service is there, whatever it answers; NoAnswer where nothing answers."""
+        """A line that says that the service answers, with any status; NoAnswer where nothing answers."""
         try:
             await self.endpoint.fetch("HEAD", "", PROBE_BYTES)
         except NoAnswer as error:
@@ -43,5 +43,5 @@ class HttpChecker:
 def _is_finite(score: float) -> bool:
     try:
         return math.isfinite(score)
-    except OverflowError:  # a whole number beyond any float
+    except OverflowError:  # a whole number too large for a float
         return False

@@ -1,7 +1,7 @@
 """The checker "judge": a language model behind an OpenAI-compatible endpoint grades the response.
 
-What counts is the last line of the judge's own answer, "score: N". The response reaches it between two marks that the response cannot
-contain, so it cannot pretend to have ended; what it says about itself is never read here.
+The score is the last line of the judge's own answer, "score: N". The judge gets the response between two marks that the response cannot
+contain, so the response cannot pretend to have ended. A score inside the response is never read.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Judge:
             self.endpoint.problem = self.endpoint.problem or "judge.model is not set: name the model that the endpoint is to use"
 
     async def score(self, item: Item) -> float:
-        """What the judge says; NoAnswer where it says no score. It is asked once: at temperature 0 it would repeat itself."""
+        """The judge's score; NoAnswer where it gives none. No second try: at temperature 0 it would repeat itself."""
         body = {
             "model": self.config.model,
             "messages": [{"role": "user", "content": fill(self.config.prompt, item)}],
@@ -53,7 +53,7 @@ class Judge:
         return self.endpoint.no_answer(f"the judge gave no score: it {why}: {self.endpoint.shown(answer, tail=True)}")
 
     async def probe(self) -> str:
-        """A line that says the judge is there; NoAnswer where it is not, refuses the key, or has no such model."""
+        """A line that says that the judge answers; NoAnswer where it does not, refuses the key, or has no such model."""
         try:
             body = await self.endpoint.fetch("GET", "/models", MODELS_BYTES)
         except NoAnswer as error:
@@ -72,14 +72,14 @@ class Judge:
 
 
 def fill(template: str, item: Item) -> str:
-    """The template with prompt, reference and marked response in their places, in one pass: braces in them stay what they are."""
+    """The template with prompt, reference and marked response filled in, in one pass, so that braces in them stay as they are."""
     reference = item.reference if isinstance(item.reference, str) else json.dumps(item.reference, ensure_ascii=False)
     values = {"prompt": item.prompt, "reference": reference, "response": marked(sendable(item.response))}
     return sendable(PLACEHOLDER.sub(lambda found: values[found[1]], template))
 
 
 def marked(response: str) -> str:
-    """The response between a first and a last line with a word that it does not contain; the same response, the same word."""
+    """The response between two lines with a word that it does not contain; equal responses get equal words."""
     number = 0
     while (word := hashlib.sha256(f"{number} {response}".encode()).hexdigest()[:16]) in response:
         number += 1
@@ -95,7 +95,7 @@ def read_score(answer: str) -> float | None:
 
 
 def listed_models(body: bytes) -> list[str]:
-    """The names in an answer to GET /models; none where it is something else."""
+    """The names in an answer to GET /models; none where the answer has another form."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The checkers that are asked over the network: "judge" and "http", of the tables of those names.
+"""The checkers that are services: "judge" and "http", with the settings of the tables of those names.
 
 They run in the event loop of whoever scores; a service that does not answer is a typed failure of the response, never a reward of 0 and
 never the end of the run.
@@ -25,7 +25,7 @@ class Services:
         self._services: dict[str, Judge | HttpChecker] = {"judge": Judge(config.judge), "http": HttpChecker(config.http)}
 
     async def score(self, items: Sequence[Item]) -> list[Verdict]:
-        """A verdict for each item, in their order. Failures begin with "timeout:" or "error:"; the scored have `parts["correct"]`."""
+        """A verdict for each item, in their order. Failures begin with "timeout:" or "error:"; a scored verdict has `parts["correct"]`."""
         return await asyncio.gather(*(self._verdict(item) for item in items))
 
     async def _verdict(self, item: Item) -> Verdict:
@@ -64,7 +64,7 @@ class Services:
 
 
 def probe_services(config: Config, used: Collection[str]) -> list[str]:
-    """What a person wants to know of the services a run will ask, of all checkers it uses; ValueError says which is not there, and why."""
+    """A line about each service among the checkers of a run; ValueError says which cannot be reached, and why."""
 
     async def probe() -> list[str]:
         services = Services(config)

@@ -1,4 +1,4 @@
-"""A pool of processes that turns responses into verdicts, whatever the checkers do.
+"""A pool of processes that turns responses into verdicts, even where checkers hang, crash or fill the memory.
 
 ```
 async with RewardPool(workers=2, timeout_s=5.0, memory_mb=4096, warm=["math"]) as pool:
@@ -6,9 +6,9 @@ async with RewardPool(workers=2, timeout_s=5.0, memory_mb=4096, warm=["math"]) a
 ```
 
 Data flow: `score` queues items (reward.workers.task_queue) → one thread gives them to workers in chunks (reward.workers.supervisor) → a
-process scores them one by one (reward.workers.worker) → the caller's future is filled when its last verdict is in. Nobody waits for ever:
-an item has `timeout_s`, a start and an import have their own limit, and a pool that cannot start workers says so to every caller. And
-nobody waits behind an item that hangs: it goes on aside, and another worker takes its place.
+process scores them one by one (reward.workers.worker_main) → the caller's future is filled with its last verdict. Nobody waits for ever:
+an item has `timeout_s`, a start and an import have their own limit, and a pool that cannot start workers fails every caller. Nobody waits
+behind an item that hangs: it continues aside, and another worker takes its place.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ CLOSE_S = 15.0
 
 
 class RewardPool:
-    """Scores responses in supervised processes: a late one is killed, a dead one replaced, and neither ever means a reward of 0.
+    """Scores responses in supervised processes. A late one is killed, a dead one replaced; neither ever gives a reward of 0.
 
     `score` may be awaited by many callers at once, on any event loop of any thread: the pool has a thread of its own and belongs to
     no loop. So it can be made in a Ray actor's `__init__` and used in its async methods. It cannot be pickled: make it where it is used.
 
     timeout_s is the longest one item may take, not counting the time it waits for a core; memory_mb the address space of one worker;
-    warm the checkers to import at the start; limits what the checker "code" allows its programs; max_waiting how many items may wait for
-    a worker before `score` waits to add more. on_quarantine is told, on the pool's thread, of every item that killed two workers, and how:
-    it must be quick, and what it raises closes the pool.
+    warm the checkers to import at the start; limits the limits of programs for the checker "code"; max_waiting how many items may wait for
+    a worker before `score` waits to add more. on_quarantine is called, on the pool's thread, with every item that killed two workers, and
+    how it did. It must be quick, and an exception that it raises closes the pool.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RewardPool:
             max_waiting=max_waiting,
             on_quarantine=on_quarantine or (lambda item, failure: None),
         )
-        self._queue = self._supervisor.queue
+        self.queue = self._supervisor.queue
         self._supervisor.start()
 
     async def __aenter__(self) -> Self:
@@ -79,13 +79,8 @@ class RewardPool:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that take new items now, for monitoring; spare ones and those with a slow item are not among them."""
+        """Process ids of the workers that take new items now; neither spare workers nor those with a slow item."""
         return self._supervisor.pids
-
-    @property
-    def waiting(self) -> int:
-        """How many items wait for a worker."""
-        return self._queue.waiting
 
     async def ready(self) -> None:
         """Wait until every worker has started; RuntimeError when one cannot. Scoring need not wait for it."""
@@ -94,24 +89,24 @@ class RewardPool:
     async def score(self, items: Sequence[Item]) -> list[Verdict]:
         """A verdict for each item, in their order; RuntimeError when the pool is closed or cannot start workers.
 
-        While `max_waiting` items wait already, these are not taken in: the caller waits, first come, first served. More items than
-        max_waiting at once come in when nothing else waits. A caller may be cancelled at any time; its items are then dropped.
+        While `max_waiting` items wait, the caller waits too, first come, first served. A call of more than max_waiting items comes in when
+        nothing else waits. A caller may be cancelled at any time; its items are then dropped.
 
-        Failures begin with "timeout:", "crash:", "memory:", "output:" or "error:". A verdict that was scored has `parts["correct"]`.
+        Failures begin with "timeout:", "crash:", "memory:", "output:" or "error:". A scored verdict has `parts["correct"]`.
         """
         if not items:
             return []
-        ticket = self._queue.enter(len(items))
+        ticket = self.queue.enter(len(items))
         try:
             await asyncio.wrap_future(ticket)
         except asyncio.CancelledError:
-            self._queue.leave(ticket, len(items))
+            self.queue.leave(ticket, len(items))
             raise
-        return await asyncio.wrap_future(self._queue.add(items))
+        return await asyncio.wrap_future(self.queue.add(items))
 
     def close(self) -> None:
-        """Kill every worker and wait for its end, in milliseconds; callers that still wait get a RuntimeError. May be repeated."""
-        self._queue.close(RuntimeError("the reward pool is closed"))
+        """Kill every worker and wait for its end, which takes milliseconds; waiting callers get a RuntimeError. May be repeated."""
+        self.queue.close(RuntimeError("the reward pool is closed"))
         if self._supervisor is not threading.current_thread():
             self._supervisor.join(CLOSE_S)
             if self._supervisor.is_alive():

@@ -1,4 +1,4 @@
-"""What a reward worker and its owner say to each other: JSON lines, never pickle, over a socket pair.
+"""The messages between a reward worker and its owner: JSON lines, never pickle, over a socket pair.
 
 ```
 owner → worker   one line a chunk:  [[checker, response, reference], ...]
@@ -8,11 +8,11 @@ worker → owner   STARTED                                     once: chunks may 
                  MEMORY | FILLED                             instead of a verdict; the worker then ends
 ```
 
-Beside the chunk the owner puts a token an item into an eventfd. The worker takes one before it begins an item, so it *claims* the item;
-the owner takes the others away when the rest of the chunk shall go elsewhere. No item is begun twice, and a worker that dies between two
-items has died of neither.
+With the chunk the owner puts one token an item into an eventfd. The worker *claims* an item by taking a token before it begins. When the
+rest of the chunk must go elsewhere, the owner takes the remaining tokens. So no item is begun twice, and no item is blamed for a worker
+that dies between two items.
 
-The owner's clock of an item starts when the item before it has ended, and anew at LOADED: importing a checker has its own,
+The owner's clock of an item starts when the item before it ends, and again at LOADED: importing a checker has its own,
 longer limit.
 """
 
@@ -31,8 +31,8 @@ class State(StrEnum):
     SCORED = "scored"
     FAILED = "failed"  # the checker raised
     DROPPED = "dropped"  # the owner has taken back the rest of the chunk
-    MEMORY = "memory"  # the checker ran out of address space, of which earlier items may have kept a part
-    FILLED = "filled"  # it ran out of address space, and all of that was its own
+    MEMORY = "memory"  # the checker ran out of address space; earlier items may have left a part of it in use
+    FILLED = "filled"  # the item alone filled the address space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Message:
 
     @classmethod
     def decode(cls, line: bytes) -> "Message":
-        """Read a line that a worker wrote; ValueError when it is not a message."""
+        """Read a line from a worker; ValueError when it is not a message."""
         fields = json.loads(line)
         match fields:
             case {"state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), **rest} if not rest:

@@ -1,4 +1,4 @@
-"""The items that have killed their workers: known by a digest, so that none of them kills another."""
+"""The items that have killed their workers, known by a digest, so that none of them kills another worker."""
 
 import hashlib
 import threading
@@ -8,7 +8,7 @@ MOST = 10_000
 
 
 class Quarantine:
-    """Remembers the last 10,000 items that were failed as crashed, and how; from any thread."""
+    """Remembers the last 10,000 items that failed as crashed, and how; usable from any thread."""
 
     def __init__(self) -> None:
         self._failures: OrderedDict[bytes, str] = OrderedDict()

@@ -1,4 +1,4 @@
-"""The thread that owns a pool's processes: it starts and replaces them, and passes on what they say.
+"""The thread that owns a pool's processes: it starts and replaces them, and passes on their reports.
 
 ```
 fork ──► STARTING ──► SPARE ──a place is free──► FRONT ──chunk──► (item after item) ──► FRONT
@@ -8,13 +8,12 @@ fork ──► STARTING ──► SPARE ──a place is free──► FRONT ─
                         └── RETURNING ◄─verdict── ASIDE ──timeout_s of its own time──► killed; the item fails as "timeout"
 ```
 A worker that dies is replaced by a spare. Its item is tried again, aside; when a second worker dies of it, it fails and is quarantined.
-ASIDE has twice as many places as FRONT. A short stay needs none; who stays longer and finds none is killed, and the item is scored from the
-start when there is one. The template dies: so do its workers; their items wait for the next one, and nobody is blamed.
+ASIDE has twice as many places as FRONT. A short stay needs no place. A worker that stays longer and finds no place is killed, and its item
+is scored from the start when a place is free. When the template dies, so do its workers; their items wait for the next template.
 """
 
 import math
 import os
-import selectors
 import signal
 import threading
 import time
@@ -23,11 +22,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from reward.programs.limits import CodeLimits
-from reward.workers.lanes import GONE_S, START_S, Lanes
-from reward.workers.process import Place, WorkerProcess, ending
+from reward.workers.crew import Crew
+from reward.workers.lanes import Lanes
+from reward.workers.lateness import GONE_S, START_S
 from reward.workers.task_queue import TaskQueue
 from reward.workers.tasks import Item, Task
-from reward.workers.template_process import TemplateGone, TemplateProcess
+from reward.workers.template_owner import TemplateGone, TemplateProcess
+from reward.workers.watch import Watch
+from reward.workers.worker_owner import Place, WorkerProcess, ending
 
 MAX_STARTS = 3
 PAUSE_S, MOST_PAUSES = 0.2, 25  # before the second start; a pause more before each that follows
@@ -44,19 +46,13 @@ class Supervisor(threading.Thread):
     ) -> None:  # fmt: skip
         super().__init__(name="reward-supervisor", daemon=True)
         self.started: Future[None] = Future()
-        self.queue = TaskQueue(workers, max_waiting, self._wake)
         self._count, self._memory_mb, self._warm, self._limits = workers, memory_mb, warm, limits
-        self._lanes = Lanes(
-            self.queue, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb, on_quarantine=on_quarantine,
-            ask=self._ask, release=self._release,
-        )  # fmt: skip
-        self._selector = selectors.DefaultSelector()
-        self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._alarm_lock = threading.Lock()  # nobody writes to a descriptor that was closed and given away
-        self._selector.register(self._alarm, selectors.EVENT_READ, lambda: os.eventfd_read(self._alarm))
+        self._watch = Watch(self._hear, lambda worker: self._lanes.printed(worker))
+        self.queue = TaskQueue(workers, max_waiting, self._watch.wake)
+        self._crew = Crew(self._ask, self._watch.release)
+        self._lanes = Lanes(self.queue, self._crew, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb, on_quarantine=on_quarantine)
         self._template: TemplateProcess | None = None
         self._by_pid: dict[int, WorkerProcess] = {}
-        self._writing: set[int] = set()
         self._serial = self._failures = 0
         self._start_at = 0.0
         self._stuck = False
@@ -64,19 +60,14 @@ class Supervisor(threading.Thread):
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that take new items now."""
-        return [worker.pid for worker in self._lanes.at(Place.FRONT)]
-
-    def _wake(self) -> None:
-        with self._alarm_lock:
-            if self._alarm >= 0:
-                os.eventfd_write(self._alarm, 1)
+        return [worker.pid for worker in self._crew.at(Place.FRONT)]
 
     def run(self) -> None:
         """Work through the queue, with new processes whenever some are lost, until it closes; leave nothing behind."""
         try:
             while not self.queue.closed:
                 self._turn()
-        except Exception as error:  # whatever it is, callers must hear of it: no other thread would tell them
+        except Exception as error:  # callers must get every error: no other thread would report it
             self.queue.close(error)
             if not self.started.done():
                 self.started.set_exception(error)
@@ -94,123 +85,84 @@ class Supervisor(threading.Thread):
             for task in self._lanes.wanted() if may_start else ():
                 self._fork(now, task)
             self._hurry(now)
-            self._watch_writers()
-        if not self.started.done() and len(self._lanes.at(Place.FRONT)) == self._count:
+            self._watch.watch_writers(self._crew.workers.values())
+        if not self.started.done() and len(self._crew.at(Place.FRONT)) == self._count:
             self.started.set_result(None)
         wait_s = min(
-            TURN_S, self._lanes.look(time.monotonic()) - time.monotonic(), self._start_at - now if self._start_at > now else TURN_S
+            TURN_S, self._lanes.lateness.look(time.monotonic()) - time.monotonic(), self._start_at - now if self._start_at > now else TURN_S
         )
-        for key, _ in self._selector.select(max(0.0, wait_s)):
-            if key.fd in self._selector.get_map():  # what came before it may have ended what it belongs to
-                key.data()
+        self._watch.wait(wait_s)
         if self._template is not None and (self._stuck or time.monotonic() > self._start_deadline()):
             self._template_gone()
 
     def _start_deadline(self) -> float:
-        """When the template, or the worker that has been starting for longest, must have said that it is ready."""
+        """When the template, or the worker that has been starting for longest, must be ready."""
         assert self._template is not None
         if not self._template.ready:
             return self._template.deadline
-        return min((worker.clock.since for worker in self._lanes.at(Place.STARTING)), default=math.inf) + START_S
+        return min((worker.clock.since for worker in self._crew.at(Place.STARTING)), default=math.inf) + START_S
 
     def _start_template(self, now: float) -> None:
         try:
             template = self._template = TemplateProcess(self._memory_mb, self._limits, self._warm)
         except OSError as error:
-            return self._count_failure(str(error), "(nothing)")
+            return self._count_failure(str(error), "")
         template.deadline = now + START_S
-        self._selector.register(template.channel, selectors.EVENT_READ, self._answers)
-        self._selector.register(template.output, selectors.EVENT_READ, self._template_printed)
+        self._watch.add_template(template, self._answers)
         return None
 
-    def _count_failure(self, reason: str, said: str) -> None:
-        """Try again a little later; not for ever, where no worker is left to score anything."""
+    def _count_failure(self, reason: str, printed: str) -> None:
+        """Try again a little later; RuntimeError after MAX_STARTS failures, unless some worker still scores."""
         self._failures += 1
         self._start_at = time.monotonic() + PAUSE_S * min(self._failures, MOST_PAUSES)
         if self._failures >= MAX_STARTS and not self.pids:
             raise RuntimeError(
-                f"reward worker died at start {MAX_STARTS} times in a row (memory_mb={self._memory_mb}): {reason}; its output ends: {said}"
+                f"reward worker died at start {MAX_STARTS} times in a row (memory_mb={self._memory_mb}): {reason}; its output ends: "
+                f"{printed or '(nothing)'}"
             )
 
     def _fork(self, now: float, task: Task | None) -> None:
         self._serial += 1
         try:
             worker = WorkerProcess(self._serial, task)
-        except OSError as error:  # too many open files, for one
+        except OSError as error:  # for example, too many open files
             if task is not None:
                 self.queue.put_aside(task, first=True)
-            return self._count_failure(str(error), "(nothing)")
+            return self._count_failure(str(error), "")
         worker.clock.restart(now)
-        self._lanes.workers[worker.serial] = worker
+        self._crew.workers[worker.serial] = worker
         assert self._template is not None
         try:
             self._template.ask("fork aside" if task and not task.starved else "fork", worker.serial, worker.theirs)
         except TemplateGone:
             self._stuck = True
         worker.hand_over()
-        self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._spoken(worker))
-        self._selector.register(worker.output, selectors.EVENT_READ, lambda: self._printed(worker))
+        self._watch.add_worker(worker)
         return None
 
     def _hurry(self, now: float) -> None:
-        """Where a place is empty, have those who rehearse in idle time finish soon; asked again, as they may not have begun."""
-        for worker in self._lanes.at(Place.STARTING) if len(self.pids) < self._count else ():
+        """While a place is empty, give rehearsing workers the usual priority; asked again, as they may not have begun."""
+        for worker in self._crew.at(Place.STARTING) if len(self.pids) < self._count else ():
             if worker.meant_for is None and now - worker.hurried_at > HURRY_S:
                 worker.hurried_at = now
                 self._ask("hurry", worker)
 
     def _ask(self, request: str, worker: WorkerProcess) -> None:
-        """Have the template do something to a worker; a template that cannot is found out here, and ends with all its workers."""
+        """Have the template do something to a worker; a template that reads no requests is stuck and will be ended."""
         if self._template is not None and worker.pid in self._by_pid:
             try:
                 self._template.ask(request, worker.pid)
             except TemplateGone:
                 self._stuck = True
 
-    def _release(self, worker: WorkerProcess) -> None:
-        """Forget a worker's descriptors, and close them."""
-        for watched in (worker.channel, worker.output):
-            with suppress(KeyError, ValueError):  # of an end that was seen before, or closed
-                self._selector.unregister(watched)
-        self._writing.discard(worker.serial)
-        worker.close()
-
-    def _watch_writers(self) -> None:
-        """Hear when a worker reads on that has not yet taken its whole chunk."""
-        for worker in self._lanes.workers.values():
-            if worker.sending and worker.serial not in self._writing and not worker.closed:
-                self._writing.add(worker.serial)
-                both = selectors.EVENT_READ | selectors.EVENT_WRITE
-                self._selector.modify(worker.channel, both, lambda worker=worker: self._spoken(worker))
-
-    def _spoken(self, worker: WorkerProcess) -> None:
-        """A worker's channel can be read, or written to."""
+    def _hear(self, worker: WorkerProcess) -> None:
         starting = worker.place is Place.STARTING
-        worker.send()
         self._lanes.hear(worker)
         if starting and worker.place in (Place.SPARE, Place.ASIDE):
             self._failures = 0
-        if worker.place is Place.ENDING:
-            return
-        if worker.closed:
-            self._selector.unregister(worker.channel)
-            worker.look_at = worker.closed_at + GONE_S
-        elif worker.serial in self._writing and not worker.sending:
-            self._writing.remove(worker.serial)
-            self._selector.modify(worker.channel, selectors.EVENT_READ, lambda: self._spoken(worker))
-
-    def _printed(self, worker: WorkerProcess) -> None:
-        if not worker.keep_output():
-            self._selector.unregister(worker.output)
-        self._lanes.printed(worker)
-
-    def _template_printed(self) -> None:
-        assert self._template is not None
-        if not self._template.keep_output():
-            self._selector.unregister(self._template.output)
 
     def _answers(self) -> None:
-        """The template has something to say, or has ended."""
+        """The template has answered, or has ended."""
         assert self._template is not None
         try:
             answers = self._template.answers()
@@ -222,12 +174,12 @@ class Supervisor(threading.Thread):
                 case ["ready"]:
                     self._template.ready = True
                 case ["forked", int(serial), int(pid)]:
-                    worker = self._lanes.workers[serial]
+                    worker = self._crew.workers[serial]
                     worker.born(pid)
                     self._by_pid[pid] = worker
                 case ["failed", int(serial), str(why)]:
-                    self._lanes.unborn(self._lanes.workers[serial])
-                    self._count_failure(f"no process for a worker: {why}", "(nothing)")
+                    self._lanes.losses.unborn(self._crew.workers[serial])
+                    self._count_failure(f"no process for a worker: {why}", "")
                 case ["raised", int(pid)]:
                     self._lanes.returned(self._by_pid[pid])
                 case ["ended", int(pid), int(code), int(status)]:
@@ -235,33 +187,31 @@ class Supervisor(threading.Thread):
 
     def _ended(self, worker: WorkerProcess, how: str) -> None:
         if worker.place is not Place.ENDING:
-            self._lanes.hear(worker)  # what it said before
+            self._lanes.hear(worker)  # its last reports
         starting = worker.place is Place.STARTING
         if starting:
-            worker.keep_output()
-        self._lanes.ended(worker, how)
+            worker.output.read()
+        self._lanes.losses.ended(worker, how)
         if starting:
-            self._count_failure(how, worker.output_tail)
+            self._count_failure(how, worker.output.tail)
 
     def _template_gone(self) -> None:
-        """End what is left of the template and of its workers' groups, and start anew."""
+        """End the rest of the template and of its workers' groups, and start a new one."""
         template, stuck = self._template, self._stuck
         self._template, self._stuck = None, False
         assert template is not None
         groups = list(self._by_pid)
         how = self._close_template(template, GONE_S if template.ready and not stuck else 0.0)
         for pid in groups:
-            # The number of a group with members is not given away; an empty group's would have to be given away within these milliseconds.
+            # The kernel gives no new process the number of a group that has members, nor within milliseconds that of an empty one.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         self._by_pid.clear()
         self._lanes.template_lost(f"the process that starts workers {how}")
-        self._count_failure(f"crash: the process that starts workers {how}", template.output_tail)
+        self._count_failure(f"crash: the process that starts workers {how}", template.output.tail)
 
     def _close_template(self, template: TemplateProcess, polite_s: float) -> str:
-        for watched in (template.channel, template.output):
-            with suppress(KeyError):
-                self._selector.unregister(watched)
+        self._watch.remove_template(template)
         return template.end(polite_s, FIRM_S)
 
     def _end(self) -> None:
@@ -270,9 +220,6 @@ class Supervisor(threading.Thread):
             if self._template is not None:
                 self._close_template(self._template, POLITE_S if self._template.ready else 0.0)
         finally:
-            for worker in list(self._lanes.workers.values()):
-                self._release(worker)
-            self._selector.close()
-            with self._alarm_lock:
-                os.close(self._alarm)
-                self._alarm = -1
+            for worker in list(self._crew.workers.values()):
+                self._watch.release(worker)
+            self._watch.close()

@@ -1,4 +1,4 @@
-"""What waits to be scored: the tasks of many callers in one queue, with a door that lets in no more than there is room for.
+"""The tasks of many callers in one queue, behind a door that lets in no more than there is room for.
 
 ```
 score ──enter──► (door, while the queue is full) ──add──► queue ──take──► a worker ──put_aside──► slow ──take_slow──► a worker aside
@@ -20,9 +20,9 @@ MAX_CHUNK_CHARS = 1 << 20
 
 
 class TaskQueue:
-    """Tasks in the order they came, handed out in chunks; once closed it refuses and fails everything with one error.
+    """Tasks in the order of their coming, given out in chunks; once closed, it fails every task with one error.
 
-    `wake` is called, from whatever thread, when there is something new to do.
+    `wake` is called, on any thread, when there is new work.
     """
 
     def __init__(self, workers: int, max_waiting: int, wake: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class TaskQueue:
         self._tasks: deque[Task] = deque()
         self._slow: deque[Task] = deque()
         self._door: deque[tuple[Future[None], int]] = deque()
-        self._entering = 0  # items that were let in and are not in the queue yet
+        self._entering = 0  # items that were let in and not added yet
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._error: Exception | None = None
@@ -42,15 +42,15 @@ class TaskQueue:
 
     @property
     def waiting(self) -> int:
-        """How many items wait for a worker; those at the door do not count."""
+        """How many items wait for a worker; items at the door do not count."""
         return len(self._tasks) + len(self._slow) + self._entering
 
     def enter(self, items: int) -> Future[None]:
-        """Ask for room; the future is done when `add` may come, which must, or else `leave`."""
+        """Ask for room: the future resolves when `add` may be called; afterwards call `add` or `leave`."""
         ticket: Future[None] = Future()
         with self._lock:
             if self._error is not None:
-                raise self._error.with_traceback(None)  # or it would keep every caller's frames
+                raise self._error.with_traceback(None)  # else its traceback would grow with every caller's frames
             self._door.append((ticket, items))
             self._let_in()
         return ticket
@@ -63,7 +63,7 @@ class TaskQueue:
             self._let_in()
 
     def _let_in(self) -> None:
-        """Open the door to those who came first, as long as there is room; one who needs more than all of it comes in when it is empty."""
+        """Let callers in by turns while there is room; a caller that needs more than max_waiting comes in when the queue is empty."""
         while self._door:
             ticket, items = self._door[0]
             if not ticket.cancelled():
@@ -90,7 +90,7 @@ class TaskQueue:
         return call.future
 
     def _task(self, call: Call, index: int, item: Item) -> Task | None:
-        """The item as it will be sent; None where its verdict is known already."""
+        """The item as it will be sent; None where it gets its verdict at once."""
         try:
             payload = json.dumps([item.checker, item.response, item.reference])
         except (TypeError, ValueError, RecursionError) as error:
@@ -130,12 +130,12 @@ class TaskQueue:
             return None
 
     def give_back(self, tasks: Sequence[Task]) -> None:
-        """Put tasks that were taken but not begun where they came from: first in line."""
+        """Put tasks that were taken but not begun back to the front of the queue."""
         with self._lock:
             self._tasks.extendleft(reversed(tasks))
 
     def put_aside(self, task: Task, *, first: bool = False) -> None:
-        """Keep a task that is slow, or that a worker died of, until there is a place where nobody waits behind it."""
+        """Queue a task that is slow, or that a worker died of, for a place aside, where no other task waits behind it."""
         with self._lock:
             if first:
                 self._slow.appendleft(task)
@@ -143,7 +143,7 @@ class TaskQueue:
                 self._slow.append(task)
 
     def close(self, error: Exception) -> None:
-        """Fail every call with the error, now and from now on; the first error stays."""
+        """Fail every call, now and later, with the error; the first error stays."""
         with self._lock:
             if self._error is None:
                 self._error = error

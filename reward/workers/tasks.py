@@ -1,4 +1,4 @@
-"""What a caller of the pool waits for: its items, and their verdicts as they come in, from whatever thread."""
+"""The items of one caller of the pool, and their verdicts as they come in, from any thread."""
 
 import threading
 from concurrent.futures import Future
@@ -14,12 +14,12 @@ class Item:
 
     checker: str  # a name of reward.checkers, or "package.module:function"
     response: str
-    reference: Any  # what the checker compares with; a JSON value
-    prompt: str = ""  # what was asked, for the checkers that are services
+    reference: Any  # for the checker to compare with; a JSON value
+    prompt: str = ""  # the question, for the checkers that are services
 
 
 class Call:
-    """The items that one caller waits for: `future` gets the verdicts, in the order of the items, when the last is in."""
+    """The items of one caller; `future` gets their verdicts, in the order of the items, when the last has come."""
 
     def __init__(self, size: int) -> None:
         self.future: Future[list[Verdict]] = Future()
@@ -30,7 +30,7 @@ class Call:
 
     @property
     def over(self) -> bool:
-        """Nobody waits any more: all verdicts are in, or the caller was cancelled or given an error."""
+        """Whether nobody waits any more: all verdicts have come, or the caller was cancelled or got an error."""
         return self._ended or self.future.cancelled()
 
     def settle(self, index: int, verdict: Verdict) -> None:
@@ -46,7 +46,7 @@ class Call:
                 self.future.set_exception(error)
 
     def _end(self) -> bool:
-        """Whether the future is now ours to fill: true once at most, and never after the caller was cancelled."""
+        """Whether the future may be filled now: true once at most, and never after the caller was cancelled."""
         if self._ended:
             return False
         self._ended = True
@@ -61,8 +61,8 @@ class Task:
     index: int  # the item's place in its call
     item: Item
     payload: str  # the item in JSON, as it is sent
-    crashes: int = 0  # workers that died of it, or with it
-    starved: bool = False  # it was lowered and got next to nothing: next time it is not lowered
+    crashes: int = 0  # workers that died while they scored it
+    starved: bool = False  # ran at idle priority and got almost no CPU: retry at normal priority
     losses: int = 0  # templates that died while it was scored
 
     def settle(self, verdict: Verdict) -> None:

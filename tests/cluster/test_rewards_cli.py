@@ -196,7 +196,7 @@ def test_rewards_that_differ_are_listed_and_failures_apart_from_them(capsys: pyt
     failed = response("4", None, outcome="crashed", failure="crash: gone", member=3)
     keep(run, 3, response("5", 1.9, member=2), failed, response("slow", 0.5, member=1), '{"half')
     out, last = fails(capsys, "audit", str(run))
-    assert "rewards that differ now:\n  step 3, group 7, member 2, checker exact: reward 1.9, now -0.1\n" in out
+    assert "rewards that are different now:\n  step 3, group 7, member 2, checker exact: reward 1.9, now -0.1\n" in out
     assert "failures that are scored now:\n  step 3, group 7, member 3, checker exact: crashed (crash: gone), now reward 1.9\n" in out
     assert "rewards that fail now:\n  step 3, group 7, member 1, checker exact: reward 0.5, now timed_out (timeout: more than 5 s)\n" in out
     assert "3 rewards are the same, 1 differ, 1 failures are scored now, 1 scored ones fail now, 1 failed both times" in out
@@ -215,7 +215,7 @@ def test_a_folder_without_what_an_audit_needs_is_refused(capsys: pytest.CaptureF
     assert "is no run directory: it has no config.toml" in fails(capsys, "audit", str(tmp_path / "nowhere"))[1]
     row = response("4", 1.9)
     keep(run, 3, {key: value for key, value in row.items() if key not in ("checker", "tokens")})
-    assert "without checker, tokens: it was written by an older Gatewise" in fails(capsys, "audit", str(run))[1]
+    assert "without checker, tokens: an older version wrote it" in fails(capsys, "audit", str(run))[1]
     for path in (run / "responses").iterdir():
         path.unlink()
     assert "kept no responses, so nothing can be scored again: set run.sample_responses" in fails(capsys, "audit", str(run))[1]

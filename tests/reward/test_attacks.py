@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from reward.programs.child_owner import RunResult
 from reward.programs.code import CodeChecker
 from reward.programs.limits import CodeLimits
-from reward.programs.run import RunResult
 from reward.programs.sandbox import Sandbox
 from tests.reward.attacks import bombs, calls, forgeries, reach
 from tests.reward.attacks.world import SENTINEL, World, strangers, world
@@ -73,7 +73,7 @@ def test_no_attack_left_a_process_or_a_descriptor(targets: World, sandbox: Sandb
     for name in ("double fork", "memfd and exec", "stream pair to another name", "outside, a pipe"):
         sandbox.run(targets.program({**reach.PROCESSES, **reach.NETWORK, **reach.WRITING}[name]))
     assert psutil.Process().num_fds() == descriptors
-    assert strangers(sandbox.launch.pid) == []
+    assert strangers(sandbox.launcher.process.pid) == []
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -83,7 +83,7 @@ def test_every_level_of_the_sandbox_holds(level: str, targets: World) -> None:
             if level != "no Landlock" or name not in reach.OWN_TREE:
                 assert_held(sandbox.run(targets.program(body)), name)
         targets.assert_unchanged()
-        assert strangers(sandbox.launch.pid) == []
+        assert strangers(sandbox.launcher.process.pid) == []
 
 
 @pytest.mark.parametrize("name", forgeries.PROGRAMS)
@@ -122,5 +122,5 @@ def test_bombs_end_at_every_level_and_leave_nothing_on_disk(level: str) -> None:
     with Sandbox(SHORT, LEVELS.get(level, ())) as sandbox:
         for name, (program, ways) in (bombs.GREEDY | bombs.CRASHING).items():
             assert_ended(sandbox.run(program), name, (*ways, bombs.TIME))  # a busy machine gives memory slowly
-        scratch = sandbox.launch.scratch
+        scratch = sandbox.launcher.scratch
     assert scratch is None or not os.path.exists(scratch.path)

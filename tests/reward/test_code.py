@@ -165,7 +165,13 @@ def test_tests_that_cannot_run_are_an_error_and_not_a_wrong_program(code: CodeCh
             code(ADD, reference)
 
 
-SHORT = CodeLimits(timeout_s=0.8, output_kb=256)
+SHORT = CodeLimits(timeout_s=0.4, output_kb=256)
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[CodeChecker]:
+    with Sandbox(SHORT) as sandbox:
+        yield CodeChecker(SHORT, sandbox)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +186,9 @@ SHORT = CodeLimits(timeout_s=0.8, output_kb=256)
         (["print('x' * 3000000)\nassert add(1, 2) == 3"], "a test, before .* ends by output"),
     ],
 )
-def test_tests_that_break_themselves_are_an_error_and_not_a_wrong_program(reference: object, why: str) -> None:
-    with Sandbox(SHORT) as sandbox, pytest.raises(ValueError, match=f"tests cannot run: .*{why}|{why}"):
-        CodeChecker(SHORT, sandbox)(ADD, reference)
+def test_tests_that_break_themselves_are_an_error_and_not_a_wrong_program(reference: object, why: str, short: CodeChecker) -> None:
+    with pytest.raises(ValueError, match=f"tests cannot run: .*{why}|{why}"):
+        short(ADD, reference)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +205,8 @@ def test_tests_that_break_themselves_are_an_error_and_not_a_wrong_program(refere
         ("def f(): return 9", "import os\nif f() != 1: os._exit(0)"),
     ],
 )
-def test_a_program_cannot_make_tests_that_run_look_broken(program: str, test: str) -> None:
-    with Sandbox(SHORT) as sandbox:
-        assert CodeChecker(SHORT, sandbox)(program, [test]) == 0.0
+def test_a_program_cannot_make_tests_that_run_look_broken(program: str, test: str, short: CodeChecker) -> None:
+    assert short(program, [test]) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_a_program_cannot_make_tests_that_run_look_broken(program: str, test: st
         (None, "got NoneType"),
         (5, "got int"),
         ("5", "got int"),
-        ("five", "no JSON"),
+        ("five", "not JSON"),
         ({}, "holds no tests"),
         ([], "not empty"),
         ([""], "not empty"),
@@ -223,9 +228,9 @@ def test_a_program_cannot_make_tests_that_run_look_broken(program: str, test: st
         ({"inputs": ["1"], "outputs": ["1"], "tolerance": 2}, "tolerance"),
         ({"inputs": [1], "outputs": [1], "fn_name": "f"}, "list of arguments"),
         ({"inputs": [[1]], "outputs": [1], "fn_name": "a b"}, "name of a function"),
-        (["assert add(1,"], "test 0 is no Python"),
+        (["assert add(1,"], "test 0 is not Python"),
         (["assert 1 == 1"], "nothing that a program could define"),
-        ({"asserts": ["assert f()"], "setup": "("}, "setup is no Python"),
+        ({"asserts": ["assert f()"], "setup": "("}, "setup is not Python"),
         (["from torch import *\nassert f()"], "name what they use"),
         ({"test": "def check(c): pass"}, "entry_point"),
         ({"test": "assert True", "entry_point": "add"}, "must define the function check"),
@@ -261,7 +266,7 @@ def test_a_reference_may_be_a_text_and_carry_its_solution(code: CodeChecker) -> 
 
 def test_the_pool_scores_programs_with_its_own_limits_of_code() -> None:
     async def score(items: list[Item]) -> list[Any]:
-        async with RewardPool(workers=1, timeout_s=20, memory_mb=4096, limits=CodeLimits(timeout_s=0.7, partial=True)) as pool:
+        async with RewardPool(workers=1, timeout_s=20, memory_mb=4096, limits=CodeLimits(timeout_s=0.3, partial=True)) as pool:
             return await pool.score(items)
 
     tests = ["assert add(1, 2) == 3", "assert add(1, 3) == 4"]

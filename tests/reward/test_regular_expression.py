@@ -79,7 +79,7 @@ def test_patterns_that_never_end_are_ended_by_the_deadline() -> None:
     ]
 
     async def main() -> list[Verdict]:
-        async with RewardPool(workers=1, timeout_s=0.5, memory_mb=1024) as pool:
+        async with RewardPool(workers=1, timeout_s=0.3, memory_mb=1024) as pool:
             return await pool.score(items)
 
     assert [verdict.outcome for verdict in asyncio.run(main())] == [Outcome.TIMED_OUT, Outcome.TIMED_OUT]

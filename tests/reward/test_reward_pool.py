@@ -72,8 +72,8 @@ def test_zero_is_a_reward_like_any_other(shared: RewardPool) -> None:
 def test_a_hanging_item_times_out_and_the_rest_of_its_chunk_is_scored() -> None:
     items = [bad("hang", "hang" if i == 3 else str(i)) for i in range(12)]
     started = time.monotonic()
-    verdicts = score(items, timeout_s=0.5)
-    assert failure(verdicts[3]) == "timeout: more than 0.5 s to score the response"
+    verdicts = score(items, timeout_s=0.3)
+    assert failure(verdicts[3]) == "timeout: more than 0.3 s to score the response"
     assert rewards(verdicts) == [None if i == 3 else float(i) for i in range(12)]
     assert time.monotonic() - started < 10
 
@@ -178,7 +178,7 @@ def test_one_pool_serves_event_loops_of_several_threads(shared: RewardPool) -> N
 
 def test_a_cancelled_caller_leaves_the_pool_to_the_others() -> None:
     async def main() -> list[Verdict]:
-        async with RewardPool(workers=1, timeout_s=1.0, memory_mb=512) as pool:
+        async with RewardPool(workers=1, timeout_s=0.6, memory_mb=512) as pool:
             impatient = asyncio.create_task(pool.score([bad("hang", "hang")] * 40))
             await asyncio.sleep(0.1)
             impatient.cancel()
@@ -195,7 +195,7 @@ def test_closing_ends_waiting_callers_kills_every_child_and_frees_every_descript
 
     async def main() -> None:
         before = descriptors()
-        pool = RewardPool(workers=2, timeout_s=0.5, memory_mb=512)
+        pool = RewardPool(workers=2, timeout_s=0.3, memory_mb=512)
         await pool.score([bad("hang", "hang"), bad("exit_at_once"), good(1)])
         waiting = asyncio.create_task(pool.score([bad("hang", "hang")] * 10))
         await asyncio.sleep(0.1)
@@ -240,7 +240,7 @@ def test_workers_see_no_secrets_and_import_nothing_heavy(monkeypatch: pytest.Mon
 
 def test_mathematics_that_explodes_ends_at_the_deadline_and_honest_answers_are_scored() -> None:
     async def main() -> list[Verdict]:
-        async with RewardPool(workers=1, timeout_s=1.0, memory_mb=1024, warm=["math"]) as pool:
+        async with RewardPool(workers=1, timeout_s=0.5, memory_mb=1024, warm=["math"]) as pool:
             tower = Item(checker="math", response="\\boxed{9^{9^{9^{9}}}}", reference="9^{9^{9}}")
             honest = [Item(checker="math", response=f"#### {i}", reference=str(i)) for i in range(20)]
             return await pool.score([*honest, tower, *honest])

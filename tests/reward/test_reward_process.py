@@ -39,7 +39,7 @@ def test_what_a_late_checker_has_started_dies_with_it(tmp_path: Path) -> None:
     file = tmp_path / "pid"
 
     async def main() -> str:
-        async with RewardPool(workers=1, timeout_s=0.5, memory_mb=512) as pool:
+        async with RewardPool(workers=1, timeout_s=0.3, memory_mb=512) as pool:
             item = Item(checker="tests.toys.bad_checkers:start_a_program_and_hang", response="1", reference=str(file))
             return (await pool.score([item]))[0].failure or ""
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from reward.workers.clock import OwnTime
+from reward.processes.own_time import OwnTime
 from reward.workers.patience import Patience
 from reward.workers.pool import Item, RewardPool
 from reward.workers.quarantine import MOST, Quarantine
@@ -142,12 +142,12 @@ def test_callers_wait_at_the_door_while_the_queue_is_full_and_come_in_by_turns()
         await asyncio.sleep(0)
         calls[20].cancel()
         while not all(c.done() for c in calls):
-            most = max(most, pool.waiting)
+            most = max(most, pool.queue.waiting)
             await asyncio.sleep(0.002)
         assert 0 < most <= 6
         assert ended == [number for number in range(30) if number != 20]
         assert len(await pool.score([bad("echo")] * 50)) == 50
-        assert pool.waiting == 0
+        assert pool.queue.waiting == 0
 
     with_pool(work, max_waiting=6)
 
@@ -155,7 +155,7 @@ def test_callers_wait_at_the_door_while_the_queue_is_full_and_come_in_by_turns()
 def test_a_caller_who_waits_at_the_door_hears_of_the_closing() -> None:
     async def work(pool: RewardPool) -> None:
         calls = [asyncio.create_task(pool.score([bad("nap", "1", 5)] * 2)) for _ in range(6)]
-        await until(lambda: pool.waiting == 1)
+        await until(lambda: pool.queue.waiting == 1)
         pool.close()
         for call in calls:
             with pytest.raises(RuntimeError, match="the reward pool is closed"):
@@ -247,15 +247,15 @@ def test_waiting_for_a_core_is_not_an_items_own_time_and_sleeping_is() -> None:
 
 def test_patience_follows_what_items_of_the_same_checker_have_taken() -> None:
     patience = Patience(timeout_s=8)
-    assert patience.of("quick") == 0.5
+    assert patience.of_checker("quick") == 0.5
     for _ in range(200):
         patience.learn("quick", 0.001)
-    assert patience.of("quick") == 0.02
-    assert patience.of("unknown") == 0.02
+    assert patience.of_checker("quick") == 0.02
+    assert patience.of_checker("unknown") == 0.02
     for _ in range(200):
         patience.learn("slow", 0.2)
-    assert patience.of("slow") == pytest.approx(0.3)
-    assert patience.of("quick") == 0.02
+    assert patience.of_checker("slow") == pytest.approx(0.3)
+    assert patience.of_checker("quick") == 0.02
     for _ in range(200):
         patience.learn("endless", 7.0)
-    assert patience.of("endless") == 2.0
+    assert patience.of_checker("endless") == 2.0

@@ -136,10 +136,10 @@ def test_an_answer_that_does_not_come_in_time_is_a_timeout(drip_s: float) -> Non
         return Answer(b'{"score": 1}' + b" " * 100, drip_s=drip_s)
 
     with serving(slow) as server:
-        (verdict,) = score(at(server, timeout_s=0.5, retries=0), [http()])
+        (verdict,) = score(at(server, timeout_s=0.3, retries=0), [http()])
         done.set()
     assert verdict.outcome is Outcome.TIMED_OUT
-    assert verdict.failure == "timeout: http: no answer within 0.5 s (1 try)"
+    assert verdict.failure == "timeout: http: no answer within 0.3 s (1 try)"
 
 
 def test_a_service_that_is_not_there_is_a_typed_failure_after_all_tries() -> None:

@@ -26,16 +26,16 @@ def test_a_wait_for_a_slot_counts_against_the_time_of_a_response() -> None:
     done = threading.Event()
 
     def slow(asked: Asked, _: int) -> Answer:
-        done.wait(0.4)
+        done.wait(0.2)
         return Answer(OK)
 
     with serving(slow) as server:
-        verdicts = score(at(server, timeout_s=1.0, retries=0, concurrency=1), [http(str(n)) for n in range(12)])
+        verdicts = score(at(server, timeout_s=0.5, retries=0, concurrency=1), [http(str(n)) for n in range(12)])
         done.set()
     late = [v for v in verdicts if v.outcome is Outcome.TIMED_OUT]
     assert {v.outcome for v in verdicts} == {Outcome.SCORED, Outcome.TIMED_OUT}
     assert len(server.asked) == len(verdicts) - len(late) <= 4
-    assert all(v.failure and "timeout: http: the service is too slow: waited 1" in v.failure for v in late)
+    assert all(v.failure and "timeout: http: the service is too slow: waited 0.5" in v.failure for v in late)
 
 
 def test_a_pause_that_ends_after_the_time_of_a_response_is_not_waited_for() -> None:
@@ -62,12 +62,12 @@ def test_a_service_that_has_fallen_silent_is_asked_once_in_a_while_until_it_answ
         back.set()
         while (await services.score([http()]))[0].outcome is not Outcome.SCORED:
             await asyncio.sleep(0.05)
-        assert {v.outcome for v in await services.score([http(str(n)) for n in range(100)])} == {Outcome.SCORED}
+        assert {v.outcome for v in await services.score([http(str(n)) for n in range(20)])} == {Outcome.SCORED}
         await services.close()
 
     with serving(answer) as server:
         try:
-            asyncio.run(main(Services(at(server, timeout_s=0.7, retries=0, concurrency=8))))
+            asyncio.run(main(Services(at(server, timeout_s=0.5, retries=0, concurrency=8))))
         finally:
             release.set()
 

@@ -1,4 +1,4 @@
-"""Scores the kept responses of a finished run again, and reports the rewards that differ."""
+"""Scores the recorded responses of a finished run again, and reports where rewards differ now."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from reward.checkers import checkers_for_data
 from rollout.types import Outcome, Verdict
 
 AT_ONCE = 512
-CLOSE = 1e-9  # JSON loses no digits, but a checker may sum in another order
+CLOSE = 1e-9  # JSON loses no digits, but checkers may sum in another order
 NEEDED = ("checker", "reference", "outcome", "reward", "response", "tokens")
 
 
@@ -35,14 +35,14 @@ class Kept:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """The result; each list has a line for every response."""
+    """The result; each list holds one line a response."""
 
     kept: int
     made: int  # responses that the run learned from
     unreadable: int
     same: int = 0
     failed_again: int = 0
-    different: list[str] = field(default_factory=list)  # scored then and now, but not alike
+    different: list[str] = field(default_factory=list)  # scored then and now, with different rewards
     now_scored: list[str] = field(default_factory=list)
     now_failed: list[str] = field(default_factory=list)
 
@@ -54,12 +54,12 @@ class Report:
             f"{self.failed_again} failed both times"
         ]
         if self.unreadable:
-            lines.append(f"{self.unreadable} lines were half-written or are no responses, and were skipped")
+            lines.append(f"{self.unreadable} lines were half-written or are not responses, and were skipped")
         return lines
 
 
-def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
-    """Score the responses that a run kept in `folder`, with its own config; ValueError if there are none.
+def audit(folder: Path, progress: Callable[[int, int], None]) -> Report:
+    """Score the recorded responses of the run in that folder, with its own config; ValueError where there are none.
 
     Checkers that are services are asked again, within the budgets of the config.
     """
@@ -68,7 +68,7 @@ def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
     refuse_other_code(config, kept)
     if not kept:
         raise ValueError(f"{folder} kept no responses, so nothing can be scored again: set run.sample_responses above 0 in the next run")
-    verdicts = asyncio.run(score_again(config, kept, said))
+    verdicts = asyncio.run(score_again(config, kept, progress))
     metrics = folder / "metrics.jsonl"
     steps = sum(line["step"] > 0 for line in read_lines(metrics)) if metrics.exists() else 0
     made = steps * config.rollout.groups_per_step * config.rollout.group_size
@@ -79,16 +79,16 @@ def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
 
 
 def config_of_run(folder: Path) -> Config:
-    """The run's own config without the second checker, whose verdicts never count."""
+    """The config in the run directory, without the second checker, whose verdicts are not part of the reward."""
     path = folder / "config.toml"
     if not path.is_file():
-        raise ValueError(f"{folder} is no run directory: it has no config.toml; give run.dir of a run that has begun")
+        raise ValueError(f"{folder} is no run directory: it has no config.toml; give run.dir of a run that has started")
     config = load(path)
     return config.model_copy(update={"reward": config.reward.model_copy(update={"second": None})})
 
 
 def read_kept(folder: Path) -> tuple[list[Kept], int]:
-    """Every kept response, in order, and how many lines are none; ValueError for rows that do not say how they were scored."""
+    """Every recorded response, in order, and the number of other lines; ValueError for rows that lack what scoring needs."""
     kept, unreadable = [], 0
     for path in sorted(folder.glob("responses/step_*.jsonl")):
         for row in rows_of(path):
@@ -96,8 +96,8 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
                 unreadable += 1
             elif lacking := [name for name in NEEDED if name not in row]:
                 raise ValueError(
-                    f"{path} holds responses without {', '.join(lacking)}: it was written by an older Gatewise, which did not keep what "
-                    "scoring again needs; audit a run made by this one"
+                    f"{path} holds responses without {', '.join(lacking)}: an older version wrote it, without the fields that "
+                    "scoring again needs; audit a run of this version"
                 )
             else:
                 kept.append(Kept(step=int(path.stem.removeprefix("step_")), row=row))
@@ -105,7 +105,7 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
 
 
 def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
-    """Raise ValueError if a row names code that the run's config does not: a file of responses must not choose what runs here."""
+    """Raise ValueError where a row names code that the run's config does not: a file of responses must not choose what runs here."""
     allowed = checkers_for_data(config.reward.checker)
     for one in kept:
         if one.row["checker"] not in allowed:
@@ -116,7 +116,7 @@ def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The objects of a file; None for a line that is no object. Lines end in "\\n" alone: responses may contain other line ends."""
+    """The objects of a file, None for any other line. Lines end in "\\n" alone, because responses may contain other line ends."""
     with path.open("rb") as lines:
         for line in lines:
             try:
@@ -126,8 +126,8 @@ def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
             yield row if isinstance(row, dict) else None
 
 
-async def score_again(config: Config, kept: Sequence[Kept], said: Callable[[int, int], None]) -> list[Verdict]:
-    """New verdicts, in order, made as in a run: with parts, weights and shaping."""
+async def score_again(config: Config, kept: Sequence[Kept], progress: Callable[[int, int], None]) -> list[Verdict]:
+    """The new verdicts, in order, made as a run makes them, with parts, weights and shaping."""
     from reward.scorer import Scorer
 
     verdicts: list[Verdict] = []
@@ -145,7 +145,7 @@ async def score_again(config: Config, kept: Sequence[Kept], said: Callable[[int,
                 for row in rows
             ]
             verdicts += await scorer.score(asked)
-            said(len(verdicts), len(kept))
+            progress(len(verdicts), len(kept))
     return verdicts
 
 

@@ -21,8 +21,8 @@ Before a run: does each row's right answer pass the row's own checker? A row tha
   gatewise rewards check openai/gsm8k:main --split test --reference-field answer --solution-field answer
   gatewise rewards check mixed.parquet --checker-field checker            rows name their checkers
 
-After a run: do its checkers give the same rewards again? A difference means that a checker is not a function of its arguments,
-that it was changed, or that it hit a limit of time or memory.
+After a run: do its checkers still give the rewards that it learned from? A difference means a checker that is not a
+function of its arguments, a checker that was changed, or a limit of time or memory that was hit.
 
   gatewise rewards audit runs/first
 
@@ -31,11 +31,11 @@ Both exit 1 where something differs, and list it; neither starts Ray nor needs a
 
 CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1."""
 AUDIT = """Score the responses that a run kept (run.sample_responses a step) again, with the run's own config, and list those whose reward
-differs now. Checkers that are services (judge, http) are asked again."""
+is different now. Checkers that are services (judge, http) are asked again."""
 
 
 class RewardsDiffer(ValueError):
-    """Some rewards are wrong; the list is printed above."""
+    """The check found differences, which are printed above."""
 
 
 def add_rewards(commands: Any) -> None:
@@ -61,7 +61,7 @@ def add_rewards(commands: Any) -> None:
     space = "address space of one process, as reward.memory_mb (%(default)s)"
     check.add_argument("--memory-mb", type=count, default=default(RewardConfig, "memory_mb"), help=space)
     check.set_defaults(run=run_check)
-    audit = kinds.add_parser("audit", help="are the kept rewards of a run right", description=AUDIT)
+    audit = kinds.add_parser("audit", help="does a run's scoring give the same rewards again", description=AUDIT)
     audit.add_argument("run_dir", metavar="RUN", help="run.dir of a run")
     audit.set_defaults(run=run_audit)
     for command in (check, audit):
@@ -96,14 +96,15 @@ def run_audit(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.audit import audit
 
     report = audit(Path(asked.run_dir), progress("responses"))
-    show("rewards that differ now", report.different, asked.all)
+    show("rewards that are different now", report.different, asked.all)
     show("failures that are scored now", report.now_scored, asked.all)
     show("rewards that fail now", report.now_failed, asked.all)
     for line in report.summary:
         print(line)
     if report.different:
         raise RewardsDiffer(
-            f"{len(report.different)} of {report.kept} rewards differ: their checker is not deterministic, or was changed since the run"
+            f"{len(report.different)} of {report.kept} rewards differ: their checker is not a function of its arguments, or was changed "
+            "since the run"
         )
 
 
@@ -120,14 +121,14 @@ def show(title: str, lines: Sequence[str], everything: bool) -> None:
 
 
 def progress(what: str) -> Callable[[int, int], None]:
-    """A function that prints progress on stderr: in place on a terminal, else a line for every tenth."""
-    drawn, said = sys.stderr.isatty(), [0]
+    """A function that reports progress on stderr: one line that is redrawn on a terminal, else ten lines."""
+    redrawn, tenths = sys.stderr.isatty(), [0]
 
     def say(done: int, of: int) -> None:
-        if drawn:
+        if redrawn:
             print(f"\rscored {done} of {of} {what}", end="\n" if done == of else "", file=sys.stderr, flush=True)
-        elif 10 * done // of > said[0]:
-            said[0] = 10 * done // of
+        elif 10 * done // of > tenths[0]:
+            tenths[0] = 10 * done // of
             print(f"scored {done} of {of} {what}", file=sys.stderr, flush=True)
 
     return say

@@ -1,4 +1,4 @@
-"""Whether a dataset and its checkers fit: the checker of every row must accept the row's own right answer.
+"""Whether a dataset fits its checkers: every row's own right answer must score 1.
 
 A row that fails would teach that a right answer is wrong, in every epoch of a run.
 """
@@ -52,15 +52,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Number and limits of the workers that score."""
+    """The workers that score, and their limits."""
 
     workers: int
     timeout_s: float
     memory_mb: int
 
 
-def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, said: Callable[[int, int], None]) -> Report:
-    """Score every row's right answer against the row's own reference; calls `said(done, of)` as it goes.
+def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, progress: Callable[[int, int], None]) -> Report:
+    """Score every row's right answer against the row's own reference; `progress` gets (rows done, rows in all).
 
     ValueError if nothing can be checked at all: no rows, no such field, an unknown checker, a service.
     """
@@ -86,7 +86,7 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
             f"none of the {len(rows)} rows of {source} has a gold answer, so nothing was checked: the checker makes none from a "
             "reference; name the field of a right response with --solution-field"
         )
-    verdicts = asyncio.run(score_all([item for _, item in asked], pool, said))
+    verdicts = asyncio.run(score_all([item for _, item in asked], pool, progress))
     for (row, item), verdict in zip(asked, verdicts, strict=True):
         if verdict.reward is not None and verdict.reward >= RIGHT:
             report.passed += 1
@@ -119,7 +119,7 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
 
 
 def refuse_checker(name: str) -> None:
-    """Raise ValueError if a checker is unknown, or is a service."""
+    """Raise ValueError where a checker is unknown, or a service, which cannot be asked here."""
     if name in SERVICES:
         raise ValueError(
             f"checker {name!r} is a service that a run asks over the network, with the settings of its config: `rewards check` scores "
@@ -133,14 +133,14 @@ def known_checker(name: str) -> Checker:
     return get_checker(name)
 
 
-async def score_all(items: Sequence[Item], pool: Pool, said: Callable[[int, int], None]) -> list[Verdict]:
+async def score_all(items: Sequence[Item], pool: Pool, progress: Callable[[int, int], None]) -> list[Verdict]:
     """A verdict for each item, in their order."""
     verdicts: list[Verdict] = []
     counts = Counter(item.checker for item in items)
     async with RewardPool(workers=pool.workers, timeout_s=pool.timeout_s, memory_mb=pool.memory_mb, warm=sorted(counts)) as workers:
         for start in range(0, len(items), AT_ONCE):
             verdicts += await workers.score(items[start : start + AT_ONCE])
-            said(len(verdicts), len(items))
+            progress(len(verdicts), len(items))
     return verdicts
 
 
@@ -151,6 +151,6 @@ def explain(item: Item, verdict: Verdict) -> str:
 
 
 def shorten(value: Any) -> str:
-    """The end of it on one line; answers are at the end."""
+    """The end of a value, where answers are, on one line."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARS else f"…{text[-SHOWN_CHARS:]}"

@@ -1,28 +1,28 @@
-"""A worker process seen from its owner: what it was given, what it has said and how much of its time the current item has had.
+"""A worker process seen from its owner: its tasks, its reports, and how long its current item has taken.
 
-Nothing here waits: the owner reads when there is something to read. `reward.workers.template_process` starts and ends the process itself.
+Nothing here waits: the owner reads when there is something to read. `reward.workers.template_owner` starts and ends the process itself.
 """
 
 import math
 import os
 import resource
-import signal
 import socket
 import time
 from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
-from reward.workers.clock import OwnTime
+from reward.processes.children import describe_end
+from reward.processes.output import Output
+from reward.processes.own_time import OwnTime
 from reward.workers.protocol import Message
 from reward.workers.tasks import Task
 
-TAIL_BYTES = 4096
 MAX_LINE_BYTES = 1 << 16
 
 
 class WorkerGone(Exception):
-    """The worker is of no more use; the text is a failure such as "crash: the worker was killed by SIGSEGV"."""
+    """The worker cannot be used any more; the text is a failure such as "crash: the worker was killed by SIGSEGV"."""
 
 
 class Place(Enum):
@@ -32,31 +32,35 @@ class Place(Enum):
     SPARE = auto()  # ready, without work
     FRONT = auto()  # takes chunks of the queue
     ASIDE = auto()  # has one slow item, at the lowest priority
-    RETURNING = auto()  # has finished it; its priority is being restored
+    RETURNING = auto()  # has finished that item; its priority is being restored
     ENDING = auto()  # killed, not yet gone
 
 
 class WorkerProcess:
-    """One worker: three descriptors, and the tasks it has."""
+    """One worker: three descriptors and its tasks."""
 
     def __init__(self, serial: int, meant_for: Task | None = None) -> None:
         self.serial, self.pid, self.place = serial, 0, Place.STARTING
-        self.meant_for = meant_for  # a slow task, which is all it will do
+        self.meant_for = meant_for  # the slow task that it is forked for
         self.channel, self._theirs = socket.socketpair()
-        self.output, self._their_output = os.pipe2(os.O_CLOEXEC)
+        output, self._their_output = os.pipe2(os.O_CLOEXEC)
         self.claims = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.channel.setblocking(False)
-        os.set_blocking(self.output, False)
+        os.set_blocking(output, False)
+        self.output = Output(output)
         self.tasks: list[Task] = []
         self.done = 0  # of the tasks, how many it has reported
-        self.look_at = math.inf  # when to look whether it is late
-        self.clock = OwnTime(os.getpid())  # of the current item, or state; the worker's own once there is one
-        self.loading = self.staying = self.lowered = self.dropping = False
+        self.look_at = math.inf  # when to check whether it is late
+        self.clock = OwnTime(os.getpid())  # of the current item; of our own process until the worker has one
+        self.loading = False  # it imports the checker of its current item
+        self.staying = False  # aside, on a place of its own
+        self.lowered = False  # to the lowest priority
+        self.dropping = False  # tasks were taken back from it, and it has not said DROPPED yet
         self.closed_at = math.inf  # when its side of the channel was found closed
-        self.reported = 0  # items, ever
+        self.reported = 0  # items, in its whole life
         self.hurried_at = -math.inf  # when it was last asked to start sooner
-        self.printed = 0  # bytes, since its last report
-        self._tail = self._partial = self._unsent = b""
+        self._printed_before = 0  # bytes, until its last report
+        self._partial = self._unsent = b""
 
     @property
     def theirs(self) -> Sequence[int]:
@@ -69,18 +73,18 @@ class WorkerProcess:
         return self.tasks[self.done] if self.done < len(self.tasks) else None
 
     @property
-    def output_tail(self) -> str:
-        """The last that the worker printed, for people."""
-        return self._tail.decode(errors="replace").strip() or "(nothing)"
+    def printed(self) -> int:
+        """Bytes that it printed since its last report."""
+        return self.output.printed - self._printed_before
 
     @property
     def closed(self) -> bool:
-        """Whether it will say nothing more."""
+        """Whether its side of the channel is closed, so that no report will come."""
         return self.closed_at < math.inf
 
     @property
     def idle(self) -> bool:
-        """Whether it has reported all it had, and will not look at that again."""
+        """Whether it can get a chunk: it has reported all its tasks, and no DROPPED is due."""
         return self.current is None and not self.dropping
 
     @property
@@ -89,21 +93,21 @@ class WorkerProcess:
         return bool(self._unsent)
 
     def born(self, pid: int) -> None:
-        """It has a process now."""
+        """The template has forked its process."""
         since = self.clock.since
         self.clock.close()
         self.pid, self.clock = pid, OwnTime(pid)
         self.clock.restart(since)
 
     def hand_over(self) -> None:
-        """Close the worker's side here, so that its end can be seen."""
+        """Close our copies of the worker's descriptors; else the channel would stay open after its end."""
         self._theirs.close()
         if self._their_output >= 0:
             os.close(self._their_output)
             self._their_output = -1
 
     def assign(self, tasks: Sequence[Task], now: float) -> None:
-        """Give it a chunk; the rest of what it cannot take at once goes by `send`."""
+        """Give it a chunk; `send` sends the rest of a chunk that is too long for the socket's buffer."""
         assert self.idle, "a worker has one chunk at a time"
         self.tasks, self.done = list(tasks), 0
         self.clock.restart(now)
@@ -113,7 +117,7 @@ class WorkerProcess:
         self.send()
 
     def send(self) -> None:
-        """Send what the worker will take now. A worker that is gone takes nothing: its owner hears of the end by itself."""
+        """Send as much as the socket takes. Where the worker is gone, drop it: the template reports the end."""
         try:
             self._unsent = self._unsent[self.channel.send(self._unsent) :]
         except BlockingIOError:
@@ -122,7 +126,7 @@ class WorkerProcess:
             self._unsent = b""
 
     def take_back(self) -> list[Task]:
-        """The tasks it had not begun, which are ours again: it will not begin them now, and says DROPPED when it sees that."""
+        """Take away the tasks that it has not begun and return them; it says DROPPED when it finds them gone."""
         left = 0
         try:
             while True:
@@ -134,13 +138,13 @@ class WorkerProcess:
             return back
 
     def offer(self, first: Task) -> None:
-        """Let it have the first task of a chunk after all, all of which was taken back."""
+        """Give it back the first task of its chunk, after `take_back` has taken all of them."""
         assert not self.tasks, "a task that is not the first cannot be offered again"
         self.tasks = [first]
         os.eventfd_write(self.claims, 1)
 
     def messages(self) -> list[Message]:
-        """What it has said since; WorkerGone when that is nonsense, `closed` when nothing more will come."""
+        """Its reports since the last call; WorkerGone when they cannot be read. Sets `closed` at the end of the channel."""
         while not self.closed:
             try:
                 data = self.channel.recv(1 << 16)
@@ -159,18 +163,14 @@ class WorkerProcess:
         except ValueError as error:
             raise WorkerGone(f"crash: {error}") from error
 
-    def keep_output(self) -> bool:
-        """Read what it printed; False when nothing more will come."""
-        try:
-            data = os.read(self.output, 1 << 16)
-        except BlockingIOError:
-            return True
-        self.printed += len(data)
-        self._tail = (self._tail + data)[-TAIL_BYTES:]
-        return bool(data)
+    def count_report(self) -> None:
+        """The current task has its verdict."""
+        self.done += 1
+        self.reported += 1
+        self._printed_before = self.output.printed
 
     def address_space_mb(self) -> float:
-        """What counts against the worker's memory limit now."""
+        """The megabytes that count against the worker's memory limit now."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
         except (ProcessLookupError, FileNotFoundError):
@@ -180,16 +180,14 @@ class WorkerProcess:
     def close(self) -> None:
         """Free every descriptor."""
         self.hand_over()
-        if self.output >= 0:
+        if self.output.descriptor >= 0:
             self.channel.close()
-            os.close(self.output)
+            os.close(self.output.descriptor)
             os.close(self.claims)
             self.clock.close()
-            self.output = -1
+            self.output.descriptor = -1  # its number may soon be another file's
 
 
 def ending(code: int, status: int) -> str:
-    """In words how a worker ended, from what os.waitid said."""
-    if code == os.CLD_EXITED:
-        return f"crash: the worker exited with status {status}"
-    return f"crash: the worker was killed by {signal.Signals(status).name}"
+    """The failure of an item whose worker ended, from the code and the status of os.waitid."""
+    return f"crash: the worker {describe_end(status if code == os.CLD_EXITED else -status)}"

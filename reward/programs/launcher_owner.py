@@ -1,8 +1,6 @@
-"""The owner's end of a launcher (`reward.programs.launcher`): start it, have it start and kill children, end it."""
+"""The launcher seen from its owner: start `reward.programs.launcher_main`, have it start and kill children, end it."""
 
-import json
 import os
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -10,35 +8,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reward.processes.channel import Channel
 from reward.programs.scratch import Scratch
 from reward.programs.walls import Unconfined
 
 START_S = 30.0  # for the launcher to start and to answer
 ROOT = Path(__file__).resolve().parents[2]
 # The launcher must find its own modules, and the programs it forks must not find ours.
-CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from reward.programs.launcher import main; sys.path.pop(0); main()"
-MAX_MESSAGE = 1 << 16
+CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from reward.programs.launcher_main import main; sys.path.pop(0); main()"
 
 
 class SandboxError(RuntimeError):
     """A program could not be run, through no fault of its own."""
 
 
-class Launch:
+class LauncherProcess:
     """One launcher. The thread that starts it must outlive it: the kernel ends a child with the thread that started it."""
 
     def __init__(self, *, unsafe: bool, without: Sequence[str] = ()) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel, theirs = Channel.pair()
         arguments = [str(ROOT), str(theirs.fileno()), str(os.getpid()), "unsafe" if unsafe else "safe", ",".join(without)]
         nothing = subprocess.DEVNULL
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", CODE, *arguments], stdin=nothing, stdout=nothing, stderr=subprocess.PIPE,
                 env={}, cwd="/", pass_fds=(theirs.fileno(),),
             )  # fmt: skip
-        self._channel.settimeout(START_S)
+        self._channel.wait_at_most(START_S)
         self.scratch: Scratch | None = None  # where the launcher has no folders in memory
-        found = self.hear()
+        found = self.receive()
         if "refused" in found:
             self.close()
             raise Unconfined(found["refused"])
@@ -46,63 +44,59 @@ class Launch:
         if not found["tree"]:
             self.scratch = Scratch(found["user"])
         self._count = 0
-        self.news: deque[dict[str, Any]] = deque()  # of ends that came while something else was waited for
+        self.news: deque[dict[str, Any]] = deque()  # ends that were reported while an answer to `start` was awaited
 
     def fileno(self) -> int:
         return self._channel.fileno()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def start(self, order: dict[str, Any], fds: Sequence[int]) -> tuple[int, int]:
         """Have a child started with these descriptors; its number and its process id."""
         self._count += 1
         folder = self.scratch.empty(order["role"]) if self.scratch else ""
-        try:
-            socket.send_fds(self._channel, [json.dumps(order | {"start": self._count, "folder": folder}).encode()], fds)
-        except OSError as error:
-            raise self._lost(error) from error
-        while "pid" not in (message := self.hear()):
+        self._send(order | {"start": self._count, "folder": folder}, fds)
+        while "pid" not in (message := self.receive()):
             self.news.append(message)
         return self._count, int(message["pid"])
 
     def kill(self, number: int) -> None:
-        """Have a child killed; no harm where it has ended."""
+        """Have a child killed; nothing happens where it has ended."""
+        self._send({"kill": number})
+
+    def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         try:
-            self._channel.send(json.dumps({"kill": number}).encode())
+            self._channel.send(message, descriptors)
         except OSError as error:
             raise self._lost(error) from error
 
-    def hear(self) -> dict[str, Any]:
-        """The launcher's next message."""
+    def receive(self) -> dict[str, Any]:
+        """The launcher's next message; SandboxError where none comes."""
         try:
-            data = self._channel.recv(MAX_MESSAGE)
+            received = self._channel.receive()
         except OSError as error:
             raise self._lost(error) from error
-        if not data:
+        if received is None:
             raise self._lost("it closed its channel")
-        message: dict[str, Any] = json.loads(data)
+        message: dict[str, Any] = received[0]
         return message
 
     def _lost(self, why: object) -> SandboxError:
-        self._process.kill()
-        _, said = self._process.communicate()
+        self.process.kill()
+        _, printed = self.process.communicate()
         self.close()
         return SandboxError(
-            f"the launcher of programs is lost ({why}); it said: {said.decode(errors='replace')[-500:].strip() or '(nothing)'}"
+            f"the launcher of programs is lost ({why}); it printed: {printed.decode(errors='replace')[-500:].strip() or '(nothing)'}"
         )
 
     @property
     def closed(self) -> bool:
-        return self._channel.fileno() == -1
+        return self._channel.closed
 
     def close(self) -> None:
         """End the launcher and whatever it runs; may be repeated."""
         self._channel.close()
-        self._process.kill()
-        self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         if self.scratch is not None:
             self.scratch.remove()

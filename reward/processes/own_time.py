@@ -1,14 +1,20 @@
-"""How much time an item has had for itself, on a machine that has other things to do."""
+"""How much time a process has had for itself, on a machine that has other things to do."""
 
 import os
 from pathlib import Path
 
 
-class OwnTime:
-    """The time of a process's current item on a core or asleep, without the time it was ready and no core was free.
+def core_times(record: bytes) -> tuple[float, float]:
+    """Seconds on a core, and seconds ready while no core was free: the content of /proc/PID/schedstat, which is about the main thread."""
+    on_core, waited, _ = record.split()
+    return int(on_core) / 1e9, int(waited) / 1e9
 
-    Source: /proc/PID/schedstat, nanoseconds on a core and nanoseconds ready without one, of the main thread. The kernel adds a wait up when
-    it has ended, so while the process is ready only its time on a core can be counted. A kernel that does not keep this: all time counts.
+
+class OwnTime:
+    """The time that a process has spent on a core or asleep since its current item began, without the time it waited for a core.
+
+    The kernel adds a wait to `core_times` only when the wait has ended. So while the process is ready, only its time on a core counts. On a
+    kernel without /proc/PID/schedstat all time counts.
     """
 
     def __init__(self, pid: int) -> None:
@@ -20,17 +26,17 @@ class OwnTime:
         self.since = self._seen = self._own = self._on_core = self._waited = 0.0
 
     def restart(self, now: float) -> None:
-        """An item begins; now is of time.monotonic."""
+        """An item begins; `now` is of time.monotonic."""
         self.since = self._seen = now
         self._own = 0.0
         self._on_core, self._waited = self._read()
 
     def took(self, now: float) -> float:
-        """Seconds of its own that the item had which has just ended: the process was on a core a moment ago."""
+        """Seconds that an item has taken which ended just now; the process was on a core a moment ago."""
         return self._own + max(0.0, now - self._seen - (self._read()[1] - self._waited))
 
     def spent(self, now: float) -> float:
-        """Seconds of its own that the item has had until now."""
+        """Seconds that the current item has taken until now."""
         on_core, waited = self._read()
         if self._file >= 0 and self._ready():
             self._own += max(0.0, on_core - self._on_core)
@@ -40,6 +46,7 @@ class OwnTime:
         return self._own
 
     def close(self) -> None:
+        """Free the descriptor; may be repeated."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -48,10 +55,9 @@ class OwnTime:
         if self._file < 0:
             return 0.0, 0.0
         try:
-            on_core, waited, _ = os.pread(self._file, 100, 0).split()
-        except ProcessLookupError:  # it has ended, which its owner will hear soon
+            return core_times(os.pread(self._file, 100, 0))
+        except ProcessLookupError:  # it has ended, and its owner will hear of that soon
             return self._on_core, self._waited
-        return int(on_core) / 1e9, int(waited) / 1e9
 
     def _ready(self) -> bool:
         try:

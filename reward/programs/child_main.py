@@ -1,4 +1,4 @@
-"""What a child of the launcher does: close the walls around itself, then become the program, or the tester of one."""
+"""A child of the launcher: it closes the walls around itself, then becomes the program, or the tester of one."""
 
 import _sitebuiltins
 import atexit
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from reward.programs import calls, remote, tester
+from reward.programs import calls, objects, tester
 from reward.programs.walls import Limits, Walls
 
 READY = b"ready"
@@ -22,16 +22,16 @@ STANDARD = ("stdin", "stdout", "stderr")
 
 
 def run_child(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int) -> NoReturn:
-    """Confine this process and do what was ordered; it ends here, whatever happens.
+    """Confine this process and carry out the order; the process ends here in every case.
 
-    `status` of the descriptors hears "ready" when all walls are closed, or else what went wrong, before anything untrusted is read.
+    The descriptor `status` gets "ready" when all walls are closed, else the error; nothing untrusted is read before that.
     """
     code = 1
     try:
         status = fds.pop("status")
         try:
             work = confine(walls, order, fds, owner, status)
-        except Exception as error:  # nobody else hears of it; without "ready" nothing runs
+        except Exception as error:  # `status` is the only way to report it; without "ready" nothing runs
             os.write(status, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
         os.write(status, READY)
@@ -42,7 +42,7 @@ def run_child(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: i
 
 
 def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int, status: int) -> Callable[[], object]:
-    """Close all walls; what is then to be done."""
+    """Close all walls; return the work to do behind them."""
     os.umask(0o077)
     if walls.unsafe:
         os.setpgid(0, 0)
@@ -64,7 +64,7 @@ def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int
     if kind == "calls":
         return lambda: calls.answer_calls(define(sources), fds["data"], fds["answers"])
     if kind == "objects":
-        return lambda: remote.serve_objects(define(sources), fds["channel"])
+        return lambda: objects.serve_objects(define(sources), fds["channel"])
     return lambda: run_sources(sources, main_module("__main__"))
 
 
@@ -74,20 +74,20 @@ def read_all(descriptor: int) -> bytes:
 
 
 def main_module(name: str) -> dict[str, Any]:
-    """The global names of a fresh main module that calls itself so; nothing of ours can be imported from now on."""
+    """The global names of a fresh main module of that name; our modules can no longer be imported."""
     main = ModuleType(name)
     main.__dict__.update({"__builtins__": builtins, "__file__": "program.py"})
     for ours in [module for module in sys.modules if module == "reward" or module.startswith("reward.")]:
         del sys.modules[ours]
     sys.modules["__main__"] = sys.modules[name] = main
     sys.argv = ["program.py"]
-    for word in ("exit", "quit"):  # an interpreter has them from `site`, which this one has not read
+    for word in ("exit", "quit"):  # usually defined by `site`, which this interpreter has not imported
         setattr(builtins, word, _sitebuiltins.Quitter(word, "Ctrl-D"))
     return main.__dict__
 
 
 def define(sources: Sequence[int]) -> dict[str, Any]:
-    """Run a program whose functions are wanted: as a module that is imported, and what it has defined counts even if it then exits."""
+    """Run a program as an imported module and return its names, also where it ends by sys.exit."""
     names = main_module("program")
     with contextlib.suppress(SystemExit):
         run_sources(sources, names)
@@ -95,13 +95,13 @@ def define(sources: Sequence[int]) -> dict[str, Any]:
 
 
 def run_sources(sources: Sequence[int], names: dict[str, Any]) -> None:
-    """Run the texts that descriptors hold one after the other in the module of these global names."""
+    """Run the texts of the descriptors one after the other, with these global names."""
     for source in [read_all(descriptor) for descriptor in sources]:
         exec(compile(source, "program.py", "exec", dont_inherit=True), names)
 
 
 def finish(work: Callable[[], object]) -> int:
-    """Do the work and end as an interpreter ends: say the exception, wait for threads, flush; the exit status."""
+    """Do the work and end as an interpreter does: print the exception, wait for threads, flush; the exit status."""
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
@@ -111,7 +111,7 @@ def finish(work: Callable[[], object]) -> int:
         work()
     except SystemExit as ended:
         code = exit_status(ended.code)
-    except BaseException as error:  # whatever a program raises, as an interpreter would say it
+    except BaseException as error:  # any exception of a program, printed as an interpreter prints it
         traceback.print_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
         code = 1
     threading._shutdown()  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ def finish(work: Callable[[], object]) -> int:
 
 
 def exit_status(code: object) -> int:
-    """What a process that left with this ends with."""
+    """The exit status of a process that raised SystemExit with this code."""
     if code is None or isinstance(code, int):
         return (code or 0) & 0xFF
     print(code, file=sys.stderr)
