@@ -28,9 +28,10 @@ def bare(config: Config) -> Iterator[Work]:
     """vLLM's offline interface, used as in its documentation."""
     from vllm import LLM
 
+    dtype: Any = config.engine_dtype  # one of vLLM's own names, which its signature lists
     llm = LLM(
         model=config.model.path,
-        dtype=config.engine_dtype,
+        dtype=dtype,
         seed=config.run.seed,
         max_model_len=config.context_tokens,
         logprobs_mode="processed_logprobs",

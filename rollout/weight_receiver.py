@@ -66,6 +66,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         """Take part in every broadcast and load its tensors into the model, bucket by bucket."""
+        model: Any = self.model  # its `load_weights` is a convention of vLLM, not of torch
         assert self.group is not None, "an engine joins the transfer group before it receives"
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         for bucket in buckets(manifest, self.bucket_bytes):
@@ -77,7 +78,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
                 raw = buffer[start : start + entry.nbytes]
                 weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
                 start += aligned(entry.nbytes)
-            self.model.load_weights(weights)
+            model.load_weights(weights)
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -136,7 +137,7 @@ def incomplete_layers(model: torch.nn.Module) -> list[str]:
             arrived |= {id(parameter) for parameter in info.kernel_tensors[0].values()}
     found = []
     for name, (layer, info) in infos.items():
-        if not info.can_load() or not layer._parameters:
+        if info.load_numel_total is None or not layer._parameters:  # None for a layer that vLLM does not load
             continue
         # A head tied to the embedding has no weights of its own.
         if isinstance(layer, ParallelLMHead) and info.kernel_tensors and all(id(p) in arrived for p in info.kernel_tensors[0].values()):

@@ -40,7 +40,8 @@ class NcclSender:
 
     def __init__(self, source: ZeroWeightSource, meeting: Rendezvous) -> None:
         init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0)
-        self.engine = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
+        # vLLM's factory declares the base class, which has no `model_update_group`.
+        self.engine: Any = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
 
     def send(self) -> None:
         self.engine.send_weights()
