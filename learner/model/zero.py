@@ -17,6 +17,7 @@ import deepspeed
 from deepspeed.ops import __compatible_ops__
 from transformers.integrations import HfDeepSpeedConfig
 
+from configs.families import Family, family_of
 from configs.schema import Config
 from learner.model.expert_parallel import expert_settings
 from learner.model.policy import Policy
@@ -63,6 +64,8 @@ class ZeroEngine:
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
         policy = build()
+        self.family: Family = family_of(policy.config.model_type)
+        kept = family_buffers(policy, self.family)
         # As the model itself names them: AutoEP gives its blocks other parameters.
         self.shapes = {name: full_shape(p) for name, p in policy.named_parameters()}
         self.spread = expert_settings(config, policy.config.model_type, device)
@@ -70,8 +73,13 @@ class ZeroEngine:
         self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings | self.spread)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
+        restore_buffers(policy, kept)
         # Now that DeepSpeed has replaced whatever blocks it replaces.
         apply_precision(policy, config.learner)
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The buffers that belong to the weights, by the policy's names."""
+        return family_buffers(self.module, self.family)
 
     @property
     def partitions_parameters(self) -> bool:
@@ -168,10 +176,25 @@ def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
         "zero_optimization": partitioned if zero.partitions_parameters else {"stage": 0},
         "steps_per_print": 10**9,
     }
+    kept = family_buffers(policy, family_of(policy.config.model_type))
     engine, *_ = deepspeed.initialize(model=policy, config=settings | zero.spread)
+    restore_buffers(policy, kept)
     engine.eval()
     apply_precision(policy, zero.learner)
     return engine
+
+
+def family_buffers(policy: nn.Module, family: Family) -> dict[str, torch.Tensor]:
+    """The buffers of a policy that its family counts among the weights."""
+    return {name: buffer for name, buffer in policy.named_buffers() if name.endswith(family.buffers)} if family.buffers else {}
+
+
+def restore_buffers(policy: nn.Module, kept: dict[str, torch.Tensor]) -> None:
+    """Give buffers back the type and values that DeepSpeed rounded when it cast the model to bfloat16."""
+    for name, buffer in kept.items():
+        owner, _, leaf = name.rpartition(".")
+        module = policy.get_submodule(owner)
+        setattr(module, leaf, buffer.to(getattr(module, leaf).device))
 
 
 def shards(policy: nn.Module) -> dict[str, torch.Tensor]:
