@@ -58,7 +58,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
 
     def start_weight_update(self) -> None:
-        # The CPU expert kernel packs its weights only while it is unset; a kept one would serve the old experts for ever.
+        # The CPU expert kernel packs its weights only while it is unset; otherwise it would serve the old experts.
         for module in self.model.modules():
             method: Any = getattr(module, "quant_method", None)
             if getattr(method, "moe_kernel", None) is not None:
@@ -89,7 +89,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
 
 class WeightReceiver:
-    """Mixed into vLLM's worker: watches one publish and says what it saw."""
+    """Mixed into vLLM's worker: records the digests of one publish and reports them."""
 
     def watch_publish(self) -> None:
         """Digest every tensor that the transfer hands to the model from now on."""
@@ -108,14 +108,14 @@ class WeightReceiver:
     def publish_proof(self) -> tuple[Proof, list[str]]:
         """The digests received since `watch_publish`, and every layer of the model that was not written in full.
 
-        To be asked after the last tensor and before the update is finished, while vLLM still counts.
+        Call it after the last tensor and before the update is finished: finishing resets vLLM's counts.
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
         return self._proof, [*incomplete_layers(model), *missing_buffers(model, self._proof)]
 
     def abandon_publish(self) -> None:
-        """Leave an update that failed half-way: layers not yet complete keep what they served before."""
+        """Abandon an update that failed half-way: incomplete layers keep the weights that they served before."""
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
         engine.model.__dict__.pop("load_weights", None)
         for layer in engine.model.modules():
@@ -136,7 +136,7 @@ def repack_tied_heads(model: torch.nn.Module) -> None:
 
 
 def incomplete_layers(model: torch.nn.Module) -> list[str]:
-    """Layers of which an update has brought less than all: vLLM itself would keep their old values, or half of them, in silence."""
+    """Layers that received only part of their weights. vLLM would silently serve the old ones, or half of them."""
     infos = {name: (layer, get_layerwise_info(layer)) for name, layer in model.named_modules()}
     arrived: set[int] = set()
     for layer, info in infos.values():

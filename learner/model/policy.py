@@ -1,4 +1,4 @@
-"""The policy: a causal language model that answers with log-probs of given tokens instead of logits.
+"""The policy: a causal language model that returns log-probs of given tokens instead of logits.
 
 The head runs inside `forward`, so whatever wraps the module (ZeRO-3 above all) sees every use of its weights.
 """
@@ -22,7 +22,7 @@ from learner.model.packed_attention import FLASH, PACKED, borders, refuse_unpack
 
 
 class Policy(nn.Module):
-    """A Hugging Face causal language model, reduced to what the objective asks of it."""
+    """A Hugging Face causal language model with the outputs that the objective needs."""
 
     def __init__(self, language_model: Any, temperature: float, chunks: int, *, packed: bool = False) -> None:
         """`chunks` is how often the head runs in a forward pass; ranks that share its weights must agree on it.
@@ -60,7 +60,7 @@ class Policy(nn.Module):
         return answers.padded(logprobs), answers.padded(entropy)
 
     def _seen(self, batch: Batch, layout: Layout) -> dict[str, Any]:
-        """What the decoder is given: padded rows with their mask, or one row of real tokens with its borders."""
+        """The decoder's inputs: padded rows with their mask, or one row of real tokens with its borders."""
         if layout.place is None:
             return {"input_ids": batch.token_ids, "attention_mask": batch.attention, "position_ids": batch.position_ids}
         told = borders(batch.attention, self.language_model.config._attn_implementation)
@@ -68,9 +68,9 @@ class Policy(nn.Module):
 
 
 def speaking_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
-    """Of the decoder's last states those that the response tokens are predicted from, in the order of the response tokens [M, H].
+    """The decoder's last states that predict response tokens, in the order of those tokens [M, H].
 
-    What stands at position p speaks of token p + 1; the last position speaks of nothing.
+    Position p predicts token p + 1; the last position predicts nothing.
     """
     if layout.place is None:
         return hidden[:, batch.prompt_width - 1 : -1].flatten(0, 1)

@@ -74,7 +74,7 @@ class ZeroEngine:
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
         restore_buffers(policy, kept)
-        # Now that DeepSpeed has replaced whatever blocks it replaces.
+        # After DeepSpeed has replaced blocks.
         apply_precision(policy, config.learner)
 
     def buffers(self) -> dict[str, torch.Tensor]:
@@ -120,7 +120,7 @@ class ZeroEngine:
         return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
 
     def _plain_update(self) -> tuple[float, bool]:
-        """Without ZeRO DeepSpeed neither tells the norm nor looks at it, so both are done on a copy of the averaged gradient."""
+        """Without ZeRO, DeepSpeed neither reports nor checks the norm, so both happen here on a copy of the averaged gradient."""
         grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         if self.world > 1:
             whole = torch.cat([grad.flatten() for grad in grads])
@@ -141,7 +141,7 @@ class ZeroEngine:
             yield
 
     def drop_gathered(self) -> None:
-        """Have every parameter gathered anew when it is next used: to be called when shards were written to.
+        """Gather every parameter again at its next use. Call it after writing to shards.
 
         Under ZeRO-3 small parameters stay whole beside their shards, and others may be left over from the last pass.
         """
@@ -160,7 +160,7 @@ class ZeroEngine:
 
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
-    """A policy that only answers: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
+    """A policy that is never trained: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
     policy.requires_grad_(False)
     policy.eval()
     if not zero.partitions_parameters and not zero.spread:
@@ -171,7 +171,7 @@ def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
     settings = {
         "train_micro_batch_size_per_gpu": 1,
         "train_batch_size": zero.world,
-        # Without ZeRO-3 the weights stay in the precision they came in, and need no optimizer that keeps a better one.
+        # Without ZeRO-3 the weights keep the precision that they were loaded in, and need no float32 masters.
         "bf16": {"enabled": zero.partitions_parameters and zero.engine.bfloat16_enabled()},
         "zero_optimization": partitioned if zero.partitions_parameters else {"stage": 0},
         "steps_per_print": 10**9,

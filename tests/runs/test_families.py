@@ -133,6 +133,7 @@ def test_buffers_that_belong_to_the_weights_travel_in_their_own_type(runs: Path,
     result, first, exported = found(runs, family), weights(runs / family / "model"), weights(runs / family / "exported")
     names = [name for name in first if name.endswith(FAMILIES[family].buffers)]
     assert names
+    assert all(f"{name} (never received) is incomplete" in result["without"] for name in names), result["without"]
     for name in names:
         assert not torch.equal(exported[name], first[name]), "the worker moved it before each publish"
         assert result["bfloat16"][name].dtype == torch.float32

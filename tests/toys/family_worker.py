@@ -27,7 +27,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.actors.session import engine_env, learner_env
 from cluster.publish.identity import prove_identity
-from cluster.publish.publisher import Publisher
+from cluster.publish.publisher import Publisher, PublishFailed
 from configs.families import FAMILIES
 from configs.loader import load
 from configs.schema import Config
@@ -47,7 +47,8 @@ class Run:
         self.config, self.folder = config, folder
         self.engine, self.rank = EngineActor(config, 0, "gloo", InProcess(ShareOfDigits())), Rank(config)
         self.learners = Learners(config, [InProcess(self.rank)])
-        self.publisher = Publisher(config, EnginePool(config, [InProcess(self.engine)], lambda _: None), self.learners, "gloo")
+        self.pool = EnginePool(config, [InProcess(self.engine)], lambda _: None, kill=lambda _: None)
+        self.publisher = Publisher(config, self.pool, self.learners, "gloo")
         draw = np.random.default_rng(0)
         tokens = [draw.integers(4, 32, 5 + i).astype(np.int32) for i in range(config.rollout.groups_per_step)]
         self.prompts = [Prompt(prompt_id=str(i), token_ids=ids, reference="", checker="toy") for i, ids in enumerate(tokens)]
@@ -63,7 +64,8 @@ class Run:
             published.append(await self.publisher.publish(step))
         said = [(await self.ask(i, 1, temperature=0.0))[1] for i in range(len(self.prompts))]
         await self.learners.export(self.folder / "exported")
-        return {"published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
+        found = {"published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
+        return found | ({"without": await self.publish_without_buffers()} if self.buffers() else {})
 
     async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Any:
         return await self.engine.respond(group_id, self.prompts[group_id % 100], size, temperature, 0)
@@ -85,6 +87,16 @@ class Run:
         self.move_buffers()
         await self.learners.load(saved)
         return [torch.equal(before[name], tensor) for name, tensor in self.rank.source]
+
+    async def publish_without_buffers(self) -> str:
+        """How the proof refuses a publish that leaves the buffers out."""
+        source = self.rank.source
+        source.layers = [kept for layer in source.layers if (kept := [tensor for tensor in layer if tensor.dtype is None])]
+        try:
+            await Publisher(self.config, self.pool, self.learners, "gloo").publish(STEPS + 1)
+        except PublishFailed as refused:
+            return str(refused)
+        return "it was published"
 
 
 def in_bfloat16(config: Config) -> dict[str, torch.Tensor]:
