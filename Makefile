@@ -1,8 +1,10 @@
 # Gatewise on this machine: `make train` and `make test` do everything, set-up included. `make help` lists the rest.
 
-PYTHON ?= python3.11
+# The first that runs and can make a virtual environment; a name on the PATH may be a shim that does not run.
+PYTHON ?= $(shell for name in python3.11 python3.12; do $$name -c "import ensurepip, venv" >/dev/null 2>&1 && echo $$name && break; done; true)
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := .cache/docs
 CONFIG ?= configs/tiny_cpu.toml
 SET ?=
 RUN ?= runs/$(basename $(notdir $(CONFIG)))-$(shell date +%m%d-%H%M%S)
@@ -12,7 +14,15 @@ UV := uv==0.13.9
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tiny train test lint format unit end-to-end bench lock clean
+.PHONY: help setup tiny train test lint format unit end-to-end bench docs lock clean
+
+# Make the virtual environment $(1) where there is none.
+make_venv = test -x $(1)/bin/python || { $(or $(PYTHON),false) -c \
+	"import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" 2>/dev/null || { \
+	echo "Gatewise needs Python 3.11 or 3.12 with its venv module;" \
+		"$(if $(PYTHON),PYTHON=$(PYTHON) is not that,no python3.11 or python3.12 on the PATH runs)." >&2; \
+	echo "Install one (Debian, Ubuntu: apt install python3.11-venv), or name one:" \
+		"make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; exit 1; } && $(PYTHON) -m venv $(1); }
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,9 +30,9 @@ help: ## list the targets
 setup: $(VENV)/installed ## make .venv and install the locked packages
 
 # torch's CPU build comes from the configured indexes where they have it, else from PyTorch's own CPU index, which uv knows by name.
-$(VENV)/installed: requirements/cpu.txt setup.py
+$(VENV)/installed: requirements/cpu.txt setup.py configs/version.py
+	@$(call make_venv,$(VENV))
 	@echo "installing $$(grep -c == requirements/cpu.txt) locked packages into $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
 	@$(BIN)/python -c "import torch; assert torch.__version__ == '$(TORCH)'.split('==')[1]" 2>/dev/null \
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
@@ -65,12 +75,22 @@ end-to-end: $(VENV)/installed-dev tiny ## the tests on real engines, ranks and R
 bench: $(VENV)/installed-dev tiny ## measure against references in the same run
 	@$(BIN)/python -m benchmarks
 
+docs: $(DOCS)/installed ## build docs/ as a searchable site in site/; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "site/index.html; to search, serve it: $(DOCS)/bin/python -m http.server -d site -b 127.0.0.1"
+
+$(DOCS)/installed: requirements/docs.txt
+	@$(call make_venv,$(DOCS))
+	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@touch $@
+
 lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay unless UPGRADE=--upgrade
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt \
 		|| $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) --torch-backend cpu \
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove what was installed and made here; runs stay
-	@rm -rf $(VENV) .cache build *.egg-info
+	@rm -rf $(VENV) .cache build site *.egg-info

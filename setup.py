@@ -1,37 +1,22 @@
-"""Gatewise as a distribution: the packages are named because several stand at the top level."""
+"""Gatewise as a distribution: its five top-level folders are named, because everything else at the top level stays out of it."""
 
-from setuptools import setup
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("configs", "rollout", "reward", "learner", "cluster")
+# Run as a script: while a package is built, this folder is not on the import path.
+VERSION = runpy.run_path(str(Path(__file__).parent / "configs" / "version.py"))["VERSION"]
 
 setup(
     name="gatewise",
-    version="0.4.0",
+    version=VERSION,
     description="Reinforcement learning for mixture-of-experts language models: Ray, vLLM, DeepSpeed.",
-    python_requires=">=3.11,<3.12",
-    packages=[
-        "configs",
-        "configs.rules",
-        "rollout",
-        "reward",
-        "reward.answers",
-        "reward.form",
-        "reward.programs",
-        "reward.services",
-        "reward.workers",
-        "learner",
-        "learner.batch",
-        "learner.experts",
-        "learner.loss",
-        "learner.mismatch",
-        "learner.model",
-        "learner.tiny",
-        "learner.weights",
-        "cluster",
-        "cluster.actors",
-        "cluster.commands",
-        "cluster.commands.rewards",
-        "cluster.publish",
-        "cluster.record",
-    ],
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")]),
     package_data={"configs": ["*.toml"]},
     install_requires=[
         "accelerate",

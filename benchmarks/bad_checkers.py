@@ -25,7 +25,7 @@ def exit_at_once(response: str, reference: object) -> float:
 
 
 def eat_memory(response: str, reference: object) -> float:
-    """Take, and write to, all the memory there is."""
+    """Allocate and write to all the memory there is."""
     eaten = []
     while True:
         eaten.append(b"x" * (16 * 2**20))

@@ -17,7 +17,7 @@ DEADLINE_S = 60.0
 
 
 class End:
-    """One of the two processes: meets the other, then sends or receives when told."""
+    """One of the two processes: it meets the other, then sends or receives at each job."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -36,7 +36,7 @@ class End:
         return {}
 
     def send(self) -> dict[str, Any]:
-        """One broadcast, from both ends being there to both being done; then, apart, the digests of what was sent."""
+        """One broadcast, timed from when both ends are ready until both are done; the digests are timed separately."""
         self.group.barrier().wait()
         started = time.perf_counter()
         broadcast(self.group, self.buffer)

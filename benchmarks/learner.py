@@ -1,7 +1,7 @@
 """A learner step against a bare torch loop on the same tokens: same micro-batches, same two updates, same arithmetic.
 
-The loop's clock runs over the updates alone; its batches and old log-probs are made before. So what is measured against it is what
-Gatewise adds: batches from groups, a pass for the old log-probs of every update after the first, statistics, DeepSpeed.
+The loop times only the updates; it makes its batches and old log-probs before. So the difference is what Gatewise adds: batches from
+groups, a pass for the old log-probs of every update after the first, statistics, DeepSpeed.
 """
 
 import time
@@ -14,6 +14,7 @@ from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from cluster.actors.session import learner_env, threads
 from configs.loader import load
 from configs.schema import Config
+from configs.surrogates import Clip
 from rollout.types import Group
 
 PARTS = {"fetch": "groups to batches", "old": "old log-probs", "update": "updates"}
@@ -38,7 +39,7 @@ def measure(size: Size) -> list[Row]:
 
 @contextmanager
 def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] = lambda groups, _: groups) -> Iterator[Work]:
-    """The learner as one rank, in this process; `dressed` adds to its recorded groups what an engine would have returned."""
+    """The learner as one rank, in this process; `dressed` adds an engine's recordings to its groups."""
     import torch
 
     from benchmarks.prompts import recorded_groups
@@ -77,6 +78,8 @@ def bare(config: Config) -> Iterator[Work]:
     from rollout.types import GroupSummary
 
     learner, preset = config.learner, config.objective.resolved
+    clip = preset.surrogate
+    assert isinstance(clip, Clip), "the bare loop writes out PPO's clip and no other surrogate"
     torch.set_num_threads(int(threads(learner.cpus_per_rank)))
     groups = recorded_groups(config)
     budget = learner.micro_batch_tokens
@@ -98,7 +101,7 @@ def bare(config: Config) -> Iterator[Work]:
     def loss_of(logprobs: torch.Tensor, before: torch.Tensor, batch: Batch) -> torch.Tensor:
         advantages = batch.advantages[:, None]
         ratios = (logprobs - before).exp()
-        clipped = ratios.clamp(1 - float(preset.clip_low or 0), 1 + float(preset.clip_high or 0))
+        clipped = ratios.clamp(1 - clip.clip_low, 1 + clip.clip_high)
         return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()
 
     def work(_: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The learner's passes without padding against padded ones: the same responses under the same token budget, in turns in one process.
 
-The limit is what leaving padding out brings where all work is proportional to tokens: the tokens of the padded micro-batches as the plan
-makes them of rows sorted by length, over the real ones. Attention's work grows faster than its tokens, so the limit can be passed.
-Seconds are CPU time of the one thread that computes: neighbours on the machine disturb it less than the clock on the wall.
+The limit is the gain if all work were proportional to tokens: the tokens of the padded micro-batches, which the plan makes from rows
+sorted by length, over the real tokens. Attention's work grows faster than its tokens, so the gain can exceed the limit. Seconds are CPU
+time of the one thread that computes, because other processes disturb it less than wall-clock time.
 """
 
 import time
@@ -53,7 +53,7 @@ def uneven(rng: np.random.Generator) -> tuple[int, NDArray[Any]]:
 
 
 def even(_: np.random.Generator) -> tuple[int, NDArray[Any]]:
-    """Nothing to leave out: what is slower then is what packing itself costs."""
+    """Equal lengths, so no padding to leave out: the difference is the cost of packing itself."""
     return 20, np.full(MEMBERS, MEDIAN)
 
 
@@ -96,7 +96,7 @@ def group_of(number: int, prompt: int, answers: NDArray[Any], rng: np.random.Gen
 
 
 def settings(packing: str) -> Config:
-    """The tiny recipe for a random model of its size that takes longer texts."""
+    """The tiny recipe with a random model of its size for longer texts."""
     folder = OUT / "packing" / "model"
     if not folder.exists():
         torch.manual_seed(0)
@@ -108,7 +108,7 @@ def settings(packing: str) -> Config:
 
 
 def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
-    """An update's passes as a function, and the tokens that they take through the model."""
+    """An update's passes as a function, and the number of tokens that go through the model."""
     policy, objective, learner = load_policy(config), config.whole_objective, config.learner
     attach(policy, policy.routing, precise=True)
     plan = plan_step(
@@ -125,22 +125,22 @@ def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
     def work() -> None:
         for batch in batches:
             logprobs, _ = policy(batch)
-            given = LossInputs(
-                old=logprobs.detach(),
-                engine=batch.rollout_logprobs,
-                reference=None,
+            inputs = LossInputs(
+                old_logprobs=logprobs.detach(),
+                engine_logprobs=batch.engine_logprobs,
+                reference_logprobs=None,
                 advantages=batch.advantages,
                 mask=batch.mask,
                 token_weight=batch.token_weight,
             )
-            torch.autograd.backward(policy_loss(objective, logprobs, given)[0])
+            torch.autograd.backward(policy_loss(objective, logprobs, inputs)[0])
         policy.zero_grad()
 
     return work, sum(int(batch.attention.sum()) if learner.packing else batch.attention.numel() for batch in batches)
 
 
 def steps(size: Size) -> list[Row]:
-    """Whole steps of the tiny recipe: a few tokens to every response."""
+    """Whole steps of the tiny recipe, whose responses have a few tokens."""
     with one_rank() as device:
         made = {}
         for side, packing in SIDES.items():
@@ -162,7 +162,7 @@ def steps(size: Size) -> list[Row]:
 
 @contextmanager
 def one_rank() -> Iterator[torch.device]:
-    """A process group of this process alone."""
+    """A process group whose only rank is this process."""
     listener = free_socket("127.0.0.1")
     yield join_ranks(rank=0, world=1, host="127.0.0.1", port=listener.getsockname()[1], deadline_s=60, listener=listener)
     torch.distributed.destroy_process_group()

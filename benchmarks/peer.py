@@ -1,7 +1,7 @@
-"""A process of its own for each side of a comparison: it works when told, one JSON line a job, and never outlives its benchmark.
+"""One process for each side of a comparison: each JSON line on stdin is a job, and the process ends with its benchmark.
 
 benchmark ── job ──► peer (python -m benchmarks.peer MODULE.SIDE [key=value ...])
-          ◄─ answer ─┘     leaves when its jobs end, is killed with all its children when it does not
+          ◄─ answer ─┘     exits after its last job; otherwise it is killed with all its children
 """
 
 import json
@@ -28,7 +28,7 @@ Work = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Peer:
-    """The benchmark's handle on one process."""
+    """The benchmark's handle of one process."""
 
     def __init__(self, side: str, env: Mapping[str, str], overrides: Sequence[str]) -> None:
         self.role = side
@@ -42,13 +42,13 @@ class Peer:
             )
 
     def tell(self, **job: Any) -> None:
-        """Hand out a job without waiting for its answer."""
+        """Send a job without waiting for its answer."""
         assert self.process.stdin
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
 
     def hear(self) -> dict[str, Any]:
-        """The answer to the oldest job that is still open; the first one says that the peer is up."""
+        """The answer to the oldest unanswered job; the first answer says that the peer has started."""
         assert self.process.stdout
         if not select.select([self.process.stdout], [], [], ANSWER_S)[0]:
             raise TimeoutError(f"{self.role} did not answer within {ANSWER_S:g} s")
@@ -63,7 +63,7 @@ class Peer:
         return self.hear()
 
     def dismiss(self) -> None:
-        """Say that no further job comes."""
+        """Close stdin: there are no more jobs."""
         assert self.process.stdin
         with suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -71,7 +71,7 @@ class Peer:
 
 @contextmanager
 def peers(sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> Iterator[dict[str, Peer]]:
-    """A peer for every "module.side" with its environment, known by the second half of its name; all are ended afterwards.
+    """A peer for every "module.side" with its environment, by the name of its side; all are ended afterwards.
 
     They start one after another: Ray gives up on a node that takes too long, and a small machine has no room for all at once.
     """
@@ -91,7 +91,7 @@ def peers(sides: Mapping[str, Mapping[str, str]], overrides: Sequence[str]) -> I
 
 
 def end_tree(process: subprocess.Popen[str]) -> None:
-    """Give a process a while to leave, then kill it and everything it started."""
+    """Wait a while for a process to exit, then kill it and everything it started."""
     family: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -106,7 +106,7 @@ def end_tree(process: subprocess.Popen[str]) -> None:
 
 
 def serve(side: str, overrides: Sequence[str]) -> None:
-    """Be a peer: do what stdin says until it ends, and answer on stdout, which nothing else may write to."""
+    """Run as a peer: do the jobs from stdin until it ends, and answer on stdout, to which nothing else may write."""
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
         module, _, name = side.partition(".")

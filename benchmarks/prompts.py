@@ -1,4 +1,4 @@
-"""The tiny recipe's prompts in the order of a run, as vLLM is asked them, and groups of answers as a run would record them."""
+"""The tiny recipe's prompts in the order of a run, as requests to vLLM, and groups of answers as a run records them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from rollout.stream import PromptStream
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 
 Picked = Sequence[tuple[int, Prompt]]
-WRONG = 0.6  # share of wrong answers, about what the tiny model starts from
+WRONG = 0.6  # share of wrong answers, about that of the tiny model at its start
 
 
 def pick(config: Config) -> Callable[[int], Picked]:
@@ -24,7 +24,7 @@ def pick(config: Config) -> Callable[[int], Picked]:
 
 
 def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
-    """The step's prompts and sampling parameters, one of each a response, with the seeds that Gatewise would give them."""
+    """The step's prompts and sampling parameters, one pair per response, with the seeds of a Gatewise run."""
     from vllm.inputs import TokensPrompt
 
     from rollout.engine import SAMPLED, sampling
@@ -36,7 +36,7 @@ def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
 
 
 def recorded_groups(config: Config) -> list[Group]:
-    """One step's groups: right answers and, as often as the tiny model, wrong ones of about their length."""
+    """One step's groups: right answers, and wrong ones of about the same length as often as the tiny model gives them."""
     rng, tokenizer = np.random.default_rng(config.run.seed), load_tokenizer(config)
 
     def answer(reference: str) -> tuple[Response, Verdict]:

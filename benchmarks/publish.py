@@ -14,7 +14,6 @@ from cluster.actors.start import Actors, start_actors
 from cluster.publish.publisher import Publisher
 from configs.loader import load
 from configs.schema import Config
-from rollout.proof import manifest_of
 
 STAGES = ("pause", "start", "transfer", "finish", "resume")
 
@@ -43,14 +42,14 @@ def measure(size: Size) -> list[Row]:
 
 
 def together(on: dict[str, Peer], **job: Any) -> dict[str, Any]:
-    """Have both ends of the bare broadcast work at the same time; the root's answer."""
+    """Run both ends of the bare broadcast at the same time; the root's answer."""
     for end in ("root", "leaf"):
         on[end].tell(**job)
     return {end: on[end].hear() for end in ("root", "leaf")}["root"]
 
 
 class TimedPublisher(Publisher):
-    """A publisher that notes how long each stage took."""
+    """A publisher that measures the seconds of each stage."""
 
     seconds: dict[str, float]
 
@@ -84,14 +83,14 @@ def run(config: Config) -> Iterator[Work]:
 
     async def work(job: dict[str, Any]) -> dict[str, Any]:
         if job["what"] == "tensors":
-            return {"bytes": [entry.nbytes for entry in manifest_of(await actors.learners.manifest())]}
+            return {"bytes": [entry.nbytes for entry in await actors.learners.manifest()]}
         return await publish(actors, publisher, next(versions))
 
     with ray_session(), asyncio.Runner() as runner:
         stack, versions = AsyncExitStack(), count()
         try:
             actors = runner.run(stack.enter_async_context(start_actors(config, on_retry=lambda group_id: None)))
-            publisher = TimedPublisher(config, actors.engines, actors.learners, "gloo")
+            publisher = TimedPublisher(config, actors.engines, actors.learners, actors.transport)
             yield lambda job: runner.run(work(job))
         finally:
             runner.run(stack.aclose())

@@ -1,8 +1,8 @@
-"""The reward pool: what a second worker brings, and what hanging, crashing and memory-eating items do to the latency of healthy ones.
+"""The reward pool: the gain of a second worker, and the effect of hanging, crashing and memory-eating items on healthy ones.
 
 Throughput is measured closed-loop, all items at once. Latency is measured open-loop: healthy items arrive at random (Poisson, the same
-arrivals on both sides) at rates that keep the workers 10 % and 40 % busy, whether the pool keeps up or not; on one side every twentieth
-item is a bad one more. Latency is from submission to verdict, of healthy items alone. A pool is fresh for every round of either side.
+arrivals on both sides) at rates that make the workers 10 % and 40 % busy, whether or not the pool keeps up. One side adds a bad item to
+every twenty. Latency is from submission to verdict, for healthy items only. Every round of either side has a fresh pool.
 """
 
 import asyncio
@@ -22,8 +22,15 @@ from rollout.types import Outcome
 WORKERS = min(2, os.cpu_count() or 1)
 BUSY, BAD = (0.1, 0.4), 0.05
 TIMEOUT_S, MEMORY_MB = 2.0, 512
-BAD_ITEMS = ("hang_asleep", "segfault", "eat_memory", "hang_busy", "exit_at_once", "eat_memory")  # a third each hang, crash and eat
-WARM = ["math", "benchmarks.bad_checkers:segfault"]  # the second, so that a fresh worker has imported the bad ones' file
+BAD_ITEMS = (
+    "hang_asleep",
+    "segfault",
+    "eat_memory",
+    "hang_busy",
+    "exit_at_once",
+    "eat_memory",
+)  # one third each hang, crash and eat memory
+WARM = ["math", "benchmarks.bad_checkers:segfault"]  # the second makes a fresh worker import the file of the bad checkers
 WARM_UP_ITEMS = 200
 
 
@@ -33,7 +40,7 @@ def measure(size: Size) -> list[Row]:
 
 
 def healthy(count: int, seed: int) -> list[Item]:
-    """Mathematics as models write it: three in four are numbers and fractions, the rest polynomials, ten times as dear."""
+    """Mathematics as models write it: three in four are numbers and fractions, the rest polynomials, which take ten times as long."""
     draw = random.Random(seed)
     items = []
     for number in range(count):
@@ -50,7 +57,7 @@ def healthy(count: int, seed: int) -> list[Item]:
 
 
 def bad(count: int, seed: int) -> list[Item]:
-    """Items of every bad kind in turn, no two alike: a quarantine would spare the pool the second."""
+    """Items of every bad kind in turn, no two equal: the quarantine would skip a repeated one."""
     kinds = [BAD_ITEMS[number % len(BAD_ITEMS)] for number in range(count)]
     return [Item(checker=f"benchmarks.bad_checkers:{kind}", response=f"{seed} {n}", reference=None) for n, kind in enumerate(kinds)]
 
@@ -60,7 +67,7 @@ def pool_of(workers: int) -> RewardPool:
 
 
 async def drain(pool: RewardPool, items: Sequence[Item]) -> float:
-    """Seconds to score everything; every verdict must be right."""
+    """Seconds to score all items; every verdict must be right."""
     await pool.ready()
     started = time.perf_counter()
     verdicts = await pool.score(items)
@@ -91,7 +98,7 @@ def throughput(size: Size) -> list[Row]:
 
 
 async def open_loop(pool: RewardPool, items: Sequence[Item], rate: float, bad_items: Sequence[Item], seed: int) -> dict[str, Any]:
-    """Latencies of the healthy items, which come at that rate, with the bad ones spread among them."""
+    """Latencies of healthy items that arrive at `rate`, with the bad ones spread among them."""
     draw = random.Random(seed)
     latencies: list[float] = []
     crashed: list[asyncio.Task[Any]] = []
@@ -129,7 +136,7 @@ async def one_round(rate: float, count: int, bad_count: int, seed: int) -> dict[
 
 
 def latency(size: Size) -> list[Row]:
-    """The same arrivals with and without bad items, on workers that have little to do and on busy ones."""
+    """The same arrivals with and without bad items, on mostly idle and on busy workers."""
     with closing(pool_of(WORKERS)) as pool:
         asyncio.run(drain(pool, healthy(WARM_UP_ITEMS, 1)))
         most = 1000 / asyncio.run(drain(pool, healthy(1000, 2)))
@@ -137,7 +144,7 @@ def latency(size: Size) -> list[Row]:
 
 
 def latency_at(busy: float, rate: float, size: Size) -> list[Row]:
-    """Latencies where healthy items arrive at that rate, which keeps workers busy for that share of their time."""
+    """Latencies of healthy items that arrive at `rate`, which makes workers busy for the share `busy` of their time."""
     count = round(40 * size.steps * busy / max(BUSY))
     print(f"  {rate:.0f} healthy items/s ({busy:.0%} busy), {count} a round, {round(BAD * count)} bad ones", flush=True)
     sides = {"healthy": 0, "with bad": round(BAD * count)}

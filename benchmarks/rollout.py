@@ -1,6 +1,6 @@
-"""Tokens a second of Gatewise's engine, alone and behind Ray with scoring, against bare `vllm.LLM.generate`.
+"""Tokens per second of Gatewise's engine, alone and behind Ray with scoring, against bare `vllm.LLM.generate`.
 
-Every way to vLLM gets the same requests with the same seeds, a step's worth a round, so all make the same tokens.
+Every way to vLLM gets the same requests with the same seeds, one step per round, so all generate the same tokens.
 """
 
 from benchmarks.peer import peers

@@ -16,6 +16,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, ray_session
 from configs.schema import Config
+from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bare(config: Config) -> Iterator[Work]:
-    """vLLM's offline interface as its documentation shows it."""
+    """vLLM's offline interface, used as in its documentation."""
     from vllm import LLM
 
     llm = LLM(
@@ -76,7 +77,7 @@ def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitab
     async def build() -> "Engine":
         from rollout.engine import Engine
 
-        return Engine(config, "gloo")
+        return Engine(config, choose_transport(config, gpu=False))
 
     with asyncio.Runner() as runner:
         served = runner.run(build())
@@ -88,7 +89,7 @@ def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitab
 
 @contextmanager
 def actors(config: Config) -> Iterator[Work]:
-    """What a run asks: engine and reward workers behind Ray, every response scored."""
+    """Engine and reward workers behind Ray as in a run; every response is scored."""
     picked = pick(config)
 
     async def group(pool: EnginePool, group_id: int, prompt: Prompt) -> int:
@@ -96,9 +97,9 @@ def actors(config: Config) -> Iterator[Work]:
         return int(scored.summary.lengths.sum())
 
     with ray_session(), asyncio.Runner() as runner:
-        reward = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
+        reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
         placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
-        actor = ray.remote(EngineActor).options(**placed).remote(config, 0, "gloo", reward)
+        actor: Any = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])
@@ -108,7 +109,7 @@ def actors(config: Config) -> Iterator[Work]:
 
 
 async def timed(calls: Callable[[], Sequence[Awaitable[int]]]) -> dict[str, Any]:
-    """Make the calls, all at once, and wait for the last: seconds, and the tokens that they brought."""
+    """Make all calls at once and wait for the last: the seconds, and the tokens generated."""
     started = time.perf_counter()
     tokens = await asyncio.gather(*calls())
     return {"seconds": time.perf_counter() - started, "tokens": sum(tokens)}

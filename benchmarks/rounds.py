@@ -1,4 +1,4 @@
-"""What all benchmarks share: how often they measure, sides in turns, and the rows that come out."""
+"""Shared by all benchmarks: the number of rounds, running sides in turns, and the rows of results."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ Answers = list[dict[str, Any]]
 class Size:
     """How often to measure."""
 
-    warm_up: int  # rounds that are thrown away: the first batches after a start cost seconds
+    warm_up: int  # rounds that do not count: the first batches after a start take seconds
     rounds: int
     steps: int  # of each training run
     runs: int  # training runs of each kind
@@ -29,7 +29,7 @@ QUICK = Size(warm_up=1, rounds=3, steps=8, runs=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a table: a figure a round."""
+    """One line of a table: one figure per round."""
 
     what: str
     unit: str  # "x" where the figure is a ratio
@@ -42,7 +42,7 @@ class Row:
 
 
 def alternate(sides: Mapping[str, Callable[[int], dict[str, Any]]], size: Size) -> dict[str, Answers]:
-    """Let every side work once a round, A B A B ..., so that whatever slows the machine slows all alike; the answers after warm-up."""
+    """Run every side once per round, A B A B ..., so that a slow machine slows all sides alike; the answers after warm-up."""
     kept: dict[str, Answers] = {side: [] for side in sides}
     for number in range(size.warm_up + size.rounds):
         warming = number < size.warm_up
@@ -58,10 +58,10 @@ def alternate(sides: Mapping[str, Callable[[int], dict[str, Any]]], size: Size) 
 
 
 def figures(what: str, unit: str, answers: Answers, key: str) -> Row:
-    """A row of one of the answers' own figures."""
+    """A row of one figure of the answers."""
     return Row(what=what, unit=unit, values=[float(answer[key]) for answer in answers])
 
 
 def ratio(what: str, over: Sequence[float], under: Sequence[float]) -> Row:
-    """A row of ratios, round by round."""
+    """A row of ratios, one per round."""
     return Row(what=what, unit="x", values=[a / b for a, b in zip(over, under, strict=True)])

@@ -1,4 +1,4 @@
-"""What routing costs: capturing experts in the engine, replaying them in the learner, each against the same work without it.
+"""The cost of routing replay: recording experts in the engine and replaying them in the learner, each against the same work without.
 
 Engines answer the same requests with the same seeds, a step's worth a round. Learners learn the same recorded groups; the experts that
 are replayed are those the learner itself would choose, so that every side computes the same and only the bookkeeping differs.
@@ -21,7 +21,7 @@ LEARNERS = ("live", "replay_learner", "replay_rollout")
 
 
 def measure(size: Size) -> list[Row]:
-    """Engines first, then learners, so that neither waits for the other's cores."""
+    """Engines first, then learners, so that they do not compete for cores."""
     return [*_engines(size), *_learners(size)]
 
 
@@ -63,27 +63,27 @@ def capturing(config: Config) -> Iterator[Work]:
 
 @contextmanager
 def live(config: Config) -> Iterator[Work]:
-    """The learner as it is without capture and replay."""
+    """The learner without recordings and replay."""
     with learner.gatewise(config) as work:
         yield work
 
 
 @contextmanager
 def replay_learner(config: Config) -> Iterator[Work]:
-    """The learner replaying what it routed at the step's start."""
+    """The learner replaying the experts that it recorded at the start of the step."""
     with learner.gatewise(changed(config, "learner", routing="replay_learner")) as work:
         yield work
 
 
 @contextmanager
 def replay_rollout(config: Config) -> Iterator[Work]:
-    """The learner replaying experts that came with the responses."""
+    """The learner replaying experts that the responses bring."""
     with learner.gatewise(changed(config, "learner", routing="replay_rollout"), with_experts) as work:
         yield work
 
 
 def with_experts(groups: list[Group], of: Any) -> list[Group]:
-    """The groups with the experts that the learner `of` chooses for their tokens, as an engine would return them."""
+    """The groups with the experts that the learner `of` chooses, as an engine returns them."""
     import torch
 
     from learner.batch.plan import Row as Planned

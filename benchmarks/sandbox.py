@@ -1,6 +1,6 @@
-"""What confinement costs: a program in the sandbox against a bare `python -I -S program.py` of the same program, in turns.
+"""The cost of confinement: a program in the sandbox against a bare `python -I -S program.py` of the same program, in turns.
 
-Beside it the asserts of a program, which take two confined processes, against a bare start of the program with its asserts behind it.
+It also runs the asserts of a program, which take two confined processes, against a bare start of the program followed by its asserts.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from reward.programs.code import CodeChecker
 from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox
 
-ROUNDS = 3  # times those of other benchmarks: a round takes a tenth of a second
+ROUNDS = 3  # times the rounds of other benchmarks: a round takes a tenth of a second
 FUNCTION = """from collections import Counter
 from heapq import nlargest
 
@@ -60,7 +60,7 @@ def measure(size: Size) -> list[Row]:
 
 
 def in_turns(sides: Mapping[str, Callable[[], bool]], size: Size) -> dict[str, list[float]]:
-    """How long each side takes, A B C A B C ...; every answer must be right."""
+    """The seconds of each side, A B C A B C ...; every answer must be right."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(size.warm_up + ROUNDS * size.rounds):
         for side, work in sides.items():
@@ -74,6 +74,6 @@ def in_turns(sides: Mapping[str, Callable[[], bool]], size: Size) -> dict[str, l
 
 
 def bare(path: Path) -> str:
-    """What a program prints in an interpreter of its own."""
+    """The output of a program in its own interpreter."""
     command = [sys.executable, "-I", "-S", str(path)]
     return subprocess.run(command, input=WORDS, capture_output=True, text=True, check=True, env={}).stdout

@@ -1,7 +1,7 @@
-"""A training step against its stages, in real runs with and without generation ahead of learning.
+"""A training step against its stages, in real runs with and without stale generation.
 
-A run's own clock says what a step waited for, so its laps add up to the step by themselves. Here the step is the time between two
-entries of the ledger, and where stages overlap they are held against the stages of the runs in which they do not.
+A run's own clock attributes all waiting of a step, so its laps always add up to the step. Here a step is the time between two entries
+of the ledger, and overlapping stages are compared with those of the runs without overlap.
 """
 
 import os
@@ -22,13 +22,13 @@ from cluster.record.metrics import read_metrics
 
 STAGES = ("generate", "learn", "publish", "save", "evaluate")
 LEARNING = ("learn_fetch", "learn_old", "learn_update")
-WARM_UP = 4  # steps whose kernels are warming up
+WARM_UP = 4  # steps during which kernels warm up
 RUN_S = 900.0
 POLL_S = 2.0
 
 
 def measure(size: Size) -> list[Row]:
-    """Short runs with staleness 0 and 1 in turns; the rows hold a figure a run."""
+    """Short runs with staleness 0 and 1 in turns; each row has one figure per run."""
     alternating: list[dict[str, float]] = []
     overlapping: list[dict[str, float]] = []
     for number in range(size.runs):
@@ -63,7 +63,7 @@ def over(values: Sequence[float], references: Sequence[float]) -> list[float]:
 
 
 def train(steps: int, staleness: int, what: str) -> dict[str, float]:
-    """One run of the tiny recipe from its command line; the median seconds of its steps and of what they are made of."""
+    """One run of the tiny recipe from its command line; the median seconds of its steps and of their stages."""
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="step-", dir=OUT) as name:
         folder = Path(name) / "run"
@@ -84,7 +84,7 @@ def train(steps: int, staleness: int, what: str) -> dict[str, float]:
 
 
 def watch(process: subprocess.Popen[str], folder: Path, steps: int, what: str) -> None:
-    """Wait for the run's end and say now and then how far it is; TimeoutError where it takes far too long."""
+    """Wait for the run's end and print its progress now and then; TimeoutError if it takes far too long."""
     deadline, said = time.monotonic() + RUN_S, -1
     while process.poll() is None:
         if time.monotonic() > deadline:
@@ -97,7 +97,7 @@ def watch(process: subprocess.Popen[str], folder: Path, steps: int, what: str) -
 
 
 def describe(folder: Path, steps: int) -> dict[str, float]:
-    """Medians over the steps that are neither warming up nor the last, which saves and evaluates."""
+    """Medians over the steps after warm-up, without the last one, which saves and evaluates."""
     with sqlite3.connect(folder / "ledger.db") as ledger:
         finished: dict[int, float] = dict(ledger.execute("SELECT step, finished FROM steps WHERE NOT undone"))
     chosen = range(WARM_UP, steps)

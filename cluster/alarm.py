@@ -1,22 +1,23 @@
-"""The alarm of `[mismatch]`: engine and learner too far apart for too long, and the part of the gap that grew."""
+"""The alarm of `[mismatch]`: engine and learner differed too much for too long, and the part of the mismatch that grew."""
 
 import math
 from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
+from cluster.record.picture import PARTS
 from configs.schema import Config
 
-REMEMBERED = 100  # calm steps whose median a part is compared with
+REMEMBERED = 100  # calm steps; a part is compared with their median
 REMEDIES = {
-    "numerics": 'the same weights and experts give other numbers: set learner.router_dtype and learner.head_dtype to "float32", and bring '
-    "precision and kernels of [rollout.vllm] closer to model.dtype",
-    "routing": 'tokens take other experts in the engine: set learner.routing = "replay_rollout" with rollout.capture_routing = true',
+    "numerics": 'the same weights and experts give different numbers: set learner.router_dtype and learner.head_dtype to "float32", and '
+    "bring precision and kernels of [rollout.vllm] closer to model.dtype",
+    "routing": 'tokens take different experts in the engine: set learner.routing = "replay_rollout" with rollout.capture_routing = true',
     "staleness": "the policy moves too far while responses wait: lower run.max_staleness or learner.lr, or set correction.preset",
-    "engine": "numerics or routing, which only rollout.capture_routing = true tells apart",
+    "engine": "numerics or routing: set rollout.capture_routing = true to tell them apart",
 }
 REMEDIES["replayed_staleness"] = REMEDIES["staleness"]
-LIVE, REPLAYED = ("numerics", "routing", "engine", "staleness"), ("numerics", "replayed_staleness")
+REPLAYED = ("numerics", "replayed_staleness")
 
 
 class MismatchTooLarge(RuntimeError):
@@ -24,20 +25,20 @@ class MismatchTooLarge(RuntimeError):
 
 
 class MismatchAlarm:
-    """Follows `mismatch/kl` step by step. It begins anew with every start of a run, resumed or not."""
+    """Follows `mismatch/kl` step by step. It starts from nothing with every start of a run, resumed or not."""
 
     def __init__(self, config: Config) -> None:
         self.limit, self.patience, self.stops = config.mismatch.alarm, config.mismatch.patience, config.mismatch.on_alarm == "stop"
         self.splits = config.mismatch.share > 0
-        self.parts = REPLAYED if config.learner.routing == "replay_rollout" else LIVE
+        self.parts = REPLAYED if config.learner.routing == "replay_rollout" else PARTS
         self.above = 0  # steps in a row
         self.calm: dict[str, deque[float]] = {part: deque(maxlen=REMEMBERED) for part in self.parts}
-        self.found: dict[str, float] = {}  # the parts as the present episode last showed them
+        self.found: dict[str, float] = {}  # the last value of each part in this episode
 
     def observe(self, step: int, values: Mapping[str, float]) -> str | None:
-        """What is to be said after this step: something once an episode, when its patience is over. NaN counts as above.
+        """The alarm's text once `mismatch.patience` steps in a row were above the limit, else None; once an episode. NaN counts as above.
 
-        A step without `mismatch/kl`, as it learned no token whose engine log-prob is known, neither ends an episode nor adds to it.
+        A step that learned no token with a known engine log-prob has no `mismatch/kl`; it neither ends an episode nor adds to it.
         """
         kl = values.get("mismatch/kl")
         if self.limit is None or kl is None:
@@ -63,11 +64,13 @@ class MismatchAlarm:
     def _what_grew(self) -> str:
         """The part that grew most since calm steps, and what helps against it."""
         if not self.splits:
-            return "what grew is not known: set mismatch.share, 0.05 say, to have the gap split into routing, staleness and numerics"
+            return (
+                "what grew is unknown: set mismatch.share, for example to 0.05, to split the mismatch into routing, staleness and numerics"
+            )
         if not self.found:
-            return "what grew is not known: no response of these steps could be split (split/cut, split/not_held, split/unrouted say why)"
+            return "what grew is unknown: no response of these steps could be split (split/cut, split/not_held, split/unrouted say why)"
         before = {part: median(known) if (known := self.calm[part]) else 0.0 for part in self.found}
         growth = {part: math.inf if math.isnan(value) else value - before[part] for part, value in self.found.items()}
         part = max(growth, key=growth.__getitem__)
-        calm = f"up from {before[part]:.3g} in calm steps" if self.calm[part] else "and no step has been calm yet to compare it with"
+        calm = f"up from {before[part]:.3g} in calm steps" if self.calm[part] else "with no calm step yet to compare it with"
         return f"what grew most is {part}, split/{part}_kl = {self.found[part]:.3g}, {calm}: {REMEDIES[part]}"

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
+from configs.version import VERSION
 
 EPILOG = """
-A run is a TOML file; shipped ones are in configs/. Any key can be set behind it, in TOML syntax:
+A run is a TOML file; shipped ones are in configs/. Any key can be set after it, in TOML syntax:
 
   python -m cluster train configs/tiny_cpu.toml run.steps=50 objective.preset=gspo learner.lr=1e-5
   python -m cluster train configs/tiny_cpu.toml run.resume=auto           continue where a run stopped
@@ -24,8 +25,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set behind it
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
     asked = parser().parse_args(argv)
-    # A shell that starts a command in the background has it ignore SIGINT; who sends one all the same means it, and every end of a run,
-    # SIGTERM's too, goes this way.
+    # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asked.run(asked)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """What went wrong first: inside exception groups the first member, behind Ray's wrapper what the actor raised."""
+    """The error that started it: the first member of an exception group, or what the actor raised inside Ray's wrapper."""
     while True:
         inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else getattr(error, "cause", None)
         if not isinstance(inner, BaseException):
@@ -50,13 +50,14 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and what they take; `--help` is meant to teach."""
+    """The commands and their arguments; their help should teach a newcomer."""
     whole = argparse.ArgumentParser(
         prog="gatewise",
         description="Reinforcement learning for mixture-of-experts language models.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    whole.add_argument("--version", action="version", version=f"gatewise {VERSION}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, run, what in (
         ("train", run_train, "train a policy: generate, score, learn, publish, until run.steps"),
@@ -66,13 +67,13 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("config", help="a TOML file")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that go over the file's, in TOML syntax")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
         if name == "export":
             command.add_argument("--to", required=True, help="folder to write")
         if name in ("export", "evaluate"):
             command.add_argument(
                 "--checkpoint",
-                help="checkpoint folder; left out, the newest of run.dir" + (", or the model itself" if name == "evaluate" else ""),
+                help="checkpoint folder; default: the newest of run.dir" + (", or the model itself" if name == "evaluate" else ""),
             )
         command.set_defaults(run=run)
     add_rewards(commands)
@@ -84,7 +85,7 @@ def configured(asked: argparse.Namespace) -> Config:
 
 
 def run_train(asked: argparse.Namespace) -> None:
-    config = configured(asked)  # a mistake in it is told before seconds of imports
+    config = configured(asked)  # reports mistakes before seconds of imports
     from cluster.commands.train import train
 
     train(config)

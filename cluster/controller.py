@@ -17,6 +17,7 @@ import numpy as np
 from cluster.actors.start import Actors
 from cluster.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.evaluation import evaluate
+from cluster.finite import mean_of_finite
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
@@ -58,7 +59,7 @@ class Controller:
         self.saving_s = 0.0
 
     async def run(self, position: Position) -> None:
-        """Train from `position` to run.steps; the first failure anywhere ends it, as the exception that caused it."""
+        """Train from `position` to run.steps. The first failure anywhere ends the run and is raised."""
         rollout = self.config.rollout
         self.experts.cut(position.step)
         async with asyncio.TaskGroup() as tasks:
@@ -87,23 +88,16 @@ class Controller:
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
-        stats = await self.learners.step(summaries, [scored.tokens for scored in groups])
+        stats = await self.learners.step(summaries, [scored.learnable for scored in groups])
         clock.lap("learn")
         published = await self.publisher.publish(step)
         clock.lap("publish")
-        self.ledger.learned(
-            step,
-            [
-                (s.summary.group_id, s.engine, float(_mean(s)), s.summary.unscored, s.summary.oldest_version, s.summary.newest_version)
-                for s in groups
-            ],
-            published.weights,
-        )
+        self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
         for summary in summaries:
             self.observe(summary)
-        sampler = self.stream.end_step()  # before any slot is free: which prompt a group gets must not depend on when it is asked for
+        sampler = self.stream.end_step()  # before any slot is free: a group's prompt must not depend on when it is submitted
         if step + self.config.run.max_staleness < self.config.run.steps:
-            # Groups started now can still be learned; later ones would only get in the way of the last save and evaluation.
+            # A group started later could not be learned any more, and would slow the last save and evaluation.
             window.release(count)
         values = {
             **stats,
@@ -131,7 +125,7 @@ class Controller:
         self.show.step(step, values)
         if alarm is not None:
             self.raise_alarm(alarm)
-        # Last: a checkpoint promises that everything about its step has been written. Its seconds count in the next step's line.
+        # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
         await self._save_when_due(step, window)
         clock.lap("save")
         self.saving_s = clock.laps["save"]
@@ -143,14 +137,14 @@ class Controller:
         rollout = self.config.rollout
         texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step)
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
-        # Without signal it only waits for its turn to be rejected: the object store need not hold its tokens until then.
+        # A group without signal only waits to be rejected: free its tokens in the object store now.
         return scored if self.worth_learning(scored) else replace(scored, tokens=None)
 
     def worth_learning(self, scored: Scored) -> bool:
         return has_signal(scored.summary) if self.config.dynamic_sampling else True
 
     def reject(self, scored: Scored) -> None:
-        """Settle a group that teaches nothing; RuntimeError where a whole step's worth of them in a row has not one reward."""
+        """Settle a group without signal; RuntimeError after groups_per_step groups in a row without a single reward."""
         self.rejected.append(scored.summary)
         self.observe(scored.summary)
         failures = scored.summary.failures
@@ -163,13 +157,13 @@ class Controller:
             )
 
     def raise_alarm(self, text: str) -> None:
-        """Warn, or end the run before this step is saved: what is then the newest checkpoint is from before the alarm."""
+        """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
         if self.alarm.stops:
             raise MismatchTooLarge(text)
         self.show.say(f"warning: {text}")
 
     def observe(self, summary: GroupSummary) -> None:
-        """Tell the prompt stream how a settled group did."""
+        """Report the correctness of a settled group to the prompt stream."""
         self.stream.observe(summary.group_id, summary.correct[~summary.aborted])
 
     async def _save_when_due(self, step: int, window: GroupWindow[Scored]) -> None:
@@ -193,20 +187,30 @@ class Controller:
         return await evaluate(self.engines, self.held_out, self.config.rollout.eval_responses)
 
 
+def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
+    """A learned group as the ledger records it."""
+    summary = scored.summary
+    reward = mean_of_finite(summary.rewards)
+    return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
+
+
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
-    """Raise RuntimeError where not one response of a step could be scored: there is nothing to learn, only a checker to mend."""
+    """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
     if not any(np.isfinite(summary.rewards).any() for summary in summaries):
-        failure = next((text for summary in summaries for text in summary.failures), "none was named")
-        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {failure}")
+        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {first_failure(summaries)}")
 
 
 def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
-    """A warning where more than the share `limit` of the responses has no reward; empty where not."""
+    """A warning if more than the share `limit` of the responses has no reward, else empty."""
     failed, count = sum(s.unscored for s in summaries), sum(len(s.rewards) for s in summaries)
     if failed <= limit * count:
         return ""
-    first = next((text for summary in summaries for text in summary.failures), "none was named")
+    first = first_failure(summaries)
     return f"{failed} of {count} responses have no reward (reward.warn_failures = {limit:g}); the first failure: {first}"
+
+
+def first_failure(summaries: Sequence[GroupSummary]) -> str:
+    return next((text for summary in summaries for text in summary.failures), "none was named")
 
 
 class Clock:
@@ -227,9 +231,3 @@ class Clock:
         seconds = {f"seconds/{stage}": lap for stage, lap in self.laps.items()}
         shares = {f"share/{stage}": lap / max(whole, 1e-9) for stage, lap in self.laps.items()}
         return {**seconds, **shares, "seconds/step": whole}
-
-
-def _mean(scored: Scored) -> float:
-    rewards = scored.summary.rewards
-    known = rewards[np.isfinite(rewards)]
-    return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, before anything is started."""
+"""The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, without starting anything."""
 
 import json
 from dataclasses import asdict
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.expert_plan import describe_experts
-from configs.presets import SURROGATES
 from configs.rules.engine import vllm_size
 from configs.schema import Config
+from configs.surrogates import Minirl
 from configs.tables import inner_table
 
 GB = 1e9
@@ -17,21 +17,21 @@ MOMENT_BYTES = 4  # of one float32 number
 
 
 def plan(config: Config) -> list[str]:
-    """Lines that say what the numbers of a config come to."""
+    """Lines that say what follows from the numbers of a config."""
     model = model_config(config)
     numbers = [describe_batch(config), describe_window(config), *describe_objective(config), *describe_experts(config, model)]
     return [*numbers, describe_devices(config), *describe_memory(config, model)]
 
 
 def model_config(config: Config) -> dict[str, Any]:
-    """The model's Hugging Face config, empty where there is none to read."""
+    """The model's Hugging Face config, empty if there is no file."""
     source = Path(config.model.path) / "config.json"
     found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
     return found
 
 
 def gpus_per_engine(config: Config) -> int:
-    """GPUs one engine needs; decode context parallelism shares those of tensor parallelism."""
+    """GPUs that one engine needs. Decode context parallelism shares those of tensor parallelism."""
     names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
     tensor, pipeline, context = (vllm_size(config, name) for name in names)
     return tensor * pipeline * context
@@ -61,21 +61,21 @@ def describe_window(config: Config) -> str:
 
 
 def describe_objective(config: Config) -> list[str]:
-    """The loss as it comes out of preset and changes, and what its numbers make of it."""
+    """The resolved loss, and warnings about its combination with updates and staleness."""
     preset, correction, kl = config.objective.resolved, config.correction.resolved, config.kl
-    settings = ", ".join(f"{name} {getattr(preset, name):g}" for name in SURROGATES[preset.surrogate])
+    settings = ", ".join(f"{name} {value:g}" for name, value in asdict(preset.surrogate).items())
     bounds = ", ".join(f"{name} {value}" for name, value in asdict(correction).items() if value not in (None, "none", "all", 0.0))
     pull = f"{kl.coefficient:g} × {kl.estimator} in the {kl.place} to {kl.reference}" if kl.coefficient else "none"
     lines = [
-        f"objective: advantage {preset.advantage}; {preset.ratio} ratio to the {preset.old}'s log-probs; surrogate {preset.surrogate}"
+        f"objective: advantage {preset.advantage}; {preset.ratio} ratio to the {preset.old}'s log-probs; surrogate {preset.surrogate.name}"
         + (f" ({settings})" if settings else "")
         + f"; {preset.reduction}; correction {bounds or 'none'}; KL {pull}; prompts {config.data.sampler}"
     ]
     if preset.old == "learner" and config.learner.updates_per_step == 1:
         lines.append("one update a step: its ratio to the learner's log-probs is always 1, so nothing is ever clipped")
-    if config.run.max_staleness and preset.old == "learner" and preset.surrogate != "minirl" and correction.weight == "none":
+    if config.run.max_staleness and preset.old == "learner" and not isinstance(preset.surrogate, Minirl) and correction.weight == "none":
         stale = f"{config.run.max_staleness} {plural('step', config.run.max_staleness)}"
-        lines.append(f"responses may be {stale} stale, and no [correction] weighs that: watch mismatch/kl and mismatch/ess")
+        lines.append(f"responses may be {stale} stale, and no [correction] weight corrects for that: watch mismatch/kl and mismatch/ess")
     return lines
 
 
@@ -102,7 +102,7 @@ def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
     weight = 4 if config.model.dtype == "float32" else 2
     gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
     offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
-    # Without ZeRO float32 weights are their own masters.
+    # Without ZeRO, float32 weights need no separate master weights.
     plain = stage == 0 and weight == MOMENT_BYTES
     masters = ("Adam moments", 2 * MOMENT_BYTES) if plain else ("fp32 master weights and Adam moments", MASTER_BYTES)
     parts = [
@@ -119,19 +119,19 @@ def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
         on_gpu += parameters * size / share if device == "none" else 0
     return [
         f"learner: {parameters / 1e9:.3g}B parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
-        f"{on_gpu / GB:.3g} GB a rank, and activations, gathered layers and logits on top"
+        f"{on_gpu / GB:.3g} GB a rank, plus activations, gathered layers and logits"
     ]
 
 
 def count_parameters(model: dict[str, Any]) -> int | None:
-    """Parameters of a Qwen3 or Qwen3-MoE model from its Hugging Face config; None for an architecture this cannot count."""
+    """Parameters of a Qwen3 or Qwen3-MoE model from its Hugging Face config; None for any other architecture."""
     if model.get("model_type") not in ("qwen3", "qwen3_moe"):
         return None
     hidden, layers, heads = model["hidden_size"], model["num_hidden_layers"], model["num_attention_heads"]
     head = model.get("head_dim") or hidden // heads
     attention = hidden * head * (2 * heads + 2 * model["num_key_value_heads"]) + 2 * head  # q, o, k, v and the two norms of q and k
     dense = 3 * hidden * model["intermediate_size"]
-    experts = model.get("num_experts") or model.get("num_local_experts") or 0  # transformers 5 writes the second name
+    experts = model.get("num_experts") or model.get("num_local_experts") or 0  # transformers 5 writes num_local_experts
     sparse = experts * (3 * hidden * model.get("moe_intermediate_size", 0) + hidden)  # with the router's row
     step, skipped = model.get("decoder_sparse_step") or 1, model.get("mlp_only_layers") or []
     routed = sum(experts > 0 and layer not in skipped and (layer + 1) % step == 0 for layer in range(layers))

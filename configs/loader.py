@@ -1,11 +1,10 @@
-"""Reads a config file into a checked `Config` and writes one back; every problem of a file is reported at once, a line each."""
+"""Reads a config file into a checked `Config` and writes one back. All problems of a file are reported at once, one on each line."""
 
 import re
 import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,15 +12,14 @@ from configs.overrides import merge_overrides
 from configs.rules.common import Problem, RuleError
 from configs.schema import Config
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
-from configs.toml_writer import write_toml, write_value
+from configs.tables import Table
+from configs.toml_writer import shorten, write_toml
 
-Table = dict[str, Any]
-LONGEST_SHOWN = 60
 DEPTH = 2  # section and key
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the message names every problem, a line each."""
+    """A config that cannot be used; the message has a line for every problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -29,7 +27,7 @@ class ConfigError(ValueError):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The config of a TOML file with `key.path=value` overrides put on top, or a ConfigError that lists all that is wrong."""
+    """The config of a TOML file with `key.path=value` overrides applied. Raises a ConfigError that lists all problems."""
     table = read_table(Path(path))
     overridden, faults = merge_overrides(table, overrides)
     config, problems = check_table(table)
@@ -40,12 +38,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def dump(config: Config) -> str:
-    """The resolved config as TOML that `load` reads back to an equal Config."""
+    """The resolved config as TOML, which `load` reads back to an equal Config."""
     return write_toml(config.model_dump())
 
 
 def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
-    """Where to go and change it: the file, or the command line where the value came from there."""
+    """Where to change it: the command line if the value came from there, else the file."""
     given = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in problem.keys for name in overridden)
     return "command line" if given else str(path)
 
@@ -82,9 +80,9 @@ def describe_syntax(path: Path, text: str, complaint: str) -> str:
 
 
 def check_table(table: Table) -> tuple[Config | None, list[Problem]]:
-    """The config if the table is right, else all its problems: of single keys, and of the rules between the keys that are sound."""
+    """The config, or None and all problems: those of single keys, and broken rules between keys that are valid by themselves."""
     for section in known_keys():
-        table.setdefault(section, {})  # so that a missing section is reported by the keys it must hold
+        table.setdefault(section, {})  # so that a missing section is reported as its missing keys
     try:
         return Config.model_validate(table), []
     except ValidationError as error:
@@ -100,7 +98,7 @@ def check_table(table: Table) -> tuple[Config | None, list[Problem]]:
 
 
 def keep_sound(table: Table, broken: set[str]) -> Table:
-    """The table without its broken keys, so that a misspelt key does not hide a broken rule between others."""
+    """The table without its broken keys, so that a misspelt key does not hide a broken rule between other keys."""
     sound: Table = {"model": {"path": ""}, "data": {"train": ""}}
     for section, leaves in known_keys().items():
         if isinstance(keys := table[section], dict):
@@ -115,21 +113,21 @@ def broken_rules(error: ValidationError) -> list[Problem]:
 
 
 def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
-    """Pydantic's errors in this project's words, one a key."""
+    """Pydantic's errors in this project's words, one for each key."""
     problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
-        where = [str(part) for part in detail["loc"][: 2 * DEPTH]]  # what is further in says which type of a union did not fit
+        where = [str(part) for part in detail["loc"][: 2 * DEPTH]]  # deeper parts name the member of a union
         key = ".".join(where[:DEPTH])
         if len(where) > DEPTH and inner_keys(*where[:DEPTH]):
             problems.setdefault(".".join(where), describe_inner(where, detail["type"], detail["input"]))
         else:
-            kind = detail["type"] if len(where) <= DEPTH else "type"  # deeper than a key it is a part of the key's value
+            kind = detail["type"] if len(where) <= DEPTH else "type"  # a deeper error is about a part of the key's value
             problems.setdefault(key, describe_error(key, kind, table))
     return list(problems.values())
 
 
 def describe_error(key: str, kind: str, table: Table) -> Problem:
-    """What was got at a key, what is needed, and the key that was probably meant."""
+    """What a key was given, what it needs, and the key that was probably meant."""
     section, _, leaf = key.partition(".")
     given = shorten(table[section].get(leaf) if leaf else table.get(section))
     if kind == "extra_forbidden":
@@ -153,8 +151,3 @@ def describe_inner(where: Sequence[str], kind: str, value: object) -> Problem:
         near = get_close_matches(inner[0], known, 1)
         return Problem(keys, f"unknown key (got {given}); {f'did you mean {near[0]}?' if near else 'use one of ' + ', '.join(known)}")
     return Problem(keys, f"got {given}; needed {describe_value(table, inner[0], flatten_type(known[inner[0]]))}")
-
-
-def shorten(value: object) -> str:
-    text = write_value(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

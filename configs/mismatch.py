@@ -1,4 +1,4 @@
-"""How the gap between engine and learner is watched: what is measured of it, and when it is an alarm."""
+"""How the mismatch between engine and learner is watched: how much of it is measured, and when it raises an alarm."""
 
 from typing import Literal
 
@@ -8,9 +8,15 @@ from configs.section import Count, Positive, Section, Share
 
 
 class MismatchConfig(Section):
-    """The gap between the log-probs of engine and learner, split into routing, staleness and numerics, and its alarm."""
+    """How the mismatch of engine and learner log-probs is split into routing, staleness and numerics, and its alarm."""
 
-    share: Share = Field(default=0.0, description="share of a step's responses that is scored again to split the gap by its causes")
-    alarm: Positive | None = Field(default=None, description="KL (k3) between engine and learner a token above which a step is too far off")
+    share: Share = Field(
+        default=0.0, examples=[0.1], description="share of a step's responses that is scored again to split the mismatch by its causes"
+    )
+    alarm: Positive | None = Field(
+        default=None,
+        examples=[0.01],
+        description="a step counts as too far off if its KL (k3) per token from engine to learner is above this",
+    )
     patience: Count = Field(default=3, description="steps in a row above the alarm before it is raised")
-    on_alarm: Literal["warn", "stop"] = "warn"
+    on_alarm: Literal["warn", "stop"] = Field(default="warn", description="whether an alarm only warns or stops the run")

@@ -1,14 +1,13 @@
-"""`key.path=value` from the command line, put on top of a config file's tables."""
+"""`key.path=value` overrides from the command line, merged into the tables of a config file."""
 
 import tomllib
 from collections.abc import Sequence
-from typing import Any
 
-Table = dict[str, Any]
+from configs.tables import Table
 
 
 def merge_overrides(table: Table, overrides: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Merge the overrides into the table in place; the dotted keys they set, and what is wrong with those that set nothing."""
+    """Merge the overrides into the table in place. Returns the dotted keys that were set and a line for each invalid override."""
     keys, faults = set(), []
     for override in overrides:
         try:
@@ -29,7 +28,7 @@ def parse_override(override: str) -> tuple[list[str], object]:
 
 
 def parse_value(text: str) -> object:
-    """A TOML value; a bare word, such as a path, is the string it looks like."""
+    """A TOML value. A bare word, such as a path, is a string."""
     try:
         values = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
@@ -42,14 +41,14 @@ def parse_value(text: str) -> object:
 
 
 def merge_value(table: Table, path: Sequence[str], value: object) -> None:
-    """Set one value; a table is merged into the table that stands there, anything else takes its place."""
+    """Set one value. A table is merged into the existing table; any other value replaces what was there."""
     for number, part in enumerate(path[:-1], start=1):
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise ValueError(f"{'.'.join(path[:number])} is a value, not a table; needed the key of a table")
-    standing = table.get(path[-1])
-    if isinstance(value, dict) and isinstance(standing, dict):
+    existing = table.get(path[-1])
+    if isinstance(value, dict) and isinstance(existing, dict):
         for key, inner in value.items():
-            merge_value(standing, [key], inner)
+            merge_value(existing, [key], inner)
     else:
         table[path[-1]] = value

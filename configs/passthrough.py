@@ -1,6 +1,6 @@
 """Checks the names in `[rollout.vllm]` and `[learner.deepspeed]` against the installed libraries.
 
-The names are read from the libraries' source: importing them takes longer than the whole check of a config may.
+The names are read from the libraries' source, because importing the libraries takes far longer than checking a config should.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import Any
 from configs.schema import Config
 from configs.tables import inner_table
 
-# Read from deepspeed/runtime/config.py and the config modules it calls; DeepSpeed itself ignores a key that it does not know.
+# Read from deepspeed/runtime/config.py and the config modules it calls; DeepSpeed itself ignores unknown keys.
 DEEPSPEED_KEYS = frozenset(
     [
         "activation_checkpointing",
@@ -74,7 +74,7 @@ ZERO_CLASSES = {
 
 
 def check_passthrough(config: Config) -> list[str]:
-    """What vLLM and DeepSpeed would not understand, a line each; a library that is not installed is left unchecked."""
+    """A line for each name that vLLM or DeepSpeed does not have; the names of a library that is not installed are not checked."""
     problems: list[str] = []
     if vllm := library_folder("vllm"):
         source = vllm / "engine" / "arg_utils.py"
@@ -90,7 +90,7 @@ def check_passthrough(config: Config) -> list[str]:
 
 
 def unchecked_libraries() -> list[str]:
-    """Libraries that are not installed here, so that `check_passthrough` could not ask them; for the caller to say."""
+    """Libraries that are not installed here, whose names `check_passthrough` therefore does not check."""
     return [name for name in ("vllm", "deepspeed") if library_folder(name) is None]
 
 
@@ -101,7 +101,7 @@ def library_folder(name: str) -> Path | None:
 
 @cache
 def class_fields(source: Path, class_name: str) -> frozenset[str]:
-    """Names a class declares as annotated fields, and their pydantic aliases, as its source says."""
+    """The annotated fields of a class and their pydantic aliases, read from its source."""
     names: set[str] = set()
     for statement in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.ClassDef) and statement.name == class_name:

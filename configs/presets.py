@@ -1,24 +1,20 @@
-"""The published algorithms as tables of independent choices; the modules of `learner` named here compute them."""
+"""The published algorithms as tables of independent choices; the modules of `learner.loss` named here compute them."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
+
+from configs.surrogates import Cispo, Clip, DppoTv, Gmpo, Minirl, Reinforce, Sapo, Surrogate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One algorithm: how rewards become advantages, what is compared with the old policy, where it is held, how tokens are weighed."""
+    """One algorithm: how rewards become advantages, how ratio and advantage become a token's loss, how tokens are weighed."""
 
     advantage: str
     reduction: str
+    surrogate: Surrogate
     ratio: str = "token"  # "token" | "sequence" (geometric mean of the token ratios)
-    surrogate: str = "clip"  # what becomes of the ratio and the advantage
-    clip_low: float | None = None
-    clip_high: float | None = None
-    cap: float | None = None  # the largest value of what the surrogate holds down
-    tau_positive: float | None = None  # steepness of SAPO's gate where the advantage is positive
-    tau_negative: float | None = None
-    pull: float | None = None  # weight of the squared log-ratio that DPPO adds to every token's loss
-    old: str = "learner"  # whose log-probs the ratio is taken to: the learner's at the start of the step, or the engine's (bypass)
+    old: str = "learner"  # the log-probs in the ratio's denominator: the learner's at the start of the step, or the engine's (bypass)
     dynamic_sampling: bool = False
 
     def replace(self, **changes: Any) -> "Preset":
@@ -27,16 +23,16 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """How the difference K = exp(old - engine) between learner and engine is put right: a detached factor on each token's loss."""
+    """How the mismatch K = exp(old - engine) between learner and engine is corrected: a detached factor on each token's loss."""
 
     weight: str = "none"  # which K becomes the factor
     cap: float | None = None  # the factor's largest value
-    keep: str = "all"  # which K must lie between keep_low and keep_high; the loss of other tokens becomes 0
+    keep: str = "all"  # which K must lie between keep_low and keep_high; the loss of all other tokens becomes 0
     keep_low: float = 0.0
     keep_high: float | None = None
-    veto_low: float | None = None  # a response with any token's K outside these is dropped whole
+    veto_low: float | None = None  # a response is dropped if K of any of its tokens lies outside these bounds
     veto_high: float | None = None
-    opsm: float | None = None  # a response with negative advantage whose log-probs fell by more than this on average is dropped
+    opsm: float | None = None  # a response with a negative advantage is dropped if its log-probs fell by more than this on average
 
     @property
     def uses_engine(self) -> bool:
@@ -72,51 +68,40 @@ class Objective:
 
 ADVANTAGES = ("standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened")
 REDUCTIONS = ("token_mean", "prompt_token_mean", "sequence_mean", "prompt_mean", "sequence_sum", "budget_mean")
-SURROGATES: dict[str, tuple[str, ...]] = {  # each with the settings it reads
-    "clip": ("clip_low", "clip_high"),
-    "dual_clip": ("clip_low", "clip_high", "cap"),
-    "cispo": ("clip_low", "clip_high"),
-    "gmpo": ("clip_low", "clip_high"),
-    "sapo": ("tau_positive", "tau_negative"),
-    "reinforce": (),
-    "minirl": ("clip_low", "clip_high", "cap"),
-    "dppo_tv": ("clip_low", "clip_high", "pull"),
-}
-CLIPPED_RATIO = ("clip", "dual_clip", "minirl")  # surrogates that hold the ratio between 1 - clip_low and 1 + clip_high
-SETTINGS = tuple(dict.fromkeys(setting for reads in SURROGATES.values() for setting in reads))
-ESTIMATORS = ("k1", "k2", "k3", "ratio_k3")
-STATISTICS = ("token", "sequence", "geometric")  # of K: each token's, their product over a response, their geometric mean
+Estimator = Literal["k1", "k2", "k3", "ratio_k3"]
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+Statistic = Literal["token", "sequence", "geometric"]  # of K: each token's own, the product over a response, their geometric mean
+
+PPO_CLIP = Clip(clip_low=0.2, clip_high=0.2)
+DAPO_CLIP = Clip(clip_low=0.2, clip_high=0.28)
+GSPO_CLIP = Clip(clip_low=3e-4, clip_high=4e-4)
 
 PRESETS: dict[str, Preset] = {
     # DeepSeekMath, arXiv 2402.03300; clip as in PPO.
-    "grpo": Preset(advantage="standardised", clip_low=0.2, clip_high=0.2, reduction="sequence_mean"),
+    "grpo": Preset(advantage="standardised", surrogate=PPO_CLIP, reduction="sequence_mean"),
     # arXiv 2503.20783.
-    "dr_grpo": Preset(advantage="centred", clip_low=0.2, clip_high=0.2, reduction="budget_mean"),
+    "dr_grpo": Preset(advantage="centred", surrogate=PPO_CLIP, reduction="budget_mean"),
     # arXiv 2503.14476, with the token mean over the whole update.
-    "dapo": Preset(advantage="standardised", clip_low=0.2, clip_high=0.28, reduction="token_mean", dynamic_sampling=True),
-    # The same with one mean a prompt, as its equation 8 reads.
-    "dapo_prompt": Preset(advantage="standardised", clip_low=0.2, clip_high=0.28, reduction="prompt_token_mean", dynamic_sampling=True),
-    # arXiv 2507.18071, section 5.1; with one advantage a response the two are one.
-    "gspo": Preset(advantage="standardised", ratio="sequence", clip_low=3e-4, clip_high=4e-4, reduction="sequence_mean"),
-    "gspo_token": Preset(advantage="standardised", ratio="sequence", clip_low=3e-4, clip_high=4e-4, reduction="sequence_mean"),
+    "dapo": Preset(advantage="standardised", surrogate=DAPO_CLIP, reduction="token_mean", dynamic_sampling=True),
+    # The same with one mean for each prompt, as in its equation 8.
+    "dapo_prompt": Preset(advantage="standardised", surrogate=DAPO_CLIP, reduction="prompt_token_mean", dynamic_sampling=True),
+    # arXiv 2507.18071, section 5.1; the two are equal, as all tokens of a response have one advantage.
+    "gspo": Preset(advantage="standardised", ratio="sequence", surrogate=GSPO_CLIP, reduction="sequence_mean"),
+    "gspo_token": Preset(advantage="standardised", ratio="sequence", surrogate=GSPO_CLIP, reduction="sequence_mean"),
     # MiniMax-M1, arXiv 2506.13585: no lower bound; the upper one is unpublished, 5 as in ScaleRL, arXiv 2510.13786.
-    "cispo": Preset(
-        advantage="standardised", surrogate="cispo", clip_low=1.0, clip_high=4.0, reduction="token_mean", dynamic_sampling=True
-    ),
-    # arXiv 2507.20673; bounds of the log-ratio.
-    "gmpo": Preset(advantage="standardised", surrogate="gmpo", clip_low=0.4, clip_high=0.4, reduction="sequence_mean"),
+    "cispo": Preset(advantage="standardised", surrogate=Cispo(clip_low=1.0, clip_high=4.0), reduction="token_mean", dynamic_sampling=True),
+    # arXiv 2507.20673; its bounds are for the log-ratio.
+    "gmpo": Preset(advantage="standardised", surrogate=Gmpo(clip_low=0.4, clip_high=0.4), reduction="sequence_mean"),
     # arXiv 2511.20347.
-    "sapo": Preset(advantage="standardised", surrogate="sapo", tau_positive=1.0, tau_negative=1.05, reduction="sequence_mean"),
+    "sapo": Preset(advantage="standardised", surrogate=Sapo(tau_positive=1.0, tau_negative=1.05), reduction="sequence_mean"),
     # arXiv 2402.14740.
-    "rloo": Preset(advantage="leave_one_out", surrogate="reinforce", reduction="sequence_sum"),
+    "rloo": Preset(advantage="leave_one_out", surrogate=Reinforce(), reduction="sequence_sum"),
     # REINFORCE++ with a group baseline, arXiv 2501.03262.
-    "reinforce_pp": Preset(advantage="whitened", clip_low=0.2, clip_high=0.2, reduction="token_mean"),
+    "reinforce_pp": Preset(advantage="whitened", surrogate=PPO_CLIP, reduction="token_mean"),
     # arXiv 2512.01374, equation 7.
-    "minirl": Preset(advantage="centred", surrogate="minirl", clip_low=0.2, clip_high=0.27, cap=5.0, reduction="sequence_sum"),
+    "minirl": Preset(advantage="centred", surrogate=Minirl(clip_low=0.2, clip_high=0.27, cap=5.0), reduction="sequence_sum"),
     # The total-variation trust region of arXiv 2602.04879 with prime-rl's constants.
-    "dppo_tv": Preset(
-        advantage="centred", surrogate="dppo_tv", clip_low=0.2, clip_high=0.2, pull=1e-3, reduction="token_mean", old="engine"
-    ),
+    "dppo_tv": Preset(advantage="centred", surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=1e-3), reduction="token_mean", old="engine"),
 }
 
 CORRECTIONS: dict[str, Correction] = {

@@ -1,12 +1,10 @@
-"""What a run may say of its rewards: the pool, the checkers with settings of their own, the parts and their weights."""
+"""The sections about rewards: the pool of workers, the checkers with settings of their own, the parts and their weights."""
 
 from typing import Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictStr
 
-from configs.section import Count, Positive, Section, Share, Whole
-
-Number = StrictFloat | StrictInt
+from configs.section import Count, Number, Positive, Section, Share, Whole
 
 JUDGE_PLACEHOLDERS = ("prompt", "reference", "response")
 JUDGE_PROMPT = """You grade an answer. Question:
@@ -24,70 +22,101 @@ Say in a few words whether the answer is right, then end with one line "score: N
 class PartConfig(Section):
     """A further checker that scores every response."""
 
-    checker: StrictStr | None = Field(default=None, description="its checker; left out, the part's name")
-    weight: Number = Field(default=1.0, description="what it is multiplied by before it joins the sum")
+    checker: StrictStr | None = Field(default=None, description="name of the checker. Left out, it is the part's name")
+    weight: Number = Field(default=1.0, description='factor on the part before it is added to the sum (how = "add" only)')
     how: Literal["add", "multiply"] = Field(
-        default="add", description="weight x part joins the sum, or correctness is multiplied by the part (weight is not used)"
+        default="add", description='"add": weight × part is added to the sum; "multiply": correctness is multiplied by the part'
     )
-    reference: Any = Field(default=None, description="what it compares with; left out, the row's own reference")
+    reference: Any = Field(default=None, description="what the checker compares with. Left out, it is the row's own reference")
 
 
 class RewardConfig(Section):
     """How responses become rewards."""
 
-    workers: Count = Field(default=1, description="processes that run checkers, on each node that has them")
-    nodes: Literal["one", "engines"] = Field(default="one", description="reward workers on one node, or on every node with an engine")
-    checker: StrictStr = Field(default="math", description="checker of rows that name none")
-    timeout_s: Positive = Field(default=5.0, description="longest time one item may take; its process is then killed and replaced")
-    memory_mb: Count = Field(default=4096, description="address space of one reward worker")
-    max_waiting: Count = Field(default=10_000, description="items that may wait for a worker; more make the engines wait")
-    range: tuple[Number, Number] = Field(default=(0.0, 1.0), description="what a correctness of 0 and of 1 is worth")
+    workers: Count = Field(
+        default=1, description="processes that run checkers, on each node that has them. The placement does not reserve cores for them"
+    )
+    nodes: Literal["one", "engines"] = Field(
+        default="one", description="run the reward workers on one node, which Ray chooses, or on every node that has an engine"
+    )
+    checker: StrictStr = Field(
+        default="math", description='checker of rows that name none. A function of your own is named as "package.module:function"'
+    )
+    timeout_s: Positive = Field(
+        default=5.0,
+        description="longest time in seconds to score one response. Beyond it the worker is replaced and the response has no reward",
+    )
+    memory_mb: Count = Field(default=4096, description="address space of one reward worker, in MB")
+    max_waiting: Count = Field(
+        default=10_000, description="responses that may wait for a worker, on each node. Engines pause while the queue is full"
+    )
+    range: tuple[Number, Number] = Field(
+        default=(0.0, 1.0), description="reward for a correctness of 0 and for one of 1. DAPO uses `[-1.0, 1.0]`"
+    )
     parts: dict[str, PartConfig] = Field(default_factory=dict, description="further checkers, by the name of their part of the reward")
     second: StrictStr | None = Field(
-        default=None, description="a checker asked beside the row's own, whose verdict counts for nothing: where they disagree is kept"
+        default=None,
+        description="a second checker, asked about every response only for comparison. "
+        "Its verdict does not change the reward; responses on which the two disagree are saved",
     )
-    keep_disagreements: Whole = Field(default=8, description="disagreements with reward.second that are kept every step")
+    keep_disagreements: Whole = Field(default=8, description="disagreements with `reward.second` that are saved every step")
     overlong_cache: Whole = Field(
-        default=0, description="DAPO's soft over-long punishment begins so many tokens before max_response_tokens; 0 is off"
+        default=0,
+        description="DAPO's soft over-long punishment starts this many tokens before `rollout.max_response_tokens`; 0 turns it off",
     )
-    warn_failures: Share = Field(default=0.1, description="share of a step's responses without a reward above which its line warns")
+    warn_failures: Share = Field(default=0.1, description="warn about a step if a larger share of its responses has no reward")
 
 
 class CodeConfig(Section):
-    """The sandbox of programs that the checker "code" runs."""
+    """The sandbox in which the checker `code` runs programs."""
 
     sandbox: Literal["confined", "unsafe"] = Field(
-        default="confined", description="confined refuses to run code where it cannot be confined; unsafe runs it with your rights"
+        default="confined",
+        description='"confined" refuses to run code on a machine that cannot confine it; "unsafe" runs it with your own rights',
     )
-    timeout_s: Positive = Field(default=2.0, description="time one run of a program may take for itself; beyond it the program has failed")
-    memory_mb: Count = Field(default=512, description="address space of a program")
-    disk_mb: Count = Field(default=16, description="size of a program's private temporary folder, and of any file in it")
-    output_kb: Count = Field(default=1024, description="what a program may print")
-    partial: StrictBool = Field(default=False, description="reward the share of tests that pass; false is all or nothing")
+    timeout_s: Positive = Field(
+        default=2.0, description="time in seconds for one run of a program, without waits for a core. Beyond it the program has failed"
+    )
+    memory_mb: Count = Field(default=512, description="address space of a program, in MB")
+    disk_mb: Count = Field(default=16, description="size in MB of a program's private temporary folder, and of any file in it")
+    output_kb: Count = Field(default=1024, description="longest output of a program, in kB")
+    partial: StrictBool = Field(default=False, description="reward the share of tests that pass; `false` is all or nothing")
 
 
 class EndpointConfig(Section):
     """A service that scores responses."""
 
-    url: StrictStr | None = Field(default=None, description="where it is")
-    key_env: StrictStr | None = Field(default=None, description="environment variable that holds its key")
-    concurrency: Count = Field(default=16, description="requests under way at once, on each node")
-    timeout_s: Positive = Field(default=60.0, description="longest time one request may take")
-    retries: Whole = Field(default=4, description="further tries of a request that failed, with growing pauses")
+    url: StrictStr | None = Field(default=None, description="address of the service")
+    key_env: StrictStr | None = Field(
+        default=None,
+        description="name of the environment variable that holds the API key. The key itself is never in a config, log or error",
+    )
+    concurrency: Count = Field(default=16, description="requests in progress at once, on each node")
+    timeout_s: Positive = Field(default=60.0, description="longest time in seconds for one request")
+    retries: Whole = Field(default=4, description="further attempts after a request failed, with growing pauses between them")
     budget: Count | None = Field(
-        default=None, description="requests of a run, tries included, for each reward actor and anew after a resume; later ones fail"
+        default=None,
+        description="largest number of requests of a run, retries included. "
+        "Each reward actor counts its own and starts anew after a resume; later responses have no reward",
     )
 
 
 class JudgeConfig(EndpointConfig):
-    """The language model behind the checker "judge", over an OpenAI-compatible endpoint."""
+    """The language model behind the checker `judge`, over an OpenAI-compatible endpoint."""
 
-    model: StrictStr | None = Field(default=None, description="name of the model there")
+    url: StrictStr | None = Field(default=None, description='base address of the API, such as "http://127.0.0.1:8000/v1"')
+    model: StrictStr | None = Field(default=None, description="name of the model at that endpoint")
     prompt: StrictStr = Field(
-        default=JUDGE_PROMPT, description="what it is asked: {prompt}, {reference} and {response} are filled in, the response between marks"
+        default=JUDGE_PROMPT,
+        description="prompt of the judge. `{prompt}`, `{reference}` and `{response}` are filled in, the response between marks",
     )
-    max_tokens: Count = Field(default=512, description="longest answer of the judge")
+    max_tokens: Count = Field(default=512, description="longest answer of the judge, in tokens")
 
 
 class HttpConfig(EndpointConfig):
-    """The service behind the checker "http"."""
+    """The service behind the checker `http`."""
+
+    url: StrictStr | None = Field(
+        default=None,
+        description='address of the service. It gets `POST {"prompt", "response", "reference"}` and answers `{"score": number}`',
+    )

@@ -1,4 +1,4 @@
-"""What a run may say: every key, and the rules between keys, all of them checked when a `Config` is made.
+"""A whole config: every key, and the rules between keys, all checked when a `Config` is made.
 
 Read with `configs.loader.load`. Nothing here imports torch, ray or vllm, so a config is checked in milliseconds on any machine.
 """
@@ -10,6 +10,7 @@ from pydantic import model_validator
 from configs.keys import Keys
 from configs.rules.common import RULES, RuleError
 from configs.rules.correction import CORRECTION_RULES
+from configs.rules.effect import EFFECT_RULES
 from configs.rules.engine import ENGINE_RULES
 from configs.rules.experts import EXPERT_RULES
 from configs.rules.kl import KL_RULES
@@ -17,11 +18,11 @@ from configs.rules.moe import MOE_RULES
 from configs.rules.objective import OBJECTIVE_RULES
 from configs.rules.reward import REWARD_RULES
 
-ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES, *REWARD_RULES)
+ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES, *REWARD_RULES, *EFFECT_RULES)
 
 
 class Config(Keys):
-    """One run, whole: keys that obey the rules between them."""
+    """The config of one run: keys that obey the rules between them."""
 
     @model_validator(mode="after")
     def obeys_the_rules_between_keys(self) -> Self:

@@ -1,4 +1,4 @@
-"""What to tell a user about one key: what it needs, and which known key an unknown one was meant to be."""
+"""What an error says about one key: what it needs, and which known key an unknown one was probably meant to be."""
 
 from difflib import get_close_matches
 from functools import cache
@@ -8,7 +8,11 @@ from configs.schema import Config
 from configs.toml_writer import write_value
 
 KINDS = {"integer": "a whole number", "number": "a number", "string": "a string in quotes", "boolean": "true or false", "object": "a table"}
-BOUNDS = {"minimum": "at least", "ge": "at least", "exclusiveMinimum": "above", "gt": "above"}
+# JSON schema writes the first name of a bound, pydantic the second where a value is a float or an int.
+BOUNDS = {
+    "minimum": "at least", "ge": "at least", "exclusiveMinimum": "above", "gt": "above",
+    "maximum": "at most", "le": "at most", "exclusiveMaximum": "below", "lt": "below",
+}  # fmt: skip
 EXAMPLES = {"integer": "8", "number": "0.2", "string": '"…"'}
 
 
@@ -26,45 +30,58 @@ def known_keys() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def inner_keys(section: str, leaf: str) -> dict[str, dict[str, Any]]:
-    """Key -> JSON schema of its value in the tables below a key, such as [reward.parts.NAME]; empty where it holds no tables."""
+    """Key -> JSON schema of its value in the tables below a key, such as [reward.parts.NAME]; empty for a key without tables."""
     tables = known_keys().get(section, {}).get(leaf, {}).get("additionalProperties", {})
     return definitions()[tables["$ref"].rpartition("/")[2]] if isinstance(tables, dict) and "$ref" in tables else {}
 
 
 def flatten_type(schema: dict[str, Any]) -> dict[str, Any]:
-    """The one type that a value may have, with `X | None` as X and `float | int` as a number."""
+    """The one type of a value: `X | None` counts as X, and `float | int` as a number."""
     while "anyOf" in schema:
         schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **schema["anyOf"][0]}
     return schema
 
 
 def describe_need(key: str) -> str:
-    """What may stand at a dotted key and an example of it: `a whole number, at least 1: write for example steps = 100`."""
+    """What a dotted key may be, and an example: `a whole number, at least 1: write for example steps = 100`."""
     section, _, leaf = key.partition(".")
     schema = flatten_type(known_keys()[section][leaf]) if leaf else {"type": "object"}
     return describe_value(section, leaf, schema)
 
 
 def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
-    """What a value of that schema may be, at a key of a table; without a key it is the table itself."""
+    """What a value of that schema may be at a key of a table. Without a key it is the table itself."""
     if schema["type"] == "object":
         return f"a table: write [{table}.{leaf}] and its keys below it" if leaf else f"a table: write [{table}] and its keys below it"
     need = KINDS.get(schema["type"], "an array of numbers")
     if "enum" in schema:
         need = "one of " + ", ".join(map(write_value, schema["enum"]))
     elif schema["type"] == "array":
-        need = f"an array of {schema['minItems']} numbers"
-    need += "".join(f", {word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema)
-    default = schema.get("default")
-    example = EXAMPLES.get(schema["type"], "…") if default is None else write_value(default)
-    if "enum" in schema:
-        example = write_value(schema["enum"][0])
-    about = f" ({schema['description']})" if "description" in schema else ""
-    return f"{need}{about}: write for example {leaf} = {example} in [{table}]"
+        each = describe_bounds(flatten_type(schema["prefixItems"][0]))
+        need = f"an array of {schema['minItems']} numbers" + (f", each{each.removeprefix(',')}" if each else "")
+    need += describe_bounds(schema)
+    about = f" ({first_sentence(schema['description'])})" if "description" in schema else ""
+    return f"{need}{about}: write for example {leaf} = {example_of(schema)} in [{table}]"
+
+
+def describe_bounds(schema: dict[str, Any]) -> str:
+    """The bounds of a number in words, such as `, at least 0, at most 1`; empty without bounds."""
+    return "".join(f", {word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema)
+
+
+def example_of(schema: dict[str, Any]) -> str:
+    """A value to write: the first choice, the field's own example, its default, or any value of its type."""
+    examples = [*schema.get("enum", ()), *schema.get("examples", ()), schema.get("default")]
+    return EXAMPLES.get(schema["type"], "…") if examples[0] is None else write_value(examples[0])
+
+
+def first_sentence(description: str) -> str:
+    """What a key is, without details and without the marks of a documentation page."""
+    return description.partition(". ")[0].replace("`", "")
 
 
 def suggest_key(unknown: str) -> str | None:
-    """The known dotted key that an unknown one was most likely meant to be: misspelt, or right but in another section."""
+    """The known dotted key that an unknown one was probably meant to be: a misspelt one, or one of another section."""
     sections = known_keys()
     section, _, leaf = unknown.partition(".")
     if not leaf:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+Table = dict[str, Any]
 
-def inner_table(table: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The table at a path of keys; empty where it is left out or is no table."""
+
+def inner_table(table: Table, path: tuple[str, ...]) -> Table:
+    """The table at a path of keys; empty if a key is missing or its value is no table."""
     for key in path:
         inner = table.get(key)
         if not isinstance(inner, dict):

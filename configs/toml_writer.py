@@ -1,12 +1,13 @@
-"""Tables to TOML text, the half that Python's `tomllib` leaves out."""
+"""Tables and values as TOML text: Python's `tomllib` only reads."""
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from typing import Any
 
+LONGEST_SHOWN = 60
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -30,7 +31,7 @@ def write_key(key: str) -> str:
 
 
 def write_string(text: str) -> str:
-    # JSON's escapes are TOML's, but for DEL, which JSON leaves bare and TOML refuses.
+    # JSON and TOML share their escapes, except for DEL: JSON leaves it bare, TOML refuses that.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -41,9 +42,20 @@ def write_value(value: object) -> str:
     if isinstance(value, str):
         return write_string(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)  # "nan", "inf", "-inf" are TOML's words too
+        return repr(value) if math.isfinite(value) else str(value)  # TOML also writes "nan", "inf", "-inf"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(write_value, value))}]"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{write_key(k)} = {write_value(v)}' for k, v in value.items())}}}"
     return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """The names as TOML strings, for a message."""
+    return ", ".join(map(write_string, names))
+
+
+def shorten(value: object) -> str:
+    """A value as TOML for a message, cut where it is long."""
+    text = write_value(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

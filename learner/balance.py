@@ -1,13 +1,13 @@
-"""The load-balancing loss of a whole update, exact however the update is divided into ranks and micro-batches.
+"""The load-balancing loss of a whole update, exact for any division into ranks and micro-batches.
 
     aux = mean over layers of  E · Σ_e f_e · P_e          Switch Transformer, arXiv 2101.03961, equation 4, with f over K choices a token
 
-f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the update's real tokens. A choice is
-always the live top K, also where the pass replays others: the loss is there to move the router, and a recording does not move.
+f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the update's real tokens. Choices are
+always the live top K, also in a pass that replays recorded experts: the loss moves the router, and a recording does not follow it.
 
-f has no gradient, so the gradient at the probabilities is E · f_e / N at every token: known before the first backward pass once a pass
-without gradient has counted. The passes that learn then add it where the router made its probabilities, so checkpointed layers, sharded
-weights and packed rows need nothing else.
+f has no gradient, so the gradient at the probabilities of every token is E · f_e / N. A pass without gradient counts first, so this is
+known before the first backward pass. The passes that learn add it where the router computes its probabilities. That is why checkpointed
+layers, sharded weights and packed rows need no further code.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from learner.process_group import sum_over_ranks
 
 
 class Census:
-    """A watcher that adds up live choices and router probabilities over the passes of an update."""
+    """A watcher that sums live choices and router probabilities over the passes of an update."""
 
     def __init__(self) -> None:
-        self.real = torch.empty(0)  # bool [B, S], the tokens of the next pass that count
+        self.real = torch.empty(0)  # bool [B, S], the real tokens of the next pass
         self.seen: dict[int, Tensor] = {}  # float64 [2, E] by layer: choices, summed probabilities
         self.top_k = 0
 
@@ -42,7 +42,7 @@ class Balanced:
     """The loss of one update: its value, and its gradient at every token's router probabilities."""
 
     def __init__(self, census: Census, gain: float) -> None:
-        """Adds the ranks' counts up, a collective; `gain` is what the gradient is multiplied by."""
+        """Sum the ranks' counts; `gain` multiplies the gradient. A collective."""
         layers = sorted(census.seen)
         chosen, probs = sum_over_ranks(torch.stack([census.seen[layer] for layer in layers])).unbind(1)
         choices = chosen.sum(1, keepdim=True)
@@ -53,7 +53,7 @@ class Balanced:
         self.slopes = dict(zip(layers, slopes, strict=True))
 
     def over(self, real: Tensor) -> "BalancedPass":
-        """What a pass attaches in which `real` [B, S] marks the tokens that count."""
+        """The gradient for one pass, whose real tokens `real` [B, S] marks."""
         return BalancedPass(self.slopes, real)
 
 
@@ -69,7 +69,7 @@ class BalancedPass:
 
 
 class _Lean(torch.autograd.Function):
-    """Probabilities as they are, whose gradient gets a slope [E] at every real token."""
+    """Identity on the probabilities; the backward pass adds a slope [E] to the gradient at every real token."""
 
     @staticmethod
     def forward(ctx: Any, probs: Tensor, real: Tensor, slope: Tensor) -> Tensor:
@@ -84,15 +84,11 @@ class _Lean(torch.autograd.Function):
 
 @torch.no_grad()
 def balance(zero: ZeroEngine, parts: Sequence[Part], coefficient: float) -> Balanced:
-    """Count an update's choices, in the passes that will learn but without gradient. A collective."""
+    """Count an update's choices by running its passes once without gradient. A collective."""
     census = Census()
     for part in parts:
         census.real = part.real
         zero(part.batch, part.replay, (census,))
-    if not census.seen:
-        raise ValueError(
-            f"learner.aux_loss got {coefficient:g}, but model.path has no router that can be followed: it needs a mixture of experts "
-            "of a kind that learner.routing serves; leave learner.aux_loss out"
-        )
-    # DeepSpeed averages over ranks, and what is attached here passes by ZeroEngine.backward, which undoes that for the loss.
+    assert census.seen, "Learner refuses learner.aux_loss where the model has no routers"
+    # DeepSpeed averages gradients over ranks. ZeroEngine.backward undoes that for the loss, but not for this gradient.
     return Balanced(census, coefficient * zero.world)

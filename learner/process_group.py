@@ -1,4 +1,4 @@
-"""The learner ranks' default process group: gloo on CPU, NCCL on GPU, met at an address of rank 0."""
+"""The default process group of the learner ranks: gloo on CPU, NCCL on GPU; the ranks meet at an address of rank 0."""
 
 import os
 import socket
@@ -11,11 +11,11 @@ from rollout.transfer import open_store
 
 
 def join_ranks(*, rank: int, world: int, host: str, port: int, deadline_s: float, listener: socket.socket | None) -> torch.device:
-    """Join the default group as `rank`; the device this rank computes on. Rank 0 brings the listening socket."""
+    """Join the default group as `rank` and return the device of this rank. Rank 0 passes the listening socket."""
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=host, MASTER_PORT=str(port))
     if host in ("127.0.0.1", "localhost", "::1"):
-        # Without a name gloo listens on the host's outer address.
+        # Without an interface name gloo listens on the host's external address.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = open_store(host, port, world, deadline_s, listener)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(seconds=deadline_s))
@@ -26,21 +26,21 @@ def join_ranks(*, rank: int, world: int, host: str, port: int, deadline_s: float
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    """A tensor summed over the ranks, which all bring one of the same shape."""
+    """The sum of a tensor over all ranks; the same shape on every rank."""
     total = values.clone()
     dist.all_reduce(total)
     return total
 
 
 def max_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    """The elementwise maximum over the ranks, which all bring a tensor of the same shape."""
+    """The elementwise maximum of a tensor over all ranks; the same shape on every rank."""
     most = values.clone()
     dist.all_reduce(most, op=dist.ReduceOp.MAX)
     return most
 
 
 def largest_over_ranks(values: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` largest of all ranks' values [N] -> [count], in falling order; -inf where there are fewer."""
+    """The `count` largest of all ranks' values [N] -> [count], in descending order, filled up with -inf."""
     mine = torch.full((count,), -torch.inf, dtype=values.dtype, device=values.device)
     top = values.topk(min(count, values.numel())).values
     mine[: top.numel()] = top

@@ -1,4 +1,4 @@
-"""The statistics of a step: sums and maxima collected over micro-batches and ranks, then told as metrics."""
+"""The statistics of a step: sums and maxima over micro-batches and ranks, reported as metrics."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, exp
@@ -12,22 +12,22 @@ from learner.loss.surrogates import LOG_RATIO_LIMIT
 from learner.process_group import largest_over_ranks, max_over_ranks, sum_over_ranks
 
 TAIL = 0.001  # the share of tokens above the 99.9th percentile
-# Every rank must bring the same keys, whether or not it had anything to count.
+# All ranks reduce the same names in the same order, whether or not a rank counted anything.
 OF_THE_OBJECTIVE = ("tokens", "ratio", "kl", "abs_log_ratio", "reference_kl", "loss", "entropy", "bad_logprobs", "micro_batches")
 OF_THE_CLIP = ("clipped_positive_high", "clipped_positive_low", "clipped_negative_high", "clipped_negative_low")
 OF_THE_MISMATCH = ("mismatch_tokens", "mismatch_abs", "mismatch_k1", "mismatch_k3", "mismatch_ratio", "mismatch_square")
 OF_THE_ROUTERS = ("aux_loss", "shift_tokens", "shift_factor", "shift_floored")
 SUMS = (*OF_THE_OBJECTIVE, *OF_THE_CLIP, *OF_THE_MISMATCH, *OF_THE_ROUTERS, "capped", "masked", "vetoed", "unrouted")
-MOST = (*MAXIMA, "max_mismatch", "max_log_k", "max_inverse_log_k")
+MOST = (*MAXIMA, "max_mismatch", "max_log_mismatch", "max_inverse_log_mismatch")
 
 
 class StepStatistics:
-    """What one rank saw in one step."""
+    """The statistics of one rank in one step."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seen: dict[str, Tensor] = {}  # stay on the device until the step is over: to ask for each would stop it each time
-        self.differences: list[Tensor] = []  # of log-probs, learner less engine
+        self.seen: dict[str, Tensor] = {}  # stays on the device until the step ends: reading a value stops the device
+        self.differences: list[Tensor] = []  # old log-probs minus the engine's
 
     def add(self, stats: Mapping[str, Tensor | float]) -> None:
         """Add a micro-batch's sums and maxima."""
@@ -39,24 +39,24 @@ class StepStatistics:
 
     @torch.no_grad()
     def add_mismatch(self, old: Tensor, batch: Batch) -> None:
-        """Add how far the engine's log-probs lie from the learner's at the start of the step; K is learner over engine."""
-        if batch.rollout_logprobs is None or not batch.mask.any():
+        """Add a micro-batch's mismatch: old log-probs minus the engine's."""
+        if batch.engine_logprobs is None or not batch.mask.any():
             return
-        difference = (old - batch.rollout_logprobs)[batch.mask].double()
-        log_k = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-        k = log_k.exp()
+        difference = (old - batch.engine_logprobs)[batch.mask].double()
+        log_mismatch = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+        ratio = log_mismatch.exp()
         self.differences.append(difference.float())
         self.add(
             {
                 "mismatch_tokens": batch.mask.sum(),
                 "mismatch_abs": difference.abs().sum(),
                 "mismatch_k1": -difference.sum(),
-                "mismatch_k3": (k - 1 - log_k).sum(),
-                "mismatch_ratio": k.sum(),
-                "mismatch_square": (k * k).sum(),
+                "mismatch_k3": (ratio - 1 - log_mismatch).sum(),
+                "mismatch_ratio": ratio.sum(),
+                "mismatch_square": (ratio * ratio).sum(),
                 "max_mismatch": difference.abs().max(),
-                "max_log_k": log_k.max(),
-                "max_inverse_log_k": (-log_k).max(),
+                "max_log_mismatch": log_mismatch.max(),
+                "max_inverse_log_mismatch": (-log_mismatch).max(),
             }
         )
 
@@ -91,12 +91,12 @@ class StepStatistics:
         return metrics | self._describe_mismatch(total, most)
 
     def _stack(self, names: Sequence[str], unseen: float) -> Tensor:
-        """What was seen of each name, in their order, on every rank the same."""
+        """The values of these names in their order, `unseen` where this rank has none."""
         none = torch.tensor(unseen, dtype=torch.float64, device=self.device)
         return torch.stack([self.seen.get(name, none) for name in names])
 
     def _describe_mismatch(self, total: Mapping[str, float], most: Mapping[str, float]) -> dict[str, float]:
-        """K over all tokens whose engine log-prob is known; nothing where there is none."""
+        """The mismatch metrics over all tokens with an engine log-prob; empty where there are none."""
         count = total["mismatch_tokens"]
         if not count:
             return {}
@@ -111,7 +111,7 @@ class StepStatistics:
             "mismatch/chi2": total["mismatch_square"] / count - 1,
             "mismatch/ess": total["mismatch_ratio"] ** 2 / (count * total["mismatch_square"]),
             "mismatch/ratio_mean": total["mismatch_ratio"] / count,
-            "mismatch/ratio_min": exp(-most["max_inverse_log_k"]),
-            "mismatch/ratio_max": exp(most["max_log_k"]),
+            "mismatch/ratio_min": exp(-most["max_inverse_log_mismatch"]),
+            "mismatch/ratio_max": exp(most["max_log_mismatch"]),
             "mismatch/ratio_p999": float(tail[-1].exp()),
         }

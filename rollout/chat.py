@@ -1,4 +1,4 @@
-"""What the model is given of a row: text as it is, or a conversation in the model's own chat template."""
+"""What the model reads of a row: plain text, or a conversation in the model's own chat template."""
 
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ Message = dict[str, Any]  # {"role": "user", "content": "..."}
 
 
 class Tokenizer(Protocol):
-    """What is asked of a `transformers` tokenizer."""
+    """The part of a `transformers` tokenizer that prompts need."""
 
     chat_template: Any
 
@@ -19,14 +19,14 @@ class Tokenizer(Protocol):
 
 
 def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, list[int]]:
-    """A row's prompt as text and as token ids, both as the model gets it."""
+    """A row's prompt as text and as token ids, exactly as the model reads it."""
     asked = row.values[data.prompt_field]
     if data.chat_template:
         messages = make_messages(data, row, asked)
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
             return text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        except Exception as error:  # a template is the model's own program and raises what it likes
+        except Exception as error:  # a template is a program of the model's author and may raise anything
             raise DatasetError(
                 f"{row.where} does not fit the model's chat template ({error}): change its messages or data.system"
             ) from error
@@ -39,7 +39,7 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
 
 
 def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
-    """The conversation that ends where the model is to speak: text is a user turn, a list of messages stays as it is."""
+    """The conversation up to the model's turn: text becomes a user turn, a list of messages is used unchanged."""
     where = f'{row.where}, field "{data.prompt_field}"'
     if isinstance(asked, str):
         messages = [{"role": "user", "content": asked}] if asked else []

@@ -1,4 +1,4 @@
-"""Rows of a dataset, from a JSONL or Parquet file or from a Hugging Face dataset id, checked as they are read."""
+"""Rows of a dataset, from a JSONL or Parquet file or a Hugging Face dataset id, checked while reading."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row and where it stands, for messages."""
+    """One row and its place in the dataset, for messages."""
 
     where: str  # "prompts.jsonl line 3"
     values: dict[str, Any]
@@ -25,7 +25,7 @@ class Row:
 def read_rows(source: str, split: str, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """Every row of a local file, or of one split of a Hugging Face dataset "owner/name" or "owner/name:subset".
 
-    Each row has a value in each `needed` field; of columnar datasets only these and the `optional` fields are read.
+    Each row has a value in each `needed` field. Of columnar datasets only these and the `optional` fields are read.
     """
     needed = list(dict.fromkeys(needed))
     if looks_local(source):
@@ -55,7 +55,7 @@ def local_file(source: str) -> Path:
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object a line; blank lines are skipped."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -75,7 +75,7 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def read_parquet(path: Path, needed: list[str], optional: Iterable[str]) -> Iterator[Row]:
-    """The asked columns, one batch of rows in memory at a time; rows are numbered from 1."""
+    """The named columns, one batch of rows in memory at a time; rows are numbered from 1."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -92,13 +92,13 @@ def read_parquet(path: Path, needed: list[str], optional: Iterable[str]) -> Iter
 
 
 def read_hub(source: str, split: str, needed: list[str], optional: Iterable[str]) -> Iterator[Row]:
-    """The asked columns of one split, downloaded or from the local cache; rows are numbered from 1."""
-    import datasets  # seconds to import, so only where it is used
+    """The named columns of one split, downloaded or from the local cache; rows are numbered from 1."""
+    import datasets  # takes seconds to import
 
     name, _, subset = source.partition(":")
     try:
         table = datasets.load_dataset(name, subset or None, split=split)
-    except Exception as error:  # the library raises a dozen unrelated types; its own words are kept
+    except Exception as error:  # the library raises a dozen unrelated types; quote its own message
         raise DatasetError(
             f'{source} is neither a file in {Path.cwd()} nor a Hugging Face dataset with a split "{split}" that can be loaded '
             f'({type(error).__name__}: {error}): check the id, its subset ("owner/name:subset") and data.split, or give a .jsonl file'
@@ -109,7 +109,7 @@ def read_hub(source: str, split: str, needed: list[str], optional: Iterable[str]
 
 
 def pick_columns(source: str, present: list[str], needed: list[str], optional: Iterable[str]) -> list[str]:
-    """The asked columns that are there; a needed one must be."""
+    """The named columns that exist; DatasetError if a needed one does not."""
     for name in needed:
         if name not in present:
             raise DatasetError(lacks(source, name, present))
@@ -117,7 +117,7 @@ def pick_columns(source: str, present: list[str], needed: list[str], optional: I
 
 
 def with_fields(row: Row, needed: list[str]) -> Row:
-    """The row itself, once each needed field is known to have a value."""
+    """The row itself; DatasetError if a needed field has no value."""
     for name in needed:
         if row.values.get(name) is None:
             present = [key for key, value in row.values.items() if value is not None]

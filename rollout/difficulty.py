@@ -1,4 +1,4 @@
-"""Prompts that still teach come up more often: an estimate of how often each is solved, and a fair order by its weight."""
+"""Prompts that still teach come up more often: an estimate of how often each is solved, and an order by its weight."""
 
 from collections.abc import Mapping
 
@@ -7,22 +7,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SOLVED = 0.9  # estimated chance of a right response above which a prompt is called solved; hopeless is below 1 - SOLVED
-PRIOR = 0.5  # Jeffreys': of a prompt of which nothing is known, all-right and all-wrong are likelier than a coin
+SOLVED = 0.9  # a prompt counts as solved above this estimated chance of a right response, and as hopeless below 1 - SOLVED
+PRIOR = 0.5  # Jeffreys' prior: before any response, a prompt is likelier always or never solved than half the time
 PER_PROMPT = ("right", "wrong", "as_of", "weight", "place", "due")  # the arrays [size] of a saved state
 
 
 class DifficultyStream:
-    """Which prompt each group gets: one that is solved now and then comes up more often than one that always or never is.
+    """Which prompt each group gets: prompts that are sometimes solved come up more often than those solved always or never.
 
-    *Estimate.* Right and wrong responses are counted for each prompt; a count halves in `half_life` epochs' worth of groups. A prompt's
-    chance p of a right response is believed to be Beta(1/2 + right, 1/2 + wrong), its weight is floor + (1 - floor) * E[4 p (1 - p)].
+    *Estimate.* Right and wrong responses are counted for each prompt; a count halves within `half_life` epochs of groups. A prompt's
+    chance p of a right response is estimated as Beta(1/2 + right, 1/2 + wrong), and its weight is floor + (1 - floor) * E[4 p (1 - p)].
 
     *Order.* Each prompt's time is cut into cells of length 1 / weight, and it comes up once in every cell, at a random place. Equal
     weights make this a fresh shuffle every epoch. A prompt never waits for more than 2 * size * (1 + 1 / floor) groups: until it has
     passed two cells, time grows by at most 2 / floor, in which no other comes up more than 2 / floor + 2 times.
 
-    Weights change in `end_step` alone, so the moment at which a group is asked for decides nothing.
+    Weights change in `end_step` only, so the moment at which a group is submitted decides nothing.
     """
 
     def __init__(self, size: int, seed: int, *, floor: float, half_life: float) -> None:
@@ -30,29 +30,31 @@ class DifficultyStream:
             raise ValueError(f"data.difficulty_floor got {floor:g}, needed a share above 0 and at most 1: use one, 0.1 for example")
         self.size, self.seed, self.floor, self.half_life = size, seed, floor, half_life
         self.drawn = 0  # groups whose prompt is decided: 0 to drawn - 1
-        self.clock = 0.0  # place in time of the latest draw
+        self.clock = 0.0  # time of the latest draw
         self.chosen: dict[int, int] = {}  # prompts of the groups that are not settled
-        self.right, self.wrong = np.zeros(size), np.zeros(size)  # as they counted at `as_of`
+        self.right, self.wrong = np.zeros(size), np.zeros(size)  # counts as of `as_of`
         self.as_of = np.full(size, -1.0)  # the latest group that counted, -1 for none
         self.weight = self._weigh(PRIOR + self.right, PRIOR + self.wrong)
         self.place = np.random.default_rng(seed).random(size)  # where in its cell the prompt comes up next
-        self.due = self.place / self.weight  # when that is
+        self.due = self.place / self.weight  # the time of that place
 
     def epoch(self, group_id: int) -> int:
-        """How many times as many groups as there are prompts came before this one."""
+        """The group's epoch: completed passes over as many groups as there are prompts."""
         return group_id // self.size
 
     def index(self, group_id: int) -> int:
-        """The prompt of this group: decided for all groups in their order, and kept until the group is observed."""
+        """The prompt of this group: decided in the order of groups, and remembered until the group is observed."""
         while self.drawn <= group_id:
             self.chosen[self.drawn] = self._draw(self.drawn)
             self.drawn += 1
         if group_id not in self.chosen:
-            raise ValueError(f"group {group_id} is settled, so its prompt is forgotten: ask for it before, or for a later group")
+            raise ValueError(
+                f"group {group_id} is settled, so its prompt is no longer known: ask for it before it is observed, or ask for a later group"
+            )
         return self.chosen[group_id]
 
     def observe(self, group_id: int, correct: Floats) -> None:
-        """Settle a group: count its responses [G] by their correctness, read as a share from 0 to 1; those that are not finite do not."""
+        """Settle a group: add the correctness of its responses [G], clipped to 0..1, to the counts; skip what is not finite."""
         prompt = self.chosen.pop(group_id)
         known = correct[np.isfinite(correct)].clip(0, 1)
         if known.size == 0:
@@ -64,11 +66,11 @@ class DifficultyStream:
         self.as_of[prompt] = now
 
     def end_step(self) -> dict[str, float]:
-        """Let what was observed decide from here on; metrics of what is now believed."""
-        kept = self._remembered(self.drawn - self.as_of)
-        right, wrong = PRIOR + self.right * kept, PRIOR + self.wrong * kept
+        """Use everything observed so far from now on; returns metrics of the new estimates."""
+        remembered = self._remembered(self.drawn - self.as_of)
+        right, wrong = PRIOR + self.right * remembered, PRIOR + self.wrong * remembered
         weight = self._weigh(right, wrong)
-        # A prompt's way to its next turn stays the same part of its cell, whatever the new cell's length.
+        # The rest of the way to a prompt's next turn stays the same part of its cell, whatever the new cell's length.
         self.due = (self.due - self.clock) * self.weight / weight
         self.clock, self.weight = 0.0, weight
         chance = right / (right + wrong)
@@ -81,17 +83,17 @@ class DifficultyStream:
         }
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """A copy of all that decides the next prompts."""
+        """A copy of everything that decides the next prompts."""
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name).copy() for name in PER_PROMPT}
         chosen = np.array(list(self.chosen.items()), np.int64).reshape(-1, 2)
         return arrays | {"drawn": np.array(self.drawn), "clock": np.array(self.clock), "chosen": chosen}
 
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Go on where `state` was taken."""
+        """Continue where `state` was taken."""
         mine = self.state()
         if state.keys() != mine.keys() or any(state[name].shape != mine[name].shape for name in PER_PROMPT):
             raise ValueError(
-                f'the checkpoint does not know how difficult these {self.size} prompts are: data.sampler = "difficulty" continues only '
+                f'the checkpoint has no difficulty estimates for these {self.size} prompts: data.sampler = "difficulty" continues only '
                 "runs that began with it and with the same data"
             )
         for name in PER_PROMPT:
@@ -108,10 +110,10 @@ class DifficultyStream:
         return prompt
 
     def _remembered(self, age: Floats | float) -> Floats:
-        """What is left after `age` groups of something that counted 1."""
+        """What a count of 1 has decayed to after `age` groups."""
         return np.exp2(-np.asarray(age) / (self.half_life * self.size))
 
     def _weigh(self, right: Floats, wrong: Floats) -> Floats:
-        """How much a prompt can teach, for p ~ Beta(right, wrong): the expected spread of its rewards, 1 at most, over the floor."""
+        """How much a prompt can teach, for p ~ Beta(right, wrong): the expected spread of its rewards, scaled to floor..1."""
         both = right + wrong
         return self.floor + (1 - self.floor) * 4 * right * wrong / (both * (both + 1))

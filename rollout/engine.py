@@ -1,9 +1,9 @@
 """One vLLM engine: prompts in, groups of responses out, weights swapped in between.
 
     respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts)
-    publish:  pause ► start ► receive ► finish ► proof ► resume      driven from outside, a call each
+    publish:  pause ► start ► receive ► finish ► proof ► resume      one call each, made by the publisher
 
-Every response is a request of its own with its own seed, so it does not depend on what else is in the engine's batch.
+Every response is its own request with its own seed, so it does not depend on the rest of the engine's batch.
 """
 
 import asyncio
@@ -22,45 +22,48 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Proof
+from rollout.proof import Manifest, Proof
 from rollout.seeds import derive_seed
+from rollout.transport import Seat, Transport
 from rollout.types import Finish, Prompt, Response
 
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
-PROBE_TOKENS = 32  # of a greedy answer: enough for wrong weights to show
-SAMPLED, EVALUATED = 0, 1  # what a request is for, so that no two purposes share a seed
+PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
+SAMPLED, EVALUATED = 0, 1  # purposes of a request; no two share a seed
 
 
 class Engine:
     """A vLLM engine that knows which version of the weights it serves."""
 
-    def __init__(self, config: Config, transfer: str) -> None:
-        self.config = config
-        self.llm = AsyncLLM.from_engine_args(engine_args(config, transfer))
+    def __init__(self, config: Config, transport: Transport) -> None:
+        self.config, self.transport = config, transport
+        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport))
         self.tokenizer = self.llm.get_tokenizer()
         self.version = -1
         self._requests = 0
 
     async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None) -> Response:
-        """One response to `prompt` of at most `limit` tokens; `temperature` 0 is greedy, None the configured one, as for `limit`."""
+        """One response of at most `limit` tokens. `temperature` 0 is greedy; None means the configured value, also for `limit`."""
         self._requests += 1
         oldest = self.version
         rollout = self.config.rollout
-        # Greedy answers keep theirs: the identity publish is proven by them.
-        tell = rollout.logprobs or temperature == 0
-        params = sampling(rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens, tell)
+        # The identity publish compares the log-probs of greedy answers.
+        with_logprobs = rollout.logprobs or temperature == 0
+        params = sampling(
+            rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens, with_logprobs
+        )
         # The salt keeps prefix-cache blocks of other weights from serving this request.
         tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(oldest))
         answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
         if not answers or not answers[-1].outputs:
             raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
-        return self._response(answers[-1].outputs[0], oldest, tell)
+        return self._response(answers[-1].outputs[0], oldest, with_logprobs)
 
     async def respond_group(
         self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
     ) -> AsyncIterator[tuple[int, Response]]:
-        """The group's responses with their places 0..size-1, each as soon as it is finished."""
+        """The group's responses with their places 0..size-1, each as soon as it finishes."""
 
         async def one(member: int) -> tuple[int, Response]:
             purpose = SAMPLED if temperature is None else EVALUATED
@@ -69,11 +72,11 @@ class Engine:
         for done in asyncio.as_completed([one(member) for member in range(size)]):
             yield await done
 
-    def _response(self, output: Any, oldest: int, tell: bool) -> Response:
+    def _response(self, output: Any, oldest: int, with_logprobs: bool) -> Response:
         token_ids = np.asarray(output.token_ids, np.int32)
         return Response(
             token_ids=token_ids,
-            logprobs=sampled_logprobs(token_ids, output.logprobs) if tell else None,
+            logprobs=sampled_logprobs(token_ids, output.logprobs) if with_logprobs else None,
             finish=FINISH.get(output.finish_reason, Finish.ABORTED),
             oldest_version=oldest,
             newest_version=self.version,
@@ -82,36 +85,42 @@ class Engine:
         )
 
     async def pause(self) -> None:
-        """Freeze requests where they are; they go on with the next weights."""
+        """Freeze running requests; they continue with the next weights."""
         await self.llm.pause_generation(mode="keep", clear_cache=True)
 
     async def resume(self) -> None:
         await self.llm.resume_generation()
 
-    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+    async def join_transfer(self, seat: Seat) -> None:
         """Meet the learner's sender in a transfer group."""
-        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
 
     async def start_update(self) -> None:
         await self.llm.collective_rpc("watch_publish")
         await self.llm.start_weight_update()
 
-    async def receive(self, update_info: dict[str, Any]) -> None:
-        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+    async def receive(self, manifest: Manifest) -> None:
+        """Load the tensors of one publish as they arrive."""
+        columns = {
+            "names": [entry.name for entry in manifest],
+            "dtype_names": [entry.dtype for entry in manifest],
+            "shapes": [list(entry.shape) for entry in manifest],
+        }
+        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=columns))
 
     async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
-        """End the update; the digests every worker saw, and the layers that no or not all weights arrived for."""
+        """End the update; returns the digests that every worker saw, and the layers that miss some or all of their weights."""
         proofs = await self.llm.collective_rpc("publish_proof")
         await self.llm.finish_weight_update(str(version))
         self.version = version
         return [proof for proof, _ in proofs], sorted({layer for _, layers in proofs for layer in layers})
 
     async def abandon_update(self) -> None:
-        """Leave a failed update with the weights served before it."""
+        """Abandon a failed update; the engine has the weights from before it."""
         await self.llm.collective_rpc("abandon_publish")
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
-        """Greedy tokens and log-probs of a few prompts: what an identity publish must leave as it was."""
+        """Greedy tokens and log-probs of a few prompts, which an identity publish must not change."""
         asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
         answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked))
         return [(answer.token_ids.tolist(), [] if answer.logprobs is None else answer.logprobs.tolist()) for answer in answers]
@@ -122,7 +131,7 @@ class Engine:
 
 
 def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -> SamplingParams:
-    """vLLM's parameters for one response: nothing that would change the distribution beside the temperature."""
+    """vLLM's parameters for one response: only the temperature changes the distribution."""
     return SamplingParams(
         temperature=temperature,
         top_p=1.0,
@@ -138,12 +147,12 @@ def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -
 
 
 def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.float32]:
-    """Each sampled token's own log-prob, looked up by its id: vLLM may list others before it."""
+    """Each sampled token's own log-prob, looked up by its id: vLLM may list other tokens before it."""
     return np.array([step[int(token)].logprob for token, step in zip(token_ids, logprobs or (), strict=True)], np.float32)
 
 
-def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
-    """What vLLM is started with: the config's own choices, then everything in [rollout.vllm]."""
+def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
+    """vLLM's arguments: the config's own choices, then everything in [rollout.vllm]."""
     ours: dict[str, Any] = {
         "model": config.model.path,
         "dtype": config.engine_dtype,
@@ -152,13 +161,13 @@ def engine_args(config: Config, transfer: str) -> AsyncEngineArgs:
         "max_model_len": config.context_tokens,
         "logprobs_mode": "processed_logprobs",
         "enable_return_routed_experts": config.rollout.capture_routing,
-        "weight_transfer_config": {"backend": transfer},
+        "weight_transfer_config": {"backend": transport.backend},
         "worker_extension_cls": "rollout.weight_receiver.WeightReceiver",
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
-    # A single worker lives in the engine core's own process: one less to start, to feed and to end. More are processes of their own;
-    # left to itself vLLM would ask Ray for them, which has given this actor all the GPUs of its bundle already.
+    # A single worker runs in the engine core's own process, which saves a process. Several workers are child processes: by default vLLM
+    # would ask Ray for them, but Ray has already given all GPUs of the bundle to this actor.
     ours["distributed_executor_backend"] = "uni" if gpus_per_engine(config) == 1 else "mp"
     if current_platform.is_cpu():
         # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.

@@ -1,4 +1,4 @@
-"""Prompts from rows: fields mapped, chat template applied, tokenised once and never again."""
+"""Prompts from rows: map fields, apply the chat template, tokenise once."""
 
 from dataclasses import dataclass, field
 
@@ -15,17 +15,17 @@ ID_FIELD = "id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
-    """The prompts of one dataset, and how many of its rows were too long to be among them."""
+    """The prompts of one dataset, and how many of its rows were dropped as too long."""
 
     prompts: list[Prompt]
     dropped: int
-    where: dict[str, str] = field(default_factory=dict)  # by prompt id, the row that it comes from: "prompts.jsonl line 3"
+    where: dict[str, str] = field(default_factory=dict)  # by prompt id, the row it comes from: "prompts.jsonl line 3"
 
 
 def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) -> PromptSet:
-    """Read a dataset and make a prompt of each row; rows above data.max_prompt_tokens are refused or dropped as data.overlong says.
+    """Read a dataset and make a prompt of each row; data.overlong decides about rows above data.max_prompt_tokens.
 
-    A prompt's id is its row's own "id", or else the row's number from 0; two prompts never share one.
+    A prompt's id is its row's own "id", else the row's number from 0. No two prompts share an id.
     """
     data = config.data
     if data.chat_template and not tokenizer.chat_template:
@@ -74,7 +74,7 @@ def pick_checker(config: Config, row: Row) -> str:
 
 
 def refuse_shared_ids(rows: list[Row], prompts: list[Prompt]) -> None:
-    """The ledger tells prompts apart by their ids."""
+    """Raise DatasetError if two rows share an id, by which the ledger names prompts."""
     first: dict[str, Row] = {}
     for row, prompt in zip(rows, prompts, strict=True):
         other = first.setdefault(prompt.prompt_id, row)

@@ -1,4 +1,4 @@
-"""What both ends of a publish must agree on, without touching a tensor: the manifest, and the digests each end saw."""
+"""What both ends of a publish must agree on, without a tensor: the manifest, and the digests that each end saw."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,12 +52,12 @@ def buckets(manifest: Manifest, limit: int) -> list[list[Entry]]:
 
 
 def fingerprint(proof: Proof) -> str:
-    """One short name for all weights together: equal for equal proofs, otherwise for any others."""
+    """One short name for all weights together: equal proofs have equal names, different proofs different names."""
     return sha256(repr(sorted((name, tuple(sums)) for name, sums in proof.items())).encode()).hexdigest()[:32]
 
 
 def differences(sent: Proof, received: Proof) -> list[str]:
-    """What a receiver lacks, has too much of, or holds otherwise than it was sent; empty when the proofs agree."""
+    """The tensors that a receiver lacks, has beyond what was sent, or has with other bytes; empty if the proofs agree."""
     found = [f"{name} was sent but not received" for name in sent if name not in received]
     found += [f"{name} was received but never sent" for name in received if name not in sent]
     found += [f"{name} arrived altered" for name in sent if name in received and tuple(sent[name]) != tuple(received[name])]

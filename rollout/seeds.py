@@ -1,4 +1,4 @@
-"""Seeds that follow from what they are for, so that any of them can be found again without its predecessors."""
+"""Seeds derived from their purpose, so that each can be computed again without its predecessors."""
 
 from hashlib import blake2b
 

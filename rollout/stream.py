@@ -1,4 +1,4 @@
-"""The order in which prompts are handed out, and what every such order offers the training loop."""
+"""The order in which prompts are used, and what the training loop needs of every such order."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -11,32 +11,32 @@ from rollout.difficulty import DifficultyStream
 
 
 class Stream(Protocol):
-    """Which prompt each group gets. Groups are numbered 0, 1, 2, ...; a group has one prompt, however often it is asked for."""
+    """Which prompt each group gets. Groups are numbered 0, 1, 2, ...; a group has one prompt, however often `index` is called."""
 
     def index(self, group_id: int) -> int:
         """The prompt of this group."""
 
     def epoch(self, group_id: int) -> int:
-        """How many times as many groups as there are prompts came before this group's epoch began."""
+        """The group's epoch: completed passes over the prompts before it."""
 
     def observe(self, group_id: int, correct: NDArray[np.float64]) -> None:
         """Settle a group, learned or rejected, with its responses' raw correctness [G], NaN where unknown. Once for each group."""
 
     def end_step(self) -> dict[str, float]:
-        """Let what the step's groups showed decide which prompts come next; metrics of the step."""
+        """Use what the step's groups showed to choose the next prompts; returns metrics of the step."""
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """What a checkpoint must hold beside the next group's number; empty if nothing."""
+        """What a checkpoint must save beside the next group's number; empty if nothing."""
 
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Go on where `state` was taken."""
+        """Continue where `state` was taken."""
 
 
 class PromptStream:
-    """Shuffled afresh every epoch; its whole position is the next group id, so nothing else need be saved to resume it.
+    """A new shuffle every epoch. The next group id is the whole state, so resuming needs nothing else.
 
-    Every epoch covers each of `size` prompts exactly once, in an order that depends on nothing but the seed and the epoch.
-    Holds one epoch's order at a time: a group of another epoch costs one shuffle.
+    Every epoch covers each of `size` prompts exactly once, in an order that depends only on the seed and the epoch.
+    One epoch's order is in memory at a time: a group of another epoch costs one shuffle.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -48,7 +48,7 @@ class PromptStream:
         self._order: NDArray[np.int64] = np.empty(0, np.int64)  # [size]
 
     def epoch(self, group_id: int) -> int:
-        """How many times every prompt was handed out before this group's epoch began."""
+        """The group's epoch: completed passes over the prompts before it."""
         if group_id < 0:
             raise ValueError(f"group id {group_id}: group ids count from 0")
         return group_id // self.size

@@ -1,21 +1,29 @@
-"""The tools both ends of a weight transfer share: digests of tensors, rendezvous and gloo groups with a deadline."""
+"""Tools that both ends of a weight transfer share: digests of tensors, rendezvous and gloo groups with a deadline."""
 
 import socket
 from datetime import timedelta
+from typing import Any, Protocol
 
 import torch
-from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
+from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore, Work
 
 from rollout.proof import Digest
 
 CHUNK = 1 << 16  # words digested at a time: their int64 copy then stays within a core's cache
 
 
+class GlooGroup(Protocol):
+    """The collectives of a gloo group; torch's own types lack them for a group of a single backend."""
+
+    def broadcast(self, tensors: list[torch.Tensor], options: BroadcastOptions) -> Work: ...
+    def barrier(self) -> Work: ...
+
+
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch dtype called `name`; ValueError where there is none."""
+    """The torch dtype called `name`; ValueError if there is none."""
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"{name!r} is not a torch dtype")
+        raise ValueError(f"{name!r} is no torch dtype: needed a name like float32 or bfloat16")
     return dtype
 
 
@@ -40,7 +48,7 @@ def digest(tensor: torch.Tensor) -> Digest:
 
 
 def free_socket(host: str) -> socket.socket:
-    """A listening socket on a free port of `host`; handing it on, not its number, keeps others from taking the port."""
+    """A listening socket on a free port of `host`; passing on the socket, not its number, keeps the port from being taken."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, 0))
@@ -49,7 +57,7 @@ def free_socket(host: str) -> socket.socket:
 
 
 def open_store(host: str, port: int, world: int, deadline_s: float, listener: socket.socket | None = None) -> TCPStore:
-    """A key-value store for a rendezvous: served on `listener` by its owner, joined by everyone else."""
+    """A key-value store for a rendezvous: the owner of `listener` serves it, all other members join it."""
     deadline = timedelta(seconds=deadline_s)
     if listener is None:
         return TCPStore(host, port, world, is_master=False, timeout=deadline)
@@ -58,16 +66,18 @@ def open_store(host: str, port: int, world: int, deadline_s: float, listener: so
     )
 
 
-def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> ProcessGroup:
-    """A gloo group of its own, beside any default group, whose collectives fail after `deadline_s`."""
-    options = ProcessGroupGloo._Options()
-    options._devices = [ProcessGroupGloo.create_device(hostname=host)]
+def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> GlooGroup:
+    """A gloo group beside any default group; its collectives fail after `deadline_s`."""
+    gloo: Any = ProcessGroupGloo  # torch's types lack these options
+    options = gloo._Options()
+    options._devices = [gloo.create_device(hostname=host)]
     options._timeout = timedelta(seconds=deadline_s)
-    return ProcessGroupGloo(PrefixStore(name, store), rank, world, options)
+    group: GlooGroup = gloo(PrefixStore(name, store), rank, world, options)
+    return group
 
 
-def broadcast(group: ProcessGroup, tensor: torch.Tensor) -> None:
-    """Rank 0's bytes into everyone's `tensor`; raises when the group's deadline passes."""
-    options = torch.distributed.BroadcastOptions()
+def broadcast(group: GlooGroup, tensor: torch.Tensor) -> None:
+    """Copy rank 0's bytes into every rank's `tensor`; raises once the group's deadline has passed."""
+    options = BroadcastOptions()
     options.rootRank = 0
     group.broadcast([tensor], options).wait()

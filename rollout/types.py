@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 class Finish(StrEnum):
     """Why a response ended."""
 
-    STOP = "stop"  # the model said it was done
+    STOP = "stop"  # the model ended it with a stop token
     LENGTH = "length"  # the token budget ran out: truncated
-    ABORTED = "aborted"  # the engine gave it up; not learned
+    ABORTED = "aborted"  # the engine aborted it; not learned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """One question, tokenised once and never again."""
+    """One question, tokenised once."""
 
     prompt_id: str  # stable name of the data row
     token_ids: NDArray[np.int32]  # [P]
     reference: Any  # what the checker compares with
     checker: str  # name in reward.checkers
-    text: str = ""  # what was tokenised, for people
+    text: str = ""  # the tokenised text, for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What an engine said to a prompt, exactly as it was sampled."""
+    """An engine's answer to a prompt, exactly as it was sampled."""
 
-    token_ids: NDArray[np.int32]  # [T], with the stop token where there is one
-    logprobs: NDArray[np.float32] | None  # [T], under the weights and the temperature that sampled them; None where not asked for
+    token_ids: NDArray[np.int32]  # [T], with the stop token if there is one
+    logprobs: NDArray[np.float32] | None  # [T], under the weights and the temperature that sampled them; None if not asked for
     finish: Finish
     oldest_version: int  # step whose weights sampled the first token
     newest_version: int  # step whose weights sampled the last token
@@ -47,21 +47,21 @@ class Response:
 
 
 class Outcome(StrEnum):
-    """How the scoring of a response ended; only what was scored enters means and losses."""
+    """How the scoring of a response ended; only scored responses enter means and losses."""
 
     SCORED = "scored"
     TIMED_OUT = "timed_out"  # the checker was late
     CRASHED = "crashed"  # the checker's process died, or ran out of memory
-    UNSCORABLE = "unscorable"  # the checker said that it cannot score this: it raised, its service did not answer, its budget is spent
+    UNSCORABLE = "unscorable"  # the checker could not score it: it raised, its service did not answer, or its budget is spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a checker made of a response; a failure is not a reward of 0, it is no reward."""
+    """A checker's result for a response; a failure is no reward, not a reward of 0."""
 
-    reward: float | None  # None exactly when `outcome` is not SCORED
+    reward: float | None  # None exactly if `outcome` is not SCORED
     outcome: Outcome = Outcome.SCORED
-    failure: str | None = None  # what happened, where it was not scored
+    failure: str | None = None  # what happened, if it was not scored
     parts: dict[str, float] = field(default_factory=dict)  # raw correctness, parts and shaping, by name
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The responses to one prompt with their verdicts; learned whole or not at all."""
+    """The responses to one prompt with their verdicts; learned as a whole or not at all."""
 
     group_id: int  # position in the prompt stream: 0, 1, 2, ...
     prompt: Prompt
@@ -91,21 +91,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSummary:
-    """What the driver knows of a group: numbers, no tokens. Arrays are in the order of the group's responses."""
+    """What the driver knows of a group: numbers, no tokens. Arrays follow the order of the group's responses."""
 
     group_id: int
     prompt_id: str
     prompt_tokens: int
     lengths: NDArray[np.int64]  # [G]
-    rewards: NDArray[np.float64]  # [G], NaN where scoring failed
-    correct: NDArray[np.float64]  # [G], raw correctness before shaping, NaN where scoring failed
+    rewards: NDArray[np.float64]  # [G], NaN if scoring failed
+    correct: NDArray[np.float64]  # [G], raw correctness before shaping, NaN if scoring failed
     truncated: NDArray[np.bool_]  # [G]
     aborted: NDArray[np.bool_]  # [G]
     oldest_version: int
     newest_version: int
     outcomes: tuple[Outcome, ...] = ()  # [G]
     failures: tuple[str, ...] = ()  # of the responses that were not scored
-    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # [G] each, NaN where there is none
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # [G] each, NaN if there is none
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
 
     @property

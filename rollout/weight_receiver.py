@@ -1,6 +1,6 @@
 """The engine's end of a weight transfer: a gloo backend for vLLM, and the proof of what was loaded.
 
-vLLM imports this module in every worker process (`worker_extension_cls`), which is also what registers the backend there.
+vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there.
 """
 
 from collections.abc import Container
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore
 from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransferEngineFactory
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
@@ -16,14 +17,14 @@ from vllm.utils.network_utils import get_ip
 
 from configs.families import ROWS
 from rollout.proof import Proof, aligned, buckets, manifest_of
-from rollout.transfer import broadcast, digest, open_gloo, open_store, torch_dtype
+from rollout.transfer import GlooGroup, broadcast, digest, open_gloo, open_store, torch_dtype
 
 BUFFERS = {leaf for row in ROWS for leaf in row.buffers}
 
 
 @dataclass
 class GlooInitInfo(WeightTransferInitInfo):
-    """Where the learner waits, and which rank of the transfer group this engine's first worker is."""
+    """Where the learner waits, and the rank of this engine's first worker in the transfer group."""
 
     host: str
     port: int
@@ -37,7 +38,7 @@ class GlooInitInfo(WeightTransferInitInfo):
 
 @dataclass
 class GlooUpdateInfo(WeightTransferUpdateInfo):
-    """The manifest of one publish, column by column as vLLM's own backends send it."""
+    """The manifest of one publish, in columns like those of vLLM's own backends."""
 
     names: list[str]
     dtype_names: list[str]
@@ -49,16 +50,18 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     init_info_cls = GlooInitInfo
     update_info_cls = GlooUpdateInfo
+    store: TCPStore | None = None
+    group: GlooGroup | None = None
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
         rank = init_info.rank_offset + self.parallel_config.rank
         store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
         self.bucket_bytes = init_info.bucket_bytes
-        self.store = store  # the group reads it until every pair of ranks is connected
+        self.store = store  # the group uses it until every pair of ranks is connected
         self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
 
     def start_weight_update(self) -> None:
-        # The CPU expert kernel packs its weights only while it is unset; otherwise it would serve the old experts.
+        # The CPU expert kernel packs weights only while unset; an old kernel would serve the old experts for ever.
         for module in self.model.modules():
             method: Any = getattr(module, "quant_method", None)
             if getattr(method, "moe_kernel", None) is not None:
@@ -66,10 +69,11 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
-        """Take part in every broadcast and hand what arrives to the model, bucket by bucket."""
+        """Take part in every broadcast and load its tensors into the model, bucket by bucket."""
+        assert self.group is not None, "an engine joins the transfer group before it receives"
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         for bucket in buckets(manifest, self.bucket_bytes):
-            # A fresh buffer a bucket: the layerwise loader keeps what it is given until the layer is complete.
+            # A fresh buffer for each bucket: the layerwise loader keeps references until the layer is complete.
             buffer = torch.empty(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)
             broadcast(self.group, buffer)
             start, weights = 0, []
@@ -89,7 +93,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
 
 class WeightReceiver:
-    """Mixed into vLLM's worker: records the digests of one publish and reports them."""
+    """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
     def watch_publish(self) -> None:
         """Digest every tensor that the transfer hands to the model from now on."""
@@ -102,20 +106,20 @@ class WeightReceiver:
             self._proof.update((name, digest(tensor)) for name, tensor in pairs)
             return load(model, pairs)
 
-        # An instance attribute shadows the method for the transfer engine alone; `publish_proof` takes it off again.
+        # An instance attribute shadows the method for the transfer engine only; `publish_proof` removes it.
         object.__setattr__(model, "load_weights", load_and_digest)
 
     def publish_proof(self) -> tuple[Proof, list[str]]:
         """The digests received since `watch_publish`, and every layer of the model that was not written in full.
 
-        Call it after the last tensor and before the update is finished: finishing resets vLLM's counts.
+        Call it after the last tensor and before the update is finished, while vLLM still counts.
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
         return self._proof, [*incomplete_layers(model), *missing_buffers(model, self._proof)]
 
     def abandon_publish(self) -> None:
-        """Abandon an update that failed half-way: incomplete layers keep the weights that they served before."""
+        """Abandon an update that failed half-way: incomplete layers keep the weights they had before."""
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
         engine.model.__dict__.pop("load_weights", None)
         for layer in engine.model.modules():
@@ -136,7 +140,7 @@ def repack_tied_heads(model: torch.nn.Module) -> None:
 
 
 def incomplete_layers(model: torch.nn.Module) -> list[str]:
-    """Layers that received only part of their weights. vLLM would silently serve the old ones, or half of them."""
+    """Layers that an update wrote only in part or not at all: vLLM itself would silently keep their old values."""
     infos = {name: (layer, get_layerwise_info(layer)) for name, layer in model.named_modules()}
     arrived: set[int] = set()
     for layer, info in infos.values():
@@ -148,10 +152,10 @@ def incomplete_layers(model: torch.nn.Module) -> list[str]:
     for name, (layer, info) in infos.items():
         if not info.can_load() or not layer._parameters:
             continue
-        # A head tied to the embedding has no weights of its own to wait for.
+        # A head tied to the embedding has no weights of its own.
         if isinstance(layer, ParallelLMHead) and info.kernel_tensors and all(id(p) in arrived for p in info.kernel_tensors[0].values()):
             continue
-        # The rows that pad a vocabulary to a round number are in no checkpoint.
+        # No checkpoint has the rows that pad a vocabulary to a round number.
         whole = 1 if isinstance(layer, VocabParallelEmbedding) else info.load_numel_total
         if info.load_numel < whole:
             found.append(f"{name} ({info.load_numel} of {info.load_numel_total} numbers)")

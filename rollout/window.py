@@ -2,7 +2,7 @@
 
     fill ──► one task a group (generate, score) ──► take, in the order of submission ──► learn, publish ──► release
 
-A slot is held from submission until the weights learned from its group are out, or until the group is finished and not worth
+A group occupies a slot from its submission until the weights learned from it are published, or until it is finished and not worth
 learning. With `size = (max_staleness + 1) * groups_per_step` slots and groups taken in order, no token is ever learned from more than
 `max_staleness` steps after the step whose weights sampled it. Groups beyond what a step needs stay in flight for the next one.
 """
@@ -36,8 +36,8 @@ class GroupWindow(Generic[T]):
     ) -> None:
         """`submit(group_id)` generates and scores one group; `pending` are groups submitted before a restart, still to be taken.
 
-        `keep` says whether a group is worth learning, once, when it is finished: one that is not frees its slot there and then, so that
-        a fresh one replaces it. It is rejected, and `on_reject` told, when its turn comes: until then it counts as pending.
+        `keep` decides once, when a group is finished, whether it is worth learning. A group that is not frees its slot at once, so that
+        a fresh one replaces it. It counts as pending until its turn comes; then it is rejected and passed to `on_reject`.
         """
         self.tasks, self.submit, self.keep, self.on_reject = tasks, submit, keep, on_reject
         self.next_group = next_group
@@ -45,7 +45,8 @@ class GroupWindow(Generic[T]):
         self._resubmit = deque(pending)
         self._in_flight: deque[tuple[int, asyncio.Task[tuple[T, bool]]]] = deque()
         self._free = asyncio.Semaphore(size)
-        self._room = asyncio.Semaphore(size + max_rejected)  # so that one slow group does not have fresh ones pile up behind it forever
+        self._room = asyncio.Semaphore(size + max_rejected)  # limits the fresh groups that pile up behind one slow group
+        self._taken = 0  # groups taken whose slots are not released
         self._arrived = asyncio.Event()
 
     @property
@@ -76,6 +77,7 @@ class GroupWindow(Generic[T]):
             self._room.release()
             if kept:
                 taken.append(group)
+                self._taken += 1
                 rejected = 0
                 continue
             rejected += 1
@@ -88,12 +90,19 @@ class GroupWindow(Generic[T]):
         return taken
 
     def release(self, count: int) -> None:
-        """Free the slots of `count` groups: the weights learned from them are out."""
+        """Free the slots of `count` groups that were taken: the weights learned from them are published.
+
+        ValueError where fewer groups were taken. A slot too many would let tokens grow staler than the bound, unnoticed: a bounded
+        semaphore misses it, since the waiting submission takes the first slot before the second is released.
+        """
+        if count > self._taken:
+            raise ValueError(f"release got {count} groups, but only {self._taken} were taken and not released: release each of them once")
+        self._taken -= count
         for _ in range(count):
             self._free.release()
 
     def cancel(self) -> None:
-        """Give up every group in flight; they stay pending."""
+        """Cancel every group in flight; they stay pending."""
         for _, task in self._in_flight:
             task.cancel()
 
@@ -104,5 +113,5 @@ class GroupWindow(Generic[T]):
     async def _run(self, group_id: int) -> tuple[T, bool]:
         group = await self.submit(group_id)
         if not (kept := self.keep(group)):
-            self.release(1)
+            self._free.release()  # never taken, so `release` does not count it
         return group, kept

@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from cluster.record.run_dir import FREE_TO_CHANGE
+from configs.document import MORE, rewritten, tables
 from configs.objective import ObjectiveConfig
-from configs.presets import ADVANTAGES, CORRECTIONS, ESTIMATORS, PRESETS, REDUCTIONS, SETTINGS, SURROGATES, Preset
+from configs.presets import ADVANTAGES, CORRECTIONS, ESTIMATORS, PRESETS, REDUCTIONS
 from configs.schema import ALL_RULES, Config
+from configs.suggest import known_keys
+from configs.surrogates import SETTINGS, SURROGATES
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONFIG, ALGORITHMS = ((DOCS / name).read_text() for name in ("config.md", "algorithms.md"))
@@ -24,6 +28,38 @@ def test_every_key_of_a_config_is_documented_in_its_section(section: str) -> Non
 def test_every_rule_between_keys_is_documented() -> None:
     table = CONFIG[CONFIG.index("## Rules between keys") :]
     assert [rule.__name__ for rule in ALL_RULES if f"`{rule.__name__}`" not in table] == []
+    assert [rule.__name__ for rule in ALL_RULES if not rule.__doc__] == []
+
+
+def test_the_tables_of_the_page_are_those_that_the_config_makes() -> None:
+    assert rewritten(CONFIG) == CONFIG, "the tables are out of date: run python -m configs.document"
+    assert set(re.findall(r"<!-- table (\S+) -->", CONFIG)) == set(tables())
+
+
+def test_a_table_that_does_not_exist_is_no_part_of_the_page() -> None:
+    with pytest.raises(KeyError, match="sections"):
+        rewritten("<!-- table sections -->\n<!-- end -->")
+
+
+def test_text_beside_the_tables_stays_as_it_is() -> None:
+    page = "before\n<!-- table kl -->\nold\n<!-- end -->\nafter\n"
+    assert rewritten(page).startswith("before\n<!-- table kl -->\n\n| key | type | default | meaning |\n")
+    assert rewritten(page).endswith("|\n\n<!-- end -->\nafter\n")
+    assert "\nold\n" not in rewritten(page)
+
+
+def test_links_from_the_tables_lead_to_headings_that_exist() -> None:
+    assert [key for key in MORE if key.split(".")[1] not in known_keys()[key.split(".")[0]]] == []
+    for link in MORE.values():
+        name, _, anchor = link.partition("#")
+        headings = re.findall(r"^#+ (.*)$", (DOCS / (name or "config.md")).read_text(), re.MULTILINE)
+        anchors = [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in anchors, link
+
+
+def test_the_keys_that_may_change_on_resume_are_those_of_the_code() -> None:
+    text = " ".join(CONFIG[CONFIG.index("## Changing a config on resume") :].split())
+    assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", text.split("Free to change")[1].split(". ")[0])) == set(FREE_TO_CHANGE)
 
 
 @pytest.mark.parametrize("names", [PRESETS, ADVANTAGES, SURROGATES, REDUCTIONS, CORRECTIONS, ESTIMATORS])
@@ -33,7 +69,7 @@ def test_every_choice_of_an_objective_is_documented(names: tuple[str, ...]) -> N
 
 
 def test_every_setting_of_a_surrogate_can_be_set_and_every_estimator_is_listed() -> None:
-    assert set(SETTINGS) <= set(ObjectiveConfig.model_fields) & set(Preset.__slots__)
+    assert set(SETTINGS) <= set(ObjectiveConfig.model_fields)
     assert [name for name in (*PRESETS, *CORRECTIONS) if f'`"{name}"`' not in CONFIG] == []
 
 
@@ -42,7 +78,7 @@ def test_the_table_of_presets_says_what_they_are() -> None:
         (row,) = [line for line in ALGORITHMS.splitlines() if re.match(rf"\| (`[a-z_]+`, )*`{name}`.* \| `[a-z_]+` \| ", line)]
         cells = [cell.strip(" `") for cell in row.split("|")]
         assert cells[2] == preset.advantage
-        assert cells[4] == preset.surrogate
+        assert cells[4] == preset.surrogate.name
         assert cells[6] == preset.reduction
         assert cells[7] == preset.old
         assert cells[8] == ("yes" if preset.dynamic_sampling else "")

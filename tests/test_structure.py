@@ -1,5 +1,7 @@
 import ast
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,11 @@ MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
     "reward": ("configs", "rollout.types", "reward"),
-    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "learner"),
+    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "rollout.transport", "learner"),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
 }
 FOLDERS = tuple(MAY_IMPORT)
+WITH_ROOMS = ("learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
     "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "learner/weights/nccl.py"),
@@ -130,7 +133,35 @@ def test_no_file_imports_itself_through_others(folder: str):
     assert circle({(start, end) for start, end in edges if start.startswith(f"{folder}.") and end.startswith(f"{folder}.")}) == []
 
 
-@pytest.mark.parametrize("folder", ["learner", "cluster"])
+def drawn(folder: str) -> str:
+    """The arrows of a folder as `docs/architecture.md` lists them: a row for each unit, those that stand on most others first."""
+    below: dict[str, list[str]] = {}
+    for start, end in sorted(arrows(folder)):
+        below.setdefault(start.split(".")[1], []).append(end.split(".")[1])
+
+    def height(name: str) -> int:
+        return max((1 + height(under) for under in below.get(name, ())), default=0)
+
+    rows = sorted(below, key=lambda name: (-height(name), name))
+    return "\n".join([f"{folder}/", *(f"  {name} → {', '.join(below[name])}" for name in rows)])
+
+
+@pytest.mark.parametrize("folder", WITH_ROOMS)
+def test_the_arrows_between_rooms_are_those_that_the_docs_list(folder: str):
+    text = (ROOT / "docs/architecture.md").read_text()
+    assert f"\n{drawn(folder)}\n" in text, f"docs/architecture.md, section Arrows between rooms, must list\n\n{drawn(folder)}\n"
+
+
+def test_the_record_of_a_run_and_its_reward_tools_import_without_ray_torch_vllm_or_deepspeed():
+    light = ("cluster/record/", "cluster/commands/rewards/", "cluster/commands/summary.py")
+    modules = [name.removesuffix(".py").replace("/", ".") for name in TREES if name.startswith(light) and not name.endswith("__init__.py")]
+    assert len(modules) > 10, "the rooms must be found for this to mean something"
+    imported = f"import sys, {', '.join(modules)}; print([name for name in ('ray', 'torch', 'vllm', 'deepspeed') if name in sys.modules])"
+    fresh = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (fresh.stdout.strip(), fresh.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("folder", WITH_ROOMS)
 def test_a_folder_can_be_taken_in_at_a_glance(folder: str):
     entries: dict[str, set[str]] = {}
     for name in SOURCES:

@@ -1,4 +1,4 @@
-"""What the learning experiments vary, as data: conditions of a training, and what single presets need changed."""
+"""The conditions that the learning experiments vary, and changes for single presets, as data."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -6,14 +6,14 @@ from functools import reduce
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What is different from the tiny recipe."""
+    """Differences from the tiny recipe."""
 
     overrides: tuple[str, ...] = ()
     engine_dtype: str = "float32"
     engine_noise: float = 0.0
 
     def __add__(self, other: "Condition") -> "Condition":
-        """Both at once; the second decides where they disagree."""
+        """Both conditions; the second wins where they disagree."""
         return Condition(
             overrides=(*self.overrides, *other.overrides),
             engine_dtype=self.engine_dtype if other.engine_dtype == "float32" else other.engine_dtype,
@@ -34,19 +34,19 @@ CONDITIONS = {
     **{f"norm-{norm}": Condition(overrides=(f"learner.max_grad_norm={norm}",)) for norm in (10.0, 1000.0)},
 }
 
-# What `steadiness` runs when no conditions are named: the tiny recipe, and updates and learning rates that drive GRPO too hard. Each
-# warms up over its first ten steps, or Adam's first updates alone would break the model under any objective.
+# The default conditions of `steadiness`: the tiny recipe, and updates and learning rates that are too much for GRPO. Each warms up over
+# its first ten steps; otherwise Adam's first updates break the model under any objective.
 STEADINESS = ("plain", "updates-8+lr-2e-4+warmup-80", "updates-16+lr-2e-4+warmup-160")
 
-# Overrides of single presets in every experiment. Reductions differ in the size of their gradient, token sums above all, but Adam divides
-# by it and learner.max_grad_norm cuts it, so one learning rate serves all of them.
+# Overrides of single presets in every experiment. Reductions differ in the size of their gradient, but Adam divides by it and
+# learner.max_grad_norm clips it, so all of them use the same learning rate.
 PRESET_CHANGES: dict[str, tuple[str, ...]] = {
     "rloo": ("learner.updates_per_step=1",),  # has no ratio, so a second update would be off policy
 }
 
 
 def find_condition(name: str) -> Condition:
-    """The condition of that name; ValueError says which there are."""
+    """The condition of that name; ValueError with the list if there is none."""
     if unknown := set(name.split("+")) - set(CONDITIONS):
         raise ValueError(f"no condition {', '.join(sorted(unknown))}: join by '+' any of {', '.join(CONDITIONS)}")
     return reduce(Condition.__add__, (CONDITIONS[part] for part in name.split("+")))

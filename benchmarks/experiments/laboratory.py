@@ -1,10 +1,10 @@
-"""A training small enough to be run a hundred times an hour: the real learner on one rank, with groups sampled in its own process.
+"""A small training that runs a hundred times an hour: the real learner on one rank, with groups sampled in its own process.
 
     stream ──► sample (a Hugging Face copy of the policy) ──► check, shape ──► signal? ──► Learner.step ──► copy the weights
 
-The shipped run samples with vLLM engines in processes of their own. Here a copy of the policy takes their place, because starting
-engines costs more than such a training; what makes an engine differ from the learner is put on by hand: its precision, a router that
-decides otherwise, and always the oldest weights that run.max_staleness allows. Advantages, planning, losses and updates are a run's own.
+A real run samples with vLLM engines in other processes. Here a copy of the policy replaces them, because starting engines takes longer
+than such a training. The copy imitates an engine's differences from the learner: its precision, noise in its routers, and the oldest
+weights that run.max_staleness allows. Advantages, planning, losses and updates are those of a real run.
 """
 
 import time
@@ -33,7 +33,7 @@ from rollout.transfer import free_socket
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
 from rollout.window import WindowExhausted
 
-SAMPLING, EVALUATION = 101, 102  # what a seed is for
+SAMPLING, EVALUATION = 101, 102  # the purpose of a seed
 SKIPS_IN_A_ROW = 3  # steps with a dropped update after which a training has diverged
 
 Values = dict[str, float]
@@ -41,7 +41,7 @@ checker_of = cache(partial(load_checker, limits=CodeLimits()))
 
 
 class Laboratory:
-    """One training in this process, which can hold only one at a time; `ended` says why it stopped early, if it did."""
+    """One training in this process, one at a time; `ended` is why it stopped early, empty if it did not."""
 
     def __init__(self, config: Config, engine: EngineLike | None = None) -> None:
         torch.set_num_threads(1)
@@ -66,7 +66,7 @@ class Laboratory:
         torch.distributed.destroy_process_group()
 
     def steps(self, count: int) -> Iterator[Values]:
-        """The figures of `count` steps, or of fewer where the training diverges or nothing is left to learn."""
+        """The metrics of `count` steps, or of fewer if the training diverges or no group has signal."""
         for _ in range(count):
             try:
                 values = self.step()
@@ -82,7 +82,7 @@ class Laboratory:
                 return
 
     def step(self) -> Values:
-        """Sample, learn, publish: what Learner.step says, with the laboratory's own figures."""
+        """Sample, learn, publish: the metrics of Learner.step and the laboratory's own."""
         started, step = time.perf_counter(), self.stand_in.newest + 1
         groups, seen = self._collect()
         sampled = time.perf_counter()
@@ -122,7 +122,7 @@ class Laboratory:
         return found
 
     def _collect(self) -> tuple[list[Group], list[GroupSummary]]:
-        """A step's groups, with summaries of them and of those that were rejected for want of signal."""
+        """A step's groups, with summaries of them and of the groups rejected because they had no signal."""
         rollout = self.config.rollout
         limit = rollout.max_refill * rollout.groups_per_step
         taken: list[Group] = []
@@ -159,7 +159,7 @@ class Laboratory:
         return sample(model, [p.token_ids for p in prompts], size, most=most, stop=stop, temperature=heat, random=random)
 
     def _judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[Answer]]) -> list[list[tuple[Response, Verdict]]]:
-        """Responses and verdicts as engines and reward workers would hand them in."""
+        """Responses and verdicts as engines and reward workers return them."""
         tokens = [answer.token_ids.tolist() for group in answers for answer in group]
         texts = iter(self.tokenizer.batch_decode(tokens, skip_special_tokens=True))
         return [[self._score(prompt, answer, next(texts)) for answer in group] for prompt, group in zip(prompts, answers, strict=True)]

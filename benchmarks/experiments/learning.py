@@ -1,9 +1,9 @@
-"""What the algorithms do to a learning curve.
+"""Learning curves of the algorithms.
 
     python -m benchmarks.experiments.learning EXPERIMENT [--seeds 0 1 2] [--steps N] [--jobs 2]
 
-Every training is `benchmarks.experiments.laboratory` in a process of its own. A finished curve is kept as JSON and not made again, so an
-interrupted sweep goes on where it was; --fresh makes all of them again, which is needed after a change of the code.
+Every training is `benchmarks.experiments.laboratory` in its own process. A finished curve is stored as JSON and not made again, so an
+interrupted sweep continues; --fresh makes all curves again, which is necessary after the code has changed.
 """
 
 import argparse
@@ -36,14 +36,14 @@ from benchmarks.experiments.trial import Trial
 from benchmarks.rounds import OUT
 from configs.presets import PRESETS
 
-BASE = "grpo"  # what presets are held against
+BASE = "grpo"  # presets are compared with it
 LEVELS = (0.45, 0.5, 0.55, 0.6)  # held-out correctness
 SAMPLERS = ("uniform", "difficulty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A question, the trainings that answer it and what is made of their curves."""
+    """A question, the trainings that answer it, and the report on their curves."""
 
     about: str
     steps: int
@@ -64,7 +64,7 @@ def steadiness_trials(asked: argparse.Namespace) -> list[Trial]:
 
 
 def difficulty_trials(asked: argparse.Namespace) -> list[Trial]:
-    """Both samplers on arithmetic of mixed difficulty, under each preset and condition that was asked for."""
+    """Both samplers on arithmetic of mixed difficulty, under each preset and condition of the command line."""
     from benchmarks.experiments.tasks import make_mixed  # and with it torch
 
     data = make_mixed(asked.out / "data")
@@ -96,7 +96,7 @@ def trial_of(
 
 
 def report_presets(curves: Curves, out: Path) -> None:
-    """Final rewards and how far they are from the base's on the same seed."""
+    """Report final rewards and their difference from the base's on the same seed."""
     labels = by_label(curves)
     base = labels.get(BASE, [])
     rows = [
@@ -119,7 +119,7 @@ def report_presets(curves: Curves, out: Path) -> None:
 
 
 def report_steadiness(curves: Curves, out: Path) -> None:
-    """How far rewards fell from where they had been, under each condition."""
+    """Report how far rewards fell from their best, under each condition."""
     panels = {condition: by_label(found) for condition, found in by_condition(curves).items()}
     rows = [
         [
@@ -142,7 +142,7 @@ def report_steadiness(curves: Curves, out: Path) -> None:
 
 
 def report_difficulty(curves: Curves, out: Path) -> None:
-    """Tokens until held-out levels, and how many times fewer the difficulty sampler needs on the same seed."""
+    """Report tokens until held-out levels, and how many times fewer the difficulty sampler needs on the same seed."""
     panels = {condition: by_label(found) for condition, found in by_condition(curves).items()}
     rows = []
     for condition, labels in panels.items():
@@ -162,7 +162,10 @@ def report_difficulty(curves: Curves, out: Path) -> None:
 EXPERIMENTS = {
     "presets": Experiment(about="every preset under the tiny recipe", steps=60, trials=preset_trials, report=report_presets),
     "steadiness": Experiment(
-        about="whose reward falls when the learner is driven hard", steps=100, trials=steadiness_trials, report=report_steadiness
+        about="which rewards fall under too many updates and too high learning rates",
+        steps=100,
+        trials=steadiness_trials,
+        report=report_steadiness,
     ),
     "difficulty": Experiment(
         about="tokens that difficulty-aware sampling saves", steps=100, trials=difficulty_trials, report=report_difficulty
@@ -171,7 +174,7 @@ EXPERIMENTS = {
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, with its names checked."""
+    """The command line, with valid names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.learning", description=__doc__)
     parser.add_argument("experiment", choices=EXPERIMENTS, help="; ".join(f"{name}: {e.about}" for name, e in EXPERIMENTS.items()))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -195,7 +198,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, print the table, draw the picture; 1 where a training could not be run."""
+    """Run the missing trainings, print the table, draw the picture; 1 if a training could not run."""
     asked = read_arguments(argv)
     # So that a plain `kill` ends the trainings too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,7 +1,7 @@
-"""What routing replay does to the gap between engine and learner: `python -m benchmarks.experiments.replay [--seeds 0 1 2] [--steps N]`.
+"""The effect of routing replay on the mismatch: `python -m benchmarks.experiments.replay [--seeds 0 1 2] [--steps N]`.
 
-Every training is a whole run (`python -m cluster train`): a vLLM engine in bfloat16, a learner in float32, so that tokens near a tie
-take other experts in one than in the other. A finished run is kept and not made again; --fresh makes all of them again.
+Every training is a whole run (`python -m cluster train`) with a vLLM engine in bfloat16 and a learner in float32, so that tokens near a
+tie take different experts in the two. A finished run is not made again; --fresh makes all runs again.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from cluster.record.metrics import read_metrics
 
 MODES = ("live", "replay_learner", "replay_rollout")
 UPDATES = (1, 4)
-RUN_S = 3600  # the longest that one training may take
-LAST = 10  # steps that a reward is read over
+RUN_S = 3600  # most seconds of one training
+LAST = 10  # steps over which the final reward is averaged
 COLUMNS = (
     "updates",
     "routing",
@@ -61,15 +61,15 @@ class Setting(NamedTuple):
 
 
 def rows_of(setting: Setting, out: Path) -> list[dict[str, Any]]:
-    """A run's lines in metrics.jsonl, none where it was never begun."""
+    """The lines of a run's metrics.jsonl, none if it never started."""
     folder = setting.folder(out)
     return read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
 
 
 def train(setting: Setting, out: Path, steps: int, more: Sequence[str]) -> str:
-    """Make one run, unless it is there; what to say of it."""
+    """Make one run unless it exists; a message about it."""
     if sum(row["step"] > 0 for row in rows_of(setting, out)) == steps:
-        return f"{setting}: there already"
+        return f"{setting}: exists"
     shutil.rmtree(setting.folder(out), ignore_errors=True)
     words = [sys.executable, "-m", "cluster", "train", str(CONFIG), *setting.overrides(out, steps, more)]
     try:
@@ -86,17 +86,17 @@ def figure(setting: Setting, out: Path, key: str, last: int = 0) -> float:
 
 
 def report(settings: Sequence[Setting], out: Path) -> None:
-    """The table, a row for every number of updates and every routing."""
+    """Print the table, one row per number of updates and routing."""
     rows = []
     for updates, routing in dict.fromkeys((s.updates, s.routing) for s in settings):
         runs = [s for s in settings if (s.updates, s.routing) == (updates, routing)]
-        gaps = [figure(run, out, "mismatch/kl") for run in runs]
-        ratios = [figure(run._replace(routing="live"), out, "mismatch/kl") / gap for run, gap in zip(runs, gaps, strict=True)]
+        mismatches = [figure(run, out, "mismatch/kl") for run in runs]
+        ratios = [figure(run._replace(routing="live"), out, "mismatch/kl") / kl for run, kl in zip(runs, mismatches, strict=True)]
         rows.append(
             [
                 str(updates),
                 routing,
-                spread([1e4 * gap for gap in gaps], 2) + " e-4",
+                spread([1e4 * kl for kl in mismatches], 2) + " e-4",
                 spread(ratios, 2),
                 mean([figure(run, out, "routing/differ") for run in runs], 4),
                 mean([figure(run, out, "routing/tokens_differ") for run in runs], 4),
@@ -108,7 +108,7 @@ def report(settings: Sequence[Setting], out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the runs that are missing and print the table; 1 where one could not be made."""
+    """Make the missing runs and print the table; 1 if a run could not be made."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.replay", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=30, help="of each training")

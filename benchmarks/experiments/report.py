@@ -1,4 +1,4 @@
-"""What the learning experiments found: tables of figures and pictures of curves."""
+"""The results of the learning experiments: tables and pictures of curves."""
 
 import math
 from collections import defaultdict
@@ -17,16 +17,16 @@ from benchmarks.experiments.trial import LAST, Curve, Point
 Curves = Sequence[Curve]
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y of one curve
 NONE = float("nan")
-EVALUATIONS = 3  # that a held-out level is reached by: a single one is too uncertain
+EVALUATIONS = 3  # averaged to find when a held-out level is reached: a single one is too noisy
 
 
 def by_label(curves: Curves) -> dict[str, list[Curve]]:
-    """The curves of each label, in the order in which labels first come."""
+    """The curves of each label, in the order of their first curves."""
     return _grouped(curves, lambda curve: curve.trial.label)
 
 
 def by_condition(curves: Curves) -> dict[str, list[Curve]]:
-    """The curves of each condition, likewise."""
+    """The curves of each condition, in the order of their first curves."""
     return _grouped(curves, lambda curve: curve.trial.condition)
 
 
@@ -38,19 +38,19 @@ def _grouped(curves: Curves, key: Callable[[Curve], str]) -> dict[str, list[Curv
 
 
 def differences(curves: Curves, base: Curves, figure: Callable[[Curve], float]) -> list[float]:
-    """How much higher a figure is than with the base, seed by seed."""
+    """The difference of a figure from the base's, seed by seed."""
     of_seed = {curve.trial.seed: figure(curve) for curve in base}
     return [figure(curve) - of_seed[curve.trial.seed] for curve in curves if curve.trial.seed in of_seed]
 
 
 def last(curve: Curve, key: str) -> float:
-    """Mean of a step's figure over the last steps that have it."""
+    """A step's figure, averaged over the last steps that have it."""
     values = [point[key] for point in curve.steps[-LAST:] if point.get(key) is not None]
     return fmean(values) if values else NONE
 
 
 def spread(values: Sequence[float], digits: int = 3, signed: bool = False) -> str:
-    """Mean, smallest and largest, as a table says it."""
+    """Mean, smallest and largest, as text for a table."""
     known = [value for value in values if math.isfinite(value)]
     if len(known) < 2:
         return mean(known, digits, signed)
@@ -59,7 +59,7 @@ def spread(values: Sequence[float], digits: int = 3, signed: bool = False) -> st
 
 
 def mean(values: Sequence[float | None], digits: int = 3, signed: bool = False) -> str:
-    """The mean of those that are known, as a table says it."""
+    """The mean of the known values, as text for a table."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return f"{fmean(known):{'+' if signed else ''},.{digits}f}" if known else "-"
 
@@ -80,7 +80,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def crossing(points: Sequence[Point], key: str, level: float) -> float:
-    """Tokens generated until the mean of a few evaluations first reaches a level, on a straight line between them; NaN if it never does."""
+    """Tokens generated until the mean of a few evaluations first reaches a level, interpolated between them; NaN if it never does."""
     tokens, values = ([float(point[name]) for point in points if point[key] is not None] for name in ("tokens", key))
     means = [fmean(values[max(0, end - EVALUATIONS) : end]) for end in range(1, len(values) + 1)]
     for place, reached in enumerate(means):
@@ -106,7 +106,7 @@ def held_out(curve: Curve) -> Line:
 
 
 def draw(panels: Mapping[str, Mapping[str, Curves]], line: Callable[[Curve], Line], axes: tuple[str, str], path: Path) -> None:
-    """A picture with a panel each: of every label the mean over seeds with a band from the least to the most; a cross where one ended."""
+    """Draw a panel each: for every label the mean over seeds, a band from smallest to largest, and a cross where a training ended early."""
     import matplotlib
 
     matplotlib.use("Agg")

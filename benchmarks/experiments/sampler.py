@@ -1,4 +1,4 @@
-"""What stands in for a vLLM engine in the laboratory: a Hugging Face copy of the policy, sampled on one thread with a cache."""
+"""The laboratory's replacement of a vLLM engine: a Hugging Face copy of the policy, sampled on one thread with a cache."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rollout.seeds import derive_seed
 
-NOISE = 103  # what a seed is for
+NOISE = 103  # the purpose of a seed
 
 Tokens = NDArray[np.int32]
 
@@ -25,8 +25,8 @@ class Diverged(RuntimeError):
 class Answer:
     """One sampled response."""
 
-    token_ids: Tokens  # [T], with the stop token where there is one
-    logprobs: NDArray[np.float32]  # [T], under the temperature that sampled them
+    token_ids: Tokens  # [T], with the stop token if there is one
+    logprobs: NDArray[np.float32]  # [T], at the sampling temperature
     stopped: bool  # False: the token budget ran out
 
 
@@ -34,9 +34,9 @@ class Answer:
 def sample(
     model: Any, prompts: Sequence[Tokens], size: int, *, most: int, stop: int, temperature: float, random: torch.Generator
 ) -> list[list[Answer]]:
-    """`size` responses of at most `most` tokens to each prompt; temperature 0 takes the likeliest tokens.
+    """`size` responses of at most `most` tokens to each prompt; temperature 0 takes the most probable tokens.
 
-    Every prompt is read once and its row of the cache then repeated; rows whose response has ended leave the batch.
+    The model reads every prompt once and repeats its row of the cache; rows whose response has ended leave the batch.
     """
     count = len(prompts) * size
     tokens, logprobs = torch.zeros(count, most, dtype=torch.long), torch.zeros(count, most)
@@ -71,12 +71,12 @@ class Speaker:
         self.logits = self._read(ids, (attention.long().cumsum(1) - 1).clamp(min=0))
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone; a row may be named many times."""
+        """Continue with only these rows; a row may occur many times."""
         self.cache.batch_select_indices(rows)
         self.attention, self.logits = self.attention[rows], self.logits[rows]
 
     def read(self, picked: Tensor) -> None:
-        """Put one more token behind each text [B]."""
+        """Append one token to each text [B]."""
         self.attention = torch.cat([self.attention, self.attention.new_ones(len(picked), 1)], 1)
         self.logits = self._read(picked[:, None], self.attention.sum(1, keepdim=True) - 1)
 
@@ -87,7 +87,7 @@ class Speaker:
 
 
 def pick(logits: Tensor, temperature: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A token of each row and its log-prob [B]; log-probs in float32 whatever the model computes in."""
+    """A token of each row and its log-prob [B]; log-probs in float32 for any type of the model."""
     logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     if not torch.isfinite(logprobs).all():
         raise Diverged("the model's logits are not finite")
@@ -107,14 +107,14 @@ def pad_left(prompts: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLike:
-    """How the copy of the policy that samples differs from the learner's."""
+    """The differences of the sampling copy from the learner's policy."""
 
     dtype: str = "float32"  # of its weights and its arithmetic: "float32" | "bfloat16"
-    noise: float = 0.0  # standard deviation of a relative change of its router weights, drawn anew at every publish
+    noise: float = 0.0  # standard deviation of a relative change of its router weights, new at every publish
 
 
 class StandIn:
-    """A copy of the policy in an engine's place, `staleness` versions behind it; version 0 are the weights before the first step."""
+    """A copy of the policy instead of an engine, `staleness` versions behind; version 0 is the weights before the first step."""
 
     def __init__(self, policy: Any, like: EngineLike, staleness: int, seed: int) -> None:
         from transformers import AutoModelForCausalLM
@@ -127,7 +127,7 @@ class StandIn:
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Keep the policy's weights as the next version, and load those whose turn it is."""
+        """Store the policy's weights as the next version, and load the version that samples next."""
         self.newest += 1
         self.kept.append((self.newest, {name: value.detach().clone() for name, value in self.policy.state_dict().items()}))
         due, weights = self.kept[0]
@@ -142,7 +142,7 @@ class StandIn:
 
 
 def router_weights(model: Any) -> list[Tensor]:
-    """The weights that send tokens to experts; ValueError where the model has none."""
+    """The router weights; ValueError if the model has none."""
     found = [weight for name, weight in model.named_parameters() if name.endswith("mlp.gate.weight")]
     if not found:
         raise ValueError("the model has no router whose weights could be disturbed: it is no mixture of experts")

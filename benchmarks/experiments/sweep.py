@@ -1,4 +1,4 @@
-"""Many small trainings, a few at a time, each in a process of its own and each made only once."""
+"""Many small trainings, a few at a time, each in its own process and each made only once."""
 
 import time
 from collections import deque
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.experiments.trial import Curve, Trial, work
 
-# Imported once, by the process from which all trainings are forked: it takes as long as ten steps.
+# Imported once, by the process that forks all trainings: the import takes as long as ten steps.
 IMPORTED = ["benchmarks.experiments.laboratory", "transformers.models.qwen3_moe.modeling_qwen3_moe"]
-# Of this process before it imports torch, and so of all trainings.
+# Set in this process before it imports torch, and inherited by all trainings.
 ENVIRONMENT = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 POLL_S = 0.2
 TAIL = 1500  # characters of a failed training's output that are shown
@@ -20,7 +20,7 @@ TAIL = 1500  # characters of a failed training's output that are shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A training under way, in a process so that its memory and its process group end with it."""
+    """A running training, in its own process so that its memory and its process group end with it."""
 
     trial: Trial
     process: BaseProcess
@@ -28,7 +28,7 @@ class Running:
 
 
 def sweep(trials: Sequence[Trial], out: Path, jobs: int, fresh: bool = False) -> list[Curve]:
-    """The curves of all trials that could be run, in their order; those that `out` already holds are read from there."""
+    """The curves of all trials that could run, in their order; those already in `out` are read from there."""
     out.mkdir(parents=True, exist_ok=True)
     waiting = deque(trial for trial in trials if fresh or kept(trial, out) is None)
     left = len(waiting)
@@ -40,7 +40,7 @@ def sweep(trials: Sequence[Trial], out: Path, jobs: int, fresh: bool = False) ->
         while waiting or running:
             while waiting and len(running) < jobs:
                 trial = waiting.popleft()
-                curve_file(trial, out).unlink(missing_ok=True)  # or an old one would be taken for this one's
+                curve_file(trial, out).unlink(missing_ok=True)  # otherwise an old curve would pass for the new one
                 process = context.Process(target=work, args=(trial, curve_file(trial, out)), daemon=True)
                 process.start()
                 running.append(Running(trial=trial, process=process, started=time.perf_counter()))
@@ -66,7 +66,7 @@ def kept(trial: Trial, out: Path) -> Curve | None:
 
 
 def verdict(one: Running, out: Path) -> str:
-    """What to say of a training that is over."""
+    """A message about a finished training."""
     curve = kept(one.trial, out)
     if one.process.exitcode or curve is None:
         said = curve_file(one.trial, out).with_suffix(".log").read_text()
@@ -75,5 +75,5 @@ def verdict(one: Running, out: Path) -> str:
 
 
 def curve_file(trial: Trial, out: Path) -> Path:
-    """Where a trial's curve is kept."""
+    """The file of a trial's curve."""
     return out / f"{trial.name.replace('/', '-').replace(' ', '-')}.json"

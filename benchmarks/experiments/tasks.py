@@ -1,7 +1,7 @@
-"""Arithmetic of mixed difficulty: a third solved already, a third to be learned, a third without hope, and a model that is at that point.
+"""Arithmetic of mixed difficulty, and a model for it: one third is solved already, one third can be learned, one third is hopeless.
 
-No sum is always right when the tiny model's warm-up ends, so what it is made to master first is something that disturbs its sums least:
-products with 0. Products of three-digit numbers it has never seen, and finds no right answer to.
+After warm-up the tiny model has no sum that is always right, so it first learns products with 0, which disturb its sums least. Products
+of three-digit numbers are new to it, and it finds no right answer to them.
 """
 
 import json
@@ -20,12 +20,12 @@ from learner.tiny.warm_up import IGNORED, encode_rows
 
 TINY = ROOT / ".cache" / "tiny"
 EACH = 128  # prompts of each kind, and held-out ones
-MASTERED, LEARNABLE, HOPELESS = 0.98, (0.1, 0.6), 1e-3  # chance that a sampled answer is right
+MASTERED, LEARNABLE, HOPELESS = 0.98, (0.1, 0.6), 1e-3  # probability that a sampled answer is right
 LEARNING_RATE, MOST_STEPS, REPLAYED, HOLD = 3e-4, 100, 256, 2.0
 
 
 def make_mixed(folder: Path, tiny: Path = TINY, seed: int = 0) -> list[str]:
-    """Write model/, train.jsonl and held_out.jsonl unless they are there; the overrides that make a run use them."""
+    """Write model/, train.jsonl and held_out.jsonl unless they exist; the overrides that make a run use them."""
     files = {"model.path": "model", "data.train": "train.jsonl", "data.eval": "held_out.jsonl"}
     if not (folder / "made.json").is_file():
         if not (tiny / "made.json").is_file():
@@ -38,7 +38,7 @@ def make_mixed(folder: Path, tiny: Path = TINY, seed: int = 0) -> list[str]:
 
 
 def fill(folder: Path, tiny: Path, rng: random.Random) -> dict[str, float]:
-    """Master the trivial rows, pick the others by what the model now makes of them, write everything."""
+    """Train on the trivial rows, choose the other rows by the model's success on them, write everything."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -70,7 +70,7 @@ def fill(folder: Path, tiny: Path, rng: random.Random) -> dict[str, float]:
 
 
 def master(model: Any, before: Any, tokenizer: Any, rows: list[Row], others: list[Row]) -> int:
-    """Supervised steps on `rows` until each is answered right; what the model says to `others` is held where it was before."""
+    """Supervised steps on `rows` until each is answered right; the model's answers to `others` are kept as they were."""
     ids, labels = encode_rows(rows, tokenizer)
     other_ids, other_labels = encode_rows(others, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
@@ -92,7 +92,7 @@ def master(model: Any, before: Any, tokenizer: Any, rows: list[Row], others: lis
 
 @torch.no_grad()
 def chances(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
-    """The chance that a sampled answer is right, of each row [R]."""
+    """The probability of each row that a sampled answer is right [R]."""
     logprobs = model(input_ids=ids[:, :-1]).logits.log_softmax(-1)
     targets = labels[:, 1:]
     chosen = logprobs.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
@@ -100,12 +100,12 @@ def chances(model: Any, ids: Tensor, labels: Tensor) -> Tensor:
 
 
 def judge(model: Any, tokenizer: Any, rows: list[Row]) -> list[tuple[Row, float]]:
-    """Each row with the chance that a sampled answer to it is right."""
+    """Each row with the probability that a sampled answer is right."""
     return list(zip(rows, chances(model, *encode_rows(rows, tokenizer)).tolist(), strict=True))
 
 
 def pick(rng: random.Random, kind: str, rows: list[Row]) -> list[Row]:
-    """As many of them as every kind has."""
+    """`EACH` of the rows."""
     if len(rows) < EACH:
         raise RuntimeError(f"only {len(rows)} {kind} rows were found, {EACH} are needed")
     return rng.sample(rows, EACH)

@@ -1,4 +1,4 @@
-"""One small training and its curve, which is kept as a JSON file."""
+"""One small training and its curve, stored as a JSON file."""
 
 import json
 import math
@@ -19,10 +19,10 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What one training is: equal trials have equal curves, as long as the code is the same."""
+    """The settings of one training; with the same code, equal trials have equal curves."""
 
-    condition: str  # which panel of the picture
-    label: str  # which line in it
+    condition: str  # the panel of the picture
+    label: str  # the line in the panel
     seed: int
     steps: int
     evaluate_every: int  # steps; 0 is never
@@ -33,20 +33,20 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """As it is called in file names and progress lines."""
+        """Its name in files and progress lines."""
         return f"{self.condition}.{self.label}.seed{self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """What came of a trial."""
+    """The result of a trial."""
 
     trial: Trial
-    ended: str  # why it ended before its last step: "diverged", "no signal", or "" where it did not
-    budget: int  # responses of its steps when no group is rejected
+    ended: str  # why it ended before its last step: "diverged" or "no signal"; "" if it did not
+    budget: int  # responses of its steps if no group is rejected
     seconds: float
-    steps: list[Point]  # a step's figures each
-    held_out: list[Point]  # an evaluation each, the first before training
+    steps: list[Point]  # the figures of each step
+    held_out: list[Point]  # the figures of each evaluation, the first before training
 
     @property
     def final(self) -> float:
@@ -55,7 +55,7 @@ class Curve:
 
     @property
     def within_budget(self) -> float:
-        """The same, of the last steps before the training had sampled as many responses as one that rejects none."""
+        """The same over the last steps within `budget`: as many responses as a training that rejects no group."""
         return mean_reward([point for point in self.steps if point["responses"] <= self.budget])
 
     @property

@@ -1,4 +1,4 @@
-"""An engine as a Ray actor: generates groups, has each response scored as it finishes, keeps tokens out of the driver."""
+"""An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
 import time
@@ -13,32 +13,34 @@ from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from reward.asked import Asked
 from reward.shaping import disagrees
+from rollout.proof import Manifest, Proof
+from rollout.transport import Seat, Transport
 from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
 
 
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    def __init__(self, config: Config, index: int, transfer: str, reward: Any) -> None:
+    def __init__(self, config: Config, index: int, transport: Transport, reward: Any) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
         from rollout.engine import Engine
 
         self.config, self.index, self.reward = config, index, reward
-        self.engine = Engine(config, transfer)
+        self.engine = Engine(config, transport)
         freeze_gc()
         self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
         self._scoring: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> str:
-        """Answer once the engine is up: the address of its node."""
+        """Wait until the engine is up; returns the address of its node."""
         return ray.util.get_node_ip_address()
 
     async def respond(
         self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int
     ) -> tuple[tuple[GroupSummary, list[tuple[int, str, Verdict]]], Group]:
-        """A scored group in two parts: what the driver may know, with a few texts, and the group itself.
+        """A scored group in two parts: its summary with a few texts for the driver, and the group itself.
 
-        The texts are the first `texts` responses and those over which two checkers disagree.
+        The texts are the first `texts` responses and those on which two checkers disagree.
         """
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
@@ -58,7 +60,7 @@ class EngineActor:
         return (summary, shown), group
 
     def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
-        """The verdict to come. What finishes in the same turn of the loop travels in one call; no call waits for an earlier one."""
+        """A future for the verdict. Responses that finish in one turn of the loop share a call; no call waits for an earlier one."""
         loop = asyncio.get_running_loop()
         verdict: asyncio.Future[Verdict] = loop.create_future()
         if not self._unscored:
@@ -94,16 +96,16 @@ class EngineActor:
     async def resume(self) -> None:
         await self.engine.resume()
 
-    async def join_transfer(self, init_info: dict[str, Any]) -> None:
-        await self.engine.join_transfer(init_info)
+    async def join_transfer(self, seat: Seat) -> None:
+        await self.engine.join_transfer(seat)
 
     async def start_update(self) -> None:
         await self.engine.start_update()
 
-    async def receive(self, update_info: dict[str, Any]) -> None:
-        await self.engine.receive(update_info)
+    async def receive(self, manifest: Manifest) -> None:
+        await self.engine.receive(manifest)
 
-    async def finish_update(self, version: int) -> Any:
+    async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
         return await self.engine.finish_update(version)
 
     async def abandon_update(self) -> None:

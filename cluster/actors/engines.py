@@ -1,4 +1,4 @@
-"""The driver's view of the engines: which are alive, which is least busy, and how a group survives the one that dies with it."""
+"""The driver's view of the engines: which are alive, which is least busy, and how a group survives the death of its engine."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class EngineHandle:
 
 
 class EnginePool:
-    """Routes groups over engines, least outstanding first, and keeps the list of those alive."""
+    """Sends each group to the living engine with the fewest groups outstanding."""
 
     def __init__(
         self, config: Config, actors: Sequence[Any], on_retry: Callable[[int], None], kill: Callable[[Any], object] = ray.kill
@@ -44,13 +44,13 @@ class EnginePool:
         return [engine for engine in self.engines if engine.cause is None]
 
     def bury(self, engine: EngineHandle, cause: BaseException) -> None:
-        """Take an engine out of service for good; its groups go to others."""
+        """Take an engine out of service for good; its groups go to other engines."""
         if engine.cause is None:
             engine.cause = cause
             self.kill(engine.actor)
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0) -> Scored:
-        """A scored group from whichever engine is least busy; from another, with the same seeds, when that one dies."""
+        """A scored group from the least busy engine; if that engine dies, from another one with the same seeds."""
         while True:
             engine = self._least_busy()
             engine.outstanding += 1
@@ -74,13 +74,13 @@ class EnginePool:
         if not alive:
             dead = self.engines[0]
             log = tail(self.config.run_dir, f"engine-{dead.index}")
-            raise NoEngineLeft(f"all {len(self.engines)} engines have died; the last words of {dead.name}:\n{log}") from dead.cause
+            raise NoEngineLeft(f"all {len(self.engines)} engines have died; the end of the log of {dead.name}:\n{log}") from dead.cause
         return min(alive, key=lambda engine: (engine.outstanding, engine.index))
 
 
 def has_died(error: BaseException) -> bool:
-    """Whether an engine's error means that it is gone: its actor, or the vLLM process behind a living actor."""
+    """Whether an error means that the engine has died: its actor, or the vLLM process behind a living actor."""
     if isinstance(error, ray.exceptions.RayTaskError):
-        # Raised inside a living actor. If another actor died under it, Ray's class for it is an ActorDiedError too.
+        # Raised inside a living actor. If it had called an actor that died, Ray's class for this error is an ActorDiedError too.
         return type(error.cause).__name__ == "EngineDeadError"
     return isinstance(error, ray.exceptions.RayActorError) or type(error).__name__ == "EngineDeadError"

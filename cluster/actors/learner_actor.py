@@ -1,4 +1,4 @@
-"""A learner rank as a Ray actor: fetches the groups it was dealt, learns, sends weights, saves."""
+"""A learner rank as a Ray actor: it fetches its groups, learns, sends weights and saves."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,13 @@ import ray
 
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
+from rollout.proof import Manifest, Proof
+from rollout.transport import Rendezvous, Transport
 from rollout.types import Group, GroupSummary
 
 
 class LearnerActor:
-    """One rank in its own process. Every method is called on all ranks at once."""
+    """One rank in its own process. Methods are called on all ranks at once, except `address` and `expert_load`."""
 
     def __init__(self, config: Config, rank: int) -> None:
         send_output_to(config.run_dir, f"learner-{rank}")
@@ -23,14 +25,14 @@ class LearnerActor:
         self._sender: Any = None
 
     def address(self) -> tuple[str, int]:
-        """A port of this node, held until the group that meets there has formed."""
+        """A port of this node, reserved until the group that meets there has formed."""
         from rollout.transfer import free_socket
 
         self._listener = free_socket(self.host)
         return self.host, self._listener.getsockname()[1]
 
     def start(self, host: str, port: int) -> str:
-        """Join the other ranks and load the model; the address of its node."""
+        """Join the other ranks and load the model; returns the address of the rank's node."""
         import torch
 
         from learner.learner import Learner
@@ -48,24 +50,24 @@ class LearnerActor:
         freeze_gc()
         return self.host
 
-    def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """The tensors of a publish in sending order: name, dtype, shape."""
-        return [(entry.name, entry.dtype, entry.shape) for entry in self.source.manifest()]
+    def manifest(self) -> Manifest:
+        """The tensors of a publish in sending order."""
+        return self.source.manifest()
 
-    def join_transfer(self, backend: str, info: dict[str, Any]) -> None:
-        """Meet the engines in a transfer group, leaving any earlier one."""
+    def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
+        """Meet the engines in a transfer group; an earlier group is left first."""
         from learner.weights.sender import open_sender
 
         if self._sender is not None:
             self._sender.close()
-        self._sender = open_sender(backend, self.source, info, self.rank, self._take_listener())
+        self._sender = open_sender(transport, self.source, meeting, self.rank, self._take_listener())
 
-    def send(self) -> dict[str, tuple[int, int]]:
-        """Send the weights; on rank 0 the digests of what was sent."""
+    def send(self) -> Proof:
+        """Send the weights; returns the digests of what was sent, empty on ranks that only stand by."""
         self._sender.send()
         return self.source.proof
 
-    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef]) -> dict[str, float]:
+    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef[Group]]) -> dict[str, float]:
         """Learn one step; `groups[i]` refers to the tokens of `summaries[i]`."""
 
         def fetch(positions: Sequence[int]) -> Mapping[int, Group]:
@@ -79,10 +81,14 @@ class LearnerActor:
         return self.learner.expert_load()
 
     def save(self, folder: str) -> None:
-        self.learner.save(Path(folder))
+        from learner.state import save_state
+
+        save_state(self.learner, Path(folder))
 
     def load(self, folder: str) -> None:
-        self.learner.load(Path(folder))
+        from learner.state import load_state
+
+        load_state(self.learner, Path(folder))
 
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""

@@ -6,26 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
+from cluster.scored import GroupReference
 from configs.schema import Config
+from rollout.proof import Manifest
 from rollout.types import GroupSummary
 
 
 class Learners:
-    """All ranks of the learner; the first failure of any of them ends the call."""
+    """All ranks of the learner. A call fails as soon as one rank fails."""
 
     def __init__(self, config: Config, actors: Sequence[Any]) -> None:
         self.config, self.actors = config, list(actors)
 
     async def start(self) -> list[str]:
-        """Have the ranks meet and load the model; the nodes they run on."""
+        """Let the ranks meet and load the model; returns the address of each rank's node."""
         host, port = await self.address()
         return await self.all("start", host, port)
 
     async def address(self) -> tuple[str, int]:
-        """A port on the first rank's node, held until those who are told it have met there."""
+        """A port on the first rank's node, reserved until the group that meets there has formed."""
         host, port = await self._within(self.actors[0].address.remote(), "find an address to meet at")
         return host, port
 
@@ -34,21 +35,21 @@ class Learners:
         calls = [getattr(actor, method).remote(*args) for actor in self.actors]
         return await self._within(asyncio.gather(*calls), method)
 
-    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[ray.ObjectRef]) -> dict[str, float]:
+    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[GroupReference]) -> dict[str, float]:
         # The references travel inside a list, so that Ray does not fetch every group to every rank.
         stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
         return stats
 
     async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:
-        """The tokens that each expert took in the last step [L, E], whose statistics these are; None for a dense model."""
+        """The tokens that each expert took in the last step [L, E], of which `stats` are the statistics; None for a dense model."""
         if "load/dead" not in stats:
             return None
-        table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "tell the load of its experts")
+        table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "report the load of its experts")
         return table
 
-    async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        rows: list[tuple[str, str, tuple[int, ...]]] = (await self.all("manifest"))[0]
-        return rows
+    async def manifest(self) -> Manifest:
+        manifest: Manifest = (await self.all("manifest"))[0]
+        return manifest
 
     async def save(self, folder: Path) -> None:
         await self.all("save", str(folder))

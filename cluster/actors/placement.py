@@ -1,4 +1,4 @@
-"""Where engines and ranks go: what they need, whether it fits, and the placement group that holds it."""
+"""Where engines and ranks go: what they need, whether it fits, and the placement group that reserves it."""
 
 import os
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def bundles(config: Config, gpu: bool) -> list[Bundle]:
 
 
 def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
-    """Raise ValueError where the engines and ranks do not fit on the nodes' free resources (with the arithmetic), or cannot run on them."""
+    """Raise ValueError, with the arithmetic, if engines and ranks do not fit on the nodes' free resources or cannot run there."""
     gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     if not gpu:
         refuse_what_engines_on_cpus_cannot(config)
@@ -47,7 +47,7 @@ def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
     """Raise ValueError for settings of `[rollout.vllm]` with which an engine without a GPU would die at its first batch or later."""
     vllm, context = config.rollout.vllm, config.context_tokens
     if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
-        # vLLM's expert kernel for CPUs knows no experts that live elsewhere: it reads past its weights, and the worker dies.
+        # vLLM's expert kernel for CPUs cannot skip experts of another worker: it reads past its own weights, and the worker dies.
         raise ValueError(
             "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
             "cannot spread experts: remove it; tensor parallelism alone works here"
@@ -68,7 +68,7 @@ def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
 
 
 def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:
-    """Whether every bundle finds a node that can hold it whole: largest first, each where it leaves least room."""
+    """Whether every bundle fits whole on a node: largest first, each on the node that it fills most."""
     free = [dict(node) for node in nodes]
     for bundle in sorted(wanted, key=_size, reverse=True):
         homes = [node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())]
@@ -108,7 +108,7 @@ def cluster_nodes() -> list[Bundle]:
 
 
 def local_nodes() -> list[Bundle]:
-    """What a Ray started on this machine alone would have; nothing is started to find out."""
+    """The resources that a Ray on this machine alone would have; starts nothing."""
     gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
     return [{"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}]
 
@@ -122,7 +122,7 @@ class Places:
     gpu: bool
 
     def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
-        """Options that put an actor into its bundle; it never restarts by itself, since a fresh one would hold no weights."""
+        """Options that put an actor into its bundle; Ray never restarts it, since a fresh actor would have no weights."""
         bundle = self.bundles[index]
         return {
             "num_cpus": bundle["CPU"],
@@ -143,7 +143,7 @@ class Places:
 
 
 def reserve(config: Config) -> Places:
-    """Reserve every bundle at once; raises TimeoutError where others hold what the cluster has."""
+    """Reserve every bundle at once; raises TimeoutError if other jobs hold the resources."""
     gpu = on_gpu()
     wanted = bundles(config, gpu)
     group = placement_group(wanted, strategy="PACK")
@@ -151,5 +151,8 @@ def reserve(config: Config) -> Places:
     if not ready:
         remove_placement_group(group)
         deadline = config.run.deadline_s
-        raise TimeoutError(f"the cluster has room for this run but others hold it: no placement within run.deadline_s ({deadline} s)")
+        raise TimeoutError(
+            f"the cluster is large enough for this run, but other jobs use its resources: no placement within "
+            f"run.deadline_s ({deadline} s); wait for those jobs, or raise it"
+        )
     return Places(group, wanted, gpu)

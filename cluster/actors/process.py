@@ -1,4 +1,4 @@
-"""What every actor does to its process: its output goes to a file of the run directory, what start-up made is left to itself."""
+"""What every actor does to its process: send its output to a file of the run directory, and freeze what start-up made."""
 
 import gc
 import os
@@ -25,16 +25,16 @@ def send_output_to(run_dir: Path, role: str) -> None:
 
 
 def freeze_gc() -> None:
-    """Take everything that start-up made out of the garbage collector's sight.
+    """Freeze objects made at start-up so that the garbage collector skips them.
 
-    A million objects of imported libraries would be walked every few steps, for a third of a second each time.
+    Otherwise it walks a million objects of imported libraries every few steps, a third of a second each time.
     """
     gc.collect()
     gc.freeze()
 
 
 def tail(run_dir: Path, role: str, lines: int = TAIL_LINES) -> str:
-    """The last lines of a role's log, empty where it wrote none."""
+    """The last lines of a role's log, empty if it wrote none."""
     path = log_path(run_dir, role)
     if not path.exists():
         return ""

@@ -12,7 +12,7 @@ from rollout.types import Verdict
 
 
 class RewardActor:
-    """Scores finished responses in a pool of supervised processes, and keeps the text of what kills them."""
+    """Scores finished responses in a pool of supervised processes, and writes the responses that kill one to a file."""
 
     def __init__(self, config: Config, index: int, named_by_rows: Sequence[str]) -> None:
         send_output_to(config.run_dir, f"reward-{index}")
@@ -20,7 +20,7 @@ class RewardActor:
         self.scorer = Scorer(config, on_quarantine=self._keep, named_by_rows=named_by_rows)
 
     async def ready(self) -> None:
-        """Answer once every worker is up."""
+        """Wait until every worker is up."""
         await self.scorer.ready()
 
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:

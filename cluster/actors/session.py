@@ -1,4 +1,4 @@
-"""Ray for the length of a run: the cluster this driver was submitted to, or one of its own on loopback."""
+"""Ray for the length of a run: the cluster that this driver was submitted to, or a local one on loopback."""
 
 import logging
 import os
@@ -22,12 +22,11 @@ def joins_cluster() -> bool:
 @contextmanager
 def ray_session() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if joins_cluster():
-        ray.init(**quiet)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
-        # Ray would run its workers at the lowest priority but four, behind anything else on the machine.
+        # By default Ray runs its workers at niceness 15, behind everything else on the machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         # Actors must find the packages whether or not the project is installed.
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -37,7 +36,8 @@ def ray_session() -> Iterator[None]:
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 runtime_env={"env_vars": {"PYTHONPATH": paths}},
-                **quiet,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
     try:
         yield
@@ -47,7 +47,7 @@ def ray_session() -> Iterator[None]:
 
 @contextmanager
 def _loopback_stays() -> Iterator[None]:
-    """Keep Ray from trading loopback for the host's outer address: its servers listen on loopback alone only if their node is there."""
+    """Stop Ray from replacing loopback by the host's outer address, so that its servers listen on loopback only."""
     resolve = services.resolve_ip_for_localhost
     services.resolve_ip_for_localhost = lambda host: host
     try:
@@ -57,20 +57,20 @@ def _loopback_stays() -> Iterator[None]:
 
 
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:
-    """Environment of an engine's process; on CPU it keeps engines and ranks from fighting over cores."""
+    """Environment of an engine's process; on CPU it limits threads, so that engines and ranks do not compete for cores."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not gpu:
         env |= {
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # Lets the one CPU worker live in the engine core's process instead of one of its own.
+            # Runs the only CPU worker inside the engine core's process.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": threads(config.rollout.cpus_per_engine),
         }
         if not joins_cluster():
             env["VLLM_HOST_IP"] = "127.0.0.1"
         if config.rollout.vllm.get("enforce_eager"):
-            # vLLM compiles some functions all the same, for many seconds on a CPU at its first request.
+            # vLLM still compiles some functions at its first request, for many seconds on a CPU.
             env["TORCHDYNAMO_DISABLE"] = "1"
     return _unless_set(env)
 
@@ -84,7 +84,7 @@ def learner_env(config: Config, gpu: bool) -> dict[str, str]:
 
 
 def _unless_set(env: dict[str, str]) -> dict[str, str]:
-    """What the user has set in the driver's environment stands, but for the threads: Ray sets those itself for a submitted driver."""
+    """Keep the user's variables, except OMP_NUM_THREADS, which Ray sets for submitted drivers."""
     return {name: value if name == "OMP_NUM_THREADS" else os.environ.get(name, value) for name, value in env.items()}
 
 

@@ -1,6 +1,6 @@
-"""Everything a run is made of, brought up together: reward workers, engines and ranks in their places.
+"""Starts the actors of a run together: reward workers, engines and learner ranks.
 
-Engines and ranks start at the same time; the slowest decides. Leaving kills every actor, whatever happened.
+They start at the same time, so the slowest decides. Exiting the context kills every actor, also on error.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from cluster.actors.process import log_path, tail
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, learner_env
 from configs.schema import Config
+from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
 
@@ -31,19 +32,21 @@ class Actors:
 
     engines: EnginePool
     learners: Learners
-    transfer: str  # how weights travel between them
+    transport: Transport  # how weights travel between them
 
 
 @asynccontextmanager
 async def start_actors(config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = ()) -> AsyncIterator[Actors]:
-    """Start every actor and wait until all are ready; kill them all at the end. `checkers` are those that rows name."""
+    """Start every actor and wait until all are ready; kill them all at the end. `checkers` are those that rows of the data name."""
     async with _places(config) as places, _every_actor() as actors:
-        backend = {"auto": "nccl" if places.gpu else "gloo"}.get(config.rollout.transfer, config.rollout.transfer)
+        transport = choose_transport(config, gpu=places.gpu)
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
         engines = [
-            actors.add(kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, backend, rewards[i]), parts=True)
+            actors.add(
+                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i]), has_children=True
+            )
             for i in range(config.rollout.engines)
         ]
         learners = _rank_actors(config, places, actors)
@@ -53,7 +56,7 @@ async def start_actors(config: Config, on_retry: Callable[[int], None], checkers
                 starting.create_task(_ready(config, actor.ready.remote(), "the reward workers", f"reward-{i}"))
             for i, actor in enumerate(engines):
                 starting.create_task(_ready(config, actor.ready.remote(), f"engine {i}", f"engine-{i}"))
-        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transfer=backend)
+        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transport=transport)
 
 
 @asynccontextmanager
@@ -66,16 +69,16 @@ async def start_learners(config: Config) -> AsyncIterator[Learners]:
 
 
 def _reward_actors(config: Config, places: Places, actors: "Started", checkers: Sequence[str]) -> list[Any]:
-    """The actor that scores for each engine: one for all where Ray likes, or one on every node that has an engine."""
+    """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
     if config.reward.nodes == "one":
-        return [actors.add(kind.options(**options).remote(config, 0, checkers), parts=True)] * config.rollout.engines
+        return [actors.add(kind.options(**options).remote(config, 0, checkers), has_children=True)] * config.rollout.engines
     homes = places.nodes()[: config.rollout.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
-        there[home] = actors.add(kind.options(**options, scheduling_strategy=here).remote(config, index, checkers), parts=True)
+        there[home] = actors.add(kind.options(**options, scheduling_strategy=here).remote(config, index, checkers), has_children=True)
     return [there[home] for home in homes]
 
 
@@ -88,15 +91,15 @@ def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
 
 
 class Started:
-    """Every actor that was started, so that every one is ended; those with child processes are asked to part with them first."""
+    """The actors started so far, so that all can be ended; those with child processes end these first."""
 
     def __init__(self) -> None:
         self.all: list[Any] = []
         self.parents: list[Any] = []
 
-    def add(self, actor: Any, *, parts: bool = False) -> Any:
+    def add(self, actor: Any, *, has_children: bool = False) -> Any:
         self.all.append(actor)
-        if parts:
+        if has_children:
             self.parents.append(actor)
         return actor
 
@@ -107,9 +110,9 @@ async def _every_actor() -> AsyncIterator[Started]:
     try:
         yield actors
     finally:
-        parting = [actor.shutdown.remote() for actor in actors.parents]
-        if parting:
-            await asyncio.to_thread(ray.wait, parting, num_returns=len(parting), timeout=GRACE_S)
+        ending = [actor.shutdown.remote() for actor in actors.parents]
+        if ending:
+            await asyncio.to_thread(ray.wait, ending, num_returns=len(ending), timeout=GRACE_S)
         for actor in actors.all:
             ray.kill(actor)
 

@@ -1,4 +1,4 @@
-"""What is done with a run afterwards: evaluate a checkpoint, export it."""
+"""The commands for a trained policy: evaluate a checkpoint, export it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,19 +20,19 @@ from configs.schema import Config
 
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:
-    """The checkpoint that was asked for, else the newest of run.dir, None where there is none; ValueError for one that cannot be loaded."""
+    """The named checkpoint, else the newest of run.dir, None if there is none; ValueError if it cannot be loaded."""
     found = Path(asked).absolute() if asked else Checkpoints(config).newest()
     if found is not None:
         read_position(found)
         kept = config_of(found)
         if kept and (lines := changes(kept, config, NEEDED_TO_LOAD)):
-            said = "\n".join(lines)
-            raise ValueError(f"{found} cannot be loaded with another config:\n{said}\nset these back")
+            listed = "\n".join(lines)
+            raise ValueError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
     return found
 
 
 def evaluate_offline(config: Config, asked: str | None) -> None:
-    """Print held-out accuracy of a checkpoint, or of the model itself where there is none yet."""
+    """Print the held-out accuracy of a checkpoint, or of the model itself if there is none yet."""
     config = without_reference(config)
     checked = check(config)
     if not checked.held_out:
@@ -42,7 +42,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
 
     async def work() -> dict[str, float]:
         async with start_actors(config, lambda _: None, checked.checkers) as actors:
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transfer)
+            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:
                 await actors.learners.load(checkpoint)
@@ -75,12 +75,12 @@ def export_offline(config: Config, asked: str | None, to: str) -> None:
 
 
 def without_reference(config: Config) -> Config:
-    """The config of ranks that learn nothing: they need not hold a second policy."""
+    """The config for ranks that do not train: they need no reference policy in memory."""
     return config.model_copy(update={"kl": KlConfig()})
 
 
 def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run `work` while Ray is up, having refused what cannot fit before anything starts."""
+    """Run `work` while Ray is up; ValueError before anything starts if the actors cannot fit."""
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
     with ray_session():

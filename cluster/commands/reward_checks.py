@@ -1,4 +1,4 @@
-"""What can be known wrong about the rewards of a run before it starts: checkers, references, the sandbox, services."""
+"""Checks of a run's rewards before it starts: checkers, references, the sandbox, services."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rollout.prompts import PromptSet
 
 
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
-    """Lines about how these prompts will be scored; ValueError with the row, or the checker, that cannot be."""
+    """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)
     for name in named:
         if name not in SERVICES:
@@ -34,20 +34,20 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
 
 
 async def try_workers(config: Config, checkers: Sequence[str]) -> None:
-    """Start a reward worker with functions of the user's; RuntimeError where it dies: it sees less of the environment than a driver."""
+    """Start a reward worker with the user's functions; RuntimeError if it dies: a worker sees less of the environment than the driver."""
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=checkers):
         pass
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:
-    """Raise ValueError where a program could use more than the worker that runs it may."""
+    """Raise ValueError if a program may use more than the worker that runs it."""
     code, reward = config.code, config.reward
     for key, inner, outer in (("timeout_s", code.timeout_s, reward.timeout_s), ("memory_mb", code.memory_mb, reward.memory_mb)):
         if inner >= outer:
             raise ValueError(
-                f"code.{key} got {inner:g}, needed less than reward.{key} ({outer:g}): a program runs within the limits of the worker that "
-                f"scores it, which would be killed with it: lower code.{key} or raise reward.{key}"
+                f"code.{key} got {inner:g}, needed less than reward.{key} ({outer:g}): a program runs within the limits of its worker, "
+                f"which would be killed with it: lower code.{key} or raise reward.{key}"
             )
 
 
@@ -56,7 +56,7 @@ def _where(config: Config) -> str:
 
 
 def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
-    """Raise ValueError where a row names code to import: whoever wrote the data would choose what runs here."""
+    """Raise ValueError if a row names code to import: the author of the data would choose what runs here."""
     allowed = checkers_for_data(config.reward.checker)
     for prompt in rows.prompts:
         if prompt.checker not in allowed:
@@ -67,7 +67,7 @@ def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
 
 
 def check_references_of_parts(config: Config) -> None:
-    """Raise ValueError where a part's own reference is nothing that its checker can use."""
+    """Raise ValueError if the checker of a part cannot use the part's own reference."""
     for name, part in config.reward.parts.items():
         if part.reference is not None:
             try:
@@ -77,15 +77,15 @@ def check_references_of_parts(config: Config) -> None:
 
 
 def check_references(config: Config, rows: PromptSet) -> None:
-    """Raise ValueError where a checker that scores a row cannot use the row's reference, with the row and who asks for it."""
+    """Raise ValueError, with the row and the key that asks for it, if a checker cannot use the row's reference."""
     parts = config.reward.parts.items()
-    beside = {f"reward.parts.{name}": part.checker or name for name, part in parts if part.reference is None}
+    others = {f"reward.parts.{name}": part.checker or name for name, part in parts if part.reference is None}
     if config.reward.second:
-        beside["reward.second"] = config.reward.second
+        others["reward.second"] = config.reward.second
     for prompt in rows.prompts:
-        for key, checker in (("", prompt.checker), *beside.items()):
+        for key, checker in (("", prompt.checker), *others.items()):
             try:
                 check_reference(checker, prompt.reference)
             except ValueError as error:
-                asked = f" (asked by {key}, which takes the row's reference where it has none of its own)" if key else ""
+                asked = f" (asked by {key}, which uses the row's reference unless it has its own)" if key else ""
                 raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}") from None

@@ -1,4 +1,4 @@
-"""The last lines of a run: where it lies and what it achieved."""
+"""The last lines of a run: its folder and what it achieved."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ ENDS = 10  # steps averaged at either end
 
 
 def summary(folder: Path) -> list[str]:
-    """Reward first to last, held-out accuracy before and after, speed, and the picture; from the run's own metrics."""
+    """Reward from first to last step, speed, held-out accuracy before and after, and the picture, from the run's own metrics."""
     rows = read_metrics(folder)
     steps = [row for row in rows if row.get("reward/mean") is not None]
     evaluated = [row for row in rows if row.get("eval/greedy") is not None]

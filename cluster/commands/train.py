@@ -1,6 +1,6 @@
 """A training run, from its config to its last line.
 
-hold run.dir ──► check ──► Ray ──► actors ──► identity publish ──► restore, publish ──► Controller ──► picture
+lock run.dir ──► check ──► Ray ──► actors ──► identity publish ──► restore, publish ──► Controller ──► picture
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from configs.schema import Config
 
 
 def train(config: Config) -> None:
-    """Run `config` to its end; raises what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt once everything is down."""
+    """Run `config` to its end, or raise what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt after everything is stopped."""
     show = Progress(config.run.steps)
     checked = check(config)
     if not joins_cluster():
@@ -59,14 +59,14 @@ def train(config: Config) -> None:
 
 
 def beginning(config: Config, checkpoint: Path | None, position: Position) -> str:
-    """Where the run starts, and which damaged checkpoints it could not start from."""
+    """A line that says where the run starts, and which damaged checkpoints it skipped."""
     line = f"continuing {checkpoint} after step {position.step}" if checkpoint else f"a new run in {config.run_dir}"
     damaged = Checkpoints(config).passed_over() if config.run.resume == "auto" else []
     return f"{line}; passed over as damaged: {', '.join(damaged)}" if damaged else line
 
 
 def where_to_resume(config: Config) -> Path | None:
-    """The checkpoint that run.resume asks for; None starts from the model. ValueError where it cannot be continued."""
+    """The checkpoint that run.resume asks for, None to start from the model; ValueError if it cannot be continued."""
     asked, kept = config.run.resume, config.run_dir / "config.toml"
     if asked == "never":
         return None
@@ -81,7 +81,7 @@ def where_to_resume(config: Config) -> Path | None:
 
 
 async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
-    Checkpoints(config).set_aside_after(position.step)  # first: a crash from here on resumes at this position
+    Checkpoints(config).set_aside_after(position.step)  # before anything else, so that a crash from here on resumes at this position
     ledger = Ledger(config.run_dir / "ledger.db")
     metrics = Metrics(config, position.step)
     try:
@@ -89,7 +89,7 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         async with AsyncExitStack() as stack:
             with show.stage("starting engines, ranks and reward workers"):
                 actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transfer)
+            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
             with show.stage("identity publish"):
                 await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:

@@ -1,7 +1,7 @@
-"""Whom to blame when one of several parties to an exchange fails.
+"""Which members of a failed exchange to blame.
 
-In a collective the others wait for the one that failed, and break off after it. Burying them all would end a run that has healthy
-engines left, so only the cause is named: whoever died, else whoever never answered, else whoever broke off first.
+A failed member makes the healthy ones abort too. Burying them all would end a run that has healthy engines left, so blame goes to those
+that died, else to those that never answered, else to the first to abort.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from cluster.actors.engines import has_died
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One party's failure at one stage."""
+    """One member's failure at one stage."""
 
-    who: Any  # whatever the caller tells its parties apart by
+    who: Any  # the caller's own name or handle of the member
     error: BaseException
     late: bool  # it never answered
     at: float  # on the monotonic clock
@@ -28,7 +28,7 @@ class Failure:
 
 
 async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None) -> Any:
-    """What `call` returns, or the Failure of `who` when it raises or does not answer within the deadline, its own if none is given."""
+    """What `call` returns, or the Failure of `who` if it raises or is late. Without `deadline_s` the call needs its own deadline."""
     asked = asyncio.ensure_future(call)
     try:
         await asyncio.wait([asked], timeout=deadline_s)
@@ -43,10 +43,10 @@ async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None
     return Failure(who=who, error=error, late=type(error) is TimeoutError, at=time.monotonic())
 
 
-async def until_one_breaks_off(calls: Sequence[Awaitable[Any]]) -> list[Any]:
-    """What `answer` gives for each party, in order; once one has broken off, only of those who have answered by then.
+async def until_one_aborts(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What `answer` returns for each member, in order; once one has aborted, only for the members that have answered by then.
 
-    Parties that are late together reach their deadlines together, so all of them are waited for, to be named.
+    Members that are late together reach their deadlines together, so it waits for all of them and all can be named.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     waiting = set(tasks)
@@ -62,7 +62,7 @@ async def until_one_breaks_off(calls: Sequence[Awaitable[Any]]) -> list[Any]:
 
 
 def culprits(failures: Sequence[Failure]) -> list[Failure]:
-    """The failures that caused the others, among parties that waited for each other."""
+    """The failures that caused the other failures, among members that waited for each other."""
     if died := [failure for failure in failures if failure.died]:
         return died
     if late := [failure for failure in failures if failure.late]:
@@ -70,7 +70,7 @@ def culprits(failures: Sequence[Failure]) -> list[Failure]:
     return sorted(failures, key=lambda failure: failure.at)[:1]
 
 
-def first_line(error: BaseException) -> str:
-    """The error in a line: Ray wraps a remote traceback whose last line is what was raised."""
+def last_line(error: BaseException) -> str:
+    """The error in one line: Ray wraps a remote traceback, whose last line is the error itself."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

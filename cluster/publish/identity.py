@@ -1,4 +1,4 @@
-"""The identity publish: at start, publishing the weights an engine already has must change nothing it says."""
+"""The identity publish: at start, publishing the weights that the engines already have must not change their answers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from cluster.publish.publisher import Published, Publisher, PublishFailed
 from rollout.types import Prompt
 
 PROBES = 4
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # nats; another batch shape may round otherwise, a wrong weight moves far more
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # nats: another batch shape may round differently; a wrong weight changes far more
 
 
 async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Published:
@@ -26,13 +26,13 @@ async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Pub
     for engine, new in zip(left, await _answers(left, probes, deadline), strict=True):
         old = before[engine]
         for place, ((tokens, logprobs), (again, logprobs_again)) in enumerate(zip(old, new, strict=True)):
-            # In bfloat16 a tie may turn over; up to and at that token the log-probs must still agree, after it nothing is comparable.
-            turn = next((i for i, (a, b) in enumerate(zip(tokens, again, strict=False)) if a != b), len(tokens))
-            gap = max((abs(a - b) for a, b in list(zip(logprobs, logprobs_again, strict=False))[: turn + 1]), default=0.0)
-            if gap > tolerance or (tokens != again and tolerance == TOLERANCE["float32"]):
+            # In bfloat16 a tie may break the other way. Log-probs must agree up to and at that token; after it nothing is comparable.
+            parting = next((i for i, (a, b) in enumerate(zip(tokens, again, strict=False)) if a != b), len(tokens))
+            difference = max((abs(a - b) for a, b in list(zip(logprobs, logprobs_again, strict=False))[: parting + 1]), default=0.0)
+            if difference > tolerance or (tokens != again and tolerance == TOLERANCE["float32"]):
                 raise PublishFailed(
-                    f"{engine.name} answers probe {place} otherwise after the identity publish: tokens {tokens} became {again}, "
-                    f"largest log-prob difference {gap:.2e} (allowed {tolerance:.0e}); its weights are not the learner's"
+                    f"{engine.name} answers probe {place} differently after the identity publish: tokens {tokens} became {again}, "
+                    f"largest log-prob difference {difference:.2e} (allowed {tolerance:.0e}); its weights are not the learner's"
                 )
     return published
 

@@ -4,9 +4,9 @@
        ▲          └──────────┴─────────────┴─────────────┴────────────┴──► an engine failed or was late: buried
        └── abandoned: the engines that are left drop the half-done update, and a group is rebuilt over them ◄──┘
 
-Every arrow has the run's deadline, and every way back leaves an engine out, so a publish ends. An engine that was stopped between
-started and finished may hold layers of two versions: it stays paused until a whole update has reached it. All others resume.
-Over NCCL there is no way back out of joining or transferring: the first who breaks off there is named, and the run ends.
+Every arrow has the run's deadline, and every retry leaves an engine out, so a publish ends. An engine interrupted between started and
+finished may hold layers of two versions: it stays paused until a whole update has reached it. The other engines resume.
+A transport that cannot recover (NCCL) has no way back from joining or transferring: the first to abort is named, and the run ends.
 """
 
 import asyncio
@@ -17,28 +17,25 @@ from typing import Any
 
 from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import Failure, answer, culprits, first_line, until_one_breaks_off
+from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Proof, differences, fingerprint, manifest_of
-
-BUCKET_BYTES = 1 << 28
-# The share of the deadline after which a gloo collective gives up: who waits in vain for another must say so before it is late itself.
-PATIENCE = 0.5
+from rollout.proof import Manifest, Proof, differences, fingerprint
+from rollout.transport import Rendezvous, Seat, Transport
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 
 
 class PublishFailed(RuntimeError):
-    """Weights did not reach the engines as they left the learner."""
+    """The engines did not get the weights that the learner sent."""
 
 
 class LearnerFailed(PublishFailed):
-    """The learner's end broke: leaving engines out would not help."""
+    """The learner failed: leaving engines out would not help."""
 
 
-class BrokenOff(LearnerFailed):
-    """An exchange over NCCL broke up: whoever still waits in it, the learner's first rank above all, cannot be called back."""
+class ExchangeLost(LearnerFailed):
+    """An exchange broke on a transport that cannot recover: members that still wait in it, the learner's first rank too, never return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +46,24 @@ class Published:
     bytes: int
     seconds: float
     engines: int
-    weights: str  # fingerprint of what every engine has proven to hold
+    weights: str  # fingerprint of the weights that every engine has proven to have
 
 
 class Publisher:
     """Owns the transfer group between learner and engines."""
 
-    def __init__(self, config: Config, engines: EnginePool, learners: Learners, backend: str) -> None:
-        self.config, self.engines, self.learners, self.backend = config, engines, learners, backend
+    def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
+        self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
         self.deadline_s = float(config.run.deadline_s)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
         self._half_done: list[EngineHandle] = []  # between started and finished
         self._groups = 0
-        self._manifest: list[tuple[str, str, tuple[int, ...]]] = []
+        self._manifest: Manifest = ()
         self._bytes = 0
 
     async def publish(self, version: int) -> Published:
-        """Bring every living engine to `version` and prove it; raises PublishFailed when no engine is left or the learner fails."""
+        """Bring every living engine to `version` and prove it; raises PublishFailed if no engine is left or the learner fails."""
         started = time.perf_counter()
         failures: list[PublishFailed] = []
         while alive := self.engines.alive:
@@ -74,8 +71,10 @@ class Publisher:
                 sent = await self._bring(alive, version)
             except PublishFailed as error:
                 failures.append(error)
-                if isinstance(error, BrokenOff):
-                    raise BrokenOff(f"version {version} could not be published: {'; then '.join(map(str, failures))}") from error.__cause__
+                if isinstance(error, ExchangeLost):
+                    raise ExchangeLost(
+                        f"version {version} could not be published: {'; then '.join(map(str, failures))}"
+                    ) from error.__cause__
                 await self._abandon()
                 if isinstance(error, LearnerFailed) or self.engines.alive == alive:
                     break
@@ -101,7 +100,7 @@ class Publisher:
         return sent
 
     async def _abandon(self) -> None:
-        """Leave the failed try behind: whoever was left waiting in its group has broken off, so the next needs a new one."""
+        """Abandon the failed try. Members that waited in its group have aborted, so the next try needs a new group."""
         self._joined = []
         left = [engine for engine in self._half_done if engine.cause is None]
         await self._answers("abandon", left, lambda engine: engine.actor.abandon_update.remote())
@@ -128,45 +127,30 @@ class Publisher:
         """Form the transfer group: the learner's first rank, then every worker of every engine."""
         if not self._manifest:
             self._manifest = await self.learners.manifest()
-            self._bytes = sum(entry.nbytes for entry in manifest_of(self._manifest))
+            self._bytes = sum(entry.nbytes for entry in self._manifest)
         self._joined, self._groups = list(engines), self._groups + 1
         workers = gpus_per_engine(self.config)
         host, port = await self.learners.address()
-        shared: dict[str, Any] = {"host": host, "port": port, "world_size": 1 + workers * len(engines)}
-        if self.backend == "gloo":
-            patience = PATIENCE * self.deadline_s
-            shared |= {"name": f"publish-{self._groups}", "bucket_bytes": BUCKET_BYTES, "deadline_s": patience}
+        meeting = Rendezvous(name=f"publish-{self._groups}", host=host, port=port, world_size=1 + workers * len(engines))
 
         def join(engine: EngineHandle) -> Awaitable[Any]:
-            offset = 1 + workers * engines.index(engine)
-            joined: Awaitable[Any] = engine.actor.join_transfer.remote(self._engine_info(shared, offset))
+            seat = Seat(rendezvous=meeting, rank_offset=1 + workers * engines.index(engine))
+            joined: Awaitable[Any] = engine.actor.join_transfer.remote(seat)
             return joined
 
-        await self._exchange("join", join, self.learners.all("join_transfer", self.backend, shared))
-
-    def _engine_info(self, shared: dict[str, Any], offset: int) -> dict[str, Any]:
-        if self.backend == "gloo":
-            return {**shared, "rank_offset": offset, "bind": shared["host"] if shared["host"] == "127.0.0.1" else ""}
-        return {
-            "master_address": shared["host"],
-            "master_port": shared["port"],
-            "world_size": shared["world_size"],
-            "rank_offset": offset,
-            "packed": True,
-        }
+        await self._exchange("join", join, self.learners.all("join_transfer", self.transport, meeting))
 
     async def _transfer(self) -> Proof:
-        names, dtypes, shapes = zip(*self._manifest, strict=True)
-        info = {"names": list(names), "dtype_names": list(dtypes), "shapes": [list(shape) for shape in shapes]}
-        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(info), self.learners.all("send"))
+        manifest = self._manifest
+        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(manifest), self.learners.all("send"))
         sent: Proof = proofs[0]
-        unproven = [name for name in names if name not in sent]
+        unproven = [entry.name for entry in manifest if entry.name not in sent]
         if unproven:
-            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(names)} tensors)")
+            raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(manifest)} tensors)")
         return sent
 
     def _verify(self, sent: Proof, seen: dict[EngineHandle, tuple[list[Proof], list[str]]]) -> None:
-        """Bury every engine that holds anything else than what was sent, or wrote less than its whole model."""
+        """Bury every engine whose weights differ from what was sent, or that did not write its whole model."""
         faults: list[str] = []
         for engine, (proofs, incomplete) in seen.items():
             wrong = [fault for proof in proofs or [{}] for fault in differences(sent, proof)]
@@ -178,52 +162,54 @@ class Publisher:
             raise PublishFailed("; ".join(faults))
 
     async def _each(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> list[Any]:
-        """One stage on every engine, its answers in order; those that fail are buried, and named together in the error."""
+        """One stage on every engine; returns their answers in order. Engines that fail are buried and named together in the error."""
         answers, failures = await self._answers(stage, engines, call)
         if failures:
             raise PublishFailed("; ".join(failures))
         return answers
 
     async def _answers(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> tuple[list[Any], list[str]]:
-        """The answers of every engine to one stage, and what is said of those that failed and are buried for it."""
+        """The answers of every engine to one stage, and a line about each engine that failed and was buried."""
         answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
         return answers, [self._blame(stage, found) for found in answers if isinstance(found, Failure)]
 
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
-        """A stage in which learner and engines wait for each other: the answers of the ranks, or the one who broke it up is blamed."""
+        """A stage in which learner and engines wait for each other: the answers of the ranks, or an error that blames who broke it."""
         calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
-        if self.backend != "gloo":
-            return await self._exchange_for_good(stage, calls)
+        if not self.transport.recoverable:
+            return await self._exchange_once(stage, calls)
         learned, *answers = await asyncio.gather(*calls)
         blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
         if isinstance(learned, Failure) and learned in blamed:
             late = [failure.who.name for failure in blamed if failure is not learned]
             beside = f" ({', '.join(late)} did not answer either)" if late else ""
-            raise LearnerFailed(f"the learner failed at '{stage}': {first_line(learned.error)}{beside}") from learned.error
+            raise LearnerFailed(f"the learner failed at '{stage}': {last_line(learned.error)}{beside}") from learned.error
         if blamed:
             raise PublishFailed("; ".join(self._blame(stage, failure) for failure in blamed)) from blamed[0].error
         ranks: list[Any] = learned
         return ranks
 
-    async def _exchange_for_good(self, stage: str, calls: Sequence[Awaitable[Any]]) -> list[Any]:
-        """The same over NCCL, which has no deadline of its own: the first who breaks off ends it, and with it the run."""
-        found = await until_one_breaks_off(calls)
+    async def _exchange_once(self, stage: str, calls: Sequence[Awaitable[Any]]) -> list[Any]:
+        """The same on a transport whose collectives have no deadline: the first member to abort ends the exchange, and the run."""
+        found = await until_one_aborts(calls)
         blamed = culprits([answered for answered in found if isinstance(answered, Failure)])
         if blamed:
-            said = "; ".join(self._tell(stage, failure) for failure in blamed)
-            raise BrokenOff(f"{said}. NCCL cannot be called back: resume the run with run.resume=auto") from blamed[0].error
+            causes = "; ".join(self._describe(stage, failure) for failure in blamed)
+            raise ExchangeLost(
+                f"{causes}. {self.transport.backend.upper()} cannot be called back: resume the run with run.resume=auto"
+            ) from blamed[0].error
         ranks: list[Any] = found[0]
         return ranks
 
     def _blame(self, stage: str, failure: Failure) -> str:
         self._bury(failure.who, failure.error)
-        return self._tell(stage, failure)
+        return self._describe(stage, failure)
 
-    def _tell(self, stage: str, failure: Failure) -> str:
+    def _describe(self, stage: str, failure: Failure) -> str:
         name = failure.who.name if failure.who else "the learner"
         if failure.late:
             return f"{name} was late at '{stage}' (run.deadline_s = {self.deadline_s:g})"
-        return f"{name} failed at '{stage}': {first_line(failure.error)}"
+        return f"{name} failed at '{stage}': {last_line(failure.error)}"
 
     def _bury(self, engine: EngineHandle, cause: BaseException) -> None:
         self.engines.bury(engine, cause)

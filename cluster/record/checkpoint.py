@@ -1,4 +1,4 @@
-"""Checkpoints: written aside, renamed when whole, `latest` last; only whole ones are ever found again."""
+"""Checkpoints: written under another name and renamed when whole, `latest` last. Only whole ones are ever found again."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from configs.schema import Config
 from rollout.types import Prompt
 
 STATE = "state.json"
-STREAM = "stream.npz"  # what the prompt stream needs beside a position; absent where that is nothing
+STREAM = "stream.npz"  # what the prompt stream needs beside a position; absent if it needs nothing
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a run stands between two steps: all that is needed to hand out the same prompts in the same order."""
+    """Where a run stands between two steps: enough to submit the same prompts in the same order."""
 
     step: int
     next_group: int
     pending: Sequence[int]  # groups submitted and not yet settled; a tuple when it comes from a checkpoint
-    data: str = ""  # which prompts, as `identify` names them; empty in checkpoints that do not say
+    data: str = ""  # the prompts, as `identify` names them; empty in checkpoints that do not record them
 
 
 class Checkpoints:
-    """The checkpoints of one run, oldest deleted first, never the only whole one."""
+    """The checkpoints of one run. The oldest are deleted first, never the only whole one."""
 
     def __init__(self, config: Config, prompts: Sequence[Prompt] = ()) -> None:
         self.folder = config.run_dir / "checkpoints"
@@ -46,9 +46,9 @@ class Checkpoints:
         return aside
 
     def commit(self, aside: Path, position: Position, stream: Arrays | None = None) -> Path:
-        """Seal what the ranks wrote, and the prompt stream's state: all sizes, flushed to disk, renamed, `latest` last.
+        """Make what the ranks wrote a checkpoint, with the stream's state: record all sizes, flush, rename, write `latest` last.
 
-        RuntimeError where a rank's part is missing.
+        RuntimeError if a rank's part is missing.
         """
         names = [f"rank-{rank}.json" for rank in range(self.ranks)]
         if missing := [name for name in names if not (aside / name).is_file()]:
@@ -82,7 +82,7 @@ class Checkpoints:
         return [path for path in self._named() if not faults(path)]
 
     def set_aside_after(self, step: int) -> None:
-        """Have checkpoints of later steps never found again: the run goes on from `step`. They are deleted once the next is whole."""
+        """Rename checkpoints of later steps, so that they are not found again once the run continues. The next commit deletes them."""
         for path in self._named():
             if _step_of(path) > step:
                 undone = path.with_suffix(".undone")
@@ -90,7 +90,7 @@ class Checkpoints:
                 path.rename(undone)
 
     def newest(self) -> Path | None:
-        """The newest complete checkpoint; a damaged one is passed over for the one before it."""
+        """The newest complete checkpoint; a damaged one is skipped."""
         found = self.whole()
         return found[-1] if found else None
 
@@ -104,7 +104,7 @@ class Checkpoints:
 
 
 def identify(prompts: Sequence[Prompt]) -> str:
-    """A name for a set of prompts, their order and ids included; empty for none."""
+    """A name for these prompts in this order, with their ids; empty for none."""
     if not prompts:
         return ""
     digest = sha256()
@@ -115,7 +115,7 @@ def identify(prompts: Sequence[Prompt]) -> str:
 
 
 def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
-    """Raise ValueError where a run would go on with other prompts than it began with."""
+    """Raise ValueError if a run would continue with other prompts than it began with."""
     now = identify(prompts)
     if position.data and position.data != now:
         raise ValueError(
@@ -125,7 +125,7 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
 
 
 def read_position(checkpoint: Path) -> Position:
-    """Where the run stood; ValueError where the folder is no whole checkpoint."""
+    """Where the run stood; ValueError if the folder is no whole checkpoint."""
     wrong = faults(checkpoint)
     if wrong:
         raise ValueError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
@@ -133,7 +133,7 @@ def read_position(checkpoint: Path) -> Position:
 
 
 def read_stream(checkpoint: Path) -> Arrays:
-    """The prompt stream's state, as it was given to `commit`; empty where there was none."""
+    """The prompt stream's state, as it was given to `commit`; empty if there was none."""
     if not (checkpoint / STREAM).is_file():
         return {}
     with np.load(checkpoint / STREAM, allow_pickle=False) as arrays:
@@ -141,7 +141,7 @@ def read_stream(checkpoint: Path) -> Arrays:
 
 
 def faults(checkpoint: Path) -> list[str]:
-    """What is missing or cut short in a checkpoint; empty when it is whole."""
+    """What is missing or truncated in a checkpoint; empty if it is whole."""
     try:
         _, files = _read_state(checkpoint)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,8 +1,8 @@
-"""`experts.npz` in the run directory: tokens that each expert of each layer took, in the newest step and in some before it.
+"""`experts.npz` in the run directory: tokens that each expert of each layer took, in the newest step and in some steps before it.
 
     steps [N]   counts [N, L, E]      np.load("experts.npz")
 
-It holds at most 2 × KEPT + 1 steps. When there are more, every other one goes, so the history gets coarser the longer a run lasts.
+It holds at most 2 × KEPT + 1 steps. When there are more, every second one is dropped: the longer the run, the coarser its history.
 """
 
 from pathlib import Path
@@ -16,20 +16,20 @@ History = tuple[NDArray[np.int64], NDArray[np.int64]]  # steps [N], counts [N, L
 
 
 class ExpertLog:
-    """The table of one run; a run whose model has no experts never writes one."""
+    """The table of one run; a dense model writes none."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "experts.npz"
 
     def read(self) -> History | None:
-        """Steps in rising order and their counts; None where there is nothing yet."""
+        """Steps in rising order and their counts; None if nothing is written yet."""
         if not self.path.exists():
             return None
         with np.load(self.path) as kept:
             return kept["steps"], kept["counts"].astype(np.int64)
 
     def cut(self, from_step: int) -> None:
-        """Forget what came after a checkpoint."""
+        """Drop the steps after a checkpoint."""
         if (kept := self.read()) is not None:
             self._replace(*(values[kept[0] <= from_step] for values in kept))
 
@@ -49,7 +49,7 @@ class ExpertLog:
 
 
 def thinned(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of these steps stay: the newest, and of the others the multiples of the smallest power of two that leaves 2 × KEPT."""
+    """Which of these steps stay: the newest, and the multiples of the smallest power of two that leaves 2 × KEPT of the rest."""
     every = 1
     while (steps[:-1] % every == 0).sum() > 2 * KEPT:
         every *= 2

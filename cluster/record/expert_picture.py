@@ -1,4 +1,4 @@
-"""Expert load as a picture: who took how many tokens in the newest step, and how uneven each layer was over steps."""
+"""Expert load as a picture: the tokens of each expert in the newest step, and how uneven each layer was over the steps."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from cluster.record.expert_log import History
 
-BRIGHTEST = 3.0  # times its even share, from where on the colour stays the same
+BRIGHTEST = 3.0  # times the even share; beyond it the colour stays the same
 
 
 def draw_experts(history: History, path: Path) -> None:
@@ -20,7 +20,7 @@ def draw_experts(history: History, path: Path) -> None:
     even = counts.mean(2, keepdims=True)
     times = counts / np.maximum(even, 1)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    # White is an even share, so what is starved and what is flooded stand apart.
+    # White is an even share; starved and flooded experts get different colours.
     map_ = left.imshow(times[-1], aspect="auto", cmap="RdBu_r", vmin=2 - BRIGHTEST, vmax=BRIGHTEST, interpolation="nearest")
     left.set(title=f"tokens of each expert over its even share, step {steps[-1]}", xlabel="expert", ylabel="layer with experts")
     figure.colorbar(map_, ax=left, extend="max").ax.set_ylim(0, BRIGHTEST)

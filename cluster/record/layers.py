@@ -14,7 +14,7 @@ KEY = re.compile(r"(.+)/layer_(\d+)")
 
 
 class LayerMetrics:
-    """The file of one run, which is there as soon as there is something to write."""
+    """The file of one run, created with its first line."""
 
     def __init__(self, folder: Path, from_step: int) -> None:
         self.path = folder / "layers.jsonl"
@@ -22,7 +22,7 @@ class LayerMetrics:
         self.file: IO[str] | None = None
 
     def write(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-        """Add the step's line from all keys that end in `/layer_NN`; the other values."""
+        """Write a line from all keys that end in `/layer_NN`; returns the other values."""
         found = {key: match for key in values if (match := KEY.fullmatch(key))}
         if found:
             self._write(step, {(match[1], int(match[2])): values[key] for key, match in found.items()})
@@ -37,7 +37,7 @@ class LayerMetrics:
         self.file.flush()
 
     def flush(self) -> None:
-        """Bring every line to the disk."""
+        """Flush every line to disk."""
         if self.file is not None:
             os.fsync(self.file.fileno())
 

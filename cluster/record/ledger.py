@@ -1,7 +1,7 @@
-"""The run's account book: every prompt handed out, what became of its group, and the step that learned it.
+"""The run's account book: every prompt submitted, the outcome of its group, and the step that learned it.
 
 SQLite in `ledger.db`. A group is learned at most once, which the schema itself enforces; a group that was learned after the last
-checkpoint of a run that died is marked `undone` on resume and handed out again under the next attempt.
+checkpoint of a run that died is marked `undone` on resume and submitted again under the next attempt.
 
     submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
 """
@@ -36,7 +36,7 @@ CREATE TRIGGER IF NOT EXISTS settled_once BEFORE UPDATE OF outcome ON groups
 
 
 class Ledger:
-    """Writes the account of one attempt at a run; the file keeps those of all attempts."""
+    """Writes the account of one attempt at a run; the file holds those of all attempts."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
@@ -44,11 +44,11 @@ class Ledger:
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.executescript(SCHEMA)
         if "unscored" not in [column for _, column, *_ in self.db.execute("PRAGMA table_info(groups)")]:
-            self.db.execute("ALTER TABLE groups ADD COLUMN unscored INTEGER")  # a run that an older version began
+            self.db.execute("ALTER TABLE groups ADD COLUMN unscored INTEGER")  # the file is from an older version
         self.attempt = 0
 
     def begin(self, from_step: int, next_group: int, pending: Sequence[int]) -> None:
-        """Open an attempt that continues after `from_step`: what came later is undone, `pending` groups are handed out anew."""
+        """Open an attempt that continues after `from_step`: later steps are undone, and `pending` groups will be submitted again."""
         with self._transaction() as db:
             (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
             db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
@@ -59,13 +59,13 @@ class Ledger:
             db.executemany("UPDATE groups SET outcome = 'undone' WHERE group_id = ?", [(group_id,) for group_id in pending])
 
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
-        """A prompt is handed out."""
+        """A group is handed to the engines."""
         self.db.execute(
             "INSERT INTO groups (group_id, attempt, prompt_id, epoch) VALUES (?, ?, ?, ?)", (group_id, self.attempt, prompt_id, epoch)
         )
 
     def retried(self, group_id: int) -> None:
-        """An engine died with the group; another takes it."""
+        """An engine died with the group; another one takes it."""
         self.db.execute("UPDATE groups SET tries = tries + 1 WHERE group_id = ? AND attempt = ?", (group_id, self.attempt))
 
     def rejected(self, group_id: int, engine: int, reason: str, unscored: int) -> None:
@@ -74,14 +74,14 @@ class Ledger:
             "UPDATE groups SET outcome = 'rejected', engine = ?, reason = ?, unscored = ? WHERE group_id = ? AND attempt = ?",
             (engine, reason, unscored, group_id, self.attempt),
         )
-        assert changed.rowcount == 1, f"group {group_id} is rejected but was never handed out in this attempt"
+        assert changed.rowcount == 1, f"group {group_id} is rejected but was never submitted in this attempt"
 
     def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int, int]], weights: str = "") -> None:
         """Close `step` with its groups and its weights' fingerprint.
 
         A group is (group_id, engine, mean reward of what was scored, responses without a reward, oldest and newest version).
         """
-        rows = [(step, *told, group_id, self.attempt) for group_id, *told in groups]
+        rows = [(step, *values, group_id, self.attempt) for group_id, *values in groups]
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO steps (step, attempt, finished, weights) VALUES (?, ?, ?, ?)", (step, self.attempt, time.time(), weights)
@@ -91,28 +91,28 @@ class Ledger:
                 "oldest_version = ?, newest_version = ? WHERE group_id = ? AND attempt = ?",
                 rows,
             )
-            assert changed.rowcount == len(rows), f"step {step} learned {len(rows)} groups, {changed.rowcount} of them handed out"
+            assert changed.rowcount == len(rows), f"step {step} learned {len(rows)} groups, {changed.rowcount} of them submitted"
 
     def faults(self, next_group: int, pending: Sequence[int]) -> list[str]:
-        """What does not add up: prompts lost, learned twice, or steps missing; empty in a sound run."""
+        """What does not add up: groups lost, groups settled twice, or steps missing; empty in a sound run."""
         settled = "SELECT group_id, count(*) FROM groups WHERE outcome IN ('learned', 'rejected') GROUP BY group_id"
         counts = dict(self.db.execute(settled).fetchall())
         open_groups = set(pending)
         steps = [step for (step,) in self.db.execute("SELECT step FROM steps WHERE NOT undone ORDER BY step")]
         learned = self.db.execute("SELECT group_id, step FROM groups WHERE outcome = 'learned' ORDER BY group_id").fetchall()
-        found = [f"group {g} was handed out and never settled" for g in range(next_group) if g not in counts and g not in open_groups]
+        found = [f"group {g} was submitted and never settled" for g in range(next_group) if g not in counts and g not in open_groups]
         found += [f"group {g} was settled {count} times" for g, count in counts.items() if count > 1]
-        found += [f"group {g} was learned by step {step}, which does not stand" for g, step in learned if step not in steps]
+        found += [f"group {g} was learned by step {step}, which is undone or missing" for g, step in learned if step not in steps]
         if steps != list(range(1, len(steps) + 1)):
             found.append(f"steps are not consecutive: {steps[:5]} ... {steps[-5:]}")
         return found
 
     def flush(self) -> None:
-        """Bring everything to the disk: a checkpoint must never know of steps that the ledger has lost."""
+        """Flush everything to disk: a checkpoint must never contain steps that the ledger has lost."""
         self.db.execute("PRAGMA wal_checkpoint(FULL)")
 
     def close(self) -> None:
-        """Write the last pages and let the file go."""
+        """Write the last pages and close the file."""
         self.db.close()
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, one line a step."""
+"""Files with one JSON object a line and one line a step."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of such a file; one that a killed driver left half-written is passed over."""
+    """The lines of such a file; a line that a killed driver left half-written is skipped."""
     rows = []
     for line in path.read_text().splitlines():
         try:
@@ -18,7 +18,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_lines(path: Path, from_step: int) -> None:
-    """Leave the lines up to a step, whole; none where a run starts over: it makes step 0, the evaluation before training, again."""
+    """Keep the lines up to `from_step`; none at 0, since a run that starts over evaluates before training again, which is step 0."""
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= from_step] if from_step else []
         aside = path.with_suffix(".tmp")
@@ -27,5 +27,5 @@ def cut_lines(path: Path, from_step: int) -> None:
 
 
 def plain(value: float) -> float | None:
-    """The value, or None where JSON has no word for it."""
+    """The value, or None if it is NaN or infinite, which JSON cannot say."""
     return float(value) if math.isfinite(value) else None

@@ -1,10 +1,6 @@
-"""What a run tells about itself: `metrics.jsonl` (the truth, an object a step), readable responses, TensorBoard when asked.
-
-Values of single layers are kept apart, by `cluster.record.layers`.
-"""
+"""What a run records of each step: its metrics, written through the sinks, and a few responses as people read them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -12,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cluster.record.layers import LayerMetrics
-from cluster.record.lines import cut_lines, plain, read_lines
+from cluster.finite import mean_of_finite
+from cluster.record.lines import read_lines
+from cluster.record.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
 from configs.schema import Config
 from reward.shaping import DISAGREE, SECOND, disagrees
@@ -23,45 +20,28 @@ Values = dict[str, float]
 
 
 class Metrics:
-    """The metric files of one run; on resume, what came after the checkpoint is cut off before anything new is written."""
+    """The record of one run. On resume, what came after the checkpoint is cut off before anything new is written."""
 
     def __init__(self, config: Config, from_step: int) -> None:
         self.folder = config.run_dir
-        self.path = self.folder / "metrics.jsonl"
-        cut_lines(self.path, from_step)
         for name in ("responses", "disagreements"):
             for path in (self.folder / name).glob("step_*.jsonl"):
                 if int(path.stem.removeprefix("step_")) > from_step:
                     path.unlink()
-        self.layers = LayerMetrics(self.folder, from_step)
-        self.file = self.path.open("a")
-        self.board: Any = None
-        if config.run.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=from_step + 1)
+        self.sinks = open_sinks(config, from_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add the step's line; NaN and infinities become null, so that every line is JSON."""
-        of_the_model = self.layers.write(step, values)
-        line = {"step": step, **{key: plain(value) for key, value in sorted(of_the_model.items())}}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for key, value in values.items():
-                self.board.add_scalar(key, value, step)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Every line so far."""
-        return read_metrics(self.folder)
+        """Add the values of one step to every sink."""
+        for sink in self.sinks:
+            sink.write(step, values)
 
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
-        """Keep a few responses of the step as people read them: prompt, response, reference, verdict."""
+        """Write a few responses of the step for people to read: prompt, response, reference, verdict."""
         each = texts_per_group(limit, len(groups))
         self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text[0] < each] for s in groups])[:limit])
 
     def write_disagreements(self, step: int, groups: Sequence[Scored], limit: int) -> None:
-        """Keep a few responses of the step over which the row's checker and reward.second disagree, the first of each group first."""
+        """Write a few responses on which the row's checker and reward.second disagree, the first of each group first."""
         self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text[2])] for s in groups])[:limit])
 
     def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
@@ -74,20 +54,18 @@ class Metrics:
                 file.write(json.dumps(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
 
     def flush(self) -> None:
-        """Bring every line to the disk."""
-        os.fsync(self.file.fileno())
-        self.layers.flush()
+        """Bring everything written so far to the disk."""
+        for sink in self.sinks:
+            sink.flush()
 
     def close(self) -> None:
-        """Close the files."""
-        self.file.close()
-        self.layers.close()
-        if self.board is not None:
-            self.board.close()
+        """Close every sink."""
+        for sink in self.sinks:
+            sink.close()
 
 
 def texts_per_group(limit: int, groups: int) -> int:
-    """How many responses of each group are kept as text so that `limit` of a step's can be."""
+    """How many responses of each group keep their text, so that a step has `limit` of them."""
     return -(-limit // groups)
 
 
@@ -117,12 +95,12 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; one that a killed driver left half-written is passed over."""
-    return read_lines(folder / "metrics.jsonl")
+    """The lines of a run's metrics; a line that a killed driver left half-written is skipped."""
+    return read_lines(folder / METRICS)
 
 
 def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
-    """Rewards, lengths, finish and staleness of a step's groups. A token is stale by the steps learned since its weights went out."""
+    """Rewards, lengths, truncation and staleness of a step's groups. Staleness: steps learned since the token's weights were published."""
     rewards = np.concatenate([s.rewards for s in summaries])
     scored = rewards[np.isfinite(rewards)]
     correct = np.concatenate([s.correct for s in summaries])
@@ -130,7 +108,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
     stale = np.array([step - 1 - s.oldest_version for s in summaries])
     nan = float("nan")
     return {
-        "reward/mean": float(scored.mean()) if scored.size else nan,
+        "reward/mean": mean_of_finite(rewards),
         "reward/std": float(scored.std()) if scored.size else nan,
         "reward/min": float(scored.min()) if scored.size else nan,
         "reward/max": float(scored.max()) if scored.size else nan,
@@ -151,14 +129,13 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
 
 
 def describe_parts(summaries: Sequence[GroupSummary]) -> Values:
-    """What became of a step's responses by outcome, the mean of every further part, and how far reward.second disagrees."""
+    """How many responses had each outcome, the mean of every further part of the reward, and how often reward.second disagrees."""
     outcomes = list(chain.from_iterable(s.outcomes for s in summaries))
     values = {f"reward/{outcome}": float(outcomes.count(outcome)) for outcome in Outcome if outcome is not Outcome.SCORED}
     names = sorted({name for s in summaries for name in s.parts} - {"correct"})
     for name in names:
         numbers = np.concatenate([s.parts.get(name, np.full(len(s.rewards), np.nan)) for s in summaries])
-        known = numbers[np.isfinite(numbers)]
-        values[f"reward/part/{name}"] = float(known.mean()) if known.size else float("nan")
+        values[f"reward/part/{name}"] = mean_of_finite(numbers)
         if name == SECOND:
             apart = np.abs(numbers - np.concatenate([s.correct for s in summaries]))
             values["reward/disagreement"] = float((apart[np.isfinite(apart)] >= DISAGREE).mean()) if np.isfinite(apart).any() else 0.0

@@ -1,11 +1,11 @@
-"""The run as a picture: reward, held-out accuracy, entropy and the engine-learner gap over steps."""
+"""The run as a picture: reward, held-out accuracy, entropy and the mismatch of engine and learner over steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SMOOTH = 10  # steps of the running mean
-PARTS = ("numerics", "routing", "engine", "staleness")  # of the gap
+PARTS = ("numerics", "routing", "engine", "staleness")  # of the mismatch
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -26,7 +26,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )
         axes[0][0].legend(frameon=False)
     _curve(axes[0][1], rows, "entropy", "entropy (nats a token)")
-    _curve(axes[1][0], rows, "mismatch/max", "largest engine-learner log-prob gap", log=True)
+    _curve(axes[1][0], rows, "mismatch/max", "largest difference of engine and learner log-probs", log=True)
     _curve(axes[1][1], rows, "seconds/step", "seconds a step")
     if parts:
         _stack(axes[0][2], rows, parts)
@@ -51,9 +51,9 @@ def _curve(axis: Any, rows: Sequence[dict[str, Any]], key: str, title: str, log:
 
 
 def _stack(axis: Any, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
-    """The parts of the gap, one above the other."""
-    told = [row for row in rows if all(row.get(f"split/{part}") is not None for part in parts)]
-    axis.set_title("engine-learner gap by its causes (nats)")
+    """The parts of the mismatch, one above the other."""
+    split = [row for row in rows if all(row.get(f"split/{part}") is not None for part in parts)]
+    axis.set_title("mismatch by its causes (nats)")
     axis.set_xlabel("step")
-    axis.stackplot([row["step"] for row in told], [[row[f"split/{part}"] for row in told] for part in parts], labels=parts, alpha=0.7)
+    axis.stackplot([row["step"] for row in split], [[row[f"split/{part}"] for row in split] for part in parts], labels=parts, alpha=0.7)
     axis.legend(frameon=False, loc="upper left")

@@ -1,4 +1,4 @@
-"""What the terminal shows while a run works: stages of the start, a live line of the step, the end in a few lines."""
+"""What the terminal shows during a run: the stages of the start, a live line of the step, a few lines at the end."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-EVERY = 10  # steps between lines where nobody watches a terminal
+EVERY = 10  # steps between lines if the output is no terminal
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Say what is being waited for and, afterwards, how long it took."""
+        """Print what the run waits for and, afterwards, how long it took."""
         started = time.perf_counter()
         with self.console.status(text) if self.console.is_terminal else _nothing():
             yield
@@ -50,10 +50,10 @@ class Progress:
         self.bar = None
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Show a finished step: on the bar, or as a line now and then."""
-        gap = f"gap {values['mismatch/max']:.1e}  " if "mismatch/max" in values else ""  # unknown without rollout.logprobs
+        """Show a finished step: on the bar, or as a line every few steps."""
+        mismatch = f"mismatch {values['mismatch/max']:.1e}  " if "mismatch/max" in values else ""  # unknown without rollout.logprobs
         line = (
-            f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  {gap}"
+            f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  {mismatch}"
             f"{values['tokens_per_second']:,.0f} tok/s  {values['seconds/step']:.2f} s"
         )
         held_out = values.get("eval/greedy")

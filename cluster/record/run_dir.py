@@ -1,4 +1,4 @@
-"""The run directory: who may write to it, and what lies in it.
+"""The run directory: its contents, and who may write to it.
 
 config.toml  ledger.db  metrics.jsonl  layers.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/  disagreements/
 quarantine/  logs/  lock
@@ -20,9 +20,9 @@ class RunDirTaken(ValueError):
 
 @contextmanager
 def lock_run_dir(config: Config) -> Iterator[Path]:
-    """The run directory, held against a second driver until the end; raises RunDirTaken where one is at work.
+    """Lock the run directory against a second driver; raises RunDirTaken if another one holds the lock.
 
-    The lock belongs to this process, so a killed driver leaves none behind.
+    The lock ends with this process, so a killed driver leaves none behind.
     """
     folder = config.run_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,14 @@ def lock_run_dir(config: Config) -> Iterator[Path]:
 
 
 def refuse_other_run(config: Config) -> None:
-    """Raise RunDirTaken where run.dir already holds a run that this one does not continue."""
+    """Raise RunDirTaken if run.dir already has a run that this one does not continue."""
     kept = config.run_dir / "config.toml"
     if kept.exists() and config.run.resume == "never":
         raise RunDirTaken(f'run.dir {config.run_dir} already holds a run: choose another run.dir, or continue it with run.resume="auto"')
 
 
 def refuse_unknown_resume(config: Config) -> None:
-    """Raise ValueError where run.resume is neither of its words nor a folder."""
+    """Raise ValueError if run.resume is none of its words and no folder."""
     asked = config.run.resume
     if asked not in ("never", "auto") and not Path(asked).is_dir():
         raise ValueError(
@@ -58,7 +58,7 @@ def refuse_unknown_resume(config: Config) -> None:
         )
 
 
-# What may differ between a run and its continuation: how long it goes on and what it writes, never what it learns.
+# What may differ between a run and its continuation: how long it lasts and what it writes, never what it learns.
 FREE_TO_CHANGE = (
     "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",
     "run.tensorboard", "run.deadline_s", "mismatch.share", "mismatch.alarm", "mismatch.patience", "mismatch.on_alarm",
@@ -79,34 +79,34 @@ def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     return out
 
 
-# What a checkpoint is loaded with, whatever is then done with it.
+# Keys that must equal the checkpoint's to load it, for training and for anything else.
 NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.expert_parallel", "learner.deepspeed")
 
 
 def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:
-    """A line for each difference that matters to a continued run, among keys that begin as `within` says."""
+    """A line for each difference that a continued run may not have, among keys that begin with one of `within`."""
     before, after = flat(kept.model_dump()), flat(now.model_dump())
-    held = [key for key in sorted(before | after) if key not in FREE_TO_CHANGE and key.startswith(within)]
-    return [f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in held if before.get(key) != after.get(key)]
+    fixed = [key for key in sorted(before | after) if key not in FREE_TO_CHANGE and key.startswith(within)]
+    return [f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in fixed if before.get(key) != after.get(key)]
 
 
 def refuse_changed_config(kept: Config, now: Config, what: Path | None = None) -> None:
-    """Raise ValueError with every difference where a continued run would learn otherwise than it began."""
+    """Raise ValueError, with every difference, if a continued run would learn differently from how it began."""
     if lines := changes(kept, now):
-        said = "\n".join(lines)
+        listed = "\n".join(lines)
         raise ValueError(
-            f"{what or now.run_dir} cannot be resumed with another config:\n{said}\nset these back, or start a new run in another run.dir"
+            f"{what or now.run_dir} cannot be resumed with another config:\n{listed}\nset these back, or start a new run in another run.dir"
         )
 
 
 def config_of(checkpoint: Path) -> Config | None:
-    """The config of the run that wrote a checkpoint; None where the folder lies in no run directory."""
+    """The config of the run that wrote a checkpoint; None if the folder is in no run directory."""
     kept = checkpoint.parent.parent / "config.toml"
     return load(kept) if kept.exists() else None
 
 
 def write_config(config: Config) -> None:
-    """Keep the resolved config in the run directory."""
+    """Write the resolved config into the run directory."""
     aside = config.run_dir / "config.toml.tmp"
     aside.write_text(dump(config))
     aside.replace(config.run_dir / "config.toml")

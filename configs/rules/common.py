@@ -1,12 +1,14 @@
-"""The rules between keys: each is a function named as the rule it enforces and yields what breaks it.
+"""The rules between keys: each is a function named as the rule it enforces, and yields what breaks it.
 
-`Config` runs them all when it is built, so a run that breaks a rule never starts. None of them changes a value.
+`Config` runs them all when it is built, so a run that breaks a rule never starts. None of them changes a value. A rule's docstring says
+what it asks; `configs.document` puts it into docs/config.md.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from configs.keys import Keys
+from configs.toml_writer import quoted as quoted
 
 
 class Problem(NamedTuple):
@@ -27,35 +29,28 @@ class RuleError(ValueError):
 Rule = Callable[[Keys], Iterator[Problem]]
 
 
-def quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def betas_lie_below_one(config: Keys) -> Iterator[Problem]:
-    if not all(0 <= beta < 1 for beta in config.learner.betas):
-        message = f"got {list(config.learner.betas)}, needed two numbers from 0 to below 1 (Adam's decay rates): use [0.9, 0.999]"
-        yield Problem(("learner.betas",), message)
-
-
 def flash_attention_needs_bfloat16(config: Keys) -> Iterator[Problem]:
+    """`learner.attention = "flash_attention_2"` needs `model.dtype = "bfloat16"`."""
     if config.learner.attention == "flash_attention_2" and config.model.dtype == "float32":
         message = (
-            'got "flash_attention_2" with model.dtype = "float32", which it cannot compute: '
+            'got "flash_attention_2" with model.dtype = "float32", which it does not support: '
             'use attention = "sdpa" or model.dtype = "bfloat16"'
         )
         yield Problem(("learner.attention", "model.dtype"), message)
 
 
-def packing_needs_attention_with_borders(config: Keys) -> Iterator[Problem]:
+def packing_needs_sdpa_or_flash_attention(config: Keys) -> Iterator[Problem]:
+    """`learner.packing` needs `learner.attention = "sdpa"` or `"flash_attention_2"`."""
     if config.learner.packing and config.learner.attention == "eager":
         message = (
-            'got "eager" with learner.packing = true, which knows no borders between packed sequences: '
+            'got "eager" with learner.packing = true; eager attention cannot separate packed sequences: '
             'use attention = "sdpa" or "flash_attention_2", or packing = false'
         )
         yield Problem(("learner.attention", "learner.packing"), message)
 
 
 def updates_divide_groups(config: Keys) -> Iterator[Problem]:
+    """`learner.updates_per_step` divides `rollout.groups_per_step`."""
     updates, groups = config.learner.updates_per_step, config.rollout.groups_per_step
     if groups % updates:
         divisors = [n for n in range(1, groups + 1) if groups % n == 0]
@@ -68,51 +63,38 @@ def updates_divide_groups(config: Keys) -> Iterator[Problem]:
 
 
 def micro_batch_holds_one_response(config: Keys) -> Iterator[Problem]:
+    """`learner.micro_batch_tokens` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`."""
     if config.learner.micro_batch_tokens < config.context_tokens:
         message = (
-            f"got {config.learner.micro_batch_tokens}, needed at least {config.context_tokens} (data.max_prompt_tokens "
-            f"{config.data.max_prompt_tokens} + rollout.max_response_tokens {config.rollout.max_response_tokens}), as one response is "
-            f"never split: raise it or lower those"
+            f"got {config.learner.micro_batch_tokens}, needed at least {sum_of_tokens(config)}, as a response is never split: "
+            "raise it or lower those"
         )
         yield Problem(("learner.micro_batch_tokens", "data.max_prompt_tokens", "rollout.max_response_tokens"), message)
 
 
+def sum_of_tokens(config: Keys) -> str:
+    """The longest prompt with the longest response, for a message."""
+    return (
+        f"{config.context_tokens} (data.max_prompt_tokens {config.data.max_prompt_tokens} + rollout.max_response_tokens "
+        f"{config.rollout.max_response_tokens})"
+    )
+
+
 def overlong_cache_fits_the_response(config: Keys) -> Iterator[Problem]:
+    """`reward.overlong_cache` ≤ `rollout.max_response_tokens`."""
     cache, longest = config.reward.overlong_cache, config.rollout.max_response_tokens
     if cache > longest:
         message = (
-            f"got {cache}, needed at most rollout.max_response_tokens ({longest}): the punishment begins overlong_cache tokens before that "
-            f"end: use {max(1, longest // 5)} (a fifth, as in DAPO), or 0 for none"
+            f"got {cache}, needed at most rollout.max_response_tokens ({longest}), as the punishment starts overlong_cache tokens before "
+            f"it: use {max(1, longest // 5)} (a fifth, as in DAPO), or 0 for none"
         )
         yield Problem(("reward.overlong_cache", "rollout.max_response_tokens"), message)
 
 
-def difficulty_settings_have_an_effect(config: Keys) -> Iterator[Problem]:
-    if (floor := config.data.difficulty_floor) > 1:
-        message = f"got {floor}, needed at most 1: it is the share of the top sampling weight that no prompt falls below: use 0.1"
-        yield Problem(("data.difficulty_floor",), message)
-    for key, plain in (("difficulty_floor", 0.1), ("difficulty_half_life", 2.0)):
-        if config.data.sampler == "uniform" and (given := getattr(config.data, key)) != plain:
-            message = f'got {given} with data.sampler = "uniform", so it would do nothing: set data.sampler = "difficulty", or remove it'
-            yield Problem((f"data.{key}", "data.sampler"), message)
-
-
-def system_turn_needs_the_chat_template(config: Keys) -> Iterator[Problem]:
-    if config.data.system is not None and not config.data.chat_template:
-        message = (
-            "got a system turn with data.chat_template = false, which takes the prompt as it is: "
-            "remove data.system or use chat_template = true"
-        )
-        yield Problem(("data.system", "data.chat_template"), message)
-
-
 RULES: tuple[Rule, ...] = (
-    betas_lie_below_one,
     flash_attention_needs_bfloat16,
-    packing_needs_attention_with_borders,
+    packing_needs_sdpa_or_flash_attention,
     updates_divide_groups,
     micro_batch_holds_one_response,
     overlong_cache_fits_the_response,
-    difficulty_settings_have_an_effect,
-    system_turn_needs_the_chat_template,
 )

@@ -1,36 +1,36 @@
-"""The rules for `[rollout.vllm]` and `[learner.deepspeed]`: which keys this project sets itself, and what cannot be combined."""
+"""The rules for `[rollout.vllm]` and `[learner.deepspeed]`: keys that this project sets itself, and keys that cannot be combined."""
 
 from collections.abc import Iterator
 
 from configs.keys import Keys
-from configs.rules.common import Problem, Rule
+from configs.rules.common import Problem, Rule, sum_of_tokens
 
 VLLM_OWNED = {
     "model": "set model.path",
-    "tokenizer": "the tokenizer is the one in model.path, as learner and engine must read the same tokens",
-    "dtype": "set rollout.dtype, or model.dtype for learner and engine alike",
+    "tokenizer": "set model.path: learner and engine need the same tokenizer",
+    "dtype": "set rollout.dtype, or model.dtype for both learner and engines",
     "trust_remote_code": "set model.trust_remote_code",
     "seed": "set run.seed, from which every request's seed is derived",
     "logprobs_mode": "the learner needs log-probs at the sampling temperature",
-    "max_logprobs": "one log-prob a sampled token is all the learner reads",
+    "max_logprobs": "the learner reads one log-prob for each sampled token",
     "weight_transfer_config": "set rollout.transfer",
-    "worker_extension_cls": "weights are received through it",
+    "worker_extension_cls": "the engine receives weights through it",
     "enable_return_routed_experts": "set rollout.capture_routing",
 }
 DEEPSPEED_OWNED = {
     "train_batch_size": "set rollout.groups_per_step and learner.updates_per_step",
     "train_micro_batch_size_per_gpu": "set learner.micro_batch_tokens",
     "gradient_accumulation_steps": "it follows from learner.micro_batch_tokens",
-    "managed_gradient_accumulation": "an update holds as many micro-batches as its tokens need",
+    "managed_gradient_accumulation": "an update has as many micro-batches as its tokens need",
     "gradient_clipping": "set learner.max_grad_norm",
     "optimizer": "set learner.lr, learner.betas and learner.weight_decay",
     "scheduler": "set learner.warmup_updates",
     "bf16": "set model.dtype",
     "fp16": "set model.dtype",
     "torch_autocast": "set model.dtype",
-    "gradient_allreduce_op": "the objective counts on the mean over ranks",
-    "gradient_predivide_factor": "the objective counts on the mean over ranks",
-    "prescale_gradients": "the objective counts on the mean over ranks",
+    "gradient_allreduce_op": "the objective needs the mean over ranks",
+    "gradient_predivide_factor": "the objective needs the mean over ranks",
+    "prescale_gradients": "the objective needs the mean over ranks",
 }
 VLLM_SIZES = (
     "tensor_parallel_size",
@@ -46,12 +46,13 @@ def is_count(value: object) -> bool:
 
 
 def vllm_size(config: Keys, name: str) -> int:
-    """A parallel size of `[rollout.vllm]`, 1 where it is left out or not a count (which is reported on its own)."""
+    """A parallel size of `[rollout.vllm]`, 1 if it is left out or not a count (`parallel_sizes_are_counts` reports that)."""
     value = config.rollout.vllm.get(name, 1)
     return value if is_count(value) else 1
 
 
 def owned_keys_are_set_elsewhere(config: Keys) -> Iterator[Problem]:
+    """None of the keys in the two tables above is given."""
     tables = (("rollout.vllm", config.rollout.vllm, VLLM_OWNED), ("learner.deepspeed", config.learner.deepspeed, DEEPSPEED_OWNED))
     for section, table, owned in tables:
         for key in table:
@@ -60,6 +61,7 @@ def owned_keys_are_set_elsewhere(config: Keys) -> Iterator[Problem]:
 
 
 def parallel_sizes_are_counts(config: Keys) -> Iterator[Problem]:
+    """vLLM's parallel sizes are whole numbers ≥ 1."""
     for name in VLLM_SIZES:
         if not is_count(value := config.rollout.vllm.get(name, 1)):
             message = f"got {value!r}, needed a whole number of GPUs, at least 1: write for example {name} = 1"
@@ -67,16 +69,19 @@ def parallel_sizes_are_counts(config: Keys) -> Iterator[Problem]:
 
 
 def engine_is_one_replica(config: Keys) -> Iterator[Problem]:
+    """`rollout.vllm.data_parallel_size` is 1; `rollout.engines` sets the number of replicas."""
     if (size := vllm_size(config, "data_parallel_size")) > 1:
         message = f"got {size}, needed 1, as an engine is one replica: remove it and set rollout.engines = {size * config.rollout.engines}"
         yield Problem(("rollout.vllm.data_parallel_size", "rollout.engines"), message)
 
 
 def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:
+    """`rollout.capture_routing` and `learner.routing = "replay_rollout"` exclude pipeline and context parallelism and `kv_transfer_config`
+    in the engine."""
     replayed = config.learner.routing == "replay_rollout"
     if not (config.rollout.capture_routing or replayed):
         return
-    why = 'learner.routing = "replay_rollout", which replays what rollout.capture_routing records' if replayed else ""
+    why = 'learner.routing = "replay_rollout", which replays the experts that rollout.capture_routing records' if replayed else ""
     without = 'learner.routing = "replay_learner" and ' if replayed else ""
     for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
         if (size := vllm_size(config, name)) > 1:
@@ -87,24 +92,24 @@ def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:
             yield Problem((f"rollout.vllm.{name}", "rollout.capture_routing", "learner.routing"), message)
     if "kv_transfer_config" in config.rollout.vllm:
         message = (
-            f"got a table with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without a connector for "
-            f"keys and values: remove it, or use {without}rollout.capture_routing = false"
+            f"got a table with {why or 'rollout.capture_routing = true'}; vLLM returns routed experts only without a KV "
+            f"connector: remove it, or use {without}rollout.capture_routing = false"
         )
         yield Problem(("rollout.vllm.kv_transfer_config", "rollout.capture_routing", "learner.routing"), message)
 
 
 def engine_holds_the_whole_context(config: Keys) -> Iterator[Problem]:
+    """`rollout.vllm.max_model_len` ≥ `data.max_prompt_tokens + rollout.max_response_tokens`."""
     length = config.rollout.vllm.get("max_model_len")
     if length is not None and not (is_count(length) and length >= config.context_tokens):
-        message = (
-            f"got {length!r}, needed a whole number of at least {config.context_tokens} (data.max_prompt_tokens "
-            f"{config.data.max_prompt_tokens} + rollout.max_response_tokens {config.rollout.max_response_tokens}): raise it or lower those"
-        )
+        message = f"got {length!r}, needed a whole number of at least {sum_of_tokens(config)}: raise it or lower those"
         yield Problem(("rollout.vllm.max_model_len", "data.max_prompt_tokens", "rollout.max_response_tokens"), message)
 
 
 def secrets_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
-    why = "a secret (not shown), which run.dir/config.toml and the logs would keep: remove it and set"
+    """No `rollout.vllm.hf_token`, no `api_key` in DeepSpeed's `comet` and `wandb`: set `HF_TOKEN`, `COMET_API_KEY`, `WANDB_API_KEY` in the
+    environment."""
+    why = "a secret (not shown), which would be written to run.dir/config.toml and the logs: remove it and set"
     if "hf_token" in config.rollout.vllm:
         yield Problem(("rollout.vllm.hf_token",), f"got {why} HF_TOKEN in the environment")
     for monitor in ("comet", "wandb"):
@@ -115,6 +120,7 @@ def secrets_stay_in_the_environment(config: Keys) -> Iterator[Problem]:
 
 
 def zero_stage_exists(config: Keys) -> Iterator[Problem]:
+    """`zero_optimization.stage` is 0, 1, 2 or 3."""
     zero = config.learner.deepspeed.get("zero_optimization", {})
     if not isinstance(zero, dict):
         yield Problem(("learner.deepspeed.zero_optimization",), f"got {zero!r}, needed a table: write zero_optimization = {{ stage = 2 }}")
@@ -126,16 +132,18 @@ def zero_stage_exists(config: Keys) -> Iterator[Problem]:
 
 
 def overlap_needs_sharded_gradients(config: Keys) -> Iterator[Problem]:
-    zero = config.learner.deepspeed.get("zero_optimization", {})
-    if isinstance(zero, dict) and zero.get("overlap_comm") and (stage := zero.get("stage", 0)) in (0, 1):
+    """`zero_optimization.overlap_comm = true` needs stage 2 or 3."""
+    zero = config.learner.zero
+    if zero.get("overlap_comm") and (stage := zero.get("stage", 0)) in (0, 1):
         message = (
-            f"got true with stage = {stage}; DeepSpeed overlaps communication here only where gradients are sharded: "
+            f"got true with stage = {stage}; DeepSpeed can overlap communication only if gradients are sharded: "
             "use stage = 2 or 3, or overlap_comm = false"
         )
         yield Problem(("learner.deepspeed.zero_optimization.overlap_comm", "learner.deepspeed.zero_optimization.stage"), message)
 
 
 def learner_shards_only_by_zero(config: Keys) -> Iterator[Problem]:
+    """The learner has no tensor or sequence parallelism; its expert parallelism is `learner.expert_parallel`."""
     table = config.learner.deepspeed
     expert = table.get("expert_parallel", {})
     if not isinstance(expert, dict) or expert.get("enabled", False):
@@ -147,7 +155,7 @@ def learner_shards_only_by_zero(config: Keys) -> Iterator[Problem]:
         yield Problem(("learner.deepspeed.expert_parallel", "learner.expert_parallel"), message)
     for key in ("tensor_parallel", "sequence_parallel_size"):
         if table.get(key, 1) not in (1, {}):
-            message = f"got {table[key]!r}; ZeRO alone shards the learner: remove it and raise learner.ranks or zero_optimization.stage"
+            message = f"got {table[key]!r}; only ZeRO shards the learner: remove it and raise learner.ranks or zero_optimization.stage"
             yield Problem((f"learner.deepspeed.{key}",), message)
 
 

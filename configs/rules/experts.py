@@ -20,6 +20,7 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], tuple[int, ...], str], ...] = (
 
 
 def spread_experts_need_zero(config: Keys) -> Iterator[Problem]:
+    """`learner.expert_parallel` > 1 needs ZeRO stage 1, 2 or 3."""
     size, stage = config.learner.expert_parallel, inner_table(config.learner.deepspeed, ("zero_optimization",)).get("stage", 0)
     if size > 1 and stage == 0:
         message = (
@@ -30,6 +31,7 @@ def spread_experts_need_zero(config: Keys) -> Iterator[Problem]:
 
 
 def expert_parallel_divides_the_ranks(config: Keys) -> Iterator[Problem]:
+    """`learner.expert_parallel` divides `learner.ranks`."""
     size, ranks = config.learner.expert_parallel, config.learner.ranks
     if ranks % size:
         divisors = [str(n) for n in range(1, ranks + 1) if ranks % n == 0]
@@ -41,6 +43,8 @@ def expert_parallel_divides_the_ranks(config: Keys) -> Iterator[Problem]:
 
 
 def spread_experts_exclude_other_shards(config: Keys) -> Iterator[Problem]:
+    """`learner.expert_parallel` > 1 excludes MiCS, hpZ and quantized gradients, switching off `reduce_scatter` or `contiguous_gradients`,
+    and at stage 3 an optimizer on NVMe."""
     size, table = config.learner.expert_parallel, inner_table(config.learner.deepspeed, ("zero_optimization",))
     if size == 1:
         return

@@ -1,6 +1,6 @@
-"""Who learns what: the responses of a step as updates, ranks and micro-batches, decided from summaries alone.
+"""The plan of a step: its responses divided into updates, ranks and micro-batches, from summaries alone.
 
-Advantages and token weights are fixed here for the whole update, before the work is divided, so no division can change them.
+Advantages and token weights are computed for the whole update before it is divided, so the division cannot change them.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Row:
     group: int  # position of its group among the step's groups
     member: int  # position among the group's responses
     advantage: float
-    weight: float  # of each of its tokens in the loss of its update
+    weight: float  # of each of its tokens in the update's loss
     prompt_tokens: int
     tokens: int  # prompt and response
 
@@ -37,8 +37,8 @@ MicroBatch = tuple[Row, ...]
 class UpdatePlan:
     """One optimizer update."""
 
-    micro_batches: tuple[tuple[MicroBatch, ...], ...]  # [rank][micro-batch], as many on every rank, some perhaps empty
-    left_out: int  # responses that teach nothing: failed, aborted, filtered, empty or without a scored companion
+    micro_batches: tuple[tuple[MicroBatch, ...], ...]  # [rank][micro-batch], equally many on every rank; some may be empty
+    left_out: int  # responses that are not learned: failed, aborted, filtered, empty, or the only scored one of its group
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -52,7 +52,7 @@ class StepPlan:
     updates: tuple[UpdatePlan, ...]
 
     def of_rank(self, rank: int) -> tuple[tuple[MicroBatch, ...], ...]:
-        """What one rank has to know [update][micro-batch]."""
+        """The micro-batches of one rank [update][micro-batch]."""
         return tuple(update.micro_batches[rank] for update in self.updates)
 
 
@@ -69,10 +69,9 @@ def plan_step(
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
-    A micro-batch padded to its longest prompt and its longest response holds at most `micro_batch_tokens` tokens; if `packed`, they are
-    counted without padding. Raises ValueError where that is impossible or the groups do not divide. `response_tokens` is the longest
-    response the engine may give.
-    `overlong_filter` leaves truncated responses out of the loss, not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
+    A micro-batch has at most `micro_batch_tokens` tokens, counted with padding unless `packed`. Raises ValueError if a response alone has
+    more, or if the groups cannot be divided into `updates`. `response_tokens` is the most tokens of a response. `overlong_filter` leaves
+    truncated responses out of the loss but not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
     """
     if len(summaries) % updates:
         raise ValueError(
@@ -90,7 +89,7 @@ def plan_step(
 
 
 class Weighed(NamedTuple):
-    """A group with what its responses are worth."""
+    """A group with the advantages of its responses."""
 
     position: int  # among the step's groups
     summary: GroupSummary
@@ -99,16 +98,16 @@ class Weighed(NamedTuple):
 
 
 def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool) -> list[Weighed]:
-    """The advantages of a step's groups, compared with one another where the preset asks for it, and which responses are learned."""
+    """The advantages of a step's groups, across groups if the preset compares them, and which responses are learned."""
     rewards = [np.where(s.aborted, np.nan, s.rewards) for s in summaries]
     learned = [_learned(s, r, overlong_filter) for s, r in zip(summaries, rewards, strict=True)]
-    tokens = [np.where(taught, s.lengths, 0).astype(np.float64) for s, taught in zip(summaries, learned, strict=True)]
+    tokens = [np.where(chosen, s.lengths, 0).astype(np.float64) for s, chosen in zip(summaries, learned, strict=True)]
     advantages = ADVANTAGES[preset.advantage](rewards, tokens) if summaries else []
-    return [Weighed(i, s, a, taught) for i, (s, a, taught) in enumerate(zip(summaries, advantages, learned, strict=True))]
+    return [Weighed(i, s, a, chosen) for i, (s, a, chosen) in enumerate(zip(summaries, advantages, learned, strict=True))]
 
 
 def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> list[Row]:
-    """The responses of one update that can teach, each with its advantage and its token weight, in the groups' order."""
+    """The learned responses of one update, each with its advantage and its token weight, in the groups' order."""
     if not groups:
         return []
     sizes = [len(group.learned) for group in groups]
@@ -134,9 +133,9 @@ def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> 
 
 
 def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool) -> NDArray[np.bool_]:
-    """Which responses of a group enter the loss [G]; rewards are NaN where a response failed or was aborted."""
+    """Which responses of a group are learned [G]; rewards are NaN where a response failed or was aborted."""
     survives = np.isfinite(rewards)
-    if survives.sum() <= 1:  # a lone survivor has nobody to be compared with
+    if survives.sum() <= 1:  # a single scored response has no other to compare with
         return np.zeros_like(survives)
     learned: NDArray[np.bool_] = survives & (summary.lengths > 0)
     return learned & ~summary.truncated if overlong_filter else learned
@@ -150,13 +149,13 @@ def _divide(rows: Sequence[Row], ranks: int, budget: int, packed: bool) -> tuple
             f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
         )
     cuts = [_cut(hand, budget, packed) for hand in _deal(rows, ranks)]
-    # Every micro-batch is a collective for ZeRO-3 and for experts that live apart: a rank with fewer joins in with empty ones.
+    # A pass is a collective under ZeRO-3 and with spread experts: a rank with fewer micro-batches takes part with empty ones.
     count = max(1, *map(len, cuts))
     return tuple(cut + ((),) * (count - len(cut)) for cut in cuts)
 
 
 def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
-    """Give the longest remaining row to the rank with the fewest tokens; ties go by position, so every run deals alike."""
+    """Give the longest remaining row to the rank with the fewest tokens; ties go by position, so every rank computes the same."""
     hands: list[list[Row]] = [[] for _ in range(ranks)]
     loads = [(0, rank) for rank in range(ranks)]
     heapify(loads)
@@ -168,7 +167,7 @@ def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
 
 
 def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ...]:
-    """Cut rows that lie in order of length wherever one more, with the padding it brings unless packed, would go beyond the budget."""
+    """Cut rows, which are in order of length, where one more would exceed the budget; padding counts unless `packed`."""
     batches: list[MicroBatch] = []
     current: list[Row] = []
     prompt = response = real = 0
@@ -181,6 +180,6 @@ def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ..
     return (*batches, tuple(current)) if current else tuple(batches)
 
 
-def gather(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
-    """Any rows in as few micro-batches as their lengths in order allow."""
+def cut_into_micro_batches(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
+    """Rows sorted by length and cut into micro-batches of at most `budget` tokens."""
     return _cut(sorted(rows, key=lambda r: (-r.tokens, r.group, r.member)), budget, packed)

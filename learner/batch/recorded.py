@@ -1,4 +1,4 @@
-"""The experts that engines recorded, held against the model and laid out in the places of their tokens."""
+"""Recordings of experts: checked against the model, and laid out beside the tokens of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,43 +15,47 @@ BYTE = 256  # experts that one byte can name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """The experts that tokens took in some pass, in host memory, as a step holds them for all its responses.
+    """The experts that the tokens of a batch took in one pass; in host memory, because a step has a recording of every response.
 
     Legend: B responses, S tokens with the prompt, L decoder layers, K experts a token.
     """
 
-    experts: Tensor  # [B, S, L, K], any integer type; columns of layers without experts are never read
-    known: Tensor  # bool [B, S], False where the live choice is to be taken
+    experts: Tensor  # [B, S, L, K], any integer type; the columns of layers without experts are ignored
+    known: Tensor  # bool [B, S], False where the router chooses live
 
     def to(self, device: torch.device | str) -> "Recording":
-        """The same on a device."""
+        """The recording on a device."""
         return Recording(experts=self.experts.to(device), known=self.known.to(device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertShape:
-    """What a recording of a model's experts must look like."""
+    """The shape that recordings of a model's experts must have."""
 
-    layers: int  # L, decoder layers: each has its column, with experts or without
+    layers: int  # L, decoder layers; those without experts have a column too
     sparse: tuple[int, ...]  # the layers that have experts
     experts: int  # E of such a layer
     top_k: int  # K
 
     @property
     def dtype(self) -> torch.dtype:
-        """The smallest type that holds an expert's number and that torch computes with."""
-        return torch.uint8 if self.experts <= BYTE else torch.int16
+        return expert_dtype(self.experts)
+
+
+def expert_dtype(experts: int) -> torch.dtype:
+    """The smallest integer type that holds an expert's number and that torch can compute with."""
+    return torch.uint8 if experts <= BYTE else torch.int16
 
 
 def lay_out_experts(
     prompts: Sequence[NDArray[np.int32]], responses: Sequence[Response], width: int, length: int, shape: ExpertShape
 ) -> tuple[Recording | None, NDArray[np.bool_]]:
-    """The engine's experts in the places of their tokens, None where there are none, and which responses bring them whole [B]."""
-    experts = np.zeros((len(responses), width + length, shape.layers, shape.top_k), np.uint8 if shape.experts <= BYTE else np.int16)
+    """The engine's recording beside the tokens of a batch (None if no response has one), and which responses have a complete one [B]."""
+    experts = torch.zeros(len(responses), width + length, shape.layers, shape.top_k, dtype=shape.dtype).numpy()
     known = np.zeros(experts.shape[:2], np.bool_)
     whole = np.zeros(len(responses), np.bool_)
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        # A response of T tokens after P of the prompt has P+T-1 rows: its last token was never fed to the engine.
+        # A prompt of P and a response of T tokens have P+T-1 rows: the last token is never fed to the engine.
         rows = len(prompt) + len(response) - 1
         usable = usable_rows(response.routed_experts, rows, shape)
         whole[i] = usable.all()
@@ -64,11 +68,10 @@ def lay_out_experts(
 
 
 def usable_rows(recorded: NDArray[np.integer] | None, rows: int, shape: ExpertShape) -> NDArray[np.bool_]:
-    """Which of the tokens fed to the engine [rows] have experts that this model can take.
+    """Which of the tokens fed to the engine [rows] have usable recorded experts.
 
-    None has where the number of rows is another one: they belong to other tokens, and a shift would go unnoticed. Nor where layers or
-    experts a token are others than the model's. A single token has none where a number names no expert, or where the same expert stands
-    first and second: the engine never wrote that row.
+    None of them if the row count differs from the tokens fed (rows would shift), or if layers or experts per token do not match the
+    model. A single token has none if a number names no expert, or if its first two experts are equal: the engine never wrote that row.
     """
     if recorded is None or recorded.shape != (rows, shape.layers, shape.top_k):
         return np.zeros(rows, np.bool_)

@@ -1,4 +1,4 @@
-"""A micro-batch as tensors: prompts padded on the left, responses on the right, so that all responses begin in one column."""
+"""A micro-batch as tensors: prompts padded on the left, responses on the right, so all responses begin in the same column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,23 +15,23 @@ from rollout.types import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one forward and backward pass needs. Legend: B responses, P padded prompt tokens, T padded response tokens."""
+    """The inputs of one forward and backward pass. Legend: B responses, P padded prompt tokens, T padded response tokens."""
 
     token_ids: Tensor  # int64 [B, P+T]
     attention: Tensor  # bool [B, P+T], False on padding
     position_ids: Tensor  # int64 [B, P+T], 0 at the first real token
     mask: Tensor  # bool [B, T], True on tokens to learn from
-    rollout_logprobs: Tensor | None  # float32 [B, T], 0 off the mask; None where the engine was told not to return them
+    engine_logprobs: Tensor | None  # float32 [B, T], 0 off the mask; None if the engine did not return any
     advantages: Tensor  # float32 [B]
     token_weight: Tensor  # float32 [B, T], 0 off the mask
-    versions: Tensor  # int64 [B], step whose weights sampled the first token
+    versions: Tensor  # int64 [B], version whose weights sampled the first token
     prompt_width: int  # P
-    experts: Recording | None = None  # those the engine took; None where it was not asked, or no response of the batch brings any
-    bad_logprobs: int = 0  # tokens masked because the engine's log-prob was not finite
-    unrouted: int = 0  # responses that do not bring the engine's experts whole although it was asked for them
+    experts: Recording | None = None  # the engine's; None if it did not record experts, or no response of the batch has any
+    bad_logprobs: int = 0  # tokens masked because their engine log-prob is not finite
+    unrouted: int = 0  # responses without a complete recording although the engine records experts
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on a device. Recorded experts stay where they are: only a pass that replays them needs them."""
+        """The batch with its tensors on a device. Recorded experts stay on the host until a pass replays them."""
         moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **moved)
 
@@ -44,12 +44,11 @@ def build_batch(
     captured: ExpertShape | None = None,
     mask_unrouted: bool = False,
 ) -> Batch:
-    """Lay the rows' prompts and responses out as one padded batch; `groups[row.group]` holds each row's tokens.
+    """Lay out the rows' prompts and responses as one padded batch; `groups[row.group]` has each row's tokens.
 
-    No rows make a batch of one padding row whose mask is empty: its rank still takes part in every collective of the pass.
-    Tokens whose rollout log-prob is NaN or infinite are masked and counted, and keep their share of the denominator; so are, where
-    `mask_unrouted`, all tokens of a response that does not bring the experts that its engine took. `captured` is the model's shape where
-    the engine was asked for them.
+    Without rows the batch is one padding row with an empty mask: its rank must still take part in every collective of the pass.
+    Tokens whose engine log-prob is NaN or infinite are masked and counted; they stay in the denominator of the loss. With `mask_unrouted`
+    so are all tokens of a response whose recording is incomplete. `captured` is the shape of recordings, None if the engine makes none.
     """
     if not rows:
         return _idle_batch(pad_id)
@@ -59,12 +58,12 @@ def build_batch(
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     attention = np.zeros((len(rows), width + length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
-    told = responses[0].logprobs is not None  # all or none: the config decides
+    reported = responses[0].logprobs is not None  # for all responses or for none: the config decides
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         real = slice(width - len(prompt), width + len(response))
         token_ids[i, real] = np.concatenate([prompt, response.token_ids])
         attention[i, real] = True
-        if told:
+        if reported:
             logprobs[i, : len(response)] = response.logprobs
     mask = attention[:, width:] & np.isfinite(logprobs)
     bad = int((attention[:, width:] & ~mask).sum())
@@ -79,7 +78,7 @@ def build_batch(
         attention=torch.from_numpy(attention),
         position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
-        rollout_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if told else None,
+        engine_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if reported else None,
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
         token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),
@@ -93,10 +92,10 @@ def build_batch(
 def _idle_batch(pad_id: int) -> Batch:
     return Batch(
         token_ids=torch.full((1, 2), pad_id),
-        attention=torch.ones(1, 2, dtype=torch.bool),  # a row that attends to nothing would make the softmax NaN
+        attention=torch.ones(1, 2, dtype=torch.bool),  # softmax over no position would be NaN
         position_ids=torch.arange(2)[None],
         mask=torch.zeros(1, 1, dtype=torch.bool),
-        rollout_logprobs=torch.zeros(1, 1),
+        engine_logprobs=torch.zeros(1, 1),
         advantages=torch.zeros(1),
         token_weight=torch.zeros(1, 1),
         versions=torch.zeros(1, dtype=torch.int64),

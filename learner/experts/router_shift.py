@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from learner.batch.layout import Layout
-
-ONE_BYTE = 256  # experts that a byte can tell apart
+from learner.batch.recorded import expert_dtype
 
 
 class RouterState:
@@ -26,7 +25,7 @@ class RouterState:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}  # [B, T, K] each: experts in the smallest type, float32 log-probs
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        kind = torch.uint8 if probs.shape[-1] <= ONE_BYTE else torch.int16
+        kind = expert_dtype(probs.shape[-1])
         # Copies, else a view would keep the whole pass.
         self.layers[layer] = (
             self.speaking(taken.to(kind), layout).to("cpu", copy=True),
@@ -60,11 +59,7 @@ class Shift:
 
     def distance(self) -> Tensor:
         """Δ [B, T] in nats, once the pass is over."""
-        if self.total is None:
-            raise ValueError(
-                "objective.router_shift is set, but model.path has no router that can be followed: it needs a mixture of experts of a "
-                "kind that learner.routing serves; leave objective.router_shift out"
-            )
+        assert self.total is not None, "the pass has not run, or the model has no routers"
         return self.total / len(self.start.layers)
 
     def log_factor(self) -> Tensor:

@@ -80,7 +80,7 @@ class Routing:
         taken = probs.topk(top_k, dim=-1).indices
         if (now := self.now) is None:
             return taken
-        if now.experts is not None:
+        if now.experts is not None and now.known is not None:
             taken = torch.where(now.known, now.experts[:, layer].long(), taken)
         for watcher in now.watchers:
             watcher.see(layer, probs, taken, now.layout)

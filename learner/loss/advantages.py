@@ -1,7 +1,7 @@
-"""How the rewards of a step's groups become advantages: who did better than the group, and by how much.
+"""Advantages from rewards: how much better a response did than its group.
 
-Rewards come as one array [G] a group, NaN where a response has none; tokens as the learned tokens of each response, 0 where it is not
-learned. Only what weighs responses of several groups against each other looks at them.
+Each group brings its rewards [G], NaN where a response has none, and the number of learned tokens of each response [G], 0 where it is not
+learned. Only advantages that compare responses across groups read the tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ Floats = NDArray[np.float64]
 Groups = Sequence[Floats]
 Advantage = Callable[[Groups, Groups], list[Floats]]
 
-EPSILON = 1e-6  # added to the standard deviation, as verl and slime do; the papers leave it open
-TOLERANCE = 1e-6  # a group whose rewards differ by less carries no signal, only rounding noise
-VARIANCE_FLOOR = 1e-8  # added to the variance that whitens, as verl does
+EPSILON = 1e-6  # added to the standard deviation, as verl and slime do; the papers give no value
+TOLERANCE = 1e-6  # a smaller standard deviation is rounding noise, not signal
+VARIANCE_FLOOR = 1e-8  # added to the variance when whitening, as verl does
 
 
 def within_the_group(compare: Callable[[Floats], Floats]) -> Advantage:
-    """Compare the scored members of each group; a failed one (NaN), a lone survivor and an all-equal group get exactly 0."""
+    """Compare the scored responses of each group. Failed ones (NaN), a lone scored one and equal rewards get exactly 0."""
 
     @wraps(compare)
     def compared(rewards: Groups, tokens: Groups) -> list[Floats]:
@@ -51,13 +51,13 @@ def centred(rewards: Floats) -> Floats:
 
 @within_the_group
 def leave_one_out(rewards: Floats) -> Floats:
-    """Distance to the mean of the others; RLOO, arXiv 2402.14740."""
+    """Distance to the mean of the other responses; RLOO, arXiv 2402.14740."""
     return (rewards - rewards.mean()) * rewards.size / (rewards.size - 1)
 
 
 @within_the_group
 def leave_one_out_standardised(rewards: Floats) -> Floats:
-    """Distance to the mean of the others in their sample standard deviations, undivided where they are all alike; NeMo-RL's default."""
+    """Distance to the mean of the other responses in their standard deviations, undivided where those are equal; NeMo-RL's default."""
     others = [np.delete(rewards, i) for i in range(rewards.size)]
     distance = np.array([reward - other.mean() for reward, other in zip(rewards, others, strict=True)])
     spread = np.array([other.std(ddof=1) if differ(other) else np.nan for other in others])
@@ -75,7 +75,7 @@ def batch_std(rewards: Groups, tokens: Groups) -> list[Floats]:
 def whitened(rewards: Groups, tokens: Groups) -> list[Floats]:
     """Distance to the group's mean, whitened over all learned tokens of the step; REINFORCE++ with baseline, arXiv 2501.03262.
 
-    It shifts every response by the same amount, one of an all-equal group too. Where no group's rewards differ, all are 0.
+    Whitening shifts every response by the same amount, also those of a group with equal rewards. If no group's rewards differ, all are 0.
     """
     centres = centred(rewards, tokens)
     values, weights = np.concatenate(centres), np.concatenate(tokens)
@@ -108,9 +108,9 @@ def _among_survivors(rewards: Floats, compare: Callable[[Floats], Floats]) -> Fl
 
 
 def differ(values: Floats) -> bool:
-    """Say whether at least two finite values are there and not all alike.
+    """Say whether there are at least two values and they differ.
 
-    The extremes are compared as well as the spread: equal values far from 0 have a spread that is pure rounding.
+    It compares the extremes as well as the spread: equal values far from 0 have a spread that is only rounding.
     """
     return values.size > 1 and bool(values.max() != values.min()) and bool(values.std(ddof=1) >= TOLERANCE)
 
@@ -118,6 +118,6 @@ def differ(values: Floats) -> bool:
 def has_signal(summary: GroupSummary) -> bool:
     """Say whether the raw correctness of a group's scored responses varies: DAPO's dynamic sampling, arXiv 2503.14476.
 
-    Shaped rewards are not asked: a length penalty makes a group of all-wrong answers vary without teaching anything.
+    Shaped rewards do not count: a length penalty makes rewards of an all-wrong group differ, and teaches nothing.
     """
     return differ(summary.correct[np.isfinite(summary.correct) & ~summary.aborted])

@@ -1,7 +1,12 @@
-"""The distance to a reference policy, estimated from the tokens that were sampled.
+"""The KL to a reference policy, estimated from sampled tokens.
 
-Which gradient each gives, with x = log-prob under the policy minus under the reference (arXiv 2506.09477 and 2510.01555): k1 in the loss
-none in expectation, k2 that of reverse KL, k3 that of forward KL, k3 times the ratio that of reverse KL off-policy too.
+With x = log-prob under the policy minus log-prob under the reference, the expected gradient of each estimator in the loss is
+(arXiv 2506.09477 and 2510.01555):
+
+    k1        none
+    k2        that of reverse KL
+    k3        that of forward KL
+    ratio_k3  that of reverse KL, off-policy too
 """
 
 from collections.abc import Callable
@@ -13,17 +18,17 @@ from learner.loss.surrogates import LOG_RATIO_LIMIT
 
 
 def k1(x: Tensor, log_ratio: Tensor) -> Tensor:
-    """The log-ratio itself: unbiased, of either sign."""
+    """The log-ratio itself: unbiased, positive or negative."""
     return x
 
 
 def k2(x: Tensor, log_ratio: Tensor) -> Tensor:
-    """Half its square: biased in value, right in gradient."""
+    """Half the square of the log-ratio: biased in value, correct in gradient."""
     return x**2 / 2
 
 
 def k3(x: Tensor, log_ratio: Tensor) -> Tensor:
-    """Unbiased in value and never negative; http://joschu.net/blog/kl-approx.html."""
+    """exp(-x) - 1 + x: unbiased in value and never negative; http://joschu.net/blog/kl-approx.html."""
     bounded = x.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return _with_slope((-bounded).exp() - 1 + bounded, 1 - (-bounded).exp(), x)
 
@@ -35,7 +40,7 @@ def ratio_k3(x: Tensor, log_ratio: Tensor) -> Tensor:
 
 
 def _with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
-    """`value` with a gradient of `slope` in x: written out, it keeps its sign and its digits where exp() has to be held."""
+    """`value` with the gradient `slope` in x. Autograd through the clamped exp() would lose the sign and the digits far from 0."""
     return value.detach() + slope.detach() * (x - x.detach())
 
 
@@ -45,6 +50,5 @@ ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2,
 @torch.no_grad()
 def kl_of_responses(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio: Tensor, mask: Tensor) -> Tensor:
     """The estimated KL of each response to the reference, summed over its tokens [B, T] -> [B], float64."""
-    inputs = (torch.where(mask, values, 0) for values in (logprobs, reference, log_ratio))
-    policy, other, ratio = inputs
-    return torch.where(mask, ESTIMATORS[estimator](policy - other, ratio), 0).sum(-1, dtype=torch.float64)
+    policy, base, ratio = (torch.where(mask, values, 0) for values in (logprobs, reference, log_ratio))
+    return torch.where(mask, ESTIMATORS[estimator](policy - base, ratio), 0).sum(-1, dtype=torch.float64)

@@ -1,10 +1,9 @@
-"""How the token losses of one update become one number: the weight of every token, fixed before any forward pass.
+"""The weight of every token in the loss of an update, fixed before any forward pass.
 
-The loss is the plain sum of weight times token loss, so micro-batches and ranks add up to the update whatever their number.
+The loss is the sum of weight times token loss, so the losses of micro-batches and ranks add up to the update's, however it is divided.
 
-Responses that are not learned (failed, aborted, truncated under the over-long filter) have loss mask 0, so weight 0, and
-leave the denominators too: every sum of the reduction runs over the loss mask. A token that the correction of the mismatch
-rejects is different: its weight stands and its loss becomes 0, so it stays in the denominator.
+Responses that are not learned (failed, aborted, truncated under the overlong filter) have weight 0 and do not count in the
+denominators. A token that the mismatch correction rejects keeps its weight and gets loss 0, so it counts in the denominator.
 """
 
 from collections.abc import Callable
@@ -18,26 +17,26 @@ Weights = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """The responses of one update, N of them, as a reduction sees them."""
+    """The N responses of one update, as a reduction sees them."""
 
     lengths: NDArray[np.int64]  # [N], tokens
     learned: NDArray[np.bool_]  # [N]
-    group: NDArray[np.int64]  # [N], which prompt's group a response belongs to
-    budget: int  # tokens a response may have
+    group: NDArray[np.int64]  # [N], the group of each response
+    budget: int  # most tokens of a response
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """The responses that are learned and hold a token [N]."""
+        """Which responses are learned and have at least one token [N]."""
         learned: NDArray[np.bool_] = self.learned & (self.lengths > 0)
         return learned
 
     def per_group(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The sum of `values` over the counted responses of each response's own group [N] -> [N], at least 1."""
+        """`values` summed over the counted responses of each response's group [N] -> [N], at least 1."""
         summed = np.bincount(self.group, weights=np.where(self.counted, values, 0))[self.group]
         return np.maximum(1, summed.astype(np.int64))
 
     def spread(self, weights: NDArray[np.float64]) -> Weights:
-        """The weights of the counted responses, 0 for all others."""
+        """The weights, with 0 for responses that do not count."""
         return np.where(self.counted, weights, 0.0)
 
 
@@ -47,7 +46,7 @@ def token_mean(extent: Extent) -> Weights:
 
 
 def prompt_token_mean(extent: Extent) -> Weights:
-    """Mean over prompts of the mean over their tokens; DAPO's equation 8 and CISPO's equation 4 as they read."""
+    """Mean over prompts of the mean over their tokens; DAPO's equation 8 and CISPO's equation 4, taken literally."""
     return extent.spread(1 / (_prompts(extent) * extent.per_group(extent.lengths)))
 
 
@@ -57,7 +56,7 @@ def sequence_mean(extent: Extent) -> Weights:
 
 
 def prompt_mean(extent: Extent) -> Weights:
-    """Mean over prompts of the mean over their responses of token means; GRPO's equation 3 where groups have lost members."""
+    """Mean over prompts of the mean over their responses of token means; GRPO's equation 3, also for groups that lost responses."""
     members = extent.per_group(np.ones_like(extent.lengths))
     return extent.spread(1 / (_prompts(extent) * members * np.maximum(extent.lengths, 1)))
 
@@ -68,7 +67,7 @@ def sequence_sum(extent: Extent) -> Weights:
 
 
 def budget_mean(extent: Extent) -> Weights:
-    """Mean over responses of their token sums, each over the length a response may have; Dr.GRPO, arXiv 2503.20783."""
+    """Mean over responses of their token sums, divided by the most tokens of a response; Dr.GRPO, arXiv 2503.20783."""
     return sequence_sum(extent) / extent.budget
 
 

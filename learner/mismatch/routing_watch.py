@@ -1,7 +1,7 @@
-"""How often the learner's tokens take other experts than they took in the engine, layer by layer.
+"""How often tokens take other experts in the learner than in the engine, layer by layer.
 
-Compared are sets: routers list their experts in the order of their weights, which is of no matter to what they compute. Counted are the
-positions that speak of a learned token, so of the prompt only its last one.
+It compares sets, because the order in which a router lists its experts does not matter. It counts the positions that predict a learned
+token, so only the last one of the prompt.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from learner.process_group import sum_over_ranks
 
 
 class RoutingWatch:
-    """What one rank saw of its passes since it last told. `layers` are the decoder layers with experts, the same on every rank."""
+    """Compares the passes of one rank since the last `describe`. `layers` are the decoder layers with experts, the same on every rank."""
 
     def __init__(self, layers: Sequence[int], device: torch.device) -> None:
         self.layers, self.device = sorted(layers), device
         self.passes: list[PassWatch] = []
 
     def watchers(self, batch: Batch) -> tuple[Watcher, ...]:
-        """Whoever has to watch a pass of this batch: nobody where the engine told no experts."""
+        """The watchers for a pass of this batch: none if the engine recorded no experts."""
         if batch.experts is None or not self.layers:
             return ()
         self.passes.append(PassWatch(batch, batch.experts))
         return (self.passes[-1],)
 
     def describe(self) -> dict[str, float]:
-        """The shares that differ, equal on every rank and empty where nothing was compared; then it begins anew. A collective."""
+        """The shares that differ, equal on every rank, empty if nothing was compared; starts again from zero. A collective."""
         if not self.layers:
             return {}
         counts = torch.zeros(2 + len(self.layers), dtype=torch.float64, device=self.device)
@@ -55,13 +55,13 @@ class PassWatch:
 
     def __init__(self, batch: Batch, engine: Recording) -> None:
         known = engine.known.to(batch.mask.device)
-        speaking = torch.zeros_like(known)
-        # What stands at position p speaks of token p + 1.
-        speaking[:, batch.prompt_width - 1 : -1] = batch.mask
-        self.engine, self.counted = engine.experts, speaking & known
+        predicting = torch.zeros_like(known)
+        # Position p predicts token p + 1.
+        predicting[:, batch.prompt_width - 1 : -1] = batch.mask
+        self.engine, self.counted = engine.experts, predicting & known
         self.tokens = self.counted.sum().double()
         self.layers: dict[int, Tensor] = {}
-        self.differs: Tensor | None = None  # bool [N], in some layer so far
+        self.differs: Tensor | None = None  # bool [N], in any layer so far
 
     @torch.no_grad()
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
@@ -72,6 +72,6 @@ class PassWatch:
 
     @property
     def touched(self) -> Tensor:
-        """Tokens of which at least one layer differs."""
+        """The number of tokens that differ in at least one layer."""
         assert self.differs is not None, "the pass has not run"
         return self.differs.sum().double()

@@ -1,4 +1,4 @@
-"""Log-probs of given tokens under the policy, at the temperature that sampled them."""
+"""Log-probs of given tokens under the policy at the sampling temperature."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-prob of each token and entropy of its distribution: logits [..., V], tokens [...] -> [...], [...].
 
-    At least float32 whatever the model computes in. Only the log-probs carry gradient.
+    Computed in float32 or better, whatever the model computes in. Only the log-probs have a gradient.
     """
     precise = torch.promote_types(logits.dtype, torch.float32)
     logprobs = torch.log_softmax(logits.to(precise) / temperature, dim=-1)
@@ -22,10 +22,10 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[
 def chunked_logprobs(
     hidden: Tensor, head: Callable[[Tensor], Tensor], tokens: Tensor, temperature: float, chunks: int
 ) -> tuple[Tensor, Tensor]:
-    """`token_logprobs` of `head(hidden)` with the logits of only one chunk alive at a time: hidden [N, H], tokens [N] -> [N], [N].
+    """`token_logprobs` of `head(hidden)`, one chunk of logits in memory at a time: hidden [N, H], tokens [N] -> [N], [N].
 
-    The backward pass computes each chunk's logits again. The head runs exactly `chunks` times, on empty chunks too: ranks that share its
-    weights by ZeRO-3 must all pass the same number.
+    The backward pass recomputes each chunk's logits. The head runs exactly `chunks` times, on empty chunks too: under ZeRO-3 all ranks must
+    pass the same number.
     """
 
     def of_chunk(part: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

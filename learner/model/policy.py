@@ -1,6 +1,6 @@
 """The policy: a causal language model that returns log-probs of given tokens instead of logits.
 
-The head runs inside `forward`, so whatever wraps the module (ZeRO-3 above all) sees every use of its weights.
+The head runs inside `forward`, so a wrapper such as ZeRO-3 sees every use of its weights.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from learner.model.packed_attention import FLASH, PACKED, borders, refuse_unpack
 
 
 class Policy(nn.Module):
-    """A Hugging Face causal language model with the outputs that the objective needs."""
+    """A Hugging Face causal language model, reduced to what the objective needs."""
 
     def __init__(self, language_model: Any, temperature: float, chunks: int, *, packed: bool = False) -> None:
-        """`chunks` is how often the head runs in a forward pass; ranks that share its weights must agree on it.
+        """`chunks` is how often the head runs in a forward pass; it must be the same on all ranks.
 
-        `packed` leaves padding out of the pass; the model's attention must then be one that knows where sequences end.
+        `packed` leaves padding out of the pass; the model's attention must then know where sequences end.
         """
         super().__init__()
         self.language_model = language_model
@@ -36,7 +36,7 @@ class Policy(nn.Module):
 
     @property
     def config(self) -> Any:
-        """The model's own; DeepSpeed's AutoEP reads from it how many experts there are and how they are weighed."""
+        """The model's own config; DeepSpeed's AutoEP reads the number and the weighting of experts from it."""
         return self.language_model.config
 
     def forward(
@@ -44,63 +44,66 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Log-probs of the response tokens and the entropy at each, both [B, T], float32, at the sampling temperature.
 
-        `replay` makes tokens take recorded experts; `watchers` see what the routers do; `balance` adds to the gradient that they get.
+        `replay` makes tokens take recorded experts; `watchers` observe the routers; `balance` adds to the routers' gradient.
         """
         layout = lay_out(batch.attention, packed=self.packed)
         answers = lay_out(batch.attention[:, batch.prompt_width :], packed=self.packed)
         tokens = answers.flat(batch.token_ids[:, batch.prompt_width :])
         replay = None if replay is None else replay.to(batch.token_ids.device)
         with self.routing.during(Pass(layout, replay, watchers, balance)):
-            hidden = self.language_model.get_decoder()(**self._seen(batch, layout), use_cache=False).last_hidden_state
-        speaking, head = speaking_states(hidden, batch, layout), self.language_model.get_output_embeddings()
+            hidden = self.language_model.get_decoder()(**self._inputs(batch, layout), use_cache=False).last_hidden_state
+        states, head = predicting_states(hidden, batch, layout), self.language_model.get_output_embeddings()
         if self.chunks == 1:
-            logprobs, entropy = token_logprobs(head(speaking), tokens, self.temperature)
+            logprobs, entropy = token_logprobs(head(states), tokens, self.temperature)
         else:
-            logprobs, entropy = chunked_logprobs(speaking, head, tokens, self.temperature, self.chunks)
+            logprobs, entropy = chunked_logprobs(states, head, tokens, self.temperature, self.chunks)
         return answers.padded(logprobs), answers.padded(entropy)
 
-    def _seen(self, batch: Batch, layout: Layout) -> dict[str, Any]:
-        """The decoder's inputs: padded rows with their mask, or one row of real tokens with its borders."""
+    def _inputs(self, batch: Batch, layout: Layout) -> dict[str, Any]:
+        """The decoder's arguments: padded rows with their mask, or one row of real tokens with the borders of its sequences."""
         if layout.place is None:
             return {"input_ids": batch.token_ids, "attention_mask": batch.attention, "position_ids": batch.position_ids}
-        told = borders(batch.attention, self.language_model.config._attn_implementation)
-        return {"input_ids": layout.flat(batch.token_ids)[None], "position_ids": layout.flat(batch.position_ids)[None], **told}
+        ends = borders(batch.attention, self.language_model.config._attn_implementation)
+        return {"input_ids": layout.flat(batch.token_ids)[None], "position_ids": layout.flat(batch.position_ids)[None], **ends}
 
 
-def speaking_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
-    """The decoder's last states that predict response tokens, in the order of those tokens [M, H].
+def predicting_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
+    """The decoder's last states that predict the response tokens, in the order of those tokens [M, H].
 
     Position p predicts token p + 1; the last position predicts nothing.
     """
     if layout.place is None:
         return hidden[:, batch.prompt_width - 1 : -1].flatten(0, 1)
-    spoken_of = batch.attention.clone()
-    spoken_of[:, : batch.prompt_width] = False
-    return hidden[0].index_select(0, layout.flat(spoken_of).nonzero().squeeze(1) - 1)
+    predicted = batch.attention.clone()
+    predicted[:, : batch.prompt_width] = False
+    return hidden[0].index_select(0, layout.flat(predicted).nonzero().squeeze(1) - 1)
 
 
 def load_policy(config: Config, path: str | None = None) -> Policy:
-    """The model of [model], or of another folder, in fp32 or bf16, ready to train; raises where the checkpoint does not fill it."""
+    """The model of [model], or of another folder, ready to train; ValueError if the checkpoint lacks weights of it."""
     path = path or config.model.path
-    # Weights load in float32 only where they train in float32: under bf16 ZeRO keeps the float32 masters itself.
+    # Under bf16 ZeRO keeps the float32 masters itself, so weights load in float32 only if they train in it.
     dtype = getattr(torch, config.model.dtype)
     attention = config.learner.attention
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
         attn_implementation=PACKED if config.learner.packing and attention != FLASH else attention,
         trust_remote_code=config.model.trust_remote_code,
         output_loading_info=True,
     )
+    model, report = loaded
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:
-        raise ValueError(f"{path} does not hold this model's weights: {lacking}; use a complete checkpoint")
+        raise ValueError(f"{path} does not have this model's weights: {lacking}; use a complete checkpoint")
     if config.learner.router == "frozen":
         freeze_routers(model)
     if config.learner.packing:
         refuse_unpackable(model.config, config, f"the model in {path}")
         if not model._supports_attention_backend:
-            raise ValueError(f"{type(model).__name__} computes attention in its own way, which knows no packs: set learner.packing = false")
+            raise ValueError(
+                f"{type(model).__name__} has its own attention, which cannot tell packed sequences apart: set learner.packing = false"
+            )
     chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)
     policy = Policy(model, float(config.rollout.temperature), chunks, packed=config.learner.packing)
     if config.learner.gradient_checkpointing:

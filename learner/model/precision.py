@@ -1,4 +1,4 @@
-"""The parts of a policy that are computed in float32 while the rest may be bfloat16: the routers' logits and the vocabulary's."""
+"""Router logits and vocabulary logits in float32 while the rest of a policy may compute in bfloat16."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +10,16 @@ from learner.experts.routers import attach, logits_of
 
 
 def apply_precision(policy: Any, learner: LearnerConfig) -> None:
-    """Give a policy its routers and its head as [learner] wants them.
+    """Set the precision of a policy's routers and head as [learner] says.
 
-    To be called when DeepSpeed has taken the policy over, for every policy whose log-probs are compared: two that differ in precision
-    alone would not be equal where their weights are.
+    Call it after DeepSpeed has wrapped the policy, for every policy whose log-probs are compared. Otherwise two policies with equal weights
+    give different log-probs.
     """
     attach(policy, policy.routing, precise=learner.router_dtype == "float32")
     if learner.head_dtype == "float32":
         head = policy.language_model.get_output_embeddings()
-        # The module stays and only its forward changes, so whoever gathers its weight around a call (ZeRO-3) still does;
-        # an embedding that shares the weight is another module and is left as it is.
+        # Only the module's forward is replaced, so ZeRO-3 still gathers its weight around a call. An embedding that shares the weight is
+        # another module and does not change.
         head.forward = _precise(head)
 
 

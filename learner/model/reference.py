@@ -1,4 +1,4 @@
-"""The reference policy that the learner's KL is measured to: frozen, or renewed from the policy every so many steps."""
+"""The reference policy of the KL: frozen, or refreshed from the policy every `kl.refresh_every` steps."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from learner.model.zero import ZeroEngine, hold_frozen, shards
 
 
 class Reference:
-    """A second policy on the same ranks, sharded as the first where ZeRO shards parameters. Calling it is a collective under ZeRO-3."""
+    """A second policy on the same ranks; under ZeRO-3 it is sharded like the first, and calling it is a collective."""
 
     def __init__(self, config: Config, zero: ZeroEngine, rank: int, device: torch.device) -> None:
         self.every, self.rank, self.zero = config.kl.refresh_every, rank, zero
         path = None if config.kl.reference == INITIAL else config.kl.reference
         self.policy = hold_frozen(load_policy(config, path), zero, device)
-        self.module = getattr(self.policy, "module", self.policy)  # without what ZeRO-3 wraps around it, so that names are the policy's
+        self.module = getattr(self.policy, "module", self.policy)  # without ZeRO-3's wrapper, so that parameters have the policy's names
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Tensor:
@@ -29,12 +29,12 @@ class Reference:
         return logprobs.detach()
 
     def refresh_when_due(self, steps_done: int) -> None:
-        """Take over the policy's weights after every `kl.refresh_every` steps."""
+        """Copy the policy's weights after every `kl.refresh_every` steps."""
         if self.every and steps_done % self.every == 0:
             self._fill(shards(self.zero.module))
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part, where it is no longer what was loaded at the start."""
+        """Write this rank's part, unless the reference never changes and a restart loads it from its own folder."""
         if self.every:
             save_file({name: shard.contiguous() for name, shard in shards(self.module).items()}, self._file(folder))
 

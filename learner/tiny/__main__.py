@@ -10,12 +10,12 @@ from learner.tiny.make import make_tiny
 
 
 def main() -> int:
-    """Make the folder; 2 and a message when it holds something else."""
+    """Make the folder; exit code 2 and a message if it has other contents."""
     parser = argparse.ArgumentParser(prog="python -m learner.tiny", description="Make and warm up a tiny Qwen3-MoE with its task.")
     parser.add_argument("folder", type=Path, help="where to write model/, train.jsonl and eval.jsonl")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the batches (default 0)")
     asked = parser.parse_args()
-    logging.disable_progress_bar()  # ours says the same in one line
+    logging.disable_progress_bar()  # `progress` reports the same in one line
     try:
         make_tiny(asked.folder, asked.seed)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The tiny model's task: two-digit addition, with every sum either learned from or held out, never both."""
+"""The tiny model's task: two-digit addition. Every sum is either for training or held out."""
 
 import json
 import random
@@ -10,7 +10,7 @@ Row = dict[str, str]
 
 
 def split_sums(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
-    """All 8,100 sums of two two-digit numbers in a shuffled order, as (train, eval) with nothing in common."""
+    """All 8,100 sums of two two-digit numbers in a shuffled order, as disjoint (train, eval) rows."""
     rows = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(10, 100) for b in range(10, 100)]
     random.Random(seed).shuffle(rows)
     return rows[held_out:], rows[:held_out]

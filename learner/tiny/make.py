@@ -1,4 +1,4 @@
-"""The tiny model's folder: a warmed-up checkpoint with its tokenizer, rows to learn from and rows held out."""
+"""The tiny model's folder: a warmed-up checkpoint with its tokenizer, training rows and held-out rows."""
 
 import json
 import shutil
@@ -17,15 +17,15 @@ MOST_STEPS = 400
 
 
 def make_tiny(folder: Path, seed: int = 0, progress: Callable[[str], object] = print, *, most_steps: int = MOST_STEPS) -> None:
-    """Write `model/`, `train.jsonl`, `eval.jsonl` and `made.json` into a folder, or nothing if it already holds them.
+    """Write `model/`, `train.jsonl`, `eval.jsonl` and `made.json` into a folder, unless it already has them.
 
-    The same seed on the same machine gives the same files. A folder made with another seed, or holding anything else, is a ValueError.
+    The same seed on the same machine gives the same files. ValueError if the folder was made with another seed or has other contents.
     """
     folder = Path(folder)
     if is_made(folder, seed):
         progress(f"{folder} is already made")
         return
-    aside = folder.with_name(folder.name + ".tmp")  # renamed when whole, so that an interrupted run leaves nothing half
+    aside = folder.with_name(folder.name + ".tmp")  # renamed when complete, so that an interrupted run leaves no partial folder
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     with repeatable(seed):
@@ -36,7 +36,7 @@ def make_tiny(folder: Path, seed: int = 0, progress: Callable[[str], object] = p
 
 @contextmanager
 def repeatable(seed: int) -> Iterator[None]:
-    """Seed torch and hold it to one thread, which two busy cores finish sooner than two threads that wait for each other."""
+    """Seed torch and limit it to one thread: on two busy cores that is faster than two threads that wait for each other."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -48,7 +48,7 @@ def repeatable(seed: int) -> Iterator[None]:
 
 
 def is_made(folder: Path, seed: int) -> bool:
-    """Whether the folder already holds what this seed would make; an absent or empty folder does not."""
+    """Whether the folder was already made with this seed; False if it is absent or empty."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     record = folder / "made.json"

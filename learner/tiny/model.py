@@ -7,9 +7,9 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3MoeConf
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3MoeConfig:
     """4 layers, hidden 128, 8 experts of which 2 see a token.
 
-    vLLM's CPU kernels want hidden and expert sizes that are multiples of 32 and heads of at least 32.
+    vLLM's CPU kernels need hidden and expert sizes that are multiples of 32, and heads of at least 32.
     """
-    return Qwen3MoeConfig(
+    return Qwen3MoeConfig(  # type: ignore[call-arg] # head_dim is read, though not declared
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=128,

@@ -10,10 +10,10 @@ CHARACTERS = digits + "+-*/=?()<>.,:;!'\n " + ascii_letters
 
 
 def make_tokenizer(characters: str = CHARACTERS) -> PreTrainedTokenizerFast:
-    """One id a character, in the given order after pad, bos, eos and unknown; it puts no special tokens around a text."""
+    """One id per character, in the given order after pad, bos, eos and unknown; encoding adds no special tokens."""
     vocabulary = {token: i for i, token in enumerate((PAD, BOS, EOS, UNKNOWN, *characters))}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))  # BPE without merges leaves characters
-    backend.decoder = decoders.Fuse()  # or decoding would put spaces between characters
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))  # BPE without merges: one token per character
+    backend.decoder = decoders.Fuse()  # otherwise decoding puts spaces between characters
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=PAD,

@@ -1,4 +1,4 @@
-"""Supervised steps that take the tiny model to where reinforcement learning has something to reward and room to rise."""
+"""Supervised steps until the tiny model is right often enough for reinforcement learning, but not always."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ BATCH = 128
 PROBE_ROWS = 256
 LEARNING_RATE = 1e-3
 PROBE_EVERY = 10
-ENOUGH = 0.33  # chance that a sampled answer is right at which warming up ends
+ENOUGH = 0.33  # warming up ends when a sampled answer is right with this probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Accuracy:
 
 
 def encode_rows(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Token ids [R, S] padded on the right, and labels [R, S] that are set only on answers and their eos."""
+    """Token ids [R, S] padded on the right, and labels [R, S] for answers and their eos only."""
     ids, labels = [], []
     for row in rows:
         prompt = tokenizer.encode(row["prompt"])
@@ -44,7 +44,7 @@ def pad_right(rows: list[list[int]], width: int, value: int) -> Tensor:
 
 @torch.no_grad()
 def measure(model: Qwen3MoeForCausalLM, ids: Tensor, labels: Tensor) -> Accuracy:
-    """Both accuracies from one forward pass: an answer is right when each of its tokens is, given those before it."""
+    """Both accuracies from one forward pass: an answer is right if every token is, given the tokens before it."""
     logprobs = model(input_ids=ids[:, :-1]).logits.log_softmax(-1)  # [R, S-1, V]
     targets = labels[:, 1:]
     asked = targets != IGNORED
@@ -64,7 +64,7 @@ def warm_up(
 ) -> int:
     """Learn the answers of `rows` until a sampled one is right often enough, and return the steps taken.
 
-    The last rows are never learned from: the model is probed with them, so that the held-out rows stay unseen.
+    The last rows are not for learning: they probe the model, so that it never sees the held-out rows.
     """
     ids, labels = encode_rows(rows[:-PROBE_ROWS], tokenizer)
     probe = encode_rows(rows[-PROBE_ROWS:], tokenizer)

@@ -10,10 +10,11 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from learner.weights.source import ZeroWeightSource
 from rollout.transfer import torch_dtype
+from rollout.transport import Rendezvous
 
 
 class DrivenElsewhere:
-    """A client for trainer engines whose inference engines are called by the driver, at the same time."""
+    """A client that calls no inference engine: the driver calls them at the same time."""
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None: ...
     def start_weight_update(self) -> None: ...
@@ -34,11 +35,11 @@ class AsVllmSource(WeightSource):
         return iter(self.source)
 
 
-class VllmSender:
+class NcclSender:
     """Rank 0 of an NCCL transfer group."""
 
-    def __init__(self, source: ZeroWeightSource, info: dict[str, Any]) -> None:
-        init = NCCLTrainerInitInfo(info["host"], info["port"], info["world_size"], rank=0)
+    def __init__(self, source: ZeroWeightSource, meeting: Rendezvous) -> None:
+        init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0)
         self.engine = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
 
     def send(self) -> None:
@@ -47,5 +48,5 @@ class VllmSender:
     def close(self) -> None:
         group: Any = self.engine.model_update_group
         if group is not None:
-            group.destroy()  # vLLM's own shutdown only forgets it, and NCCL would keep its buffers and threads
+            group.destroy()  # vLLM's own shutdown only drops the reference; NCCL would keep its buffers and threads
         self.engine.shutdown()

@@ -1,10 +1,10 @@
-"""The learner's end of a weight transfer: our gloo backend, or any of vLLM's own.
+"""The learner's end of a weight transfer: a row for each transport.
 
-The driver calls the engines and the learner at the same time and holds the deadline, so no rank ever waits for an engine outside
-the collective itself.
+The driver calls engines and learner at the same time and enforces the deadline, so a rank waits for an engine only inside a collective.
 """
 
 import socket
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from learner.weights.source import ZeroWeightSource
 from rollout.proof import aligned, buckets
 from rollout.transfer import broadcast, open_gloo, open_store
+from rollout.transport import Gloo, Nccl, Rendezvous, Transport
 
 
 class Sender(Protocol):
@@ -22,14 +23,13 @@ class Sender(Protocol):
 
 
 class StandBy:
-    """A rank that sends nothing itself."""
+    """A rank that sends nothing and copies nothing."""
 
     def __init__(self, source: ZeroWeightSource) -> None:
         self.source = source
 
     def send(self) -> None:
-        for _ in self.source:
-            pass
+        self.source.stand_by()
 
     def close(self) -> None: ...
 
@@ -37,11 +37,10 @@ class StandBy:
 class GlooSender:
     """Sends whole checkpoints in buckets to engines on CPU."""
 
-    def __init__(self, source: ZeroWeightSource, info: dict[str, Any], listener: socket.socket) -> None:
-        self.source, self.bucket_bytes = source, int(info["bucket_bytes"])
-        world, deadline = int(info["world_size"]), float(info["deadline_s"])
-        self.store = open_store(info["host"], info["port"], world, deadline, listener)
-        self.group = open_gloo(self.store, info["name"], info["host"], 0, world, deadline)
+    def __init__(self, transport: Gloo, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> None:
+        self.source, self.bucket_bytes = source, transport.bucket_bytes
+        self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
+        self.group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
 
     def send(self) -> None:
         """Broadcast every tensor, packed into buckets in the manifest's order."""
@@ -62,15 +61,23 @@ class GlooSender:
         del self.group, self.store
 
 
-def open_sender(backend: str, source: ZeroWeightSource, info: dict[str, Any], rank: int, listener: socket.socket | None) -> Sender:
-    """Meet the engines in the transfer group that `info` describes, as its rank 0; other ranks stand by for the gathers."""
+def open_nccl_sender(transport: Nccl, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> Sender:
+    """Import vLLM, which takes many seconds, while the listener still reserves the port."""
+    from learner.weights.nccl import NcclSender
+
+    listener.close()  # vLLM binds the port itself
+    return NcclSender(source, meeting)
+
+
+SENDERS: Mapping[type[Transport], Callable[[Any, ZeroWeightSource, Rendezvous, socket.socket], Sender]] = {
+    Gloo: GlooSender,
+    Nccl: open_nccl_sender,
+}
+
+
+def open_sender(transport: Transport, source: ZeroWeightSource, meeting: Rendezvous, rank: int, listener: socket.socket | None) -> Sender:
+    """Meet the engines in a transfer group, as its rank 0; the other ranks of the learner stand by for the gathers."""
     if rank != 0:
         return StandBy(source)
     assert listener is not None, "rank 0 serves the rendezvous"
-    if backend == "gloo":
-        return GlooSender(source, info, listener)
-    # Importing vLLM takes many seconds and is needed for its backends alone; the port is held meanwhile.
-    from learner.weights.nccl import VllmSender
-
-    listener.close()  # vLLM's own backends bind the port themselves
-    return VllmSender(source, info)
+    return SENDERS[type(transport)](transport, source, meeting, listener)

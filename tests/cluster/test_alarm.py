@@ -1,4 +1,4 @@
-"""The alarm over the gap between engine and learner: when it is raised, what it names, and how a run ends by it."""
+"""The alarm over the mismatch of engine and learner: when it is raised, what it names, and how it ends a run."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from cluster.cli import first_cause
 from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics
+from cluster.record.metrics import Metrics, read_metrics
 from rollout.prompts import PromptSet
 from tests.cluster.test_controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
 from tests.toys.run import run_config
@@ -108,7 +108,7 @@ def test_under_replay_only_the_parts_in_force_are_blamed() -> None:
 
 
 def test_it_says_what_it_cannot_know() -> None:
-    assert "no step has been calm yet" in raised_by(alarm(), [], [{"engine": 0.04, "staleness": 0.01}] * 3)
+    assert "no calm step yet" in raised_by(alarm(), [], [{"engine": 0.04, "staleness": 0.01}] * 3)
     assert "split/cut, split/not_held" in raised_by(alarm(), [], [{}] * 3)
     assert "set mismatch.share" in raised_by(alarm(share=0.0), [], [{}] * 3)
 
@@ -140,7 +140,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     if on_alarm == "warn":
         asyncio.run(controller.run(position))
         assert [text[:16] for text in said] == ["warning: step 6:"]
-        assert len(metrics.read()) == 9
+        assert len(read_metrics(tmp_path)) == 9
     else:
         with pytest.raises(ExceptionGroup) as ended:
             asyncio.run(controller.run(position))
@@ -149,7 +149,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
         assert "step 6: " in str(cause)
         assert "routing" in str(cause)
         assert said == []
-        assert [row["mismatch/above"] for row in metrics.read()] == [0, 0, 0, 1, 2, 3]
+        assert [row["mismatch/above"] for row in read_metrics(tmp_path)] == [0, 0, 0, 1, 2, 3]
         assert ledger.db.execute("SELECT max(step) FROM groups WHERE outcome = 'learned'").fetchone() == (6,)
         newest = Checkpoints(config).newest()
         assert newest is not None

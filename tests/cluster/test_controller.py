@@ -15,7 +15,7 @@ from cluster.actors.engines import Scored
 from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics
+from cluster.record.metrics import Metrics, read_metrics
 from rollout.prompts import PromptSet
 from rollout.types import GroupSummary, Prompt
 from tests.toys.run import run_config, toy_summary
@@ -96,7 +96,7 @@ def train(
     assert ledger.db.execute("SELECT max(step - 1 - oldest_version) FROM groups WHERE outcome = 'learned'").fetchone()[0] <= staleness
     settled = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
     rows = ledger.db.execute(settled).fetchall()
-    lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in metrics.read()]
+    lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in read_metrics(folder)]
     metrics.close()
     ledger.close()
     experts = controller.experts.read()

@@ -88,7 +88,7 @@ def test_when_the_last_engine_dies_its_last_words_are_told(tmp_path: Path):
     pool, actors, _, _ = pool_of(2, tmp_path)
     for actor in actors:
         actor.fails = ray.exceptions.RayActorError()
-    with pytest.raises(NoEngineLeft, match=r"(?s)all 2 engines have died; the last words of engine 0:.*RuntimeError: out of memory"):
+    with pytest.raises(NoEngineLeft, match=r"(?s)all 2 engines have died; the end of the log of engine 0:.*RuntimeError: out of memory"):
         respond(pool, 2)
 
 

@@ -78,7 +78,7 @@ def test_no_step_is_closed_twice_and_no_prompt_handed_out_twice(ledger: Ledger):
 
 def test_only_groups_that_were_handed_out_are_settled(ledger: Ledger):
     hand_out(ledger, 0)
-    with pytest.raises(AssertionError, match="step 1 learned 2 groups, 1 of them handed out"):
+    with pytest.raises(AssertionError, match="step 1 learned 2 groups, 1 of them submitted"):
         ledger.learned(1, rows(0, 7))
     with pytest.raises(AssertionError, match="group 7"):
         ledger.rejected(7, 0, "no signal", 0)
@@ -153,7 +153,7 @@ def test_no_prompt_is_lost_or_learned_twice_wherever_a_run_is_killed(history: li
 def test_a_lost_prompt_is_found(ledger: Ledger):
     hand_out(ledger, 0, 1, 2)
     ledger.learned(1, rows(0, 2))
-    assert ledger.faults(3, []) == ["group 1 was handed out and never settled"]
+    assert ledger.faults(3, []) == ["group 1 was submitted and never settled"]
 
 
 def test_a_prompt_learned_twice_is_found(ledger: Ledger):
@@ -171,7 +171,10 @@ def test_a_step_that_is_missing_or_was_undone_is_found(ledger: Ledger):
     for step in (1, 2, 3):
         ledger.learned(step, rows(step - 1))
     ledger.db.execute("UPDATE steps SET undone = 1 WHERE step = 2")
-    assert ledger.faults(3, []) == ["group 1 was learned by step 2, which does not stand", "steps are not consecutive: [1, 3] ... [1, 3]"]
+    assert ledger.faults(3, []) == [
+        "group 1 was learned by step 2, which is undone or missing",
+        "steps are not consecutive: [1, 3] ... [1, 3]",
+    ]
 
 
 def test_the_book_of_an_earlier_driver_is_read_by_the_next(tmp_path: Path):

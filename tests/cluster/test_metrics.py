@@ -35,7 +35,7 @@ def test_each_step_is_one_line_of_json_with_its_keys_in_order(tmp_path: Path):
 def test_what_is_no_number_is_written_as_null(tmp_path: Path):
     metrics = Metrics(run_config(tmp_path), 0)
     metrics.write(1, {"nan": float("nan"), "inf": float("-inf"), "zero": 0.0})
-    assert metrics.read() == [{"step": 1, "inf": None, "nan": None, "zero": 0.0}]
+    assert read_metrics(tmp_path) == [{"step": 1, "inf": None, "nan": None, "zero": 0.0}]
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
@@ -187,7 +187,7 @@ def test_values_of_single_layers_are_lists_in_a_file_of_their_own(tmp_path: Path
     metrics.write(2, {"loss": 0.5, "a/differ": 0.2, "a/differ/layer_00": 0.1, "a/differ/layer_02": 0.3, "b/layer_01": float("inf")})
     metrics.flush()
     metrics.close()
-    assert metrics.read() == [{"step": 1, "loss": 0.5}, {"step": 2, "a/differ": 0.2, "loss": 0.5}]
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 2, "a/differ": 0.2, "loss": 0.5}]
     assert layers(tmp_path) == [{"step": 2, "a/differ": [0.1, None, 0.3], "b": [None, None, None]}]
 
 

@@ -8,54 +8,21 @@ import pytest
 
 from cluster.publish.publisher import LearnerFailed
 from tests.cluster.test_publisher import METHODS, Site
-from tests.toys.publish import DEADLINE_S, Network, ToyEngine, ToyRank
+from tests.toys.publish import DEADLINE_S
 
 PATIENT_S = 5.0  # a deadline that no test waits for
 
 
-def without_deadline(info: dict) -> dict:
-    """A toy group that is told nothing but its size and waits for ever, as NCCL does."""
-    return {**info, "name": f"world of {info['world_size']}", "deadline_s": 3600.0}
-
-
-class NcclEngine(ToyEngine):
-    """Waits in a collective for as long as it takes."""
-
-    async def join_transfer(self, info: dict) -> None:
-        self.offsets.append(info["rank_offset"])
-        await self.join(without_deadline(info))
-
-
-class NcclRank(ToyRank):
-    """Waits in a collective for as long as it takes."""
-
-    async def join_transfer(self, backend: str, info: dict) -> None:
-        await self.join(without_deadline(info))
-
-
-class NcclSite(Site):
+def nccl_site(deadline_s: float) -> Site:
     """Two engines and a rank that meet over NCCL."""
-
-    def __init__(self, deadline_s: float) -> None:
-        super().__init__(engines=2)
-        network = Network()
-        for engine in self.pool.engines:
-            engine.actor.behind = self.engines[engine.index] = NcclEngine(network)
-        self.ranks = [NcclRank(network)]
-        learners = self.publisher.learners
-        learners.actors = learners.actors[:1]
-        learners.actors[0].behind = self.ranks[0]
-        learners.config = self.publisher.config.model_copy(
-            update={"run": self.publisher.config.run.model_copy(update={"deadline_s": deadline_s})}
-        )
-        self.publisher.backend, self.publisher.deadline_s = "nccl", deadline_s
+    return Site(engines=2, ranks=1, transfer="nccl", deadline_s=deadline_s)
 
 
-def ended(faults: dict[str, tuple[str, str]], deadline_s: float) -> tuple[str, float, NcclSite]:
+def ended(faults: dict[str, tuple[str, str]], deadline_s: float) -> tuple[str, float, Site]:
     """What is said when a publish fails so, the seconds it took, and the site it leaves."""
 
-    async def run() -> tuple[str, float, NcclSite]:
-        site = NcclSite(deadline_s)
+    async def run() -> tuple[str, float, Site]:
+        site = nccl_site(deadline_s)
         parties = {"rank": site.ranks[0], "engine 0": site.engines[0], "engine 1": site.engines[1]}
         for name, (method, how) in faults.items():
             parties[name].faults[method] = how
@@ -102,7 +69,7 @@ def test_an_engine_that_dies_is_named_before_those_it_leaves_waiting():
 
 def test_engines_that_fail_outside_an_exchange_are_left_out_as_ever():
     async def run() -> None:
-        site = NcclSite(PATIENT_S)
+        site = nccl_site(PATIENT_S)
         site.engines[0].faults["start_update"] = "raise"
         assert (await site.publish(1)).engines == 1
 

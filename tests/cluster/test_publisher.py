@@ -8,9 +8,10 @@ import ray
 
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import Failure, culprits, first_line
+from cluster.publish.blame import Failure, culprits, last_line
 from cluster.publish.publisher import Published, Publisher, PublishFailed
-from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, kill
+from rollout.transport import choose_transport
+from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, ToyStandBy, kill
 from tests.toys.run import run_config
 
 METHODS = {
@@ -24,16 +25,17 @@ METHODS = {
 
 
 class Site:
-    """A learner of two ranks and some engines, with the publisher between them."""
+    """A learner of some ranks and some engines, with the publisher between them."""
 
-    def __init__(self, engines: int = 3) -> None:
-        network = Network()
+    def __init__(self, engines: int = 3, *, ranks: int = 2, transfer: str = "gloo", deadline_s: float = DEADLINE_S) -> None:
+        config = run_config(Path("run"), run={"deadline_s": deadline_s}, rollout={"engines": engines, "transfer": transfer})
+        transport = choose_transport(config, gpu=False)
+        network = Network(transport.deadline_s)
         self.engines = [ToyEngine(network) for _ in range(engines)]
-        self.ranks = [ToyRank(network), StandBy(network)]
-        config = run_config(Path("run"), run={"deadline_s": DEADLINE_S}, rollout={"engines": engines})
+        self.ranks = [ToyRank(network), *(ToyStandBy(network) for _ in range(1, ranks))]
         self.killed: list[int] = []
         self.pool = EnginePool(config, [ToyActor(engine) for engine in self.engines], lambda _: None, kill=self.kill)
-        self.publisher = Publisher(config, self.pool, Learners(config, [ToyActor(rank) for rank in self.ranks]), "gloo")
+        self.publisher = Publisher(config, self.pool, Learners(config, [ToyActor(rank) for rank in self.ranks]), transport)
 
     def kill(self, actor: ToyActor) -> None:
         self.killed.append(self.engines.index(actor.behind))
@@ -50,16 +52,6 @@ class Site:
             engine = self.engines[index]
             assert (engine.version, engine.paused, engine.updating) == (version, False, False)
             assert engine.weights == dict.fromkeys(NAMES, version * 10)
-
-
-class StandBy(ToyRank):
-    """A rank that sends nothing itself."""
-
-    async def join_transfer(self, backend: str, info: dict[str, object]) -> None:
-        pass
-
-    async def send(self) -> dict[str, tuple[int, int]]:
-        return {}
 
 
 def at(work: Callable[[Site], Awaitable[None]], engines: int = 3) -> Site:
@@ -295,5 +287,5 @@ def test_the_dead_are_blamed_before_the_late_and_the_late_before_the_first_to_br
 
 
 def test_a_remote_error_is_told_in_the_line_that_says_what_was_raised():
-    assert first_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
-    assert first_line(ValueError()) == "ValueError"
+    assert last_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
+    assert last_line(ValueError()) == "ValueError"

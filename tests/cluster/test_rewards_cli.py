@@ -1,4 +1,4 @@
-"""`gatewise rewards`: rows whose right answer fails, and rewards that would be others now, are found and told."""
+"""`gatewise rewards`: finds rows whose right answer fails, and rewards that would differ now."""
 
 import json
 import subprocess
@@ -196,7 +196,7 @@ def test_rewards_that_differ_are_listed_and_failures_apart_from_them(capsys: pyt
     failed = response("4", None, outcome="crashed", failure="crash: gone", member=3)
     keep(run, 3, response("5", 1.9, member=2), failed, response("slow", 0.5, member=1), '{"half')
     out, last = fails(capsys, "audit", str(run))
-    assert "rewards that are others now:\n  step 3, group 7, member 2, checker exact: reward 1.9, now -0.1\n" in out
+    assert "rewards that differ now:\n  step 3, group 7, member 2, checker exact: reward 1.9, now -0.1\n" in out
     assert "failures that are scored now:\n  step 3, group 7, member 3, checker exact: crashed (crash: gone), now reward 1.9\n" in out
     assert "rewards that fail now:\n  step 3, group 7, member 1, checker exact: reward 0.5, now timed_out (timeout: more than 5 s)\n" in out
     assert "3 rewards are the same, 1 differ, 1 failures are scored now, 1 scored ones fail now, 1 failed both times" in out

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from configs.loader import ConfigError, load
 from configs.schema import Config
 from configs.suggest import known_keys
+from configs.surrogates import Clip
 
 LEAVES = [(section, leaf) for section, leaves in known_keys().items() for leaf in leaves]
 SMALLEST = {"model": {"path": "m"}, "data": {"train": "d.jsonl"}}
@@ -156,13 +157,22 @@ def test_a_value_of_the_wrong_type_is_refused(section: str, leaf: str) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ('run.steps="10"', 'run.steps: got "10"; needed a whole number, at least 1: write for example steps = 100 in [run]'),
-        ("run.steps=0", "run.steps: got 0; needed a whole number, at least 1: write for example steps = 100 in [run]"),
+        (
+            'run.steps="10"',
+            'run.steps: got "10"; needed a whole number, at least 1 (steps to train): write for example steps = 100 in [run]',
+        ),
+        ("run.steps=0", "run.steps: got 0; needed a whole number, at least 1 (steps to train): write for example steps = 100 in [run]"),
         ("run.steps=1.0", "got 1.0; needed a whole number"),
         ("run.steps=true", "got true; needed a whole number"),
-        ("run.tensorboard=1", "got 1; needed true or false: write for example tensorboard = false in [run]"),
+        (
+            "run.tensorboard=1",
+            "got 1; needed true or false (also write every metric to tensorboard/): write for example tensorboard = false in [run]",
+        ),
         ("run.dir=7", "got 7; needed a string in quotes"),
-        ("learner.lr=0", "got 0; needed a number, above 0: write for example lr = 1e-06 in [learner]"),
+        (
+            "learner.lr=0",
+            "got 0; needed a number, above 0 (learning rate of AdamW after the warm-up): write for example lr = 1e-06 in [learner]",
+        ),
         ("learner.lr=nan", "got nan; needed a number"),
         ("rollout.temperature=inf", "got inf; needed a number"),
         ("learner.betas=[0.9]", "got [0.9]; needed an array of 2 numbers"),
@@ -213,14 +223,13 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
 @pytest.mark.parametrize(
     ("overrides", "key", "said"),
     [
-        (["learner.betas=[0.9, 1.0]"], "learner.betas", "got [0.9, 1.0], needed two numbers from 0 to below 1"),
+        (["learner.betas=[0.9, 1.0]"], "learner.betas", "got [0.9, 1.0]; needed an array of 2 numbers, each at least 0, below 1"),
         (["learner.packing=true", "learner.attention=eager"], "learner.attention", "with learner.packing = true"),
         (["learner.attention=flash_attention_2"], "learner.attention", 'use attention = "sdpa" or model.dtype = "bfloat16"'),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "divisor of rollout.groups_per_step (32)"),
         (["learner.updates_per_step=5"], "learner.updates_per_step", "use 1 or 2 or 4 or 8 or 16 or 32, or change rollout.groups_per_step"),
         (["learner.micro_batch_tokens=23"], "learner.micro_batch_tokens", "got 23, needed at least 24 (data.max_prompt_tokens 16 + "),
         (["reward.overlong_cache=9"], "reward.overlong_cache", "needed at most rollout.max_response_tokens (8)"),
-        (["data.system=hi"], "data.system", "remove data.system or use chat_template = true"),
         (["rollout.vllm.model=x"], "rollout.vllm.model", "remove it (set model.path)"),
         (["rollout.vllm.seed=1"], "rollout.vllm.seed", "set run.seed"),
         (["rollout.vllm.enable_return_routed_experts=true"], "rollout.vllm.enable_return_routed_experts", "set rollout.capture_routing"),
@@ -244,7 +253,7 @@ def test_a_problem_names_the_file_unless_its_value_came_from_the_command_line(tm
         (["learner.deepspeed.gradient_allreduce_op=sum"], "learner.deepspeed.gradient_allreduce_op", "mean over ranks"),
         (["learner.deepspeed.zero_optimization.stage=4"], "learner.deepspeed.zero_optimization.stage", "got 4, needed 0, 1, 2 or 3"),
         (["learner.deepspeed.zero_optimization=3"], "learner.deepspeed.zero_optimization", "needed a table"),
-        (["learner.deepspeed.sequence_parallel_size=2"], "learner.deepspeed.sequence_parallel_size", "ZeRO alone shards the learner"),
+        (["learner.deepspeed.sequence_parallel_size=2"], "learner.deepspeed.sequence_parallel_size", "only ZeRO shards the learner"),
         (["learner.deepspeed.expert_parallel={enabled=true}"], "learner.deepspeed.expert_parallel", "set learner.expert_parallel = 2"),
     ],
 )
@@ -283,5 +292,5 @@ def test_a_config_built_in_code_obeys_the_same_rules() -> None:
 def test_loading_does_not_change_what_was_written() -> None:
     config = config_with("objective.preset=dapo")
     assert config.objective.preset == "dapo"
-    assert (config.objective.resolved.clip_low, config.objective.resolved.clip_high) == (0.2, 0.28)
+    assert config.objective.resolved.surrogate == Clip(clip_low=0.2, clip_high=0.28)
     assert config.dynamic_sampling

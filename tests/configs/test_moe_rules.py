@@ -15,37 +15,22 @@ R3 = "learner.routing=replay_rollout rollout.capture_routing=true"
 # rule, overrides that break it, the key to change first, what is said of what was given and what to do, overrides that keep it
 BROKEN = [
     ("replay_needs_recorded_experts", "learner.routing=replay_rollout", "learner.routing",
-     'got "replay_rollout" with rollout.capture_routing = false, so no engine would record the experts', R3),
+     'got "replay_rollout" with rollout.capture_routing = false, so no engine records the experts', R3),
     ("replay_needs_recorded_experts", "learner.routing=replay_rollout learner.missing_routing=mask", "learner.routing",
      "set rollout.capture_routing = true", "learner.routing=replay_learner"),
-    ("missing_routing_needs_replay", "learner.missing_routing=mask", "learner.missing_routing",
-     'got "mask" with learner.routing = "live", which misses no engine\'s experts, so it would do nothing',
-     R3 + " learner.missing_routing=mask"),
-    ("missing_routing_needs_replay", "learner.missing_routing=mask learner.routing=replay_learner", "learner.missing_routing",
-     'with learner.routing = "replay_learner"', "learner.missing_routing=live learner.routing=replay_learner"),
     ("auxiliary_loss_trains_the_router", "learner.aux_loss=0.001 learner.router=frozen", "learner.aux_loss",
-     'got 0.001 with learner.router = "frozen": balancing its load is the work of the router: set aux_loss = 0', "learner.aux_loss=0.001"),
+     'got 0.001 with learner.router = "frozen": only a trained router can balance its load: set aux_loss = 0', "learner.aux_loss=0.001"),
     ("auxiliary_loss_trains_the_router", "learner.aux_loss=0.001 learner.router=frozen", "learner.aux_loss",
      'or learner.router = "trained"', "learner.router=frozen"),
-    ("router_shift_is_a_floor", "objective.router_shift=1.2", "objective.router_shift",
-     "got 1.2, needed at most 1: it is the smallest factor of a ratio whose router has moved: use 0.8", "objective.router_shift=1.0"),
     ("router_shift_suits_the_surrogate", "objective.preset=gspo objective.clip_high=4e-4 objective.router_shift=0.8",
-     "objective.router_shift", "the bounds of a sequence ratio are smaller than what routers move",
+     "objective.router_shift", "the bounds of a sequence ratio are smaller than the shift of routers",
      "objective.preset=gmpo objective.router_shift=0.8"),
     ("router_shift_suits_the_surrogate", "objective.preset=dppo_tv objective.router_shift=0.8", "objective.router_shift",
      'the surrogate "dppo_tv" pulls every ratio to 1', "objective.preset=dppo_tv"),
-    ("alarm_settings_have_an_effect", "mismatch.on_alarm=stop", "mismatch.on_alarm",
-     'got "stop" without mismatch.alarm, so it would do nothing', "mismatch.on_alarm=stop mismatch.alarm=0.01"),
-    ("alarm_settings_have_an_effect", "mismatch.patience=5", "mismatch.patience",
-     "got 5 without mismatch.alarm, so it would do nothing: set mismatch.alarm", "mismatch.patience=5 mismatch.alarm=0.01"),
-    ("gap_is_measured_against_known_logprobs", "mismatch.share=0.1 rollout.logprobs=false", "mismatch.share",
-     "got 0.1 with rollout.logprobs = false, so there is no gap to know: set rollout.logprobs = true", "mismatch.share=0.1"),
-    ("gap_is_measured_against_known_logprobs", "mismatch.alarm=0.1 rollout.logprobs=false", "mismatch.alarm",
-     "got 0.1 with rollout.logprobs = false", "rollout.logprobs=false"),
-    ("past_weights_lie_within_reach",
+    ("past_weights_can_be_swapped_in",
      "mismatch.share=0.1 run.max_staleness=1 learner.deepspeed.zero_optimization={stage=3,zero_hpz_partition_size=2}", "mismatch.share",
      "got 0.1 with run.max_staleness = 1 and zero_hpz_partition_size set", "mismatch.share=0.1 run.max_staleness=1"),
-    ("past_weights_lie_within_reach",
+    ("past_weights_can_be_swapped_in",
      'mismatch.share=0.1 run.max_staleness=1 learner.deepspeed.zero_optimization={stage=3,offload_param={device="nvme"}}', "mismatch.share",
      "and offload_param.device set", 'mismatch.share=0.1 learner.deepspeed.zero_optimization={stage=3,offload_param={device="nvme"}}'),
 ]  # fmt: skip
@@ -62,9 +47,7 @@ def test_a_broken_rule_is_refused_with_what_was_given_and_what_to_do(rule: str, 
 
 def test_a_surrogate_without_a_ratio_has_nothing_to_shift() -> None:
     said = refusal("objective.preset=rloo", "objective.router_shift=0.8")
-    assert [
-        line for line in said if 'router_shift: got 0.8 with objective.preset = "rloo": the surrogate "reinforce" takes no ratio' in line
-    ]
+    assert [line for line in said if 'router_shift: got 0.8 with objective.preset = "rloo": the surrogate "reinforce" has no ratio' in line]
 
 
 @pytest.mark.parametrize("rule", [rule.__name__ for rule in MOE_RULES])
@@ -76,7 +59,7 @@ def test_every_rule_is_broken_here(rule: str) -> None:
 def test_replay_is_named_where_it_is_why_an_engine_may_not_be_a_pipeline(size: str) -> None:
     table = f"rollout.vllm.{size}=2"
     line = sole_refusal(*R3.split(), table)
-    assert f'{size}: got 2 with learner.routing = "replay_rollout", which replays what rollout.capture_routing records' in line
+    assert f'{size}: got 2 with learner.routing = "replay_rollout", which replays the experts that rollout.capture_routing records' in line
     assert line.endswith('or learner.routing = "replay_learner" and rollout.capture_routing = false')
     line = sole_refusal("rollout.capture_routing=true", table)
     assert "got 2 with rollout.capture_routing = true; vLLM returns routed experts only without" in line

@@ -13,6 +13,7 @@ from configs.arithmetic import count_parameters, gpus_per_engine, plan
 from configs.loader import dump, load
 from configs.passthrough import check_passthrough, library_folder
 from configs.schema import Config
+from configs.surrogates import Clip
 from configs.toml_writer import write_toml
 from tests.configs.test_configs import SMALLEST, config_with
 
@@ -116,7 +117,7 @@ def test_the_dapo_recipe_has_the_constants_of_the_paper() -> None:
     assert (config.rollout.groups_per_step, config.rollout.group_size, config.learner.updates_per_step) == (512, 16, 16)
     assert (config.rollout.max_response_tokens, config.reward.overlong_cache) == (20480, 4096)
     assert (config.learner.lr, config.learner.warmup_updates) == (1e-6, 20 * 16)
-    assert (config.objective.resolved.clip_low, config.objective.resolved.clip_high) == (0.2, 0.28)
+    assert config.objective.resolved.surrogate == Clip(clip_low=0.2, clip_high=0.28)
     assert config.objective.resolved.reduction == "token_mean"
     assert config.dynamic_sampling
 
@@ -124,7 +125,7 @@ def test_the_dapo_recipe_has_the_constants_of_the_paper() -> None:
 @pytest.mark.parametrize("name", ["qwen3_30b_a3b_gspo.toml", "qwen3_235b_a22b_gspo.toml"])
 def test_the_gspo_recipes_clip_the_ratio_of_whole_responses(name: str) -> None:
     chosen = load(FOLDER / name).objective.resolved
-    assert (chosen.ratio, chosen.clip_low, chosen.clip_high) == ("sequence", 3e-4, 4e-4)
+    assert (chosen.ratio, chosen.surrogate) == ("sequence", Clip(clip_low=3e-4, clip_high=4e-4))
 
 
 @pytest.mark.skipif(library_folder("vllm") is None, reason="vllm is not installed")
@@ -156,7 +157,7 @@ def test_the_plan_says_batch_updates_and_gpus() -> None:
     assert batch.startswith("64 prompts × 16 responses = 1024 responses a step → 4 updates of 256; 8 ranks × 32 each")
     assert "(1 + 1) × 64 groups × 16 = 2048 responses in flight" in window
     assert objective.startswith("objective: advantage standardised; token ratio to the learner's log-probs; surrogate clip (clip_low 0.2,")
-    assert stale.startswith("responses may be 1 step stale, and no [correction] weighs that")
+    assert stale.startswith("responses may be 1 step stale, and no [correction] weight corrects for that")
     assert devices.startswith("engines 2 × 4 GPUs (tensor × pipeline parallel) = 8, learner ranks 8 × 1 GPU → 16 GPUs in all")
 
 

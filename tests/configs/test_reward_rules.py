@@ -82,9 +82,9 @@ def test_a_variable_that_holds_the_key_is_named() -> None:
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ("Grade it. score: N", "has no {response}, so there would be nothing to grade"),
+        ("Grade it. score: N", "has no {response}, so there is nothing to grade"),
         ("{response} {answer} score: N", "got the unknown placeholder {answer}: use {prompt}, {reference}, {response}"),
-        ("{response} Grade it.", 'never speaks of "score:"'),
+        ("{response} Grade it.", 'does not contain "score:"'),
     ],
 )
 def test_a_judge_prompt_that_could_not_work_is_refused(prompt: str, said: str) -> None:
@@ -111,7 +111,7 @@ def test_a_mistake_inside_a_part_is_told_by_its_own_key(part: str, said: str) ->
 
 @pytest.mark.parametrize("name", ["correct", "overlong", "second"])
 def test_a_part_does_not_take_a_name_that_the_reward_uses(name: str) -> None:
-    assert f'reward.parts.{name}: got "{name}", but "correct", "overlong", "second" are kept' in sole_refusal(
+    assert f'reward.parts.{name}: got "{name}", but "correct", "overlong", "second" are reserved' in sole_refusal(
         f"reward.parts={{{name}={{checker='exact'}}}}"
     )
 
@@ -121,7 +121,7 @@ def test_a_part_has_a_name_that_a_metric_can_have(name: str) -> None:
     assert f'got "{name}", needed a name of letters, digits and _' in sole_refusal(f"reward.parts={{\"{name}\"={{checker='exact'}}}}")
 
 
-def test_a_weight_that_would_do_nothing_is_refused() -> None:
+def test_a_weight_without_an_effect_is_refused() -> None:
     assert "reward.parts.form.weight: got 0.5 with how = " in sole_refusal(
         "reward.parts={form={checker='exact', how='multiply', weight=0.5}}"
     )
@@ -134,11 +134,9 @@ def test_the_range_of_a_reward_rises(given: str) -> None:
     config_with("reward.range=[-1, 1]")
 
 
-def test_a_second_checker_is_another_and_is_there_when_its_disagreements_are_kept() -> None:
-    assert 'reward.second: got "math", which is reward.checker' in sole_refusal("reward.second=math")
+def test_a_second_checker_differs_from_the_first() -> None:
+    assert 'reward.second: got "math", which is reward.checker too' in sole_refusal("reward.second=math")
     config_with("reward.second=math", "data.checker_field=kind")
-    assert "reward.keep_disagreements: got 3 without reward.second" in sole_refusal("reward.keep_disagreements=3")
-    config_with("reward.second=exact", "reward.keep_disagreements=3")
 
 
 def test_a_service_in_use_answers_or_fails_before_the_run_ends() -> None:

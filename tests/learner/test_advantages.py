@@ -41,7 +41,7 @@ every_advantage = pytest.mark.parametrize("name", sorted(ADVANTAGES))
 
 
 def of(name: str, *groups: Sequence[float] | np.ndarray, tokens: Sequence[Sequence[float]] | None = None) -> list[np.ndarray]:
-    """One array a group; every response is of three learned tokens and a failed one of none, unless said otherwise."""
+    """The advantages of each group; by default every response has three learned tokens and a failed one none."""
     arrays = [np.array(group, np.float64) for group in groups]
     counts = [np.where(np.isfinite(array), 3.0, 0.0) for array in arrays] if tokens is None else [np.array(t, np.float64) for t in tokens]
     return ADVANTAGES[name](arrays, counts)

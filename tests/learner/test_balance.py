@@ -1,4 +1,4 @@
-"""The load-balancing loss of an update, and its gradient however the update is cut."""
+"""The load-balancing loss of an update, and its gradient for any division of the update."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,8 +15,9 @@ from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch, build_batch
 from learner.measurement import Part
 from rollout.types import Group, GroupSummary
-from tests.toys.balance import EXPERTS, LAYERS, TOP_K, Probabilities, ToyMixture, alone
+from tests.toys.balance import EXPERTS, LAYERS, TOP_K, Probabilities, ToyMixture
 from tests.toys.learner import toy_group
+from tests.toys.process_group import alone
 
 COEFFICIENT = 0.7
 
@@ -28,7 +29,7 @@ def process_group() -> Iterator[None]:
 
 
 def replayed(batch: Batch) -> Recording:
-    """Other experts than any router would choose, told by token and place, known for some tokens."""
+    """Recorded experts that no router would choose: they follow from token and position, and are known for some tokens."""
     first = (batch.token_ids + batch.position_ids) % EXPERTS
     experts = torch.stack([torch.stack([first, (first + 2) % EXPERTS], -1)] * (2 * LAYERS), dim=2)
     return Recording(experts=experts, known=batch.attention & (batch.position_ids % 3 > 0))
@@ -36,7 +37,7 @@ def replayed(batch: Batch) -> Recording:
 
 def part_of(rows: MicroBatch, groups: Sequence[Group], replays: bool) -> Part:
     batch = build_batch(rows, groups, 0)
-    return Part(rows=rows, batch=batch, old=None, reference=None, replay=replayed(batch) if replays else None)
+    return Part(rows=rows, batch=batch, old_logprobs=None, reference_logprobs=None, replay=replayed(batch) if replays else None)
 
 
 def objective_of(batch: Batch, logprobs: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ def learn(model: ToyMixture, parts: Sequence[Part]) -> tuple[Balanced, list[Tens
 
 
 def in_one_batch(model: ToyMixture, part: Part) -> tuple[Tensor, list[Tensor]]:
-    """The same by autograd of the written-out loss over one batch."""
+    """The balancing loss written out over one batch, and its gradient by autograd."""
     model.zero_grad()
     seen = Probabilities(graph=True)
     logprobs, _ = model(part.batch, part.replay, (seen,))
@@ -123,14 +124,3 @@ def test_it_moves_the_router_by_live_choices_while_others_are_replayed() -> None
     assert not torch.equal(seen.taken[1].sort().values, seen.probs[1].topk(TOP_K).indices.sort().values)
     aux, _ = in_one_batch(model, part)
     assert balance(model, [part], 1.0).value.item() == pytest.approx(aux.item(), abs=1e-12)  # type: ignore[arg-type]
-
-
-def test_a_model_without_routers_is_told_so() -> None:
-    class Dense(torch.nn.Module):
-        world = 1
-
-        def forward(self, *inputs: object) -> None:
-            """Asks nobody which experts to take."""
-
-    with pytest.raises(ValueError, match=r"learner.aux_loss got 0.5, but model.path has no router that can be followed"):
-        balance(Dense(), [one_part()], 0.5)  # type: ignore[arg-type]

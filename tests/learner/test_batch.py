@@ -48,7 +48,7 @@ def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
     assert batch.attention.int().tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
     assert batch.position_ids[batch.attention].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
     assert batch.mask.int().tolist() == [[1, 1, 0], [1, 1, 1]]
-    torch.testing.assert_close(batch.rollout_logprobs, torch.tensor([[-0.1, -0.2, 0], [-0.3, -0.4, -0.5]]))
+    torch.testing.assert_close(batch.engine_logprobs, torch.tensor([[-0.1, -0.2, 0], [-0.3, -0.4, -0.5]]))
     assert batch.advantages.tolist() == [0.25, -1.5]
     assert batch.token_weight.tolist() == [[0.5, 0.5, 0.0], [0.125, 0.125, 0.125]]
     assert batch.versions.tolist() == [7, 8]
@@ -59,7 +59,7 @@ def test_types_are_those_the_loss_and_the_model_expect() -> None:
     for batch in (build_batch([row(2, 0)], GROUPS, PAD), build_batch([], GROUPS, PAD)):
         assert {t.dtype for t in (batch.token_ids, batch.position_ids, batch.versions)} == {torch.int64}
         assert {t.dtype for t in (batch.attention, batch.mask)} == {torch.bool}
-        assert {t.dtype for t in (batch.rollout_logprobs, batch.advantages, batch.token_weight)} == {torch.float32}
+        assert {t.dtype for t in (batch.engine_logprobs, batch.advantages, batch.token_weight)} == {torch.float32}
 
 
 def test_a_sequence_of_groups_serves_as_well_as_a_mapping() -> None:
@@ -73,7 +73,7 @@ def test_tokens_with_unusable_logprobs_are_masked_and_counted() -> None:
     assert batch.bad_logprobs == 2
     assert batch.mask.tolist() == [[True, False, False, True]]
     assert batch.attention.all()
-    assert batch.rollout_logprobs.isfinite().all()
+    assert batch.engine_logprobs.isfinite().all()
     assert batch.token_weight.tolist() == [[0.5, 0.0, 0.0, 0.5]]
 
 
@@ -81,7 +81,7 @@ def test_no_rows_make_a_row_that_runs_but_teaches_nothing() -> None:
     batch = build_batch([], {}, PAD)
     assert batch.token_ids.shape == batch.attention.shape == batch.position_ids.shape == (1, 2)
     assert batch.prompt_width == 1
-    assert batch.mask.shape == batch.rollout_logprobs.shape == batch.token_weight.shape == (1, 1)
+    assert batch.mask.shape == batch.engine_logprobs.shape == batch.token_weight.shape == (1, 1)
     assert batch.attention.all()
     assert not batch.mask.any()
     assert not batch.token_weight.any()
@@ -105,5 +105,5 @@ def test_log_probs_that_one_response_lacks_are_masked_and_counted_and_of_none_ar
     assert not batch.mask[2].any()
     none = replace(group, responses=tuple(replace(response, logprobs=None) for response in group.responses))
     batch = build_batch(rows, [none], 0)
-    assert batch.rollout_logprobs is None
+    assert batch.engine_logprobs is None
     assert (batch.bad_logprobs, int(batch.mask.sum())) == (0, sum(lengths))

@@ -1,4 +1,4 @@
-"""What is done about the mismatch between learner and engine: the factor on each token's loss."""
+"""The correction of the mismatch between learner and engine: the factor on each token's loss."""
 
 import math
 from dataclasses import replace
@@ -21,14 +21,14 @@ ADVANTAGES = torch.tensor(GOLDEN["advantages"]["mean_only"], dtype=torch.float64
 
 
 def golden_mismatch() -> Mismatch:
-    log_k, fallen = BATCH["logp_old"] - BATCH["logp_rollout"], BATCH["logp_rollout"] - BATCH["logp_new"]
-    return Mismatch(log_k=log_k.where(MASK, 0.0), fallen=fallen.where(MASK, 0.0), advantages=ADVANTAGES, mask=MASK)
+    log_mismatch, fallen = BATCH["logp_old"] - BATCH["logp_rollout"], BATCH["logp_rollout"] - BATCH["logp_new"]
+    return Mismatch(log_mismatch=log_mismatch.where(MASK, 0.0), fallen=fallen.where(MASK, 0.0), advantages=ADVANTAGES, mask=MASK)
 
 
-def of(log_k: list[list[float]], mask: list[list[int]] | None = None, **others: Tensor) -> Mismatch:
-    values = torch.tensor(log_k, dtype=torch.float64)
+def of(log_mismatch: list[list[float]], mask: list[list[int]] | None = None, **others: Tensor) -> Mismatch:
+    values = torch.tensor(log_mismatch, dtype=torch.float64)
     shown = torch.ones_like(values, dtype=torch.bool) if mask is None else torch.tensor(mask).bool()
-    return Mismatch(**{"log_k": values, "fallen": 0 * values, "advantages": torch.ones_like(values), "mask": shown} | others)
+    return Mismatch(**{"log_mismatch": values, "fallen": 0 * values, "advantages": torch.ones_like(values), "mask": shown} | others)
 
 
 def between(value: Tensor, low: float, high: float) -> Tensor:
@@ -109,18 +109,18 @@ def test_bounds_belong_to_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("correction", "log_k"),
+    ("correction", "log_mismatch"),
     [(Correction(veto_low=1e-4), -10.0), (Correction(veto_high=100.0), 5.0), (Correction(veto_low=1e-4, veto_high=100.0), 5.0)],
 )
-def test_one_token_beyond_a_bound_drops_its_response_whole_and_no_other(correction: Correction, log_k: float) -> None:
-    ours, found = factor(correction, of([[0.0, log_k, 0.1], [0.0, 0.0, 0.1]]))
+def test_one_token_beyond_a_bound_drops_its_response_whole_and_no_other(correction: Correction, log_mismatch: float) -> None:
+    ours, found = factor(correction, of([[0.0, log_mismatch, 0.1], [0.0, 0.0, 0.1]]))
     assert ours.tolist() == [[0.0] * 3, [1.0] * 3]
     assert found["vetoed"].tolist() == [[True] * 3, [False] * 3]
 
 
-@pytest.mark.parametrize("log_k", [-30.0, 30.0, float("nan"), float("inf"), float("-inf")])
-def test_a_masked_slot_never_vetoes(log_k: float) -> None:
-    ours, found = factor(Correction(veto_low=1e-4, veto_high=100.0), of([[0.0, log_k]], mask=[[1, 0]]))
+@pytest.mark.parametrize("log_mismatch", [-30.0, 30.0, float("nan"), float("inf"), float("-inf")])
+def test_a_masked_slot_never_vetoes(log_mismatch: float) -> None:
+    ours, found = factor(Correction(veto_low=1e-4, veto_high=100.0), of([[0.0, log_mismatch]], mask=[[1, 0]]))
     assert ours[0, 0] == 1
     assert not found["vetoed"].any()
 
@@ -143,16 +143,16 @@ def test_length_decides_over_the_product_but_not_over_the_geometric_mean() -> No
 
 
 @pytest.mark.parametrize("name", ["token", "sequence", "geometric"])
-@pytest.mark.parametrize("log_k", [1e4, float("inf"), -1e4, float("-inf")])
-def test_an_infinite_k_stays_finite(name: str, log_k: float) -> None:
-    ours, _ = factor(Correction(weight=name), of([[log_k, 0.0]]))
+@pytest.mark.parametrize("log_mismatch", [1e4, float("inf"), -1e4, float("-inf")])
+def test_an_infinite_k_stays_finite(name: str, log_mismatch: float) -> None:
+    ours, _ = factor(Correction(weight=name), of([[log_mismatch, 0.0]]))
     assert ours.isfinite().all()
 
 
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_the_factor_carries_no_gradient(name: str) -> None:
     mismatch = golden_mismatch()
-    leaves = replace(mismatch, log_k=mismatch.log_k.clone().requires_grad_(), fallen=mismatch.fallen.clone().requires_grad_())
+    leaves = replace(mismatch, log_mismatch=mismatch.log_mismatch.clone().requires_grad_(), fallen=mismatch.fallen.clone().requires_grad_())
     ours, found = factor(CORRECTIONS[name], leaves)
     assert not ours.requires_grad
     assert not any(value.requires_grad for value in found.values())
@@ -162,7 +162,11 @@ def test_the_factor_carries_no_gradient(name: str) -> None:
 def test_the_loss_is_weighed_by_the_factor_and_counts_unmasked_tokens_only(name: str) -> None:
     correction, weight, capped, masked, vetoed = EXPECTED[name]
     taken = LossInputs(
-        old=BATCH["logp_old"], engine=BATCH["logp_rollout"], advantages=ADVANTAGES, mask=MASK, token_weight=torch.ones_like(TOKEN)
+        old_logprobs=BATCH["logp_old"],
+        engine_logprobs=BATCH["logp_rollout"],
+        advantages=ADVANTAGES,
+        mask=MASK,
+        token_weight=torch.ones_like(TOKEN),
     )
     objective = Objective(preset=PRESETS["dapo"])
     plain = outcome(objective, BATCH["logp_new"], taken)
@@ -175,7 +179,11 @@ def test_the_loss_is_weighed_by_the_factor_and_counts_unmasked_tokens_only(name:
 
 def test_opsm_asks_for_the_fall_since_the_token_was_sampled() -> None:
     taken = LossInputs(
-        old=BATCH["logp_new"], engine=BATCH["logp_old"], advantages=ADVANTAGES, mask=MASK, token_weight=torch.ones_like(TOKEN)
+        old_logprobs=BATCH["logp_new"],
+        engine_logprobs=BATCH["logp_old"],
+        advantages=ADVANTAGES,
+        mask=MASK,
+        token_weight=torch.ones_like(TOKEN),
     )
     got = outcome(Objective(preset=PRESETS["grpo"], correction=Correction(opsm=0.1)), BATCH["logp_new"], taken)
     mean = (BATCH["logp_old"] - BATCH["logp_new"]).where(MASK, 0.0).sum(1) / LENGTHS

@@ -1,6 +1,7 @@
-"""The gradient of an update is that of one big batch, however it is cut into ranks and micro-batches."""
+"""The gradient of an update is that of one big batch, for any division into ranks and micro-batches."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
 from learner.batch.plan import MicroBatch, plan_step
 from learner.batch.tensors import Batch, build_batch
-from learner.loss.objective import LossInputs, policy_loss
 from learner.model.logprobs import token_logprobs
 from rollout.types import Group, GroupSummary
 from tests.toys.learner import VOCABULARY, toy_group
+from tests.toys.one_batch import batch_loss
 
 
 class ToyPolicy(nn.Module):
@@ -43,19 +44,12 @@ def learn(
     for rows in micro_batches:
         batch = build_batch(rows, groups, pad_id=0)
         logprobs, _ = token_logprobs(policy(batch), batch.token_ids[:, batch.prompt_width :], temperature=1.0)
-        assert batch.rollout_logprobs is not None
-        # A token's log-prob decides its distances to the other policies: on both sides of every bound, alike in any division.
-        seen = batch.rollout_logprobs.double()
+        assert batch.engine_logprobs is not None
+        # The distances to the other policies follow from a token's log-prob: on both sides of every bound, and equal in any division.
+        seen = batch.engine_logprobs.double()
         old = logprobs.detach() + near * seen.sin()
-        given = LossInputs(
-            old=old,
-            engine=old + 0.4 * seen.cos(),
-            reference=logprobs.detach() + 0.3 * (2 * seen).sin(),
-            advantages=batch.advantages,
-            mask=batch.mask,
-            token_weight=batch.token_weight,
-        )
-        loss, _ = policy_loss(objective, logprobs, given)
+        distant = replace(batch, engine_logprobs=old + 0.4 * seen.cos())
+        loss = batch_loss(objective, logprobs, distant, old=old, reference=logprobs.detach() + 0.3 * (2 * seen).sin())
         torch.autograd.backward(loss)
         total += loss.item()
     assert all(p.grad is not None for p in policy.parameters()), "an empty micro-batch must reach every parameter too"

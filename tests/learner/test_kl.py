@@ -18,14 +18,14 @@ def golden(name: str) -> Tensor:
 
 
 def gradient_in_the_logits(estimator: str, *, sampled_by: Tensor) -> Tensor:
-    """Of the KL term alone, every action a response of one token whose weight is its probability of being sampled."""
+    """The gradient of the KL term alone. Every action is a response of one token; its weight is its probability of being sampled."""
     logits = POLICY.log().requires_grad_()
     taken = LossInputs(
-        old=sampled_by.log()[:, None],
+        old_logprobs=sampled_by.log()[:, None],
         advantages=torch.zeros(4, dtype=torch.float64),
         mask=torch.ones(4, 1, dtype=torch.bool),
         token_weight=sampled_by[:, None],
-        reference=REFERENCE.log()[:, None],
+        reference_logprobs=REFERENCE.log()[:, None],
     )
     objective = Objective(preset=PRESETS["grpo"], kl=Kl(coefficient=1.0, estimator=estimator))
     loss, _ = policy_loss(objective, logits.log_softmax(0)[:, None], taken)
@@ -109,7 +109,7 @@ def test_off_policy_the_ratio_keeps_the_value_right_too() -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_far_from_the_reference_value_and_gradient_stay_finite(estimator: str, x: float) -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
-    taken = LossInputs(old=0 * one, advantages=0 * one, mask=one.bool(), token_weight=one, reference=-x * one)
+    taken = LossInputs(old_logprobs=0 * one, advantages=0 * one, mask=one.bool(), token_weight=one, reference_logprobs=-x * one)
     got = outcome(Objective(preset=PRESETS["grpo"], kl=Kl(coefficient=1.0, estimator=estimator)), 0 * one, taken)
     assert got.loss.isfinite()
     assert got.gradient.isfinite().all()
@@ -140,11 +140,11 @@ def test_the_kl_of_responses_is_summed_in_float64() -> None:
 
 def test_with_a_coefficient_of_zero_or_in_the_reward_the_distance_is_logged_and_nothing_pulls() -> None:
     taken = LossInputs(
-        old=BATCH["logp_old"],
+        old_logprobs=BATCH["logp_old"],
         advantages=BATCH["reward"],
         mask=MASK,
         token_weight=torch.ones_like(BATCH["mask"]),
-        reference=BATCH["logp_ref"],
+        reference_logprobs=BATCH["logp_ref"],
     )
     preset = PRESETS["grpo"]
     free = outcome(Objective(preset=preset), BATCH["logp_new"], taken)
@@ -157,11 +157,11 @@ def test_with_a_coefficient_of_zero_or_in_the_reward_the_distance_is_logged_and_
 @pytest.mark.parametrize("preset", ["gspo", "gmpo", "cispo", "minirl"])
 def test_the_ratio_of_ratio_k3_is_each_tokens_own_whatever_the_objective_compares(preset: str) -> None:
     taken = LossInputs(
-        old=BATCH["logp_old"],
+        old_logprobs=BATCH["logp_old"],
         advantages=torch.zeros(len(MASK), dtype=torch.float64),
         mask=MASK,
         token_weight=MASK.double() / MASK.sum(),
-        reference=BATCH["logp_ref"],
+        reference_logprobs=BATCH["logp_ref"],
         log_shift=BATCH["gamma_raw"].log(),
     )
     got = outcome(Objective(preset=PRESETS[preset], kl=Kl(coefficient=1.0, estimator="ratio_k3")), BATCH["logp_new"], taken)

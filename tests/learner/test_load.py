@@ -1,4 +1,4 @@
-"""Expert load: counted over real tokens, told as metrics, kept and drawn."""
+"""Expert load: counted over real tokens, reported as metrics, written to a file and drawn."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from cluster.record.expert_log import KEPT, ExpertLog
 from cluster.record.expert_picture import draw_experts
 from learner.experts.load import ExpertLoad, describe_load
 from tests.learner.test_balance import one_part, part_of
-from tests.toys.balance import EXPERTS, TOP_K, Probabilities, ToyMixture, alone
+from tests.toys.balance import EXPERTS, TOP_K, Probabilities, ToyMixture
+from tests.toys.process_group import alone
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,9 +46,9 @@ def test_a_dense_model_tells_nothing() -> None:
 
 
 def test_the_metrics_of_a_table_by_hand() -> None:
-    told = describe_load(np.array([[4, 4, 4, 4], [8, 8, 0, 0], [1, 0, 0, 15]]))
+    metrics = describe_load(np.array([[4, 4, 4, 4], [8, 8, 0, 0], [1, 0, 0, 15]]))
     lowest = -(1 / 16 * np.log(1 / 16) + 15 / 16 * np.log(15 / 16)) / np.log(4)
-    assert told == pytest.approx(
+    assert metrics == pytest.approx(
         {
             "load/max_over_mean": (1 + 2 + 3.75) / 3,
             "load/max_over_mean_worst": 3.75,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from configs import presets
+from configs import presets, surrogates
 from configs.presets import CORRECTIONS, PRESETS, Correction, Kl, Objective
+from configs.surrogates import Cispo, DualClip
 from learner.loss.kl import ESTIMATORS
 from learner.loss.objective import RATIOS, LossInputs, policy_loss
 from learner.loss.surrogates import SURROGATES
@@ -20,7 +21,7 @@ TOKEN_WISE = 1 + 0.1 * torch.arange(MASK.shape[1], dtype=torch.float64)
 
 
 class Case(NamedTuple):
-    """How a golden case is put together from the choices."""
+    """The choices that make up a golden case."""
 
     objective: Objective
     advantages: str = STANDARDISED
@@ -46,11 +47,11 @@ CASES = {
     "dr_grpo": Case(Objective(preset=PRESETS["dr_grpo"]), advantages="mean_only"),
     "dapo_global_token_mean": Case(Objective(preset=DAPO)),
     "dapo_prompt_token_mean": Case(Objective(preset=PRESETS["dapo_prompt"])),
-    "dual_clip": Case(Objective(preset=DAPO.replace(surrogate="dual_clip", clip_high=0.2, cap=3.0))),
+    "dual_clip": Case(Objective(preset=DAPO.replace(surrogate=DualClip(clip_low=0.2, clip_high=0.2, cap=3.0)))),
     "gspo": Case(Objective(preset=PRESETS["gspo"])),
     "gspo_token_uniform_adv": Case(Objective(preset=PRESETS["gspo_token"])),
     "gspo_token_tokenwise_adv": Case(Objective(preset=PRESETS["gspo_token"]), times=TOKEN_WISE),
-    "cispo": Case(Objective(preset=PRESETS["cispo"].replace(clip_high=1.0))),
+    "cispo": Case(Objective(preset=PRESETS["cispo"].replace(surrogate=Cispo(clip_low=1.0, clip_high=1.0)))),
     "gmpo": Case(Objective(preset=PRESETS["gmpo"])),
     "sapo": Case(Objective(preset=PRESETS["sapo"])),
     "rloo_reinforce": Case(Objective(preset=PRESETS["rloo"]), advantages="rloo"),
@@ -80,12 +81,12 @@ def golden_input(case: Case) -> LossInputs:
     k = torch.tensor(GOLDEN["mismatch"]["K_token"], dtype=torch.float64)
     kept = MASK & (k >= 0.5) & (k <= 2.0)
     return LossInputs(
-        old=BATCH[case.old],
+        old_logprobs=BATCH[case.old],
         advantages=spread * case.times,
         mask=MASK,
         token_weight=kept.double() / kept.sum() if case.renormalised else weights(MASK, case.objective.preset.reduction, GROUPS),
-        engine=BATCH[case.engine],
-        reference=BATCH["logp_ref"],
+        engine_logprobs=BATCH[case.engine],
+        reference_logprobs=BATCH["logp_ref"],
         log_shift=None if case.gamma_min is None else BATCH["gamma_raw"].clamp(min=case.gamma_min).log(),
     )
 
@@ -107,11 +108,10 @@ def test_every_golden_case_is_computed_here() -> None:
 
 
 def test_every_choice_a_config_may_name_is_there() -> None:
-    assert set(SURROGATES) == set(presets.SURROGATES)
+    assert set(SURROGATES) == set(surrogates.KINDS)
     assert set(ESTIMATORS) == set(presets.ESTIMATORS)
-    assert {case.objective.preset.surrogate for case in CASES.values()} == set(SURROGATES), "a surrogate without golden values"
+    assert {type(case.objective.preset.surrogate) for case in CASES.values()} == set(SURROGATES), "a surrogate without golden values"
     assert {preset.ratio for preset in PRESETS.values()} <= set(RATIOS)
-    assert {preset.surrogate for preset in PRESETS.values()} <= set(presets.SURROGATES)
     assert {preset.advantage for preset in PRESETS.values()} <= set(presets.ADVANTAGES)
     assert {preset.reduction for preset in PRESETS.values()} <= set(presets.REDUCTIONS)
 
@@ -138,7 +138,10 @@ def test_losses_of_parts_are_the_golden_ones_and_add_up_with_their_gradients(nam
     for plan, losses in zip(golden["plan"], golden["micro_losses"], strict=True):
         for rows, expected in zip(plan, losses, strict=True):
             part = LossInputs(
-                old=taken.old[rows], advantages=taken.advantages[rows], mask=MASK[rows], token_weight=taken.token_weight[rows]
+                old_logprobs=taken.old_logprobs[rows],
+                advantages=taken.advantages[rows],
+                mask=MASK[rows],
+                token_weight=taken.token_weight[rows],
             )
             loss, _ = policy_loss(CASES[case].objective, logprobs[rows], part)
             assert loss.item() == pytest.approx(expected, abs=1e-9)
@@ -198,8 +201,8 @@ def test_minus_infinity_at_a_masked_slot_leaves_the_golden_loss() -> None:
 )
 def test_a_log_ratio_of_a_hundred_stays_finite_and_stops_the_gradient(advantage: float, cap: float | None, golden: str) -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
-    preset = DAPO if cap is None else DAPO.replace(surrogate="dual_clip", cap=cap)
-    taken = LossInputs(old=0 * one, advantages=advantage * one, mask=one.bool(), token_weight=one)
+    preset = DAPO if cap is None else DAPO.replace(surrogate=DualClip(clip_low=0.2, clip_high=0.28, cap=cap))
+    taken = LossInputs(old_logprobs=0 * one, advantages=advantage * one, mask=one.bool(), token_weight=one)
     got = outcome(Objective(preset=preset), 100 * one, taken)
     assert got.loss.item() == pytest.approx(GOLDEN["edges"]["log_ratio_100"][golden], rel=1e-9)
     assert got.gradient.item() == 0
@@ -208,7 +211,7 @@ def test_a_log_ratio_of_a_hundred_stays_finite_and_stops_the_gradient(advantage:
 @pytest.mark.parametrize("name", CASES)
 def test_in_float32_the_loss_is_the_golden_one_to_float32(name: str) -> None:
     taken = golden_input(CASES[name])
-    halved = {key: getattr(taken, key).float() for key in ("old", "advantages", "engine", "reference")}
+    halved = {key: getattr(taken, key).float() for key in ("old_logprobs", "advantages", "engine_logprobs", "reference_logprobs")}
     loss, sums = policy_loss(CASES[name].objective, BATCH[GOLDEN["cases"][name]["logp"]].float(), replace(taken, **halved))
     assert loss.item() == pytest.approx(GOLDEN["cases"][name]["loss"], abs=1e-5)
     assert {value.dtype for value in sums.values()} == {torch.float64}
@@ -216,7 +219,7 @@ def test_in_float32_the_loss_is_the_golden_one_to_float32(name: str) -> None:
 
 def test_without_the_engines_logprobs_nothing_is_corrected() -> None:
     case = CASES["dapo_global_token_mean"]
-    taken = replace(golden_input(case), engine=None, reference=None)
+    taken = replace(golden_input(case), engine_logprobs=None, reference_logprobs=None)
     objective = Objective(preset=DAPO, correction=CORRECTIONS["icepop"])
     got = outcome(objective, BATCH["logp_new"], taken)
     check("dapo_global_token_mean", got)

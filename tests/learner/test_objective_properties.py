@@ -1,4 +1,4 @@
-"""What holds for every objective on any batch."""
+"""Properties of every objective on any batch."""
 
 from dataclasses import replace
 from itertools import pairwise, product
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
+from configs.surrogates import DppoTv
 from learner.loss.advantages import ADVANTAGES
 from learner.loss.objective import MAXIMA, LossInputs, policy_loss
 from tests.toys.objective import (
@@ -68,7 +69,7 @@ VALUES = {"sapo": "gate", "cispo": "score", "reinforce": "score", "minirl": "sco
 def test_on_policy_the_loss_is_minus_advantage_times_weight_where_it_is_a_ratio(name: str, seed: int) -> None:
     objective, (logprobs, taken) = OBJECTIVES[name], batch_for(OBJECTIVES[name], seed)
     advantages, tau = per_token(taken), 1.0 + 0.05 * (per_token(taken) <= 0).double()
-    unit = {"gate": 2 / tau, "score": logprobs}.get(VALUES.get(PRESETS[name].surrogate, ""), torch.ones_like(logprobs))
+    unit = {"gate": 2 / tau, "score": logprobs}.get(VALUES.get(PRESETS[name].surrogate.name, ""), torch.ones_like(logprobs))
     expected = torch.where(taken.mask, -advantages * unit * taken.token_weight, 0.0).sum()
     same(outcome(objective, logprobs, on_policy(logprobs, taken)).loss, expected)
 
@@ -83,7 +84,7 @@ def test_on_policy_the_value_is_zero_over_equal_groups_by_sequence_mean_but_not_
     logprobs = -torch.rand(mask.shape, dtype=torch.float64)
     for reduction, value in (("sequence_mean", 0.0), ("token_mean", -(advantages * mask.sum(1)).sum() / mask.sum())):
         weight = weights(mask, reduction, torch.arange(3).repeat_interleave(members))
-        taken = LossInputs(old=logprobs, advantages=advantages, mask=mask, token_weight=weight)
+        taken = LossInputs(old_logprobs=logprobs, advantages=advantages, mask=mask, token_weight=weight)
         same(outcome(Objective(preset=GRPO), logprobs, taken).loss, value)
 
 
@@ -137,7 +138,7 @@ def test_losses_gradients_and_statistics_of_any_parts_add_up(objective: Objectiv
 def test_scaled_advantages_scale_loss_and_gradient(name: str, seed: int, scale: float) -> None:
     objective = OBJECTIVES[name]
     if name == "dppo_tv":  # its pull to the old policy does not depend on the advantage
-        objective = replace(objective, preset=objective.preset.replace(pull=0.0))
+        objective = replace(objective, preset=objective.preset.replace(surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=0.0)))
     logprobs, taken = batch_for(objective, seed)
     before, got = outcome(objective, logprobs, taken), outcome(objective, logprobs, replace(taken, advantages=scale * taken.advantages))
     same(got.loss, scale * before.loss)
@@ -150,9 +151,9 @@ def test_far_from_every_other_policy_loss_and_gradient_stay_finite_in_float32(ob
     logprobs = torch.full((2, 3), -0.5)
     far = logprobs - distance
     taken = LossInputs(
-        old=far,
-        engine=far - distance,
-        reference=far,
+        old_logprobs=far,
+        engine_logprobs=far - distance,
+        reference_logprobs=far,
         advantages=torch.tensor([1.0, -1.0]),
         mask=torch.ones(2, 3, dtype=torch.bool),
         token_weight=torch.ones(2, 3),
@@ -167,7 +168,15 @@ def test_far_from_every_other_policy_loss_and_gradient_stay_finite_in_float32(ob
 def test_with_everything_masked_the_loss_is_a_connected_zero(objective: Objective) -> None:
     for shape, garbage in product([(2, 3), (1, 1), (2, 0), (0, 3)], GARBAGE):
         filled, mask = torch.full(shape, garbage, dtype=torch.float64), torch.zeros(shape, dtype=torch.bool)
-        taken = LossInputs(old=filled, engine=filled, reference=filled, log_shift=filled, advantages=filled, mask=mask, token_weight=filled)
+        taken = LossInputs(
+            old_logprobs=filled,
+            engine_logprobs=filled,
+            reference_logprobs=filled,
+            log_shift=filled,
+            advantages=filled,
+            mask=mask,
+            token_weight=filled,
+        )
         got = outcome(objective, filled, taken)
         assert got.loss.item() == 0
         assert got.gradient.eq(0).all()
@@ -193,8 +202,8 @@ def test_the_pull_to_the_reference_is_untouched_by_advantage_clip_and_correction
     nothing_left = Objective(preset=GRPO, correction=replace(CORRECTIONS["veto"], veto_low=1e9), kl=Kl(coefficient=0.3, estimator="k2"))
     logprobs, taken = batch_for(nothing_left, seed)
     got = outcome(nothing_left, logprobs, taken)
-    assert taken.reference is not None
-    same(got.gradient, torch.where(taken.mask, 0.3 * (logprobs - taken.reference) * taken.token_weight, 0.0))
+    assert taken.reference_logprobs is not None
+    same(got.gradient, torch.where(taken.mask, 0.3 * (logprobs - taken.reference_logprobs) * taken.token_weight, 0.0))
     assert got.sums["vetoed"] == got.sums["tokens"] == taken.mask.sum()
 
 
@@ -211,7 +220,7 @@ def test_statistics_are_sums_over_unmasked_tokens() -> None:
     mask = log_ratio < 9
     advantages = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
     zeros = torch.zeros_like(log_ratio)
-    taken = LossInputs(old=zeros, advantages=advantages, mask=mask, token_weight=mask.double(), reference=zeros + 0.5)
+    taken = LossInputs(old_logprobs=zeros, advantages=advantages, mask=mask, token_weight=mask.double(), reference_logprobs=zeros + 0.5)
     _, sums = policy_loss(Objective(preset=GRPO), log_ratio, taken)
     seen = log_ratio[mask]
     expected = {
@@ -234,5 +243,5 @@ def test_under_a_sequence_ratio_the_distance_to_the_old_policy_is_still_that_of_
     by_token, by_sequence = (outcome(OBJECTIVES[name], logprobs, taken).sums for name in ("grpo", "gspo"))
     assert taken.mask.any()
     assert all(by_token[name] == by_sequence[name] for name in ("tokens", "kl", "abs_log_ratio", "max_abs_log_ratio", "reference_kl"))
-    mean = torch.where(taken.mask, logprobs - taken.old, 0.0).sum(1) / taken.mask.sum(1).clamp(min=1)
+    mean = torch.where(taken.mask, logprobs - taken.old_logprobs, 0.0).sum(1) / taken.mask.sum(1).clamp(min=1)
     same(by_sequence["ratio"], (mean.exp() * taken.mask.sum(1)).sum())

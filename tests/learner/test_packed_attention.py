@@ -22,7 +22,7 @@ def heads_of(tokens: int, seed: int) -> list[Tensor]:
 
 
 def one_by_one(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float) -> Tensor:
-    """Attention written out, a sequence at a time: [1, N, heads, width]."""
+    """Attention written out, one sequence at a time: [1, N, heads, width]."""
     found = []
     for q, k, v in zip(*(heads[0].split(lengths, dim=1) for heads in (query, key, value)), strict=True):
         k, v = (heads.repeat_interleave(HEADS // SHARED, dim=0) for heads in (k, v))
@@ -63,10 +63,10 @@ def test_sequences_of_one_length_are_not_copied() -> None:
 
 def test_flash_attention_is_told_where_sequences_end() -> None:
     attention = torch.tensor([[False, True, True, False], [True, True, True, True], [False, True, False, False]])
-    told = borders(attention, "flash_attention_2")
-    assert told["cu_seq_lens_q"].tolist() == told["cu_seq_lens_k"].tolist() == [0, 2, 6, 7]
-    assert told["cu_seq_lens_q"].dtype == torch.int32
-    assert (told["max_length_q"], told["max_length_k"]) == (4, 4)
+    ends = borders(attention, "flash_attention_2")
+    assert ends["cu_seq_lens_q"].tolist() == ends["cu_seq_lens_k"].tolist() == [0, 2, 6, 7]
+    assert ends["cu_seq_lens_q"].dtype == torch.int32
+    assert (ends["max_length_q"], ends["max_length_k"]) == (4, 4)
 
 
 @pytest.mark.parametrize(("pack", "mask"), [(None, None), (Pack.of(np.array([2]), CPU), torch.zeros(1, 1, 2, 2))])

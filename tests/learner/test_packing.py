@@ -177,5 +177,5 @@ def test_a_model_whose_layers_look_through_a_window_is_refused_before_and_when_i
 
 def test_a_model_that_computes_attention_in_its_own_way_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Qwen3MoeForCausalLM, "_supports_attention_backend", False)
-    with pytest.raises(ValueError, match=r"Qwen3MoeForCausalLM computes attention in its own way, .* learner\.packing = false"):
+    with pytest.raises(ValueError, match=r"Qwen3MoeForCausalLM has its own attention, .* learner\.packing = false"):
         policy_of(folder, "learner.packing=true")

@@ -1,4 +1,4 @@
-"""What is computed in float32 in a bfloat16 policy, and which weights are kept frozen."""
+"""Which parts of a bfloat16 policy compute in float32, and which weights stay frozen."""
 
 from pathlib import Path
 

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
-from learner.batch.plan import plan_step
-from learner.batch.tensors import Batch, build_batch
-from learner.loss.objective import LossInputs, policy_loss
 from learner.model.policy import load_policy
-from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.toys.care_worker import BALANCED, COEFFICIENT
+from tests.toys.one_batch import batch_loss, one_batch
 from tests.toys.ranks import recorded_groups
 
 pytestmark = pytest.mark.end_to_end
@@ -27,7 +24,7 @@ every_run = pytest.mark.parametrize("key", RUNS)
 
 @pytest.fixture(scope="module")
 def results(ranks: RankResults) -> Results:
-    """What became of routers, heads and experts in every run."""
+    """Routers, heads and experts after every run."""
     found = ranks.of("care")
     assert sorted(found) == sorted(RUNS)
     return found
@@ -72,25 +69,15 @@ def test_the_router_shift_is_told(results: Results, key: tuple[str, int]) -> Non
 
 
 def in_one_batch(folder: Path) -> tuple[float, dict[str, Tensor], list[list[int]]]:
-    """The balancing loss, the gradient of the update with it and the load of its experts, in one batch of plain torch and transformers."""
-    groups = recorded_groups()
-    policy = load_policy(load(folder / "config.toml", BALANCED))
-    objective = load(folder / "config.toml", BALANCED).whole_objective
-    summaries = [GroupSummary.of(group) for group in groups]
-    plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
-    batch: Batch = build_batch(plan.updates[0].rows, groups, 0)
+    """The balancing loss, the update's gradient with it and the experts' load, from one batch in plain torch and transformers."""
+    config = load(folder / "config.toml", BALANCED)
+    policy, objective = load_policy(config), config.whole_objective
+    batch = one_batch(recorded_groups(), objective)
     logits: list[Tensor] = []
     for layer in policy.language_model.model.layers:
         layer.mlp.gate.register_forward_hook(lambda module, inputs, output: logits.append(output[0]))
     logprobs, _ = policy(batch)
-    given = LossInputs(
-        old=logprobs.detach(),
-        engine=batch.rollout_logprobs,
-        advantages=batch.advantages,
-        mask=batch.mask,
-        token_weight=batch.token_weight,
-    )
-    loss, _ = policy_loss(objective, logprobs, given)
+    loss = batch_loss(objective, logprobs, batch)
     losses, table = [], []
     for each in logits:
         probs = each.unflatten(0, batch.attention.shape)[batch.attention].softmax(-1)

@@ -15,12 +15,12 @@ from learner.batch.plan import plan_step
 from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch, build_batch
 from learner.loss.kl import kl_of_responses
-from learner.loss.objective import LossInputs, policy_loss
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
+from tests.toys.one_batch import batch_loss, planned
 from tests.toys.ranks import BUDGET, PACKED_BUDGET, recorded_groups
 
 pytestmark = pytest.mark.end_to_end
@@ -42,11 +42,8 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
     apply_precision(policy, config.learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
-    def lay_out(summaries: list[GroupSummary]) -> Any:
-        plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
-        return plan.updates[0].rows, build_batch(plan.updates[0].rows, groups, 0)
-
-    rows, batch = lay_out(summaries)
+    rows = planned(summaries, objective)
+    batch = build_batch(rows, groups, 0)
     logprobs, _ = policy(batch)
     batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
     kl = objective.kl
@@ -55,19 +52,12 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
         rewards = [summary.rewards.copy() for summary in summaries]
         for row, cost in zip(rows, costs.tolist(), strict=True):
             rewards[row.group][row.member] -= cost
-        _, dearer = lay_out([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)])
-        batch = replace(batch, advantages=dearer.advantages)
+        charged = planned([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)], objective)
+        batch = replace(batch, advantages=build_batch(charged, groups, 0).advantages)
     if routed is not None:
         logprobs, _ = policy(batch, routed(batch))
-    given = LossInputs(
-        old=old if objective.preset.old == "learner" else batch.rollout_logprobs,
-        engine=batch.rollout_logprobs,
-        reference=reference,
-        advantages=batch.advantages,
-        mask=batch.mask,
-        token_weight=batch.token_weight,
-    )
-    loss, _ = policy_loss(objective, logprobs, given)
+    base = old if objective.preset.old == "learner" else batch.engine_logprobs
+    loss = batch_loss(objective, logprobs, batch, old=base, reference=reference)
     torch.autograd.backward(loss)
     return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
 

@@ -1,4 +1,4 @@
-"""The reference policy under real DeepSpeed, sharded as the policy is; and steps in which something is missing."""
+"""The reference policy under real DeepSpeed, sharded like the policy; and steps that lack log-probs, rewards or a finite KL."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Results = dict[tuple[str, int], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(ranks: RankResults) -> Results:
-    """What the reference said, and what became of steps that lacked something."""
+    """The reference's log-probs, and the metrics of steps that lacked something."""
     return ranks.of("reference")
 
 
@@ -39,18 +39,18 @@ def test_the_distance_to_the_reference_grows_from_nothing(results: Results, key:
 
 @every_run
 def test_without_the_engines_log_probs_a_step_is_made_and_tells_no_mismatch(results: Results, key: tuple[str, int]) -> None:
-    told = results[key]["lacking"]["logprobs"]
-    assert not [name for name in told if name.startswith("mismatch")]
-    assert told["updates_skipped"] == 0
-    assert told["bad_logprobs"] == 0
-    assert told["learned_tokens"] > 0
+    metrics = results[key]["lacking"]["logprobs"]
+    assert not [name for name in metrics if name.startswith("mismatch")]
+    assert metrics["updates_skipped"] == 0
+    assert metrics["bad_logprobs"] == 0
+    assert metrics["learned_tokens"] > 0
 
 
 @every_run
 def test_an_update_without_a_reward_is_not_made(results: Results, key: tuple[str, int]) -> None:
-    told = results[key]["lacking"]["rewards"]
-    assert (told["updates_empty"], told["updates_skipped"]) == (1, 0)
-    assert told["responses_left_out"] >= 8
+    metrics = results[key]["lacking"]["rewards"]
+    assert (metrics["updates_empty"], metrics["updates_skipped"]) == (1, 0)
+    assert metrics["responses_left_out"] >= 8
 
 
 @every_run

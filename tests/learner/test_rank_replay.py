@@ -9,15 +9,12 @@ from torch import Tensor
 
 from configs.loader import load
 from configs.presets import PRESETS, Objective
-from learner.batch.plan import plan_step
-from learner.batch.tensors import build_batch
 from learner.experts.routers import attach
 from learner.experts.routing import Recorder
-from learner.loss.objective import LossInputs, policy_loss
 from learner.model.policy import load_policy
-from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.toys.moe import permuted
+from tests.toys.one_batch import batch_loss, one_batch
 from tests.toys.ranks import R2, R3, REPLAYS, recorded_groups
 
 pytestmark = pytest.mark.end_to_end
@@ -38,25 +35,16 @@ def worst(left: list[Tensor], right: list[Tensor]) -> float:
 
 
 def in_one_batch(folder: Path, shift: int) -> tuple[float, list[Tensor]]:
-    """Loss and gradient of the update as one micro-batch, by autograd alone; experts are those of the model, moved on by `shift`."""
-    objective, groups, policy = Objective(preset=PRESETS["grpo"]), recorded_groups(), load_policy(load(folder / "config.toml"))
+    """Loss and gradient of the update as one micro-batch, by autograd alone; the experts are the model's own, or shifted by one."""
+    objective, policy = Objective(preset=PRESETS["grpo"]), load_policy(load(folder / "config.toml"))
     attach(policy, policy.routing, precise=True)
-    summaries = [GroupSummary.of(group) for group in groups]
-    plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
-    batch = build_batch(plan.updates[0].rows, groups, 0)
+    batch = one_batch(recorded_groups(), objective)
     recorder = Recorder(torch.uint8)
     with torch.no_grad():
         policy(batch, None, (recorder,))
     replay = recorder.recording(batch.attention)
     logprobs, _ = policy(batch, permuted(replay, 4) if shift else replay)
-    given = LossInputs(
-        old=logprobs.detach(),
-        engine=batch.rollout_logprobs,
-        advantages=batch.advantages,
-        mask=batch.mask,
-        token_weight=batch.token_weight,
-    )
-    loss, _ = policy_loss(objective, logprobs, given)
+    loss = batch_loss(objective, logprobs, batch)
     torch.autograd.backward(loss)
     return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
 
@@ -116,9 +104,9 @@ def test_the_second_update_takes_the_experts_of_the_steps_start_wherever_the_rou
         second = len(calls) - passes * count  # micro-batches whose experts were recorded
         assert second > 0
         recorded, before, after = calls[:second], calls[second : -passes * second], calls[-passes * second :]
-        assert all(told is None and torch.equal(live, taken) for live, taken, told in (*recorded, *before)), key
-        for number, (_, taken, told) in enumerate(after):
-            assert told is not None
-            assert told.any()
-            assert torch.equal(taken[told], recorded[number // passes][1][told]), (key, number)
-        assert any(not torch.equal(live[told], taken[told]) for live, taken, told in after), "the router was to move far"
+        assert all(known is None and torch.equal(live, taken) for live, taken, known in (*recorded, *before)), key
+        for number, (_, taken, known) in enumerate(after):
+            assert known is not None
+            assert known.any()
+            assert torch.equal(taken[known], recorded[number // passes][1][known]), (key, number)
+        assert any(not torch.equal(live[known], taken[known]) for live, taken, known in after), "the router must move far"

@@ -1,4 +1,4 @@
-"""The learner under real DeepSpeed: whatever the ranks and the ZeRO stage, the same update, the same weights, the same files."""
+"""The learner under real DeepSpeed: for any ranks and ZeRO stage the same update, the same weights, the same files."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A whole policy under replay: the same to the last bit with its own choice, another with another, and never a token's experts shifted."""
+"""A whole policy under replay: bitwise the same with its own experts, different with others, and no token gets another token's experts."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ LENGTHS = [5, 1, 8, 3]  # so that every row but one has padding on the right
 
 
 class Counter:
-    """A watcher that counts how often each layer spoke to it."""
+    """A watcher that counts the calls of each layer."""
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
@@ -35,7 +35,7 @@ class Counter:
 
 
 def recorded(policy: Policy, batch: Batch) -> Recording:
-    """What the policy chooses live."""
+    """The policy's live choices."""
     shape = expert_shape(policy.language_model)
     assert shape is not None
     recorder = Recorder(shape.dtype)
@@ -45,7 +45,7 @@ def recorded(policy: Policy, batch: Batch) -> Recording:
 
 
 def near(left: Tensor, right: Tensor) -> bool:
-    """Equal but for the order of sums: experts compute the tokens of a pass together, so other tokens' choices move the last bit."""
+    """Equal up to the order of sums: experts compute the tokens of a pass together, so other tokens' choices change the last bit."""
     return torch.allclose(left, right, rtol=0, atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_replaying_another_choice_changes_log_probs_and_gradients_and_teaches_th
 
 
 class ByHand(torch.nn.Module):
-    """The router of a plain transformers model as the formula says it: g_e = I_e exp(s_e) / sum of I_j exp(s_j)."""
+    """The router of a plain transformers model by the formula of replay: g_e = I_e exp(s_e) / sum of I_j exp(s_j)."""
 
     def __init__(self, router: Any, experts: Tensor) -> None:
         super().__init__()
@@ -175,14 +175,14 @@ def test_what_stands_on_padding_is_never_felt() -> None:
 
 
 def engine_experts(policy: Policy, lengths: list[int], prompt: int) -> dict[int, Any]:
-    """What an engine that takes other experts would have recorded of every response: [P+T-1, L, K]."""
+    """The recording of each response by an engine that takes other experts: [P+T-1, L, K]."""
     batch = moe_batch(moe_group(lengths, prompt))
     found = permuted(recorded(policy, batch), 4)
     return {i: found.experts[i, batch.prompt_width - prompt : batch.prompt_width + n - 1].numpy() for i, n in enumerate(lengths)}
 
 
 def rows_of(group: Group, place: int) -> list[Row]:
-    """All responses of a group that stands at a place of the step."""
+    """All responses of the group at a place of the step."""
     prompt = len(group.prompt.token_ids)
     return [
         Row(group=place, member=i, advantage=1.0, weight=0.1, prompt_tokens=prompt, tokens=prompt + len(response))

@@ -1,9 +1,10 @@
-"""RSPO's router shift: the paper's quantities by hand, and measured through a model whose weights have moved."""
+"""RSPO's router shift: the paper's quantities by hand, and measured in a model whose weights have moved."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from learner.batch.layout import Layout
 from learner.batch.plan import MicroBatch, plan_step
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.router_shift import RouterState, Shift
-from learner.loss.objective import LossInputs, policy_loss
 from learner.measurement import Measurement, Part
 from learner.mismatch.routing_watch import RoutingWatch
 from rollout.types import Group, GroupSummary
 from tests.learner.test_balance import replayed
 from tests.toys.balance import Probabilities, ToyMixture
 from tests.toys.learner import toy_group
+from tests.toys.one_batch import batch_loss
 from tests.toys.run import run_config
 
 FLOOR = 0.9
@@ -33,7 +34,7 @@ def see(watcher: RouterState | Shift, layers: Sequence[Sequence[Sequence[float]]
 
 
 def test_two_tokens_by_hand() -> None:
-    """Layers × positions × experts; the last position speaks of nothing, so what happens there must not matter."""
+    """Layers × positions × experts; the last position predicts nothing, so its routers must not matter."""
     last = [0.9, 0.05, 0.05]
     start = [[[0.5, 0.45, 0.05], [0.6, 0.3, 0.1], last], [[0.2, 0.7, 0.1], [0.4, 0.35, 0.25], last]]
     now = [[[0.45, 0.55, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]], [[0.2, 0.7, 0.1], [0.2, 0.35, 0.45], [0.0, 0.1, 0.9]]]
@@ -93,7 +94,7 @@ def by_hand(before: Probabilities, after: Probabilities, batch: Batch) -> np.nda
 
 
 def measure(model: ToyMixture, folder: str, routing: str, first: bool = False) -> tuple[Part, Probabilities]:
-    """A part as the learner measures it before the step's first update, and what its routers said in that pass."""
+    """A part as the learner measures it before the step's first update, and the router probabilities of that pass."""
     groups = [toy_group(5), toy_group(6)]
     rows = whole_plan(groups)
     batch = build_batch(rows, groups, 0)
@@ -102,7 +103,10 @@ def measure(model: ToyMixture, folder: str, routing: str, first: bool = False) -
     batch = replace(batch, experts=replayed(batch))
     seen = Probabilities()
     model(batch, batch.experts if routing == "replay_rollout" else None, (seen,))
-    return Measurement(config, model, None, RoutingWatch((), torch.device("cpu")), None).part(batch, rows, first), seen  # type: ignore[arg-type]
+    watch = RoutingWatch((), torch.device("cpu"))
+    zero: Any = model
+    measurement = Measurement(config=config, objective=config.whole_objective, zero=zero, reference=None, watch=watch, shape=None)
+    return measurement.part(batch, rows, first), seen
 
 
 @pytest.mark.parametrize("routing", ["live", "replay_learner", "replay_rollout"])
@@ -132,16 +136,14 @@ def test_gmpo_with_the_shift_is_rspo(tmp_path: Path) -> None:
     model = ToyMixture()
     part, before = measure(model, str(tmp_path), "live")
     assert part.routers is not None
-    assert part.old is not None
+    assert part.old_logprobs is not None
     shift, after = Shift(part.routers), Probabilities()
     logprobs, _ = moved(model)(part.batch, None, (shift, after))
     batch = part.batch
-    given = LossInputs(
-        old=part.old, advantages=batch.advantages, mask=batch.mask, token_weight=batch.token_weight, log_shift=shift.log_factor()
-    )
-    loss, _ = policy_loss(Objective(preset=PRESETS["gmpo"]), logprobs, given)
+    rspo = Objective(preset=PRESETS["gmpo"])
+    loss = batch_loss(rspo, logprobs, batch, old=part.old_logprobs, log_shift=shift.log_factor())
     factor = np.log(np.maximum(np.exp(-by_hand(before, after, batch)), FLOOR))
-    ratio = (logprobs.detach() - part.old).numpy() + factor
+    ratio = (logprobs.detach() - part.old_logprobs).numpy() + factor
     expected = 0.0
     for row, mask in enumerate(batch.mask.numpy()):
         advantage = float(batch.advantages[row])
@@ -149,16 +151,11 @@ def test_gmpo_with_the_shift_is_rspo(tmp_path: Path) -> None:
         d = np.minimum(d, 0.4) if advantage > 0 else np.maximum(d, -0.4)
         expected += float((-advantage * np.exp(d.mean()) * batch.token_weight[row].numpy()[mask]).sum())
     assert loss.item() == pytest.approx(expected, abs=1e-7)
-    plain, _ = policy_loss(Objective(preset=PRESETS["gmpo"]), logprobs, replace(given, log_shift=None))
+    plain = batch_loss(rspo, logprobs, batch, old=part.old_logprobs)
     assert abs(loss.item() - plain.item()) > 1e-4
 
 
 def test_the_first_update_measures_nothing_since_no_router_has_moved(tmp_path: Path) -> None:
     part, _ = measure(ToyMixture(), str(tmp_path), "live", first=True)
     assert part.routers is None
-    assert part.old is None
-
-
-def test_a_model_without_routers_is_told_so() -> None:
-    with pytest.raises(ValueError, match=r"objective.router_shift is set, but model.path has no router that can be followed"):
-        Shift(RouterState(1, floor=0.8)).distance()
+    assert part.old_logprobs is None

@@ -1,4 +1,4 @@
-"""One router: stock transformers' to the last bit when it chooses, the formula of replay when it is told."""
+"""One router: bitwise that of transformers when it chooses live, the formula of replay when it replays."""
 
 import importlib
 from typing import Any
@@ -20,7 +20,7 @@ FOLLOWED = families_that(lambda row: row.followed)
 
 
 class OneLayer(nn.Module):
-    """A router where decoders have it."""
+    """A router at its place in a decoder."""
 
     def __init__(self, router: nn.Module) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def replay_one(router: Any, hidden: Tensor, experts: Tensor) -> tuple[Tensor, Te
 
 
 def test_the_replayed_gate_is_the_softmax_over_the_recorded_experts() -> None:
-    """Scores 2, 1, 0.9, -1 of which the engine took experts 0 and 2."""
+    """Scores 2, 1, 0.9, -1; the engine took experts 0 and 2."""
     router = router_of("qwen3_moe", hidden=4, experts=4, top_k=2)
     router.weight.data.copy_(torch.eye(4))
     scores = torch.tensor([[2.0, 1.0, 0.9, -1.0]])

@@ -1,4 +1,4 @@
-"""Experts of learner and engine compared as sets, at the positions that speak of learned tokens."""
+"""Experts of learner and engine compared as sets, at the positions that predict learned tokens."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 
 from learner.batch.layout import lay_out
@@ -14,22 +13,21 @@ from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.routers import expert_shape
 from learner.mismatch.routing_watch import RoutingWatch
-from tests.toys.split import next_expert, rows_of, sampled, toy_policy
+from tests.toys.process_group import alone
+from tests.toys.rescoring import next_expert, rows_of, sampled, toy_policy
 
 CPU = torch.device("cpu")
 LAYERS, TAKEN, EXPERTS = 3, 2, 6
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """A process group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+def process_group() -> Iterator[None]:
+    with alone():
+        yield
 
 
 def toy_batch() -> tuple[Batch, NDArray[np.bool_]]:
-    """Two responses behind a padded prompt with random experts of three layers, one token masked, one unknown; and who counts [B, S]."""
+    """Two responses with random experts in three layers, one token masked, one without experts; and the positions that count [B, S]."""
     rng = np.random.default_rng(0)
     attention = torch.tensor([[0, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]], dtype=torch.bool)
     mask = torch.tensor([[1, 1, 0], [1, 0, 1]], dtype=torch.bool)
@@ -62,12 +60,12 @@ def test_sets_are_compared_where_learned_tokens_are_spoken_of(packed: bool) -> N
     (seen,) = watch.watchers(batch)
     for layer in range(LAYERS):
         seen.see(layer, torch.empty(0), layout.flat(torch.from_numpy(taken[:, :, layer]).long()), layout)
-    told = watch.describe()
+    metrics = watch.describe()
     shares = [float(flipped[:, :, layer][counts].mean()) for layer in range(LAYERS)]
-    assert [told[f"differ/layer_{layer:02d}"] for layer in range(LAYERS)] == pytest.approx(shares)
-    assert 0 < told["differ"] == pytest.approx(np.mean(shares))
-    assert told["differ_max"] == pytest.approx(max(shares))
-    assert told["tokens_differ"] == pytest.approx(float(flipped.any(2)[counts].mean()))
+    assert [metrics[f"differ/layer_{layer:02d}"] for layer in range(LAYERS)] == pytest.approx(shares)
+    assert 0 < metrics["differ"] == pytest.approx(np.mean(shares))
+    assert metrics["differ_max"] == pytest.approx(max(shares))
+    assert metrics["tokens_differ"] == pytest.approx(float(flipped.any(2)[counts].mean()))
     assert watch.describe() == {}, "it begins anew"
 
 
@@ -81,9 +79,9 @@ def test_a_replayed_pass_differs_nowhere_and_a_live_one_where_the_engine_went_el
         assert set(watch.describe().values()) == {0.0}
         policy(batch, None, watch.watchers(batch))
     tokens = [sum(map(len, group.responses)) for group in groups]
-    told = watch.describe()
-    assert told["tokens_differ"] == pytest.approx(tokens[1] / sum(tokens))
-    assert 0 < told["differ"] <= told["tokens_differ"]
+    metrics = watch.describe()
+    assert metrics["tokens_differ"] == pytest.approx(tokens[1] / sum(tokens))
+    assert 0 < metrics["differ"] <= metrics["tokens_differ"]
 
 
 def test_nobody_watches_where_the_engine_tells_no_experts() -> None:

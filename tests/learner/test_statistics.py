@@ -4,30 +4,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from learner.batch.tensors import Batch, build_batch
 from learner.process_group import largest_over_ranks
 from learner.statistics import StepStatistics
 from tests.toys.learner import toy_group
+from tests.toys.process_group import alone
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """A process group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+def process_group() -> Iterator[None]:
+    with alone():
+        yield
 
 
 def batch_of(engine: np.ndarray) -> Batch:
-    """One response a row of as many tokens as were given, the last of each row masked."""
+    """One response per row of the given log-probs; the last token of each row is masked."""
     logprobs = torch.from_numpy(engine)
     mask = torch.ones(engine.shape, dtype=torch.bool)
     mask[:, -1] = False
-    return replace(build_batch((), [toy_group(0)], 0), rollout_logprobs=logprobs, mask=mask)
+    return replace(build_batch((), [toy_group(0)], 0), engine_logprobs=logprobs, mask=mask)
 
 
 def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
@@ -36,7 +34,7 @@ def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
     statistics = StepStatistics(CPU)
     for rows in (slice(0, 7), slice(7, 7), slice(7, 40)):
         statistics.add_mismatch(torch.from_numpy(old[rows]), batch_of(engine[rows]))
-    told = statistics.describe(1, 1)
+    metrics = statistics.describe(1, 1)
     log_k = (old - engine)[:, :-1].ravel()
     k = np.exp(log_k)
     expected = {
@@ -52,14 +50,14 @@ def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
         "ratio_max": k.max(),
         "ratio_p999": np.sort(k)[-4],
     }
-    assert {name.removeprefix("mismatch/"): value for name, value in told.items() if name.startswith("mismatch/")} == pytest.approx(
+    assert {name.removeprefix("mismatch/"): value for name, value in metrics.items() if name.startswith("mismatch/")} == pytest.approx(
         expected, rel=1e-6
     )
 
 
 def test_a_step_without_the_engines_log_probs_tells_nothing_of_k() -> None:
     statistics = StepStatistics(CPU)
-    statistics.add_mismatch(torch.zeros(1, 1), replace(build_batch((), [toy_group(0)], 0), rollout_logprobs=None))
+    statistics.add_mismatch(torch.zeros(1, 1), replace(build_batch((), [toy_group(0)], 0), engine_logprobs=None))
     assert not [name for name in statistics.describe(1, 1) if name.startswith("mismatch/")]
 
 
@@ -67,9 +65,9 @@ def test_sums_add_up_over_micro_batches_and_maxima_do_not() -> None:
     statistics = StepStatistics(CPU)
     for tokens, largest in ((3.0, 0.5), (5.0, 0.2)):
         statistics.add({"tokens": torch.tensor(tokens), "clipped_positive_high": 1.0, "max_abs_log_ratio": torch.tensor(largest)})
-    told = statistics.describe(2, 1)
-    assert (told["learned_tokens"], told["clip/high"], told["clip/positive_high"], told["clip/low"]) == (8.0, 0.25, 0.25, 0.0)
-    assert told["ratio/max_abs_log"] == 0.5
+    metrics = statistics.describe(2, 1)
+    assert (metrics["learned_tokens"], metrics["clip/high"], metrics["clip/positive_high"], metrics["clip/low"]) == (8.0, 0.25, 0.25, 0.0)
+    assert metrics["ratio/max_abs_log"] == 0.5
 
 
 def test_the_largest_values_are_padded_where_there_are_too_few() -> None:

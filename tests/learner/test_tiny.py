@@ -1,4 +1,4 @@
-"""The tiny model is a real one, made whole or not at all, and its held-out sums are never learned from."""
+"""The tiny model is a real model; its folder is made completely or not at all; its held-out sums are never trained on."""
 
 import json
 from pathlib import Path

@@ -10,6 +10,7 @@ import pytest
 
 from learner.weights.sender import open_sender
 from rollout.transfer import free_socket
+from rollout.transport import Nccl, Rendezvous
 
 VLLM = {
     "": (),
@@ -36,18 +37,18 @@ def test_the_port_is_held_until_vllm_is_imported_and_free_when_it_is_to_be_bound
         """Says how the listener stood when the class was imported, and when it was called."""
 
         @property
-        def VllmSender(self) -> Any:
+        def NcclSender(self) -> Any:
             held = listener.fileno() != -1
 
-            def bind(source: Any, info: dict[str, Any]) -> SimpleNamespace:
-                with socket.create_server((info["host"], info["port"])):
+            def bind(source: Any, meeting: Rendezvous) -> SimpleNamespace:
+                with socket.create_server((meeting.host, meeting.port)):
                     return SimpleNamespace(held_at_import=held)
 
             return bind
 
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", Imported("learner.weights.nccl"))
     source: Any = None
-    sender: Any = open_sender("nccl", source, {"host": host, "port": port}, 0, listener)
+    sender: Any = open_sender(Nccl(), source, Rendezvous(name="publish-1", host=host, port=port, world_size=2), 0, listener)
     assert sender.held_at_import
 
 
@@ -59,7 +60,7 @@ def test_a_sender_that_closes_destroys_its_communicator(monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", ModuleType("to be forgotten afterwards"))
     del sys.modules["learner.weights.nccl"]
-    sender_class = importlib.import_module("learner.weights.nccl").VllmSender
+    sender_class = importlib.import_module("learner.weights.nccl").NcclSender
     said: list[str] = []
     for group in (SimpleNamespace(destroy=lambda: said.append("destroy")), None):
         sender = sender_class.__new__(sender_class)

@@ -73,6 +73,6 @@ def test_engine_and_learner_take_the_same_experts_and_so_replay_changes_nothing(
     ours, theirs = (found.experts[batch.experts.known].sort(-1).values for found in (recorder.recording(batch.attention), batch.experts))
     # A gap between two experts may lie within the rounding of one kernel; rows that were shifted would agree in a third of all places.
     assert float((ours == theirs).all(-1).float().mean()) >= 0.999
-    assert batch.rollout_logprobs is not None
+    assert batch.engine_logprobs is not None
     for logprobs in (live, replayed):
-        assert float((logprobs - batch.rollout_logprobs)[batch.mask].abs().max()) <= 1e-4
+        assert float((logprobs - batch.engine_logprobs)[batch.mask].abs().max()) <= 1e-4

@@ -203,7 +203,7 @@ def test_a_settled_group_is_not_handed_out_again():
 
 @pytest.mark.parametrize("state", [{}, stream_of(9).state(), {"due": np.zeros(10)}])
 def test_a_state_of_another_stream_or_other_data_is_refused(state: dict[str, np.ndarray]):
-    with pytest.raises(ValueError, match=r'these 10 prompts are: data\.sampler = "difficulty" continues only'):
+    with pytest.raises(ValueError, match=r'these 10 prompts: data\.sampler = "difficulty" continues only'):
         stream_of(10).load(state)
 
 

@@ -123,17 +123,23 @@ def test_a_rejected_group_frees_its_slot_before_any_release():
     assert learner.rejected == [0, 1, 3, 4]
 
 
+def first_group_after(slow: asyncio.Event, learner: Learner) -> Callable[[int], Awaitable[Group]]:
+    """Generate group 0 only once `slow` is set."""
+
+    async def generate(group_id: int) -> Group:
+        if group_id == 0:
+            await slow.wait()
+        return await learner.generate(group_id)
+
+    return generate
+
+
 def kept_by_its_number(group: Group) -> bool:
     return group[0] * 7 % 5 < 3
 
 
 def test_a_group_without_signal_frees_its_slot_when_it_is_finished_and_is_rejected_when_its_turn_comes():
     learner, slow = Learner(0), asyncio.Event()
-
-    async def generate(group_id: int) -> Group:
-        if group_id == 0:
-            await slow.wait()
-        return await learner.generate(group_id)
 
     async def work(window: GroupWindow[Group]) -> None:
         await turns()
@@ -143,16 +149,11 @@ def test_a_group_without_signal_frees_its_slot_when_it_is_finished_and_is_reject
         assert [group_id for group_id, _ in await window.take(2)] == [0, 3]
         assert (learner.rejected, window.pending) == ([1, 2], [])
 
-    asyncio.run(drive(learner, work, size=2, submit=generate, keep=lambda group: group[0] % 3 == 0))
+    asyncio.run(drive(learner, work, size=2, submit=first_group_after(slow, learner), keep=lambda group: group[0] % 3 == 0))
 
 
 def test_one_slow_group_has_no_endless_row_of_fresh_ones_wait_behind_it():
     learner, slow = Learner(0), asyncio.Event()
-
-    async def generate(group_id: int) -> Group:
-        if group_id == 0:
-            await slow.wait()
-        return await learner.generate(group_id)
 
     async def work(window: GroupWindow[Group]) -> None:
         await turns(1000)
@@ -160,7 +161,9 @@ def test_one_slow_group_has_no_endless_row_of_fresh_ones_wait_behind_it():
         slow.set()
         assert [group_id for group_id, _ in await window.take(3)] == [0, 4, 9]
 
-    asyncio.run(drive(learner, work, size=3, max_rejected=5, submit=generate, keep=lambda group: group[0] in (0, 4, 9)))
+    asyncio.run(
+        drive(learner, work, size=3, max_rejected=5, submit=first_group_after(slow, learner), keep=lambda group: group[0] in (0, 4, 9))
+    )
     assert learner.rejected == [1, 2, 3, 5, 6, 7, 8]
 
 

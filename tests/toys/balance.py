@@ -1,10 +1,8 @@
-"""A mixture of experts of a few lines in float64, which routes as the policy does."""
+"""A mixture of experts in a few lines and float64 that routes like the policy."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,7 +17,7 @@ LAYERS, EXPERTS, TOP_K, WIDTH = 2, 5, 2, 6
 
 
 class ToyMixture(nn.Module):
-    """Every token by itself through layers of experts; stands in for policy and ZeRO engine of one rank."""
+    """Layers of experts without attention; stands in for policy and ZeRO engine of one rank."""
 
     world = 1
 
@@ -41,7 +39,7 @@ class ToyMixture(nn.Module):
         hidden = layout.flat(self.embedding(batch.token_ids) + self.place(batch.position_ids))
         with self.routing.during(Pass(layout, replay, watchers, balance)):
             for layer in range(LAYERS):
-                # Layers are numbered as in a model whose odd layers alone have experts.
+                # Layers are numbered as in a model where only odd layers have experts.
                 if self.checkpoints:
                     hidden = checkpoint(self.block, layer, hidden, use_reentrant=False, context_fn=self.routing.again)
                 else:
@@ -59,7 +57,7 @@ class ToyMixture(nn.Module):
 
 
 class Probabilities:
-    """A watcher that keeps everything: router probabilities and experts taken, in the places of the batch."""
+    """A watcher that stores router probabilities and experts taken, as padded batches."""
 
     def __init__(self, *, graph: bool = False) -> None:
         self.graph = graph
@@ -68,13 +66,3 @@ class Probabilities:
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: object) -> None:
         self.probs[layer], self.taken[layer] = layout.padded(probs if self.graph else probs.detach()), layout.padded(taken)  # type: ignore[attr-defined]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """A process group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()

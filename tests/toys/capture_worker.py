@@ -16,6 +16,7 @@ import numpy as np
 from cluster.actors.session import engine_env
 from configs.loader import load
 from configs.schema import Config
+from rollout.transport import choose_transport
 from rollout.types import Prompt, Response
 
 LONG = 80  # tokens of the prompt: two whole blocks and a half
@@ -33,7 +34,7 @@ async def answer(config: Config) -> dict[str, Any]:
     """Responses to one prompt, one after another and then many at once with a pause among them; prompt tokens found in the cache."""
     from rollout.engine import Engine
 
-    engine = Engine(config, "gloo")
+    engine = Engine(config, choose_transport(config, gpu=False))
     generate, cached = engine.llm.generate, []
 
     async def noting(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:

@@ -1,4 +1,4 @@
-"""One learner rank whose experts are spread: what it answers, the gradient it takes, what it saves, loads and exports."""
+"""One learner rank with spread experts: its log-probs, its gradients, and what it saves, loads and exports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +13,16 @@ from torch import Tensor
 from learner.batch.plan import MicroBatch, Row
 from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch, build_batch
-from learner.learner import Learner, Part
+from learner.learner import Learner
+from learner.measurement import Part
+from learner.state import load_state
 from learner.weights.export import export
 from learner.weights.source import ZeroWeightSource
 from learner.weights.whole_experts import Published
-from rollout.types import Group, GroupSummary
+from rollout.types import Group
 from tests.toys.gradient import OBJECTIVES
 from tests.toys.gradient_worker import ONE_UPDATE, Displaced
-from tests.toys.rank_base import Rank
+from tests.toys.rank_base import Rank, poison
 
 SPREAD = "learner.expert_parallel=2"
 CLIP = 0.5  # of a gradient whose norm is larger
@@ -39,7 +41,7 @@ def one_group(groups: Sequence[Group]) -> Batch:
 
 
 def elsewhere_routed(batch: Batch) -> Recording:
-    """Two experts a token in each of two layers that follow from the token alone, so alike in any division."""
+    """Two experts per token in each of two layers; they depend on the token alone, so not on the division."""
     places = torch.arange(2) + batch.token_ids[..., None]  # [B, S, L]
     first = places % EXPERTS
     second = (first + 1 + batch.position_ids[..., None] % (EXPERTS - 1)) % EXPERTS
@@ -47,7 +49,7 @@ def elsewhere_routed(batch: Batch) -> Recording:
 
 
 class Rerouted(Displaced):
-    """A displaced learner whose tokens take other experts than they would."""
+    """A displaced learner whose tokens take other experts than their routers choose."""
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
         part = super()._measure(rows, groups, first)
@@ -63,11 +65,10 @@ class ExpertRank(Rank):
         learner, source = self.learner([*overrides, SPREAD])
         found["stats"], found["weights"] = self.step(learner), dict(source)
         found["proofs"] = {"learned": source.proof}
-        saved = self.folder / f"{name}-saved"
-        self.save(learner, saved)
+        saved = self.save(learner, name)
         fresh, loaded = self.learner([*overrides, SPREAD])
         found["refusal"] = self.load_as_one(fresh, saved)
-        fresh.load(saved)
+        load_state(fresh, saved)
         dict(loaded)
         found["proofs"]["loaded"] = loaded.proof
         found["next"] = [self.step(one) for one in (learner, fresh)]
@@ -76,12 +77,16 @@ class ExpertRank(Rank):
         export(source, learner.config, self.folder / f"{name}-exported", writes=self.rank == 0)
         with torch.no_grad():
             found["last"] = learner.zero(one_group(self.groups))[0]
-        found["proofs"]["poisoned"], found["poisoned"] = self.poison(learner, source)
+        if self.rank == 0:
+            poison(learner)
+        found["poisoned"] = self.step(learner)
+        dict(source)
+        found["proofs"]["poisoned"] = source.proof
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
 
     def measure(self, overrides: list[str]) -> dict[str, Any]:
-        """The weights, the answers and the gradients of a policy that learns nothing, clipped."""
+        """The weights, the log-probs and the clipped gradients of a policy that does not move."""
         learner, source = self.learner([*overrides, *ONE_UPDATE, f"learner.max_grad_norm={CLIP}"], kind=Rerouted)
         batch = one_group(self.groups)
         assert learner.reference is not None
@@ -93,7 +98,7 @@ class ExpertRank(Rank):
             }
         gradients, norms = {}, {}
         for label in LABELS:
-            learner.objective = learner.measured.objective = OBJECTIVES[label]
+            learner.objective = OBJECTIVES[label]
             norms[label] = self.step(learner)["grad_norm"]
             gradients[label] = self.moments(learner, source)
         manifest = [(entry.name, entry.dtype, entry.shape) for entry in source.manifest()]
@@ -103,7 +108,7 @@ class ExpertRank(Rank):
         """Adam's first moment of every tensor of the model; a collective."""
         optimizer = learner.zero.engine.optimizer
         if hasattr(optimizer, "_lazy_init_hp_params_optimizer_state"):
-            # DeepSpeed looks once, when only the first of its groups has a state; spread experts are in another.
+            # DeepSpeed links states once, when only its first group has any; spread experts are in another group.
             optimizer._hp_optimizer_states_linked = False
             optimizer._lazy_init_hp_params_optimizer_state()
 
@@ -113,41 +118,21 @@ class ExpertRank(Rank):
 
         return [moment(tensor) for tensor in source.tensors.values()]
 
-    def step(self, learner: Learner) -> dict[str, float]:
-        return learner.step(
-            [GroupSummary.of(group) for group in self.groups], lambda places: {place: self.groups[place] for place in places}
-        )
-
-    def save(self, learner: Learner, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        torch.distributed.barrier()
-        learner.save(folder)
-        torch.distributed.barrier()
-
     def load_as_one(self, learner: Learner, folder: Path) -> str:
-        """What is said where a learner that does not spread its experts is given the checkpoint."""
+        """The error when a learner that does not spread its experts loads the checkpoint."""
         config = learner.config
         learner.config = config.model_copy(update={"learner": config.learner.model_copy(update={"expert_parallel": 1})})
         with pytest.raises(ValueError, match="saved with experts") as refusal:
-            learner.load(folder)
+            load_state(learner, folder)
         learner.config = config
         return str(refusal.value)
-
-    def poison(self, learner: Learner, source: ZeroWeightSource) -> tuple[dict[str, tuple[int, int]], dict[str, float]]:
-        """The proof after, and the statistics of, a step whose gradient is not finite on one rank."""
-        if self.rank == 0:
-            backward = learner.zero.backward
-            learner.zero.backward = lambda loss: backward(loss * float("nan"))  # type: ignore[method-assign]
-        stats = self.step(learner)
-        dict(source)
-        return source.proof, stats
 
 
 class FamilyRank(Rank):
     """A rank that holds half of the experts of another family of models."""
 
     def learn(self, name: str, overrides: list[str]) -> None:
-        """Write its weights and what it says."""
+        """Write its weights and its log-probs."""
         learner, source = self.learner([*overrides, SPREAD, f"model.path={self.folder / name.split('-')[1]}"])
         with torch.no_grad():
             said = learner.zero(one_group(self.groups))[0]

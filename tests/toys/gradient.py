@@ -1,4 +1,4 @@
-"""The objectives whose gradients are compared, and what stands in for the policies that they compare with."""
+"""The objectives whose gradients are compared, and made-up old policy, engine and reference."""
 
 from dataclasses import replace
 
@@ -16,13 +16,13 @@ OBJECTIVES["rloo+k1_in_reward"] = Objective(preset=PRESETS["rloo"], kl=Kl(coeffi
 
 
 def elsewhere(batch: Batch, logprobs: Tensor, near: float) -> tuple[Batch, Tensor, Tensor]:
-    """The batch with an engine, an old policy and a reference that differ from the policy token by token, alike in any division."""
-    seen = batch.rollout_logprobs
-    assert seen is not None
-    old = logprobs + near * seen.sin()
-    return replace(batch, rollout_logprobs=old + 0.4 * seen.cos()), old, logprobs + 0.3 * (2 * seen).sin()
+    """The batch with engine log-probs, old ones and a reference's. They differ from the policy's by token, equally in any division."""
+    own = batch.engine_logprobs
+    assert own is not None
+    old = logprobs + near * own.sin()
+    return replace(batch, engine_logprobs=old + 0.4 * own.cos()), old, logprobs + 0.3 * (2 * own).sin()
 
 
 def nearness(objective: Objective) -> float:
-    """How far the old policy lies: a sequence ratio's clips are of another order."""
+    """The distance of the old policy: the clip range of a sequence ratio is much narrower."""
     return 1e-3 if objective.preset.ratio == "sequence" else 0.5

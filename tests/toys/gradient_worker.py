@@ -1,4 +1,4 @@
-"""One learner rank that writes the gradient of one update under every objective, as DeepSpeed's optimizer got it."""
+"""One learner rank that writes the gradient of one update under every objective, as it reaches DeepSpeed's optimizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,24 +8,25 @@ from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
 from learner.batch.plan import MicroBatch
-from learner.learner import Learner, Part
+from learner.learner import Learner
+from learner.measurement import Part
 from learner.statistics import StepStatistics
-from rollout.types import Group, GroupSummary
+from rollout.types import Group
 from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
 from tests.toys.rank_base import Rank
 
-# Adam's first moment is the gradient itself with a beta of 0, and a learning rate of 0 leaves the weights where they are.
+# With a beta of 0 Adam's first moment is the gradient, and a learning rate of 0 does not change the weights.
 ONE_UPDATE = ["learner.updates_per_step=1", "learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", 'kl.reference="initial"']
 
 
 class Displaced(Learner):
-    """A learner whose policy has moved since the step began."""
+    """A learner whose policy differs from the old one in every update."""
 
     def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
         part = super()._measure(rows, groups, first=False)
         with torch.no_grad():
             batch, old, reference = elsewhere(part.batch, self.zero(part.batch)[0], nearness(self.objective))
-        return replace(part, batch=batch, old=old, reference=reference)
+        return replace(part, batch=batch, old_logprobs=old, reference_logprobs=reference)
 
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         return super()._update(parts, statistics, first=False)
@@ -40,11 +41,10 @@ class GradientRank(Rank):
     def learn(self, name: str, overrides: list[str]) -> None:
         """Write what it found."""
         learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
-        summaries = [GroupSummary.of(group) for group in self.groups]
         gradients, stats = {}, {}
         for label, objective in OBJECTIVES.items():
-            learner.objective = learner.measured.objective = objective
-            stats[label] = learner.step(summaries, lambda places: {place: self.groups[place] for place in places})
+            learner.objective = objective
+            stats[label] = self.step(learner)
             gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:
             torch.save({"gradients": gradients, "stats": stats}, self.folder / f"{name}-{self.world}.pt")

@@ -9,7 +9,7 @@ LONGEST = 6
 
 
 def toy_group(seed: int, *, members: int = 4, failing: float = 0.0) -> Group:
-    """A group of random prompt, lengths, tokens, log-probs, endings and rewards; `failing` is the share of failed verdicts."""
+    """A group with a random prompt, lengths, tokens, log-probs, endings and rewards; `failing` is the share of failed verdicts."""
     rng = np.random.default_rng(seed)
     prompt_ids = rng.integers(1, VOCABULARY, rng.integers(1, 5)).astype(np.int32)
     responses = tuple(

@@ -14,7 +14,7 @@ def toy_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_config() -> Qwen3MoeConfig:
-    """2 layers, hidden 64, 4 experts of which 2 see a token, the vocabulary of `toy_tokenizer`."""
+    """2 layers, hidden 64, 4 experts, 2 per token, and the vocabulary of `toy_tokenizer`."""
     return Qwen3MoeConfig(
         vocab_size=32,
         hidden_size=64,
@@ -38,7 +38,7 @@ def tiny_config() -> Qwen3MoeConfig:
 
 
 def shared_expert_config() -> Qwen2MoeConfig:
-    """A model of the family whose layers have an expert for all tokens beside the four, the router's weights as they are."""
+    """A model whose layers have a shared expert beside the four, and whose router weights are not normalised."""
     return Qwen2MoeConfig(
         vocab_size=32,
         hidden_size=64,

@@ -1,4 +1,4 @@
-"""Small mixtures of experts as the learner holds them, and recordings of what experts their tokens took."""
+"""Small mixtures of experts as the learner has them, and recordings of their tokens' experts."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.toys.model import tiny_config
 
 
 def moe_policy(*, precise: bool = True, checkpointing: bool = False, **changes: Any) -> Policy:
-    """A random policy of the tiny model with some of its settings changed, routers followed as after DeepSpeed took it over."""
+    """A random policy of the tiny model with some of its settings changed, with its routers attached as after DeepSpeed has wrapped it."""
     torch.manual_seed(0)
     settings = tiny_config()
     for name, value in changes.items():
@@ -30,7 +30,7 @@ def moe_policy(*, precise: bool = True, checkpointing: bool = False, **changes: 
 
 
 def moe_group(lengths: list[int], prompt: int = 3, experts: dict[int, Any] | None = None) -> Group:
-    """A group of random responses of these lengths; `experts` has what the engine recorded, by place."""
+    """A group of random responses of these lengths; `experts` has the engine's recordings, by place."""
     rng = np.random.default_rng(sum(lengths))
     responses = tuple(
         Response(
@@ -53,7 +53,7 @@ def moe_group(lengths: list[int], prompt: int = 3, experts: dict[int, Any] | Non
 
 
 def moe_batch(group: Group, policy: Policy | None = None) -> Batch:
-    """All responses of a group as one micro-batch, with the engine's experts where a policy says what they look like."""
+    """All responses of a group as one micro-batch, with the engine's experts if a policy gives their shape."""
     prompt = len(group.prompt.token_ids)
     rows = [
         Row(group=0, member=i, advantage=float(1 - 2 * (i % 2)), weight=0.1, prompt_tokens=prompt, tokens=prompt + len(response))
@@ -63,7 +63,7 @@ def moe_batch(group: Group, policy: Policy | None = None) -> Batch:
 
 
 def permuted(recording: Recording, experts: int) -> Recording:
-    """Every token's experts moved on by one: as valid, and all of them others somewhere."""
+    """Every token's experts shifted by one: valid, and for every token at least one is another."""
     return Recording(experts=((recording.experts.long() + 1) % experts).to(recording.experts.dtype), known=recording.known)
 
 

@@ -1,4 +1,4 @@
-"""The golden batch and random ones, and what the policy loss makes of them."""
+"""The golden batch, random ones, and their policy loss with its gradient."""
 
 import json
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from configs.presets import CORRECTIONS, ESTIMATORS, PRESETS, Kl, Objective
+from configs.surrogates import DualClip
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.reductions import REDUCTIONS, Extent
 
@@ -23,7 +24,7 @@ BUDGET = 5
 
 GRPO = PRESETS["grpo"]
 OBJECTIVES = {name: Objective(preset=preset) for name, preset in PRESETS.items()}
-OBJECTIVES["dual_clip"] = Objective(preset=GRPO.replace(surrogate="dual_clip", cap=1.3))
+OBJECTIVES["dual_clip"] = Objective(preset=GRPO.replace(surrogate=DualClip(clip_low=0.2, clip_high=0.2, cap=1.3)))
 OBJECTIVES |= {f"dapo+{name}": Objective(preset=PRESETS["dapo"], correction=CORRECTIONS[name]) for name in CORRECTIONS if name != "none"}
 OBJECTIVES |= {f"grpo+{name}": Objective(preset=GRPO, kl=Kl(coefficient=0.3, estimator=name)) for name in ESTIMATORS}
 OBJECTIVES["gspo+tis_sequence+ratio_k3"] = Objective(
@@ -45,14 +46,14 @@ def outcome(objective: Objective, logprobs: Tensor, taken: LossInputs) -> Outcom
 
 
 def weights(mask: Tensor, reduction: str, group: Tensor, learned: Tensor | None = None) -> Tensor:
-    """The reduction's weight of every token [B, T] of an update that is these responses."""
+    """The reduction's weight of every token [B, T], where these responses are the whole update."""
     kept = np.ones(len(mask), np.bool_) if learned is None else learned.numpy()
     extent = Extent(lengths=mask.sum(1).numpy(), learned=kept, group=group.numpy(), budget=BUDGET)
     return torch.from_numpy(REDUCTIONS[reduction](extent))[:, None].expand(mask.shape).to(torch.float64)
 
 
 def random_batch(seed: int, reduction: str) -> tuple[Tensor, LossInputs]:
-    """Log-probs and all that goes with them, of a random shape, with holes and empty rows; some ratios near 1 and some far off."""
+    """Log-probs and loss inputs of a random shape, with holes and empty rows; some ratios are near 1 and some far from it."""
     rng = torch.Generator().manual_seed(seed)
     rows, width = (int(torch.randint(1, 9, (), generator=rng)) for _ in range(2))
     logprobs = -3 * torch.rand(rows, width, generator=rng, dtype=torch.float64)
@@ -63,9 +64,9 @@ def random_batch(seed: int, reduction: str) -> tuple[Tensor, LossInputs]:
 
     mask = torch.rand(rows, width, generator=rng) < 0.7
     taken = LossInputs(
-        old=near(),
-        engine=near(),
-        reference=near(),
+        old_logprobs=near(),
+        engine_logprobs=near(),
+        reference_logprobs=near(),
         advantages=torch.randn(rows, generator=rng, dtype=torch.float64) * (torch.rand(rows, generator=rng) < 0.9),
         mask=mask,
         token_weight=weights(mask, reduction, torch.arange(rows) // 2),
@@ -74,14 +75,14 @@ def random_batch(seed: int, reduction: str) -> tuple[Tensor, LossInputs]:
 
 
 def each_input(taken: LossInputs, change: Callable[[Tensor], Tensor]) -> LossInputs:
-    """The same with every tensor of it changed alike; advantages are spread over the tokens first."""
+    """The inputs with every tensor changed in the same way; advantages are spread over the tokens first."""
     spread = replace(taken, advantages=per_token(taken))
     values = {field.name: getattr(spread, field.name) for field in fields(spread)}
     return replace(spread, **{name: change(value) for name, value in values.items() if value is not None})
 
 
 def corner(taken: LossInputs, rows: slice, columns: int) -> LossInputs:
-    """Some responses, cut to their first so many slots."""
+    """Some responses, cut to their first `columns` slots."""
     return each_input(taken, lambda x: x[rows, :columns])
 
 
@@ -90,15 +91,15 @@ def per_token(taken: LossInputs) -> Tensor:
 
 
 def spoilt(taken: LossInputs, garbage: float) -> LossInputs:
-    """The same with garbage in every masked slot of every input."""
+    """The inputs with garbage in every masked slot."""
     return each_input(taken, lambda x: x if x.dtype == torch.bool else x.masked_fill(~taken.mask, garbage))
 
 
 def on_policy(logprobs: Tensor, taken: LossInputs) -> LossInputs:
-    """The same where old policy, engine and reference are the policy itself."""
-    return replace(taken, old=logprobs, engine=logprobs, reference=logprobs)
+    """The inputs where old policy, engine and reference are the policy itself."""
+    return replace(taken, old_logprobs=logprobs, engine_logprobs=logprobs, reference_logprobs=logprobs)
 
 
 def same(ours: Tensor, theirs: Tensor | float) -> None:
-    """Equal to rounding."""
+    """Assert that they are equal up to rounding."""
     torch.testing.assert_close(ours, torch.as_tensor(theirs, dtype=ours.dtype), atol=1e-12, rtol=1e-9)

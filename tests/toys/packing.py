@@ -1,4 +1,4 @@
-"""Batches of given lengths, and what a policy answers to them."""
+"""Batches of given lengths, and a policy's log-probs and gradients on them."""
 
 from collections.abc import Sequence
 
@@ -44,13 +44,13 @@ def groups_of(lengths: Lengths, seed: int = 0) -> list[Group]:
 
 
 def rows_of(lengths: Lengths) -> list[Row]:
-    """The responses as a plan names them, all tokens weighing the same, together 1."""
+    """The responses as rows of a plan; all tokens have the same weight, in sum 1."""
     weight = 1 / max(1, sum(answer for _, answer in lengths))
     return [Row(group=g, member=0, advantage=1.0, weight=weight, prompt_tokens=p, tokens=p + r) for g, (p, r) in enumerate(lengths)]
 
 
 def batch_of(lengths: Lengths, seed: int = 0) -> Batch:
-    """One batch of all; no lengths make the batch of an idle rank."""
+    """One batch of all; without lengths it is the batch of an idle rank."""
     return build_batch(rows_of(lengths), groups_of(lengths, seed), 0)
 
 
@@ -62,14 +62,14 @@ def other_experts(batch: Batch, layers: int, experts: int, top_k: int) -> Record
 
 
 def learn(policy: Policy, batch: Batch, replay: Recording | None = None) -> tuple[Tensor, Tensor]:
-    """Log-probs on the mask, and the gradient that a loss of uneven weights adds to what is there."""
+    """Log-probs on the mask, and the accumulated gradient of a loss with uneven weights."""
     logprobs, _ = policy(batch, replay)
-    assert batch.rollout_logprobs is not None
-    loss = (logprobs * batch.token_weight * batch.rollout_logprobs.sin()).sum()
+    assert batch.engine_logprobs is not None
+    loss = (logprobs * batch.token_weight * batch.engine_logprobs.sin()).sum()
     torch.autograd.backward(loss)
     return torch.where(batch.mask, logprobs, 0).detach(), gradient(policy)
 
 
 def gradient(policy: Policy) -> Tensor:
-    """The whole gradient in one line."""
+    """The whole gradient as one vector."""
     return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])

@@ -6,6 +6,9 @@ from typing import Any
 
 import ray
 
+from rollout.proof import Entry, Manifest
+from rollout.transport import Rendezvous, Seat, Transport
+
 NAMES = ("embedding", "experts", "head")
 DEADLINE_S = 0.5
 
@@ -48,20 +51,21 @@ def kill(actor: ToyActor) -> None:
 
 
 class Network:
-    """Where transfer groups meet: a collective ends when all its members have come, and fails for those who waited in vain."""
+    """Where transfer groups meet: a collective ends when all its members have come, and fails for those who wait longer than `patience`."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None) -> None:
+        self.patience = patience
         self.missing: dict[Any, int] = {}
         self.complete: dict[Any, asyncio.Event] = {}
 
-    async def meet(self, what: Any, world: int, patience: float) -> None:
+    async def meet(self, what: Any, world: int) -> None:
         complete = self.complete.setdefault(what, asyncio.Event())
         self.missing[what] = self.missing.get(what, world) - 1
         assert self.missing[what] >= 0, f"more than {world} came to {what}"
         if not self.missing[what]:
             complete.set()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(self.patience):
                 await complete.wait()
         except TimeoutError:
             raise RuntimeError("gloo: timed out waiting for a peer") from None
@@ -76,14 +80,14 @@ class Member:
         self.calls: list[str] = []
         self.worlds: list[int] = []
 
-    async def join(self, info: dict[str, Any]) -> None:
-        self.info, self.round = info, 0
-        self.worlds.append(info["world_size"])
+    async def join(self, meeting: Rendezvous) -> None:
+        self.meeting, self.round = meeting, 0
+        self.worlds.append(meeting.world_size)
         await self.collective("join")
 
     async def collective(self, what: str) -> None:
         self.round += 1
-        await self.network.meet((self.info["name"], what, self.round), self.info["world_size"], self.info["deadline_s"])
+        await self.network.meet((self.meeting.name, what, self.round), self.meeting.world_size)
 
 
 class ToyRank(Member):
@@ -95,16 +99,26 @@ class ToyRank(Member):
     async def address(self) -> tuple[str, int]:
         return "127.0.0.1", 1
 
-    async def manifest(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        return [(name, "float32", (2, 3)) for name in NAMES]
+    async def manifest(self) -> Manifest:
+        return tuple(Entry(name, "float32", (2, 3)) for name in NAMES)
 
-    async def join_transfer(self, backend: str, info: dict[str, Any]) -> None:
-        await self.join(info)
+    async def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
+        await self.join(meeting)
 
     async def send(self) -> dict[str, tuple[int, int]]:
         await self.collective("transfer")
         self.network.sent = self.value  # type: ignore[attr-defined]
         return {name: (self.value, 1) for name in self.proves}
+
+
+class ToyStandBy(ToyRank):
+    """A rank that sends nothing itself."""
+
+    async def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
+        pass
+
+    async def send(self) -> dict[str, tuple[int, int]]:
+        return {}
 
 
 class ToyEngine(Member):
@@ -127,9 +141,9 @@ class ToyEngine(Member):
         assert len(set(self.weights.values())) == 1, "half old and half new"
         self.paused = False
 
-    async def join_transfer(self, info: dict[str, Any]) -> None:
-        self.offsets.append(info["rank_offset"])
-        await self.join(info)
+    async def join_transfer(self, seat: Seat) -> None:
+        self.offsets.append(seat.rank_offset)
+        await self.join(seat.rendezvous)
 
     async def start_update(self) -> None:
         assert self.paused
@@ -137,9 +151,9 @@ class ToyEngine(Member):
             raise RuntimeError("an update is already active")
         self.updating = True
 
-    async def receive(self, info: dict[str, Any]) -> None:
+    async def receive(self, manifest: Manifest) -> None:
         assert self.updating
-        assert tuple(info["names"]) == NAMES
+        assert tuple(entry.name for entry in manifest) == NAMES
         self.weights["embedding"] = 1_000_000  # the first tensor is in before anything can go wrong
         await self.collective("transfer")
         self.weights = dict.fromkeys(NAMES, self.network.sent)  # type: ignore[attr-defined]

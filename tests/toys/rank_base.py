@@ -1,22 +1,27 @@
 """One learner rank as a process of its own, for tests that need several."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from configs.loader import load
+from learner.batch.plan import Row
+from learner.batch.tensors import build_batch
 from learner.learner import Learner
 from learner.process_group import join_ranks
+from learner.state import load_state, save_state
 from learner.weights.source import ZeroWeightSource
 from rollout.transfer import free_socket
-from rollout.types import Group
+from rollout.types import Group, GroupSummary
 
 
 @dataclass(frozen=True)
 class Rank:
-    """What one rank needs for several runs, one after another, in one process group."""
+    """One rank of a process group in which several runs follow one another."""
 
     rank: int
     world: int
@@ -26,7 +31,7 @@ class Rank:
 
     @classmethod
     def join(cls, rank: int, world: int, port: int, folder: Path) -> "Rank":
-        """Meet the others; rank 0 writes where."""
+        """Meet the other ranks; rank 0 writes the port to a file."""
         torch.set_num_threads(1)
         listener = free_socket("127.0.0.1") if rank == 0 else None
         if listener is not None:
@@ -37,8 +42,49 @@ class Rank:
         groups: list[Group] = pickle.loads((folder / "groups.pickle").read_bytes())  # written by the test itself
         return cls(rank, world, folder, device, groups)
 
+    def learn(self, name: str, overrides: list[str]) -> None:
+        """Do the run of that name; rank 0 writes what the test looks at."""
+        raise NotImplementedError
+
     def learner(self, overrides: list[str], kind: type[Learner] = Learner) -> tuple[Learner, ZeroWeightSource]:
         """A fresh learner and its weights."""
         config = load(self.folder / "config.toml", [*overrides, f"learner.ranks={self.world}"])
         learner = kind(config, rank=self.rank, world=self.world, device=self.device)
         return learner, ZeroWeightSource(learner.zero, torch.float32, prove=True)
+
+    def step(self, learner: Learner, groups: Sequence[Group] | None = None) -> dict[str, float]:
+        """One step on the recorded groups, or on others; its metrics."""
+        chosen = self.groups if groups is None else groups
+        return learner.step([GroupSummary.of(group) for group in chosen], lambda places: {place: chosen[place] for place in places})
+
+    def save(self, learner: Learner, name: str) -> Path:
+        """Save the learner's state; the folder."""
+        folder = self.folder / f"{name}-{self.world}-saved"
+        folder.mkdir(exist_ok=True)
+        torch.distributed.barrier()
+        save_state(learner, folder)
+        torch.distributed.barrier()
+        return folder
+
+    def reloaded(self, learner: Learner, name: str, overrides: list[str]) -> tuple[Learner, ZeroWeightSource]:
+        """A fresh learner that has loaded what this one saves."""
+        folder = self.save(learner, name)
+        fresh, source = self.learner(overrides)
+        load_state(fresh, folder)
+        return fresh, source
+
+    def answers(self, learner: Learner) -> tuple[Tensor, Tensor]:
+        """Log-probs of one group under the policy and under the reference; a collective."""
+        rows = [
+            Row(group=1, member=m, advantage=0.0, weight=1.0, prompt_tokens=3, tokens=3 + len(self.groups[1].responses[m])) for m in (0, 2)
+        ]
+        batch = build_batch(rows, self.groups, 0)
+        assert learner.reference is not None
+        with torch.no_grad():
+            return learner.zero(batch)[0].clone(), learner.reference(batch).clone()
+
+
+def poison(learner: Learner) -> None:
+    """Make the gradient of this rank NaN."""
+    backward = learner.zero.backward
+    learner.zero.backward = lambda loss: backward(loss * float("nan"))  # type: ignore[method-assign]

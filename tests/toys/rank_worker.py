@@ -8,38 +8,29 @@ from pathlib import Path
 import torch
 
 from cluster.actors.process import freeze_gc
-from rollout.types import GroupSummary
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
-from tests.toys.rank_base import Rank
+from tests.toys.rank_base import Rank, poison
 from tests.toys.reference_worker import ReferenceRank
 from tests.toys.replay_worker import ReplayRank
-from tests.toys.split_worker import SplitRank
+from tests.toys.rescoring_worker import RescoringRank
 
 
 class LearningRank(Rank):
     """A rank that learns one step."""
 
     def learn(self, name: str, overrides: list[str]) -> None:
-        """One step from the model, with the proofs before, after, and after a save and a load into a fresh learner."""
+        """One step from the model, with the proofs before it, after it, and of a fresh learner that loaded the saved state."""
         learner, source = self.learner(overrides)
         before = dict(source)
         proofs = {"before": source.proof}
         if "poisoned" in name and self.rank == 0:
-            backward = learner.zero.backward
-            learner.zero.backward = lambda loss: backward(loss * float("nan"))  # type: ignore[method-assign]
-        summaries = [GroupSummary.of(group) for group in self.groups]
-        stats = learner.step(summaries, lambda places: {place: self.groups[place] for place in places})
+            poison(learner)
+        stats = self.step(learner)
         weights = dict(source)
         proofs["after"] = source.proof
-        saved = self.folder / f"{name}-{self.world}-saved"
-        saved.mkdir(exist_ok=True)
-        torch.distributed.barrier()
-        learner.save(saved)
-        torch.distributed.barrier()
-        fresh, source = self.learner(overrides)
-        fresh.load(saved)
+        fresh, source = self.reloaded(learner, name, overrides)
         dict(source)
         proofs["loaded"] = source.proof
         if self.rank == 0:
@@ -49,7 +40,7 @@ class LearningRank(Rank):
 
 KINDS: dict[str, type[Rank]] = {
     "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
-    "care": CareRank, "replay": ReplayRank, "split": SplitRank,
+    "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank,
 }  # fmt: skip
 
 if __name__ == "__main__":
@@ -59,6 +50,6 @@ if __name__ == "__main__":
         freeze_gc()  # DeepSpeed collects garbage after every block whose experts it spreads
         kind(me.rank, me.world, me.folder, me.device, me.groups).learn(run, changes)
     torch.distributed.barrier()
-    # All is written. The interpreter's own end now and then finds one of gloo's threads still running, and aborts.
+    # All results are written. A normal exit sometimes aborts because one of gloo's threads is still running.
     sys.stderr.flush()
     os._exit(0)

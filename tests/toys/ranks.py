@@ -1,4 +1,4 @@
-"""Groups that were recorded once, and learner ranks as processes that learn them."""
+"""Recorded groups, and learner ranks as processes that learn from them."""
 
 import json
 import pickle
@@ -16,12 +16,12 @@ from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
 from tests.toys.families import write_family
 from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
 
-# Tokens of a micro-batch, such that one of two ranks needs one more than the other.
+# Tokens of a micro-batch: with these one of two ranks needs one micro-batch more than the other.
 BUDGET, PACKED_BUDGET = 40, 34
 PARTITIONED = 3  # the ZeRO stage that shards parameters
 
 
-# ZeRO-3 keeps all of so small a model whole beside its shards, unless told not to.
+# By default ZeRO-3 keeps the parameters of so small a model whole beside their shards.
 BARE = "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
 
 
@@ -36,7 +36,7 @@ GRADIENTS = [
 ]
 PACKED = ["learner.packing=true", f"learner.micro_batch_tokens={PACKED_BUDGET}", "learner.head_chunk_tokens=20"]
 PACKED_GRADIENT = ("gradient-packed3", stage(3, GRPO, BARE, *PACKED, "learner.gradient_checkpointing=true"))
-# So few tokens a micro-batch force several of them, and none for the rank that got less.
+# So few tokens a micro-batch make several of them, and an empty one on the rank with fewer tokens.
 SMALL = ("learn-small", stage(3, BARE, "learner.micro_batch_tokens=24", "learner.head_chunk_tokens=8"))
 CARE = {
     name: (f"care-{name}", stage(int(name[-1]), f"learner.micro_batch_tokens={BUDGET}")) for name in ("zero0", "zero1", "zero2", "zero3")
@@ -44,17 +44,17 @@ CARE = {
 CARE["zero3"][1].extend([BARE, "learner.gradient_checkpointing=true"])
 CARE["bfloat16"] = ("care-bfloat16", stage(3, BARE, 'model.dtype="bfloat16"'))
 LIVE, R2, R3 = (f"learner.routing={name}" for name in ("live", "replay_learner", "replay_rollout"))
-# Routing replay, a row each: whatever shards or divides the pass must not part a token from its experts.
+# Routing replay: no sharding and no division of a pass may give a token the experts of another.
 REPLAYS = [
     ("replay-zero1", stage(1, GRPO)),
     ("replay-zero2", stage(2, GRPO, f"learner.micro_batch_tokens={BUDGET}", "learner.packing=true")),
     ("replay-zero3", stage(3, GRPO, BARE, f"learner.micro_batch_tokens={BUDGET}", "learner.gradient_checkpointing=true")),
 ]
-# With 20 tokens a micro-batch one rank needs fewer.
-SPLITS = [
-    ("split-half1", stage(1, 'model.dtype="bfloat16"')),
-    ("split-zero3", stage(3, "learner.micro_batch_tokens=20")),
-    ("split-bare3", stage(3, BARE)),
+# With 20 tokens a micro-batch one rank needs fewer micro-batches.
+RESCORINGS = [
+    ("rescoring-half1", stage(1, 'model.dtype="bfloat16"')),
+    ("rescoring-zero3", stage(3, "learner.micro_batch_tokens=20")),
+    ("rescoring-bare3", stage(3, BARE)),
 ]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
@@ -70,7 +70,7 @@ RUNS_OF_TWO = [
     ("care-experts2", stage(2, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
     ("care-experts3", stage(3, BARE, SPREAD, f"learner.micro_batch_tokens={BUDGET}")),
     *REPLAYS,
-    *SPLITS,
+    *RESCORINGS,
     *((f"reference-experts{n}", stage(n, GRPO, SPREAD)) for n in (2, 3)),
     ("experts-zero1", stage(1)),
     ("experts-zero2", stage(2, "learner.packing=true")),
@@ -139,7 +139,7 @@ def write_run(folder: Path) -> None:
 
 
 def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
-    """Do the runs on that many ranks; what rank 0 wrote of each."""
+    """Do the runs on `world` ranks; the results that rank 0 wrote."""
 
     def start(rank: int, port: int) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "tests.toys.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
@@ -151,8 +151,8 @@ def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> di
     try:
         met, deadline = folder / f"port-{world}", time.monotonic() + 120
         while not met.exists():
-            assert ranks[0].poll() is None, "rank 0 died before it could be met"
-            assert time.monotonic() < deadline, "rank 0 never offered a port"
+            assert ranks[0].poll() is None, "rank 0 died before it wrote its port"
+            assert time.monotonic() < deadline, "rank 0 never wrote its port"
             time.sleep(0.1)
         ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
         assert [rank.wait(timeout=400) for rank in ranks] == [0] * world

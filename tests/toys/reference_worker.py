@@ -1,4 +1,4 @@
-"""One learner rank that writes what its reference says over two steps and a restart, and what becomes of steps with something missing."""
+"""One learner rank that writes its reference's log-probs over two steps and a restart, and the metrics of steps that lack something."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,33 +6,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from learner.batch.plan import Row
-from learner.batch.tensors import Batch, build_batch
-from learner.learner import Learner
-from rollout.types import Group, GroupSummary, Outcome, Verdict
+from learner.batch.tensors import Batch
+from rollout.types import Group, Outcome, Verdict
 from tests.toys.rank_base import Rank
 
 WITH_REFERENCE = ['kl.reference="initial"', "kl.coefficient=0.1"]
 
 
 class ReferenceRank(Rank):
-    """A rank that watches its reference."""
+    """A rank with a reference."""
 
     def learn(self, name: str, overrides: list[str]) -> None:
         """Write what it found."""
-        learner = self.learner([*overrides, *WITH_REFERENCE, "kl.refresh_every=2"])[0]
+        refreshed = [*overrides, *WITH_REFERENCE, "kl.refresh_every=2"]
+        learner = self.learner(refreshed)[0]
         said = [self.answers(learner)]
-        stats = [self.step(learner, self.groups)]
+        stats = [self.step(learner)]
         said.append(self.answers(learner))
-        stats.append(self.step(learner, self.groups))
+        stats.append(self.step(learner))
         said.append(self.answers(learner))
-        saved = self.folder / f"{name}-{self.world}-saved"
-        saved.mkdir(exist_ok=True)
-        torch.distributed.barrier()
-        learner.save(saved)
-        torch.distributed.barrier()
-        fresh = self.learner([*overrides, *WITH_REFERENCE, "kl.refresh_every=2"])[0]
-        fresh.load(saved)
+        fresh, _ = self.reloaded(learner, name, refreshed)
         said.append(self.answers(fresh))
         lacking = {
             "logprobs": self.step(fresh, [without_logprobs(group) for group in self.groups]),
@@ -41,19 +34,6 @@ class ReferenceRank(Rank):
         }
         if self.rank == 0:
             torch.save({"said": said, "stats": stats, "lacking": lacking}, self.folder / f"{name}-{self.world}.pt")
-
-    def step(self, learner: Learner, groups: list[Group]) -> dict[str, float]:
-        return learner.step([GroupSummary.of(group) for group in groups], lambda places: {place: groups[place] for place in places})
-
-    def answers(self, learner: Learner) -> tuple[Tensor, Tensor]:
-        """Log-probs of one group under the policy and under the reference; a collective."""
-        rows = [
-            Row(group=1, member=m, advantage=0.0, weight=1.0, prompt_tokens=3, tokens=3 + len(self.groups[1].responses[m])) for m in (0, 2)
-        ]
-        batch = build_batch(rows, self.groups, 0)
-        assert learner.reference is not None
-        with torch.no_grad():
-            return learner.zero(batch)[0].clone(), learner.reference(batch).clone()
 
     def lose_the_reference(self, overrides: Sequence[str]) -> dict[str, float]:
         """A step whose KL in the reward is NaN on one rank."""
@@ -64,16 +44,16 @@ class ReferenceRank(Rank):
         def broken(batch: Batch) -> Tensor:
             return reference(batch) * (float("nan") if self.rank == 0 else 1.0)
 
-        learner.reference = learner.measured.reference = broken  # type: ignore[assignment]
+        learner.reference = broken  # type: ignore[assignment]
         broken.refresh_when_due = lambda steps: None  # type: ignore[attr-defined]
-        return self.step(learner, self.groups)
+        return self.step(learner)
 
 
 def without_logprobs(group: Group) -> Group:
-    """As an engine returns it that was told not to tell them."""
+    """The group as an engine returns it that does not report log-probs."""
     return replace(group, responses=tuple(replace(response, logprobs=None) for response in group.responses))
 
 
 def without_rewards(group: Group) -> Group:
-    """As a checker that always fails leaves it."""
+    """The group after a checker that always fails."""
     return replace(group, verdicts=tuple(Verdict.failed(Outcome.CRASHED, "crash") for _ in group.verdicts))

@@ -1,4 +1,4 @@
-"""One learner rank that learns with experts chosen live and replayed, and writes what came of it."""
+"""One learner rank that learns with live and with replayed experts, and writes its gradients and metrics."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +13,12 @@ from learner.batch.plan import Row
 from learner.batch.tensors import build_batch
 from learner.experts.routing import Recorder
 from learner.learner import Learner
-from rollout.types import Group, GroupSummary
+from rollout.types import Group
 from tests.toys.gradient_worker import moment
 from tests.toys.rank_base import Rank
 from tests.toys.ranks import LIVE, R2, R3
 
-# Adam's first moment is the gradient itself with a beta of 0.
+# With a beta of 0 Adam's first moment is the gradient.
 PLAIN = ["learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", "rollout.capture_routing=true", 'kl.reference="initial"']
 OBJECTIVES = {
     "plain": Objective(preset=PRESETS["grpo"]),
@@ -40,39 +40,37 @@ class ReplayRank(Rank):
     """A rank that replays."""
 
     def learn(self, name: str, overrides: list[str]) -> None:
-        """Write gradients and statistics of one update by its routing, and of two updates by routing and objective."""
+        """Write gradients and metrics of one update for each routing, and of two updates for each routing and objective."""
         twice = [*overrides, *PLAIN]
         once = [*twice, "learner.updates_per_step=1"]
         learner = self.learner(twice, kind=Pace)[0]
         own, other = (self.with_experts(learner, shift) for shift in (0, 1))
         found: dict[str, Any] = {"gradients": {}, "stats": {}, "passes": 1 + learner.config.learner.gradient_checkpointing}
         for case, (routing, groups) in {"live": (LIVE, own), "own": (R3, own), "other": (R3, other), "none": (R3, self.groups)}.items():
-            found["stats"][case] = self.step(learner, groups, [*once, routing])
+            found["stats"][case] = self.step_with(learner, groups, [*once, routing])
             found["gradients"][case] = [moment(learner, p) for p in learner.zero.module.parameters()]
         found["names"] = [parameter for parameter, _ in learner.zero.module.named_parameters()]
         torn = [replace(own[0], responses=(replace(own[0].responses[0], routed_experts=None), *own[0].responses[1:])), *own[1:]]
         for missing in ("live", "mask"):
-            found["stats"][f"torn, {missing}"] = self.step(learner, torn, [*once, R3, f"learner.missing_routing={missing}"])
+            found["stats"][f"torn, {missing}"] = self.step_with(learner, torn, [*once, R3, f"learner.missing_routing={missing}"])
         found["torn tokens"] = len(torn[0].responses[0])
         for label, objective in OBJECTIVES.items():
-            learner.objective = learner.measured.objective = objective
+            learner.objective = objective
             for routing in (R2, R3):
-                found["stats"][routing, label] = self.step(learner, other, [*twice, routing])
+                found["stats"][routing, label] = self.step_with(learner, other, [*twice, routing])
         for label in ("plain", "engine"):
-            learner.objective = learner.measured.objective = OBJECTIVES[label]
+            learner.objective = OBJECTIVES[label]
             found["first layer", label] = self.moving(learner, [*twice, R2])
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
 
-    def step(self, learner: Learner, groups: Sequence[Group], overrides: Sequence[str]) -> dict[str, float]:
+    def step_with(self, learner: Learner, groups: Sequence[Group], overrides: Sequence[str]) -> dict[str, float]:
         """One step of the same learner under another config."""
-        config = load(self.folder / "config.toml", [*overrides, f"learner.ranks={self.world}"])
-        learner.config = learner.measured.config = config
-        learner.measured.routing = config.learner.routing
-        return learner.step([GroupSummary.of(group) for group in groups], lambda places: {place: groups[place] for place in places})
+        learner.config = load(self.folder / "config.toml", [*overrides, f"learner.ranks={self.world}"])
+        return self.step(learner, groups)
 
     def with_experts(self, learner: Learner, shift: int) -> list[Group]:
-        """The groups as an engine would bring them whose experts are those of the learner, every number moved on by `shift`."""
+        """The groups with recordings of the experts that the learner takes, every number increased by `shift`."""
         recorder = Recorder(torch.uint8)
         rows = [
             Row(group=g, member=m, advantage=0.0, weight=0.0, prompt_tokens=len(group.prompt.token_ids), tokens=0)
@@ -83,14 +81,14 @@ class ReplayRank(Rank):
         with torch.no_grad():
             learner.zero(batch, None, (recorder,))
         experts = (recorder.recording(batch.attention).experts + shift) % 4
-        brought = {(row.group, row.member): experts[i, batch.attention[i]][:-1].numpy() for i, row in enumerate(rows)}
+        recorded = {(row.group, row.member): experts[i, batch.attention[i]][:-1].numpy() for i, row in enumerate(rows)}
         return [
-            replace(group, responses=tuple(replace(r, routed_experts=brought[g, m]) for m, r in enumerate(group.responses)))
+            replace(group, responses=tuple(replace(r, routed_experts=recorded[g, m]) for m, r in enumerate(group.responses)))
             for g, group in enumerate(self.groups)
         ]
 
     def moving(self, learner: Pace, overrides: Sequence[str]) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        """What the first layer would choose live, what it took, and for which tokens it was told, call after call.
+        """Of every call of the first layer: its live choice, the experts taken, and the tokens with a recording.
 
         The step is R2, and its updates move the router far.
         """
@@ -106,7 +104,7 @@ class ReplayRank(Rank):
 
         routing.take, learner.pace = watched, 0.1
         try:
-            self.step(learner, self.groups, overrides)
+            self.step_with(learner, self.groups, overrides)
         finally:
             routing.take, learner.pace = take, 0.0
         return calls

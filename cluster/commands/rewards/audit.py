@@ -1,4 +1,4 @@
-"""Scores again what a finished run kept of its responses, and says where rewards would differ now."""
+"""Scores the kept responses of a finished run again, and reports the rewards that differ."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from reward.checkers import checkers_for_data
 from rollout.types import Outcome, Verdict
 
 AT_ONCE = 512
-CLOSE = 1e-9  # rewards are kept as JSON, which loses nothing; checkers may sum in another order
+CLOSE = 1e-9  # JSON loses no digits, but a checker may sum in another order
 NEEDED = ("checker", "reference", "outcome", "reward", "response", "tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One response as `responses/` holds it."""
+    """One response as a line of `responses/`."""
 
     step: int
     row: dict[str, Any]
@@ -35,7 +35,7 @@ class Kept:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What came out; each list holds a line a response."""
+    """The result; each list has a line for every response."""
 
     kept: int
     made: int  # responses that the run learned from
@@ -54,12 +54,12 @@ class Report:
             f"{self.failed_again} failed both times"
         ]
         if self.unreadable:
-            lines.append(f"{self.unreadable} lines were half-written or are no responses, and were passed over")
+            lines.append(f"{self.unreadable} lines were half-written or are no responses, and were skipped")
         return lines
 
 
 def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
-    """Score what the run in that folder kept, with the run's own config; ValueError where there is nothing to score.
+    """Score the responses that a run kept in `folder`, with its own config; ValueError if there are none.
 
     Checkers that are services are asked again, within the budgets of the config.
     """
@@ -79,7 +79,7 @@ def audit(folder: Path, said: Callable[[int, int], None]) -> Report:
 
 
 def config_of_run(folder: Path) -> Config:
-    """The config that the run kept, without the second checker, whose verdicts count for nothing."""
+    """The run's own config without the second checker, whose verdicts never count."""
     path = folder / "config.toml"
     if not path.is_file():
         raise ValueError(f"{folder} is no run directory: it has no config.toml; give run.dir of a run that has begun")
@@ -88,7 +88,7 @@ def config_of_run(folder: Path) -> Config:
 
 
 def read_kept(folder: Path) -> tuple[list[Kept], int]:
-    """Every response that was kept, in order, and how many lines are none; ValueError for rows that do not say how they were scored."""
+    """Every kept response, in order, and how many lines are none; ValueError for rows that do not say how they were scored."""
     kept, unreadable = [], 0
     for path in sorted(folder.glob("responses/step_*.jsonl")):
         for row in rows_of(path):
@@ -105,7 +105,7 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
 
 
 def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
-    """Raise ValueError where a kept row names code that the run's config does not: a file of responses must not choose what runs here."""
+    """Raise ValueError if a row names code that the run's config does not: a file of responses must not choose what runs here."""
     allowed = checkers_for_data(config.reward.checker)
     for one in kept:
         if one.row["checker"] not in allowed:
@@ -116,7 +116,7 @@ def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The objects of a file, None for a line that is none. Lines end in "\\n" alone: responses may hold other ends of lines."""
+    """The objects of a file; None for a line that is no object. Lines end in "\\n" alone: responses may contain other line ends."""
     with path.open("rb") as lines:
         for line in lines:
             try:
@@ -127,7 +127,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
 
 
 async def score_again(config: Config, kept: Sequence[Kept], said: Callable[[int, int], None]) -> list[Verdict]:
-    """The verdicts of now, in order, made as a run makes them: parts, weights and shaping included."""
+    """New verdicts, in order, made as in a run: with parts, weights and shaping."""
     from reward.scorer import Scorer
 
     verdicts: list[Verdict] = []
@@ -150,7 +150,7 @@ async def score_again(config: Config, kept: Sequence[Kept], said: Callable[[int,
 
 
 def compare(report: Report, before: Kept, now: Verdict) -> None:
-    """Count the response, and keep a line about it where its two verdicts differ."""
+    """Count the response, and add a line about it if its two verdicts differ."""
     was = before.row["reward"]
     if was is None and now.reward is None:
         report.failed_again += 1

@@ -1,4 +1,4 @@
-"""The commands `gatewise rewards check` and `gatewise rewards audit`: whether rewards deserve trust, before a run and after it."""
+"""The commands `gatewise rewards check` and `gatewise rewards audit`: whether a run's rewards are right, before it and after it."""
 
 import argparse
 import os
@@ -7,18 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.keys import DataConfig
+from configs.reward import RewardConfig
+from configs.section import Section
+
 SHOWN = 20
 
 EPILOG = """
-Before a run: does each row's right answer pass the row's own checker? Each row that does not teaches that right is wrong.
+Before a run: does each row's right answer pass the row's own checker? A row that fails teaches that right is wrong.
 
-  gatewise rewards check train.jsonl                                      the checker makes a right answer from each reference
-  gatewise rewards check train.jsonl --solution-field solution            the rows bring one: a whole response, not only its end
+  gatewise rewards check train.jsonl                                      each checker makes a right answer from the reference
+  gatewise rewards check train.jsonl --solution-field solution            the rows have one: a whole response, not only its end
   gatewise rewards check openai/gsm8k:main --split test --reference-field answer --solution-field answer
   gatewise rewards check mixed.parquet --checker-field checker            rows name their checkers
 
-After a run: are the rewards that it learned from those that its checkers give? A difference means a checker that is not a
-function of its arguments, one that was changed, or a limit of time or memory that was hit.
+After a run: do its checkers give the same rewards again? A difference means that a checker is not a function of its arguments,
+that it was changed, or that it hit a limit of time or memory.
 
   gatewise rewards audit runs/first
 
@@ -27,11 +31,11 @@ Both exit 1 where something differs, and list it; neither starts Ray nor needs a
 
 CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1."""
 AUDIT = """Score the responses that a run kept (run.sample_responses a step) again, with the run's own config, and list those whose reward
-is another now. Checkers that are services (judge, http) are asked again."""
+differs now. Checkers that are services (judge, http) are asked again."""
 
 
 class RewardsDiffer(ValueError):
-    """What was checked does not hold; the list is printed above."""
+    """Some rewards are wrong; the list is printed above."""
 
 
 def add_rewards(commands: Any) -> None:
@@ -43,21 +47,30 @@ def add_rewards(commands: Any) -> None:
     kinds = rewards.add_subparsers(required=True, metavar="check|audit")
     check = kinds.add_parser("check", help="does every right answer pass its own checker", description=CHECK)
     check.add_argument("dataset", help='a .jsonl or .parquet file, or a Hugging Face dataset id ("owner/name:subset")')
-    check.add_argument("--split", default="train", help="split of a Hugging Face dataset id (train)")
-    check.add_argument("--checker", default="math", help='checker of rows that name none: a name or "package.module:function" (math)')
+    check.add_argument("--split", default=default(DataConfig, "split"), help="split of a Hugging Face dataset id (%(default)s)")
+    known = 'checker of rows that name none: a name or "package.module:function" (%(default)s)'
+    check.add_argument("--checker", default=default(RewardConfig, "checker"), help=known)
     check.add_argument("--checker-field", help="field that names a row's checker")
-    check.add_argument("--reference-field", default="answer", help="field that the checker compares with (answer)")
-    check.add_argument("--solution-field", help="field of a right response; left out, the checker makes one from the reference")
+    compared = "field that the checker compares with (%(default)s)"
+    check.add_argument("--reference-field", default=default(DataConfig, "reference_field"), help=compared)
+    check.add_argument("--solution-field", help="field of a right response; without it the checker makes one from the reference")
     check.add_argument("--limit", type=count, help="check the first so many rows")
     check.add_argument("--workers", type=count, default=len(os.sched_getaffinity(0)), help="processes that score (one a core)")
-    check.add_argument("--timeout", type=seconds, default=5.0, help="longest time one row may take, as reward.timeout_s (5)")
-    check.add_argument("--memory-mb", type=count, default=4096, help="address space of one process, as reward.memory_mb (4096)")
+    limit = "longest time one row may take, as reward.timeout_s (%(default)g)"
+    check.add_argument("--timeout", type=seconds, default=default(RewardConfig, "timeout_s"), help=limit)
+    space = "address space of one process, as reward.memory_mb (%(default)s)"
+    check.add_argument("--memory-mb", type=count, default=default(RewardConfig, "memory_mb"), help=space)
     check.set_defaults(run=run_check)
-    audit = kinds.add_parser("audit", help="do the rewards that a run kept hold", description=AUDIT)
+    audit = kinds.add_parser("audit", help="are the kept rewards of a run right", description=AUDIT)
     audit.add_argument("run_dir", metavar="RUN", help="run.dir of a run")
     audit.set_defaults(run=run_audit)
     for command in (check, audit):
         command.add_argument("--all", action="store_true", help=f"list everything, not the first {SHOWN}")
+
+
+def default(section: type[Section], key: str) -> Any:
+    """The default of a key in the config of a run."""
+    return section.model_fields[key].default
 
 
 def run_check(asked: argparse.Namespace) -> None:
@@ -73,7 +86,7 @@ def run_check(asked: argparse.Namespace) -> None:
     print(report.summary)
     if report.failed:
         raise RewardsDiffer(
-            f"{len(report.failed)} of {report.rows} rows do not pass their own checker: correct or drop them, or give the checker that "
+            f"{len(report.failed)} of {report.rows} rows do not pass their own checker: correct or drop them, or choose a checker that "
             "fits them"
         )
 
@@ -83,19 +96,19 @@ def run_audit(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.audit import audit
 
     report = audit(Path(asked.run_dir), progress("responses"))
-    show("rewards that are others now", report.different, asked.all)
+    show("rewards that differ now", report.different, asked.all)
     show("failures that are scored now", report.now_scored, asked.all)
     show("rewards that fail now", report.now_failed, asked.all)
     for line in report.summary:
         print(line)
     if report.different:
         raise RewardsDiffer(
-            f"{len(report.different)} of {report.kept} rewards differ: their checker gives no fixed answer, or was changed since the run"
+            f"{len(report.different)} of {report.kept} rewards differ: their checker is not deterministic, or was changed since the run"
         )
 
 
 def show(title: str, lines: Sequence[str], everything: bool) -> None:
-    """The lines under their title, if there are any; the first ones unless everything is asked for."""
+    """Print the lines under their title, if there are any; only the first ones unless `everything`."""
     if not lines:
         return
     print(f"{title}:")
@@ -107,7 +120,7 @@ def show(title: str, lines: Sequence[str], everything: bool) -> None:
 
 
 def progress(what: str) -> Callable[[int, int], None]:
-    """A function that says on stderr how far the scoring is: drawn over itself on a terminal, else a line a tenth."""
+    """A function that prints progress on stderr: in place on a terminal, else a line for every tenth."""
     drawn, said = sys.stderr.isatty(), [0]
 
     def say(done: int, of: int) -> None:

@@ -1,6 +1,6 @@
-"""Whether a dataset and its checkers belong together: every row's own right answer must be called right.
+"""Whether a dataset and its checkers fit: the checker of every row must accept the row's own right answer.
 
-A row that fails here would teach that a right answer is wrong, in every epoch of a run.
+A row that fails would teach that a right answer is wrong, in every epoch of a run.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from rollout.dataset import Row, read_rows
 from rollout.types import Verdict
 
 RIGHT = 1.0
-AT_ONCE = 512  # rows scored between two words of progress
+AT_ONCE = 512  # rows scored between two reports of progress
 SHOWN_CHARS = 80
 
 
@@ -25,15 +25,15 @@ SHOWN_CHARS = 80
 class Fields:
     """Which fields of a row mean what, and the checker of rows that name none."""
 
-    checker: str = "math"
-    reference: str = "answer"
-    named_checker: str | None = None  # field
-    solution: str | None = None  # field; left out, the checker makes a right answer from the reference
+    checker: str
+    reference: str
+    named_checker: str | None  # field
+    solution: str | None  # field; None lets the checker make a right answer from the reference
 
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What came out, row by row."""
+    """The result, row by row."""
 
     source: str
     rows: int
@@ -52,17 +52,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """What the workers that score may use."""
+    """Number and limits of the workers that score."""
 
-    workers: int = 1
-    timeout_s: float = 5.0
-    memory_mb: int = 4096
+    workers: int
+    timeout_s: float
+    memory_mb: int
 
 
 def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, said: Callable[[int, int], None]) -> Report:
-    """Score every row's right answer against the row's own reference; `said` hears how many of how many are done.
+    """Score every row's right answer against the row's own reference; calls `said(done, of)` as it goes.
 
-    ValueError where nothing can be checked at all: no rows, no such field, an unknown checker, a service.
+    ValueError if nothing can be checked at all: no rows, no such field, an unknown checker, a service.
     """
     refuse_checker(fields.checker)
     wanted = [name for name in (fields.reference, fields.named_checker, fields.solution) if name]
@@ -96,7 +96,7 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
 
 
 def gold_item(row: Row, fields: Fields) -> Item | str | None:
-    """The row's right answer, to be scored; what is wrong with the row; or None where it has no right answer."""
+    """The row's right answer to score, or what is wrong with the row, or None if it has no right answer."""
     reference, name = row.values.get(fields.reference), fields.checker
     if fields.named_checker and row.values.get(fields.named_checker) is not None:
         name = row.values[fields.named_checker]
@@ -119,7 +119,7 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
 
 
 def refuse_checker(name: str) -> None:
-    """Raise ValueError where a checker is unknown, or none that can be asked here."""
+    """Raise ValueError if a checker is unknown, or is a service."""
     if name in SERVICES:
         raise ValueError(
             f"checker {name!r} is a service that a run asks over the network, with the settings of its config: `rewards check` scores "
@@ -151,6 +151,6 @@ def explain(item: Item, verdict: Verdict) -> str:
 
 
 def shorten(value: Any) -> str:
-    """The end of it, where answers stand, on one line."""
+    """The end of it on one line; answers are at the end."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARS else f"…{text[-SHOWN_CHARS:]}"

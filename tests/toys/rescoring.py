@@ -1,4 +1,4 @@
-"""The tiny model as learner and as engine: responses with the log-probs and the experts that some policy gives them."""
+"""The tiny model as learner and as engine: responses with a policy's log-probs and experts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from learner.batch.recorded import Recording
 from learner.batch.tensors import build_batch
 from learner.experts.routers import attach, expert_shape
 from learner.experts.routing import Recorder
-from learner.mismatch.split import MismatchSplit
+from learner.mismatch.rescoring import Rescoring
 from learner.model.policy import Policy
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 from tests.toys.model import tiny_config
@@ -36,7 +36,7 @@ class ToyZero:
         return self.module(*args)
 
     def drop_gathered(self) -> None:
-        """Nothing is ever gathered."""
+        """Do nothing: this policy is never gathered."""
 
 
 def toy_policy(seed: int = 0) -> Policy:
@@ -52,18 +52,18 @@ def toy_policy(seed: int = 0) -> Policy:
     return policy
 
 
-def toy_split(policy: Policy, **sections: dict[str, Any]) -> MismatchSplit:
-    """The split of a learner on one rank; responses are split one and all unless told otherwise."""
+def toy_rescoring(policy: Policy, **sections: dict[str, Any]) -> Rescoring:
+    """The rescoring of a learner on one rank; by default of all responses."""
     whole: dict[str, dict[str, Any]] = {"rollout": {"capture_routing": True}, "mismatch": {"share": 1.0}, **sections}
     config = run_config(Path("unused"), **whole)
     captured = expert_shape(policy.language_model) if config.rollout.capture_routing else None
     zero: Any = ToyZero(policy)
-    return MismatchSplit(config, zero, captured, torch.device("cpu"))
+    return Rescoring(config, zero, captured, torch.device("cpu"))
 
 
 @torch.no_grad()
 def sampled(policy: Policy, seed: int, *, version: int = 0, choose: Choice | None = None) -> Group:
-    """A group of random tokens as an engine with this policy's weights tells them; `choose` changes the experts it takes."""
+    """A group of random tokens as an engine with this policy's weights returns it; `choose` changes the experts that it takes."""
     rng = np.random.default_rng(seed)
     prompt = Prompt(prompt_id=str(seed), token_ids=rng.integers(4, 32, PROMPT).astype(np.int32), reference="", checker="exact")
 
@@ -106,5 +106,5 @@ def rows_of(groups: Sequence[Group]) -> list[Row]:
 
 
 def next_expert(experts: Tensor) -> Tensor:
-    """Every expert's neighbour instead: of two of four experts at least one is then another."""
+    """The next expert instead of each: at least one of two of four experts is then another."""
     return (experts + 1) % 4

@@ -1,4 +1,4 @@
-"""One learner rank that learns with and without splitting the gap, and asks past weights what they say."""
+"""One learner rank that learns with and without rescoring, and scores one group under past weights."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,30 +10,30 @@ from torch import Tensor
 
 from learner.batch.tensors import build_batch
 from learner.learner import Learner
-from rollout.types import Group, GroupSummary, Response
+from rollout.types import Group, Response
 from tests.toys.rank_base import Rank
-from tests.toys.split import rows_of
+from tests.toys.rescoring import rows_of
 
-SPLITTING = ["mismatch.share=1.0", "rollout.capture_routing=true"]
+RESCORED = ["mismatch.share=1.0", "rollout.capture_routing=true"]
 STEPS, BEHIND = 3, 2
 
 
-class SplitRank(Rank):
-    """A rank that splits its gap."""
+class RescoringRank(Rank):
+    """A rank that rescores its responses."""
 
     def learn(self, name: str, overrides: list[str]) -> None:
         """Write what it found."""
         overrides = [*overrides, f"run.max_staleness={BEHIND}", 'objective.preset="grpo"', 'correction.preset="tis"']
-        learner, source = self.learner([*overrides, *SPLITTING])
+        learner, source = self.learner([*overrides, *RESCORED])
         counted = Counted(learner)
         answers, stats = [], []
         for version in range(STEPS):
             answers.append(self.answer(learner))
-            stats.append(self.step(learner, version))
+            stats.append(self.learn_version(learner, version))
         answers.append(self.answer(learner))
         again = {}
-        for version in learner.split.history.kept if learner.split.history is not None else ():
-            with learner.split.history.holding(version):
+        for version in learner.rescoring.history.stored if learner.rescoring.history is not None else ():
+            with learner.rescoring.history.swapped_in(version):
                 again[version] = self.answer(learner)
         present = self.answer(learner)
         dict(source)
@@ -41,16 +41,16 @@ class SplitRank(Rank):
         dist.all_gather_object(passes, (counted.passes, counted.idle))
         plain, plain_source = self.learner(overrides)
         for version in range(STEPS):
-            self.step(plain, version)
+            self.learn_version(plain, version)
         dict(plain_source)
         if self.rank == 0:
             found = {"answers": answers, "again": again, "present": present, "stats": stats, "passes": passes}
             torch.save(found | {"proofs": (source.proof, plain_source.proof)}, self.folder / f"{name}-{self.world}.pt")
 
-    def step(self, learner: Learner, version: int) -> dict[str, float]:
-        """Learn groups that the present version and those before it sampled."""
+    def learn_version(self, learner: Learner, version: int) -> dict[str, float]:
+        """Learn groups that the present version and earlier ones sampled."""
         groups = [sampled_by(max(0, version - place), group) for place, group in enumerate(self.groups)]
-        return learner.step([GroupSummary.of(group) for group in groups], lambda places: {place: groups[place] for place in places})
+        return self.step(learner, groups)
 
     def answer(self, learner: Learner) -> Tensor:
         """Log-probs of one group; a collective."""
@@ -61,12 +61,12 @@ class SplitRank(Rank):
 
 
 class Counted:
-    """Counts the passes of a learner's split, a number a step, and those of them in which the rank had nothing to score."""
+    """Counts the passes of a learner's rescoring in each step, and those in which the rank had nothing to score."""
 
     def __init__(self, learner: Learner) -> None:
         self.passes: list[int] = []
         self.idle = 0
-        measure, zero = learner.split.measure, learner.zero
+        measure, zero = learner.rescoring.measure, learner.zero
 
         class Counting:
             module, drop_gathered = zero.module, staticmethod(zero.drop_gathered)
@@ -80,12 +80,12 @@ class Counted:
             self.passes.append(0)
             return measure(*args)
 
-        learner.split.zero = Counting()  # type: ignore[assignment]
-        learner.split.measure = counted  # type: ignore[method-assign]
+        learner.rescoring.zero = Counting()  # type: ignore[assignment]
+        learner.rescoring.measure = counted  # type: ignore[method-assign]
 
 
 def sampled_by(version: int, group: Group) -> Group:
-    """The group as an engine with that version returns it, with experts by chance."""
+    """The group as an engine with that version returns it, with random experts."""
     rng = np.random.default_rng(group.group_id)
 
     def routed(response: Response) -> Response:

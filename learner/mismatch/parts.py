@@ -1,4 +1,4 @@
-"""The gap between learner and engine taken apart, token by token, and told as metrics.
+"""The parts of the mismatch between learner and engine, token by token, and their metrics.
 
                                   sampling weights                    present weights
     engine e ──numerics──► a  engine's experts ──replayed_staleness──► c'  engine's experts     replayed = c' - e
@@ -6,8 +6,8 @@
                            ▼
                            b  live experts ──────staleness───────────► c   live experts         total = c - e
 
-So numerics + routing + staleness = total, and numerics + replayed_staleness = replayed, for every token and with its sign. Where the
-engine tells no experts, a and c' are unknown, and numerics and routing are one: engine = b - e.
+For every token numerics + routing + staleness = total, and numerics + replayed_staleness = replayed. If the engine records no experts,
+a and c' are unknown; then numerics and routing are one part, engine = b - e.
 """
 
 from collections.abc import Mapping
@@ -22,29 +22,29 @@ from learner.process_group import largest_over_ranks, max_over_ranks, sum_over_r
 from learner.statistics import TAIL
 
 WITH_EXPERTS = ("numerics", "routing", "staleness", "total", "replayed_staleness", "replayed")
-WITHOUT = ("engine", "staleness", "total")
+WITHOUT_EXPERTS = ("engine", "staleness", "total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """A batch's log-probs [B, T] under some weights, with live experts and with the engine's."""
+    """A batch's log-probs [B, T] under some weights."""
 
-    live: Tensor
-    replayed: Tensor | None  # None where the engine tells no experts
+    live: Tensor  # with live experts
+    replayed: Tensor | None  # with the engine's experts; None if the engine records none
 
 
 def parts_of(engine: Tensor, sampling: Scores, present: Scores, mask: Tensor) -> dict[str, Tensor]:
-    """Each part of the gap [N], float64, at the N tokens of the mask."""
-    told, b, c = (values[mask].double() for values in (engine, sampling.live, present.live))
-    found = {"staleness": c - b, "total": c - told}
+    """Each part of the mismatch [N], float64, at the N tokens of the mask; `engine` is the engine's log-probs [B, T]."""
+    e, b, c = (values[mask].double() for values in (engine, sampling.live, present.live))
+    parts = {"staleness": c - b, "total": c - e}
     if sampling.replayed is None or present.replayed is None:
-        return {"engine": b - told, **found}
-    a, again = sampling.replayed[mask].double(), present.replayed[mask].double()
-    return {"numerics": a - told, "routing": b - a, **found, "replayed_staleness": again - a, "replayed": again - told}
+        return {"engine": b - e, **parts}
+    a, c_replayed = sampling.replayed[mask].double(), present.replayed[mask].double()
+    return {"numerics": a - e, "routing": b - a, **parts, "replayed_staleness": c_replayed - a, "replayed": c_replayed - e}
 
 
-class GapParts:
-    """The parts of one step's gap as one rank sees them; `names` are those it will be given, the same on every rank."""
+class MismatchParts:
+    """The parts of one step's mismatch on one rank. `names` are those that `add` gets, the same on every rank."""
 
     def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
         self.device = device
@@ -56,7 +56,7 @@ class GapParts:
             self.seen[name].append(values)
 
     def describe(self) -> dict[str, float]:
-        """Of every part the mean absolute value, KL (k3), 99.9th percentile and maximum over all ranks' tokens. A collective."""
+        """Each part's mean absolute value, KL (k3), 99.9th percentile and maximum over all ranks' tokens. A collective."""
         values = {name: torch.cat(found) for name, found in self.seen.items()}
         some = next(iter(values.values()))
         sums = [torch.tensor(float(some.numel()), dtype=torch.float64, device=self.device)]
@@ -65,17 +65,17 @@ class GapParts:
         if not count:
             return {"tokens": 0.0}
         most = max_over_ranks(torch.stack([_largest(x) for x in values.values()])).tolist()
-        told = {"tokens": count}
+        metrics = {"tokens": count}
         for place, (name, x) in enumerate(values.items()):
-            told[name] = rest[place] / count
-            told[f"{name}_kl"] = rest[len(values) + place] / count
-            told[f"{name}_p999"] = float(largest_over_ranks(x.abs(), ceil(count * TAIL))[-1])
-            told[f"{name}_max"] = most[place]
-        return told
+            metrics[name] = rest[place] / count
+            metrics[f"{name}_kl"] = rest[len(values) + place] / count
+            metrics[f"{name}_p999"] = float(largest_over_ranks(x.abs(), ceil(count * TAIL))[-1])
+            metrics[f"{name}_max"] = most[place]
+        return metrics
 
 
 def _k3(x: Tensor) -> Tensor:
-    """Of the log-ratio of what a token has over what it had: never negative; http://joschu.net/blog/kl-approx.html."""
+    """exp(x) - 1 - x of the log-ratio x of later to earlier log-probs: never negative; http://joschu.net/blog/kl-approx.html."""
     bounded = x.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return bounded.exp() - 1 - bounded
 

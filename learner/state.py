@@ -1,0 +1,39 @@
+"""One rank's learner on disk: weights, optimizer, reference, counters and random state."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from learner.learner import Learner
+
+
+def save_state(learner: Learner, folder: Path) -> None:
+    """Write this rank's state below `folder`. A collective."""
+    learner.zero.save(folder)
+    if learner.reference is not None:
+        learner.reference.save(folder)
+    counters = {"steps_done": learner.steps_done, "updates_done": learner.updates_done, "skipped": learner.skipped}
+    counters["expert_parallel"] = learner.config.learner.expert_parallel
+    (folder / f"rank-{learner.rank}.json").write_text(json.dumps(counters))
+    np.save(folder / f"rank-{learner.rank}-rng.npy", torch.get_rng_state().numpy())
+
+
+def load_state(learner: Learner, folder: Path) -> None:
+    """Restore what `save_state` wrote; ValueError if other ranks or another spread of experts wrote it. A collective."""
+    ranks = len(list(folder.glob("rank-*.json")))
+    if ranks != learner.world:
+        raise ValueError(f"{folder} was saved by {ranks} learner ranks, this run has {learner.world}: set learner.ranks={ranks}")
+    state = json.loads((folder / f"rank-{learner.rank}.json").read_text())
+    spread, now = state.get("expert_parallel", 1), learner.config.learner.expert_parallel  # older runs could not spread experts
+    if spread != now:
+        raise ValueError(
+            f"{folder} was saved with experts spread over {spread} ranks, this run has {now}: set learner.expert_parallel={spread}"
+        )
+    learner.zero.load(folder)
+    if learner.reference is not None:
+        learner.reference.load(folder)
+    learner.steps_done = state.get("steps_done", 0)  # runs of 0.1.0 neither counted steps nor renewed a reference
+    learner.updates_done, learner.skipped = state["updates_done"], state["skipped"]
+    torch.set_rng_state(torch.from_numpy(np.load(folder / f"rank-{learner.rank}-rng.npy")))

@@ -1,0 +1,116 @@
+"""How weights travel from the learner to the engines: one class for each transport, and where its two ends meet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+from configs.schema import Config
+
+BUCKET_BYTES = 1 << 28
+# A gloo collective gives up after this share of run.deadline_s: a healthy member must report its failure before it is late itself.
+PATIENCE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendezvous:
+    """Where one transfer group meets. Rank 0 is the learner's first rank; the workers of the engines follow."""
+
+    name: str  # different for every group of a run
+    host: str  # rank 0 listens there
+    port: int
+    world_size: int  # rank 0 and every worker of every engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """One engine's place in a transfer group."""
+
+    rendezvous: Rendezvous
+    rank_offset: int  # rank of the engine's first worker; its other workers have the next ranks
+
+
+class Transport(Protocol):
+    """One way for weights to travel, with its settings.
+
+    A new one is a class here and a row in TRANSPORTS, a name for `rollout.transfer`, and a sender with a row in
+    `learner.weights.sender`. The engines' end is vLLM's own, or is registered in `rollout.weight_receiver`.
+    """
+
+    backend: ClassVar[str]  # vLLM's name of the engines' end
+    recoverable: ClassVar[bool]  # whether the living members of a broken exchange can meet again; if not, the run ends
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The transport with the settings of a run."""
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds after which a collective fails by itself; None if it may wait for ever."""
+
+    def init_info(self, seat: Seat) -> dict[str, Any]:
+        """What vLLM's end needs to join the group, under vLLM's own keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gloo:
+    """Broadcasts between CPUs. Collectives have a deadline, so the members of a broken group can form another."""
+
+    backend: ClassVar[str] = "gloo"
+    recoverable: ClassVar[bool] = True
+
+    deadline_s: float
+    bucket_bytes: int = BUCKET_BYTES
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Gives up within run.deadline_s."""
+        return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
+
+    def init_info(self, seat: Seat) -> dict[str, Any]:
+        """The fields of `rollout.weight_receiver.GlooInitInfo`."""
+        meeting = seat.rendezvous
+        return {
+            "host": meeting.host,
+            "port": meeting.port,
+            "world_size": meeting.world_size,
+            "name": meeting.name,
+            "rank_offset": seat.rank_offset,
+            "bucket_bytes": self.bucket_bytes,
+            "deadline_s": self.deadline_s,
+            "bind": meeting.host if meeting.host == "127.0.0.1" else "",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nccl:
+    """Broadcasts between GPUs. A member that waits for a dead one never returns, so a broken exchange ends the run."""
+
+    backend: ClassVar[str] = "nccl"
+    recoverable: ClassVar[bool] = False
+
+    deadline_s: None = None
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The same for every run."""
+        return cls()
+
+    def init_info(self, seat: Seat) -> dict[str, Any]:
+        """The fields of vLLM's `NCCLWeightTransferInitInfo`."""
+        meeting = seat.rendezvous
+        return {
+            "master_address": meeting.host,
+            "master_port": meeting.port,
+            "world_size": meeting.world_size,
+            "rank_offset": seat.rank_offset,
+            "packed": True,
+        }
+
+
+TRANSPORTS: Mapping[str, type[Transport]] = {"gloo": Gloo, "nccl": Nccl}
+
+
+def choose_transport(config: Config, *, gpu: bool) -> Transport:
+    """The transport that rollout.transfer names; "auto" is nccl where engines and ranks have GPUs, else gloo."""
+    name = config.rollout.transfer
+    return TRANSPORTS[("nccl" if gpu else "gloo") if name == "auto" else name].of(config)

@@ -1,0 +1,67 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cluster.record import sinks
+from cluster.record.metrics import Metrics, read_metrics
+from configs.schema import Config
+from tests.toys.run import run_config
+
+
+class Remote:
+    """A destination elsewhere, as somebody would add it."""
+
+    said: list[object]
+
+    def __init__(self, config: Config, from_step: int) -> None:
+        self.said.append(("opened after", from_step))
+
+    @classmethod
+    def wanted(cls, config: Config) -> bool:
+        return bool(config.run.steps > 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.said.append((step, dict(values)))
+
+    def flush(self) -> None:
+        self.said.append("flushed")
+
+    def close(self) -> None:
+        self.said.append("closed")
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [(2, True), (1, False)])
+def test_a_new_destination_is_one_class_and_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, wanted: bool):
+    monkeypatch.setattr(Remote, "said", [], raising=False)
+    monkeypatch.setattr(sinks, "SINKS", (*sinks.SINKS, Remote))
+    metrics = Metrics(run_config(tmp_path, run={"steps": steps}), 4)
+    metrics.write(5, {"b": 1.0, "a/layer_00": 2.0})
+    metrics.flush()
+    metrics.close()
+    assert Remote.said == ([("opened after", 4), (5, {"b": 1.0, "a/layer_00": 2.0}), "flushed", "closed"] if wanted else [])
+    assert read_metrics(tmp_path) == [{"step": 5, "b": 1.0}]
+
+
+def test_tensorboard_gets_every_value_and_drops_what_came_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said: list[tuple[object, ...]] = []
+
+    class Board:
+        """Stands for torch's writer."""
+
+        def __init__(self, folder: str, purge_step: int) -> None:
+            said.append((folder, purge_step))
+
+        def add_scalar(self, key: str, value: float, step: int) -> None:
+            said.append((key, value, step))
+
+        def flush(self) -> None: ...
+        def close(self) -> None: ...
+
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    monkeypatch.setattr(tensorboard, "SummaryWriter", Board)
+    metrics = Metrics(run_config(tmp_path, run={"tensorboard": True}), 4)
+    metrics.write(5, {"b": 1.0, "a/layer_00": 2.0})
+    metrics.flush()
+    metrics.close()
+    assert said == [(str(tmp_path / "tensorboard"), 5), ("b", 1.0, 5), ("a/layer_00", 2.0, 5)]

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from configs.keys import RolloutConfig
+from learner.weights.sender import SENDERS, open_sender
+from rollout.transport import TRANSPORTS, Gloo, Nccl, Rendezvous, Seat, choose_transport
+from tests.toys.run import run_config
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "chosen"), [("auto", True, Nccl), ("auto", False, Gloo), ("gloo", True, Gloo), ("nccl", True, Nccl)]
+)
+def test_the_transport_is_the_one_named_or_else_that_of_the_hardware(name: str, gpu: bool, chosen: type):
+    config = run_config(Path("run"), run={"deadline_s": 60}, rollout={"transfer": name})
+    transport = choose_transport(config, gpu=gpu)
+    assert isinstance(transport, chosen)
+    assert transport.recoverable == (transport.deadline_s is not None), "who waits for ever cannot be called back"
+
+
+def test_every_transport_that_a_config_can_name_has_both_ends():
+    assert set(RolloutConfig.model_fields["transfer"].annotation.__args__) == {"auto", *TRANSPORTS}
+    assert set(SENDERS) == set(TRANSPORTS.values())
+
+
+@pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1"), ("10.0.0.7", "")])
+def test_an_engine_listens_on_loopback_only_where_the_learner_does(host: str, bind: str):
+    seat = Seat(rendezvous=Rendezvous(name="publish-1", host=host, port=5, world_size=3), rank_offset=2)
+    assert Gloo(deadline_s=30).init_info(seat) == {
+        "host": host,
+        "port": 5,
+        "name": "publish-1",
+        "rank_offset": 2,
+        "world_size": 3,
+        "bucket_bytes": 1 << 28,
+        "deadline_s": 30,
+        "bind": bind,
+    }
+
+
+def test_a_rank_that_does_not_send_takes_part_in_the_gathers_and_copies_nothing():
+    class Source:
+        """Counts its passes; iterating it would copy every layer."""
+
+        passes = 0
+
+        def stand_by(self) -> None:
+            self.passes += 1
+
+    source = Source()
+    sender = open_sender(Gloo(deadline_s=1), source, Rendezvous(name="", host="", port=0, world_size=2), rank=1, listener=None)
+    sender.send()
+    sender.send()
+    assert source.passes == 2

@@ -1,0 +1,44 @@
+"""An update as a single batch in plain torch: what learner ranks are compared with."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from configs.presets import Objective
+from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.tensors import Batch, build_batch
+from learner.loss.objective import LossInputs, policy_loss
+from rollout.types import Group, GroupSummary
+
+
+def planned(summaries: Sequence[GroupSummary], objective: Objective) -> MicroBatch:
+    """All learned responses of a step's only update."""
+    plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
+    return plan.updates[0].rows
+
+
+def one_batch(groups: Sequence[Group], objective: Objective) -> Batch:
+    """All learned responses of the groups as one batch."""
+    return build_batch(planned([GroupSummary.of(group) for group in groups], objective), groups, 0)
+
+
+def batch_loss(
+    objective: Objective,
+    logprobs: Tensor,
+    batch: Batch,
+    *,
+    old: Tensor | None = None,
+    reference: Tensor | None = None,
+    log_shift: Tensor | None = None,
+) -> Tensor:
+    """The policy loss of a batch; without `old` the policy has not moved."""
+    inputs = LossInputs(
+        old_logprobs=logprobs.detach() if old is None else old,
+        engine_logprobs=batch.engine_logprobs,
+        reference_logprobs=reference,
+        advantages=batch.advantages,
+        mask=batch.mask,
+        token_weight=batch.token_weight,
+        log_shift=log_shift,
+    )
+    return policy_loss(objective, logprobs, inputs)[0]
