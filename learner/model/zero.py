@@ -135,7 +135,7 @@ class ZeroEngine:
         return norm, True
 
     @contextmanager
-    def whole(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    def whole(self, parameters: Sequence[torch.Tensor]) -> Iterator[None]:
         """Within: every given parameter is whole on every rank. A collective; nothing may be written."""
         with deepspeed.zero.GatheredParameters(list(parameters), enabled=self.partitions_parameters):
             yield
