@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from configs.experts import number_of_experts
+from configs.families import number_of_experts
 from configs.rules.engine import vllm_size
 from configs.schema import Config
 

@@ -3,6 +3,7 @@
 vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,11 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, get_layerwise_info, initialize_layerwise_reload
 from vllm.utils.network_utils import get_ip
 
+from configs.families import ROWS
 from rollout.proof import Proof, aligned, buckets, manifest_of
 from rollout.transfer import GlooGroup, broadcast, digest, open_gloo, open_store, torch_dtype
+
+BUFFERS = {leaf for row in ROWS for leaf in row.buffers}
 
 
 @dataclass
@@ -82,6 +86,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
+        repack_tied_heads(self.model)
 
     def shutdown(self) -> None:
         self.group = None
@@ -112,7 +117,7 @@ class WeightReceiver:
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
-        return self._proof, incomplete_layers(model)
+        return self._proof, [*incomplete_layers(model), *missing_buffers(model, self._proof)]
 
     def abandon_publish(self) -> None:
         """Abandon an update that failed half-way: incomplete layers keep the weights they had before."""
@@ -124,6 +129,15 @@ class WeightReceiver:
             info.load_numel = 0 if info.can_load() else info.load_numel
         finalize_layerwise_reload(engine.model, engine.model_config)
         self._weight_update_active = False
+
+
+def repack_tied_heads(model: torch.nn.Module) -> None:
+    """Renew the packed copy of the weights that vLLM's CPU kernels read; a reload renews it only for heads with weights of their own."""
+    modules = list(model.modules())
+    shared = {id(m.weight) for m in modules if isinstance(m, VocabParallelEmbedding) and not isinstance(m, ParallelLMHead)}
+    for head in modules:
+        if isinstance(head, ParallelLMHead) and id(head.weight) in shared:
+            head.quant_method.process_weights_after_loading(head)
 
 
 def incomplete_layers(model: torch.nn.Module) -> list[str]:
@@ -147,6 +161,17 @@ def incomplete_layers(model: torch.nn.Module) -> list[str]:
         if info.load_numel < whole:
             found.append(f"{name} ({info.load_numel} of {info.load_numel_total} numbers)")
     return found
+
+
+def missing_buffers(model: torch.nn.Module, received: Container[str]) -> list[str]:
+    """The families' buffers that an update has not brought. vLLM does not count them, and would serve the old ones in silence."""
+    names: dict[int, list[str]] = {}
+    for name, layer in model.named_modules():
+        for leaf, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+            if leaf in BUFFERS and tensor is not None:
+                names.setdefault(id(tensor), []).append(f"{name}.{leaf}")
+    # Two modules may share one tensor; checkpoints call it by the name in one of them.
+    return [f"{shared[0]} (never received)" for shared in names.values() if not any(name in received for name in shared)]
 
 
 if "gloo" not in WeightTransferEngineFactory._registry:

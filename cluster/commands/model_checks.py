@@ -1,9 +1,9 @@
-"""Settings for experts held against the model that is to have them."""
+"""Checks of the settings for experts against the model's family and its number of experts."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from configs.experts import ROUTERS, SPREADABLE, number_of_experts
+from configs.families import FAMILIES, Family, families_that, number_of_experts
 from configs.rules.common import quoted
 from configs.rules.engine import vllm_size
 from configs.schema import Config
@@ -17,11 +17,19 @@ PLAIN = {
     "objective.router_shift": "no objective.router_shift",
     "rollout.vllm.enable_expert_parallel": "rollout.vllm.enable_expert_parallel = false",
 }
-BY_ITS_ROUTER = ("learner.routing", "learner.aux_loss", "learner.router", "objective.router_shift")
+BY_ITS_ROUTER = ("learner.routing", "rollout.capture_routing", "learner.aux_loss", "learner.router", "objective.router_shift")
+
+
+def followed(family: Family) -> bool:
+    return family.followed
+
+
+def spreadable(family: Family) -> bool:
+    return family.spread is not None
 
 
 def asked_of_experts(config: Config) -> dict[str, Any]:
-    """The settings of a config that only a mixture of experts can have, with what was given."""
+    """The settings of a config that only a mixture of experts can have, with their values."""
     learner = config.learner
     given = {
         "learner.routing": learner.routing != "live" and f'"{learner.routing}"',
@@ -36,7 +44,7 @@ def asked_of_experts(config: Config) -> dict[str, Any]:
 
 
 def experts_of_the_model(config: Config, model: dict[str, Any]) -> Iterator[str]:
-    """What is asked of the model's experts that they cannot do, a line each; `model` is its Hugging Face config."""
+    """One line for each setting that the model's experts cannot fulfil; `model` is its Hugging Face config."""
     asked, experts, family = asked_of_experts(config), number_of_experts(model), str(model.get("model_type"))
     if not experts:
         for key, given in asked.items():
@@ -46,12 +54,18 @@ def experts_of_the_model(config: Config, model: dict[str, Any]) -> Iterator[str]
             )
         return
     for key in (*BY_ITS_ROUTER, "learner.expert_parallel"):
-        served = ROUTERS if key in BY_ITS_ROUTER else SPREADABLE
-        if key in asked and family not in served:
+        can = followed if key in BY_ITS_ROUTER else spreadable
+        if key in asked and (family not in FAMILIES or not can(FAMILIES[family])):
             yield (
-                f'{key}: got {asked[key]}, but model.path {config.model.path} is of model_type "{family}", needed {quoted(served)}, '
-                f"whose {'routers' if key in BY_ITS_ROUTER else 'experts'} the learner knows: use {PLAIN[key]}, or another model.path"
+                f'{key}: got {asked[key]}, but model.path {config.model.path} is of model_type "{family}", needed '
+                f"{quoted(families_that(can))}, whose {'routers' if can is followed else 'experts'} the learner knows: "
+                f"use {PLAIN[key]}, or another model.path"
             )
+    if noise := model.get("router_jitter_noise"):
+        yield (
+            f"model.path {config.model.path} has router_jitter_noise = {noise} in its config.json, needed 0: the learner would add "
+            "noise that the engine does not have. Set it to 0 there"
+        )
     tensor = vllm_size(config, "tensor_parallel_size") if "rollout.vllm.enable_expert_parallel" in asked else 1
     for key, size in (("learner.expert_parallel", config.learner.expert_parallel), ("rollout.vllm.tensor_parallel_size", tensor)):
         if experts % size:

@@ -8,7 +8,7 @@ from typing import Any
 from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
 from cluster.actors.session import joins_cluster, ray_session
 from cluster.actors.start import start_actors, start_learners
-from cluster.commands.validate import check, model_context
+from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
@@ -57,7 +57,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
 def export_offline(config: Config, asked: str | None, to: str) -> None:
     """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
     config = without_reference(config)
-    model_context(config)
+    model_settings(config, "model.path", config.model.path)
     checkpoint = checkpoint_of(config, asked)
     if checkpoint is None:
         raise ValueError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")

@@ -1,5 +1,6 @@
 """Everything that can be known wrong about a run before a process starts or a GPU is held."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from configs.arithmetic import plan
-from configs.experts import SPREADABLE, number_of_experts
+from configs.families import families_that, family_of, number_of_experts
 from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.rules.common import quoted
@@ -19,7 +20,7 @@ from rollout.types import Prompt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A config that holds, with what was read to find out."""
+    """A valid config, with everything that was read to check it."""
 
     prompts: PromptSet
     held_out: Sequence[Prompt]
@@ -28,17 +29,18 @@ class Checked:
 
 
 def check(config: Config) -> Checked:
-    """Read model config, tokenizer and data, and hold them against the config; raises ValueError with what is wrong and what to do."""
+    """Check a config against its model, tokenizer and data; ValueError says what is wrong and what to do."""
     problems = check_passthrough(config)
     if problems:
         raise ValueError("\n".join(problems))
-    limit = model_context(config)
-    if problems := list(experts_of_the_model(config, model_settings(config).to_dict())):
+    model = model_settings(config, "model.path", config.model.path)
+    if problems := list(experts_of_the_model(config, model.to_dict())):
         raise ValueError("\n".join(problems))
     if config.learner.packing:
-        refuse_layers_that_cannot_be_packed(config, model_settings(config), f"model.path {config.model.path}")
+        refuse_layers_that_cannot_be_packed(config, model, f"model.path {config.model.path}")
     if config.kl.reference not in (None, INITIAL):
-        refuse_foreign_reference(config)
+        refuse_foreign_reference(config, model)
+    limit = int(getattr(model, "max_position_embeddings", None) or config.context_tokens)
     if config.context_tokens > limit:
         raise ValueError(
             f"data.max_prompt_tokens ({config.data.max_prompt_tokens}) + "
@@ -76,26 +78,23 @@ def model_folder(key: str, path: str) -> Path:
     return folder
 
 
-def refuse_foreign_reference(config: Config) -> None:
-    """Raise ValueError where the reference speaks of other tokens than the policy."""
-    from transformers import AutoConfig
-
+def refuse_foreign_reference(config: Config, ours: Any) -> None:
+    """Raise ValueError where the reference has another vocabulary than the policy `ours`, or cannot be held as the policy is."""
     folder = Path(str(config.kl.reference))
     if not folder.is_dir():
         raise ValueError(f'kl.reference got "{folder}", which is no folder: give a model folder, or "initial" for model.path')
-    folder = model_folder("kl.reference", str(folder))
-    trust = config.model.trust_remote_code
-    theirs, ours = (AutoConfig.from_pretrained(path, trust_remote_code=trust) for path in (folder, config.model.path))
+    theirs = model_settings(config, "kl.reference", str(folder))
     if theirs.vocab_size != ours.vocab_size:
         raise ValueError(
             f"kl.reference {folder} has a vocabulary of {theirs.vocab_size} tokens, model.path {config.model.path} one of "
             f'{ours.vocab_size}: give a model with the same tokenizer, or "initial"'
         )
-    size, experts = config.learner.expert_parallel, number_of_experts(theirs.to_dict())
-    if size > 1 and (theirs.model_type not in SPREADABLE or not experts or experts % size):
+    size, experts, preset = config.learner.expert_parallel, number_of_experts(theirs.to_dict()), family_of(ours.model_type).spread
+    if size > 1 and (family_of(theirs.model_type).spread != preset or not experts or experts % size):
+        alike = quoted(families_that(lambda row: row.spread == preset))
         raise ValueError(
             f"kl.reference {folder} ({theirs.model_type}, {experts} experts) cannot be spread as the policy is by "
-            f'learner.expert_parallel = {size}: give a reference of {quoted(SPREADABLE)} whose experts it divides, "initial", or '
+            f'learner.expert_parallel = {size}: give a reference of {alike} whose experts it divides, "initial", or '
             "learner.expert_parallel = 1"
         )
     if config.learner.packing:
@@ -106,19 +105,25 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
     """Raise ValueError where a layer of the model would look across the borders of a pack."""
     from learner.model.packed_attention import refuse_unpackable
 
+    if not family_of(settings.model_type, named).packed:
+        raise ValueError(
+            f'learner.packing = true, but {named} is of model_type "{settings.model_type}", needed '
+            f"{quoted(families_that(lambda row: row.packed))}: set learner.packing = false"
+        )
     refuse_unpackable(settings, config, named)
 
 
-def model_settings(config: Config) -> Any:
-    """The model's Hugging Face config; ValueError where model.path holds no model."""
+def model_settings(config: Config, key: str, path: str) -> Any:
+    """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(model_folder("model.path", config.model.path), trust_remote_code=config.model.trust_remote_code)
-
-
-def model_context(config: Config) -> int:
-    """The longest sequence the model takes; ValueError where model.path holds no model."""
-    return int(getattr(model_settings(config), "max_position_embeddings", None) or config.context_tokens)
+    folder = model_folder(key, path)
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{key} {path} has a config.json that is not JSON ({error}): download the model again") from error
+    family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
+    return AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
 
 
 def load_tokenizer(config: Config) -> Any:

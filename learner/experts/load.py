@@ -18,7 +18,7 @@ def tally(experts: Tensor, real: Tensor, number: int) -> Tensor:
 
 
 class ExpertLoad:
-    """What one rank saw of a step. Counted is what tokens take, chosen or replayed; a dense model shows nothing and costs nothing."""
+    """Counts of one rank in a step: the experts that tokens take, chosen or replayed. A dense model costs nothing."""
 
     def __init__(self) -> None:
         self.counts: dict[int, Tensor] = {}

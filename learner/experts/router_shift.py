@@ -3,8 +3,8 @@
     Δ_t = mean over layers of  1/K Σ |log (p_now(e) / p_start(e))|  over the K experts e that t took then
     factor_t = max(1 / exp(Δ_t), floor)
 
-p is the router's softmax over all experts. Token t of a response is spoken of by the position before it, so that position's routers are
-meant. Legend: B responses, S tokens with the prompt, T response tokens, K experts a token.
+p is the router's softmax over all experts. The position before token t predicts it, so Δ_t reads the routers of that position. Legend: B
+responses, S tokens with the prompt, T response tokens, K experts a token.
 """
 
 from math import log
@@ -17,7 +17,7 @@ from learner.batch.recorded import expert_dtype
 
 
 class RouterState:
-    """A watcher that keeps, where tokens are spoken of, the experts taken and their log-probs; in host memory, as a step holds many."""
+    """A watcher that keeps the experts taken and their log-probs at positions that predict response tokens, in host memory."""
 
     def __init__(self, prompt_width: int, floor: float) -> None:
         """`floor` is the smallest factor that a later `Shift` may give."""
@@ -33,7 +33,7 @@ class RouterState:
         )
 
     def speaking(self, values: Tensor, layout: Layout) -> Tensor:
-        """Values in the order of the pass [N, K] at the positions that speak of a response's tokens: [B, T, K]."""
+        """Values in the order of the pass [N, K] at the positions that predict a response's tokens: [B, T, K]."""
         return layout.padded(values)[:, self.prompt_width - 1 : -1]
 
     def in_order(self, layer: int, layout: Layout, device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
 """The routers of a policy, made to ask `Routing` which experts to take.
 
-Only the choice changes hands. Weights are gathered from the live router probabilities, so the router learns under replay as without it.
-Served are the routers that take the largest of a softmax: those of transformers named below, and DeepSpeed AutoEP's.
+Only the choice of experts is replaced. Weights are gathered from the live router probabilities, so the router also learns under replay.
+The learner can follow routers that take the largest of a softmax: those of the families in `configs/families.py`, and DeepSpeed AutoEP's.
 """
 
 import re
@@ -12,32 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs.experts import ROUTERS
+from configs.families import ROWS
 from learner.batch.recorded import ExpertShape
 from learner.experts.routing import Routing
 
-# Their forward passes are one and the same; `norm_topk_prob` says whether the weights are made to sum to 1.
-STOCK = frozenset(ROUTERS.values())
+# One forward pass serves them all. Where a router has no `norm_topk_prob`, a token's weights always sum to 1.
+STOCK = {row.router: row for row in ROWS if row.followed}
 AUTOEP = "TokenChoiceTopKRouter"
 
 
 def routers_of(model: nn.Module) -> dict[int, nn.Module]:
-    """The served routers by decoder layer."""
+    """The routers that the learner can follow, by decoder layer."""
     found = {}
     for name, module in model.named_modules():
-        if type(module).__name__ in STOCK | {AUTOEP} and (layer := re.search(r"\.layers\.(\d+)\.", f".{name}.")):
+        if type(module).__name__ in {*STOCK, AUTOEP} and (layer := re.search(r"\.layers\.(\d+)\.", f".{name}.")):
             found[int(layer.group(1))] = module
     return found
 
 
 def freeze_routers(model: nn.Module) -> None:
-    """Keep the weights of every served router as they are. To be called before an optimizer is made; AutoEP's routers inherit it."""
+    """Exclude the routers from training. Call it before the optimizer is made; AutoEP's routers inherit it."""
     for router in routers_of(model).values():
         router.requires_grad_(False)
 
 
 def expert_shape(model: Any) -> ExpertShape | None:
-    """What recordings of a Hugging Face model's experts look like; None for a model without a served router."""
+    """What recordings of a Hugging Face model's experts look like; None for a model without a router to follow."""
     found: dict[int, Any] = routers_of(model)
     if not found:
         return None
@@ -47,9 +47,9 @@ def expert_shape(model: Any) -> ExpertShape | None:
 
 
 def attach(model: nn.Module, routing: Routing, *, precise: bool) -> None:
-    """Make every served router of the model follow `routing`, its logits computed in float32 where `precise`.
+    """Make the model's routers follow `routing`, with logits in float32 where `precise`.
 
-    To be called when the model is whole: DeepSpeed replaces blocks while it takes a model over.
+    Call it after DeepSpeed has taken the model over, because DeepSpeed replaces blocks.
     """
     for layer, router in routers_of(model).items():
         if type(router).__name__ == AUTOEP:
@@ -78,15 +78,18 @@ def _linear(gate: Any, *, precise: bool) -> Callable[[Tensor], Tensor]:
 def _stock(router: Any, layer: int, routing: Routing, *, precise: bool) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """The forward of transformers' routers: logits [N, E], weights [N, K], experts [N, K]."""
 
+    normed = getattr(router, "norm_topk_prob", True)
+    float32_gates = STOCK[type(router).__name__].float32_gates
+
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = hidden.reshape(-1, router.hidden_dim)
         logits = logits_of(hidden, router.weight, None, precise=precise)
         probs = routing.balanced(layer, functional.softmax(logits, dtype=torch.float32, dim=-1))
         taken = routing.take(layer, probs, router.top_k)
         weights = probs.gather(-1, taken)
-        if router.norm_topk_prob:
+        if normed:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        return logits, weights.to(hidden.dtype), taken
+        return logits, weights if float32_gates else weights.to(hidden.dtype), taken
 
     return forward
 

@@ -1,9 +1,9 @@
-"""Which experts every token takes: chosen live, replayed from a recording, and watched.
+"""Which experts every token takes: chosen live or replayed from a recording, and shown to watchers.
 
     Policy.forward ──► Routing.during(a pass) ──► decoder layers ──► each router asks Routing.take(...)
 
-A pass says what is replayed and who watches when it begins; a layer that gradient checkpointing computes again in the backward pass
-finds the replay of its own pass, and nobody watches it twice.
+A pass fixes its replay and its watchers when it begins. Gradient checkpointing computes a layer again in the backward pass: the layer
+then finds the replay of its own pass, and watchers do not see it twice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from learner.batch.recorded import Recording
 
 
 class Watcher(Protocol):
-    """Whoever wants to know what the routers do in a pass."""
+    """Observes the routers of a pass."""
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
         """A layer's router probabilities [N, E] over all experts, float32 with gradient, and the experts taken [N, K].
@@ -28,14 +28,14 @@ class Watcher(Protocol):
 
 
 class Balance(Protocol):
-    """Whoever has something to say about the gradient at the router probabilities of a pass."""
+    """Changes the gradient at the router probabilities of a pass."""
 
     def __call__(self, layer: int, probs: Tensor, layout: Layout) -> Tensor:
         """The same probabilities [N, E] of a layer, with another gradient."""
 
 
 class Pass:
-    """What holds for one pass through the decoder."""
+    """The replay, the watchers and the balance of one pass through the decoder."""
 
     def __init__(self, layout: Layout, replay: Recording | None, watchers: Sequence[Watcher], balance: Balance | None = None) -> None:
         self.layout, self.watchers, self.balance = layout, watchers, balance
@@ -43,7 +43,7 @@ class Pass:
         self.known = None if replay is None else layout.flat(replay.known)[:, None]
 
     def unwatched(self) -> "Pass":
-        """The same with nobody watching."""
+        """The same without watchers."""
         other = Pass(self.layout, None, (), self.balance)  # part of the graph, so the recomputation has to build it too
         other.experts, other.known = self.experts, self.known
         return other
@@ -57,7 +57,7 @@ class Routing:
 
     @contextmanager
     def during(self, now: Pass | None) -> Iterator[None]:
-        """Within: routers follow this pass; without one they choose live."""
+        """Routers follow this pass within the context; without a pass they choose live."""
         before, self.now = self.now, now
         try:
             yield
@@ -70,7 +70,7 @@ class Routing:
         return self.during(now), self.during(None if now is None else now.unwatched())
 
     def balanced(self, layer: int, probs: Tensor) -> Tensor:
-        """The router probabilities [N, E] of a layer as the pass wants them in its graph; their values are the same."""
+        """The router probabilities [N, E] of a layer with the gradient that the pass wants; the values are the same."""
         if (now := self.now) is None or now.balance is None:
             return probs
         return now.balance(layer, probs, now.layout)
@@ -88,7 +88,7 @@ class Routing:
 
 
 class Recorder:
-    """A watcher that keeps the experts of a pass; `experts` is the type they are kept in."""
+    """A watcher that records the experts of a pass in the type `experts`."""
 
     def __init__(self, experts: torch.dtype) -> None:
         self.type = experts
@@ -98,7 +98,7 @@ class Recorder:
         self.layers[layer] = layout.padded(taken.to(self.type))
 
     def recording(self, known: Tensor) -> Recording:
-        """What was seen, for the tokens that `known` [B, S] marks; a layer without experts has a column of zeros."""
+        """The recorded experts of the tokens that `known` [B, S] marks; a layer without experts has a column of zeros."""
         some = next(iter(self.layers.values()))
         none = torch.zeros_like(some)
         experts = torch.stack([self.layers.get(i, none) for i in range(max(self.layers) + 1)], dim=2)

@@ -17,6 +17,7 @@ import deepspeed
 from deepspeed.ops import __compatible_ops__
 from transformers.integrations import HfDeepSpeedConfig
 
+from configs.families import Family, family_of
 from configs.schema import Config
 from learner.model.expert_parallel import expert_settings
 from learner.model.policy import Policy
@@ -63,6 +64,8 @@ class ZeroEngine:
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
         policy = build()
+        self.family: Family = family_of(policy.config.model_type)
+        kept = family_buffers(policy, self.family)
         # As the model itself names them: AutoEP gives its blocks other parameters.
         self.shapes = {name: full_shape(p) for name, p in policy.named_parameters()}
         self.spread = expert_settings(config, policy.config.model_type, device)
@@ -70,8 +73,13 @@ class ZeroEngine:
         self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings | self.spread)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
-        # Now that DeepSpeed has replaced whatever blocks it replaces.
+        restore_buffers(policy, kept)
+        # After DeepSpeed has replaced blocks.
         apply_precision(policy, config.learner)
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The buffers that belong to the weights, by the policy's names."""
+        return family_buffers(self.module, self.family)
 
     @property
     def partitions_parameters(self) -> bool:
@@ -112,7 +120,7 @@ class ZeroEngine:
         return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
 
     def _plain_update(self) -> tuple[float, bool]:
-        """Without ZeRO DeepSpeed neither tells the norm nor looks at it, so both are done on a copy of the averaged gradient."""
+        """Without ZeRO, DeepSpeed neither reports nor checks the norm, so both happen here on a copy of the averaged gradient."""
         grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         if self.world > 1:
             whole = torch.cat([grad.flatten() for grad in grads])
@@ -127,13 +135,13 @@ class ZeroEngine:
         return norm, True
 
     @contextmanager
-    def whole(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    def whole(self, parameters: Sequence[torch.Tensor]) -> Iterator[None]:
         """Within: every given parameter is whole on every rank. A collective; nothing may be written."""
         with deepspeed.zero.GatheredParameters(list(parameters), enabled=self.partitions_parameters):
             yield
 
     def drop_gathered(self) -> None:
-        """Have every parameter gathered anew when it is next used: to be called when shards were written to.
+        """Gather every parameter again at its next use. Call it after writing to shards.
 
         Under ZeRO-3 small parameters stay whole beside their shards, and others may be left over from the last pass.
         """
@@ -152,7 +160,7 @@ class ZeroEngine:
 
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
-    """A policy that only answers: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
+    """A policy that is never trained: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
     policy.requires_grad_(False)
     policy.eval()
     if not zero.partitions_parameters and not zero.spread:
@@ -163,15 +171,30 @@ def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
     settings = {
         "train_micro_batch_size_per_gpu": 1,
         "train_batch_size": zero.world,
-        # Without ZeRO-3 the weights stay in the precision they came in, and need no optimizer that keeps a better one.
+        # Without ZeRO-3 the weights keep the precision that they were loaded in, and need no float32 masters.
         "bf16": {"enabled": zero.partitions_parameters and zero.engine.bfloat16_enabled()},
         "zero_optimization": partitioned if zero.partitions_parameters else {"stage": 0},
         "steps_per_print": 10**9,
     }
+    kept = family_buffers(policy, family_of(policy.config.model_type))
     engine, *_ = deepspeed.initialize(model=policy, config=settings | zero.spread)
+    restore_buffers(policy, kept)
     engine.eval()
     apply_precision(policy, zero.learner)
     return engine
+
+
+def family_buffers(policy: nn.Module, family: Family) -> dict[str, torch.Tensor]:
+    """The buffers of a policy that its family counts among the weights."""
+    return {name: buffer for name, buffer in policy.named_buffers() if name.endswith(family.buffers)} if family.buffers else {}
+
+
+def restore_buffers(policy: nn.Module, kept: dict[str, torch.Tensor]) -> None:
+    """Give buffers back the type and values that DeepSpeed rounded when it cast the model to bfloat16."""
+    for name, buffer in kept.items():
+        owner, _, leaf = name.rpartition(".")
+        module = policy.get_submodule(owner)
+        setattr(module, leaf, buffer.to(getattr(module, leaf).device))
 
 
 def shards(policy: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
+from configs.families import Family
 from configs.schema import Config
 from learner.weights.source import ZeroWeightSource
 
@@ -27,7 +28,7 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     aside.mkdir(parents=True)
     shards = Shards(aside)
     for name, tensor in source:
-        for published, part in published_names(name, tensor):
+        for published, part in published_names(name, tensor, source.family):
             shards.add(published, part)
     shards.close()
     trust = config.model.trust_remote_code
@@ -40,19 +41,18 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     aside.rename(folder)
 
 
-def published_names(name: str, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
-    """One fused expert tensor as the per-expert tensors of published checkpoints; any other tensor as it is."""
+def published_names(name: str, tensor: torch.Tensor, family: Family) -> list[tuple[str, torch.Tensor]]:
+    """One fused expert tensor as the per-expert tensors of the family's checkpoints; any other tensor as it is."""
     stem, _, leaf = name.rpartition(".")
     if not stem.endswith(".experts") or tensor.dim() != 3:  # noqa: PLR2004 - fused experts are [experts, out, in]
         return [(name, tensor)]
-    if leaf == "gate_up_proj":
-        halves = [part.chunk(2) for part in tensor]
-        return [
-            (f"{stem}.{i}.{half}.weight", pair[j].contiguous())
-            for i, pair in enumerate(halves)
-            for j, half in enumerate(("gate_proj", "up_proj"))
-        ]
-    return [(f"{stem}.{i}.{leaf}.weight", part.contiguous()) for i, part in enumerate(tensor)]
+    names = family.names
+    leaves = (names.gate, names.up) if leaf == names.gate_up else (leaf,)
+    return [
+        (f"{stem}.{i}.{own}.weight", part.contiguous())
+        for i, expert in enumerate(tensor)
+        for own, part in zip(leaves, expert.chunk(len(leaves)), strict=True)
+    ]
 
 
 class Shards:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from learner.model.zero import ZeroEngine
-from learner.weights.whole_experts import published
+from learner.weights.whole_experts import Published, published
 from rollout.proof import Entry, Manifest, Proof
 from rollout.transfer import digest
 
@@ -17,22 +17,28 @@ Tensors = Iterator[tuple[str, torch.Tensor]]
 class ZeroWeightSource:
     """Names, shapes and bytes of a policy under ZeRO, gathered one decoder layer at a time.
 
-    Names are those of the Hugging Face model, experts fused. What it yields is a copy made while the layer was whole, so it stays
-    right after the layer is partitioned again. Gathering is a collective: every rank iterates, in the same order. After a pass with
-    `prove`, `proof` holds the digest of everything that was yielded.
+    Names are those of the family's checkpoints, with experts fused. It yields copies made while a layer is whole, so they stay right
+    after the layer is partitioned again. Gathering is a collective: every rank iterates, in the same order. After a pass with `prove`,
+    `proof` holds the digest of every tensor that was yielded.
     """
 
     def __init__(self, zero: ZeroEngine, dtype: torch.dtype, *, prove: bool) -> None:
         self.zero, self.dtype, self.prove = zero, dtype, prove
         now = {name.removeprefix(PREFIX): parameter for name, parameter in zero.module.named_parameters()}
-        self.tensors = published({name.removeprefix(PREFIX): shape for name, shape in zero.shapes.items()}, now, zero.expert_group)
+        shapes = {name.removeprefix(PREFIX): shape for name, shape in zero.shapes.items()}
+        buffers = {name.removeprefix(PREFIX): buffer for name, buffer in zero.buffers().items()}
+        self.family = zero.family
+        self.tensors = published(shapes, now, buffers, zero.expert_group, zero.family)
         self.layers = [[self.tensors[name] for name in layer] for layer in by_layer(list(self.tensors))]
         self.proof: Proof = {}
 
     def manifest(self) -> Manifest:
         """The tensors in the order of iteration; gathers nothing."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        return tuple(Entry(tensor.name, dtype, tensor.shape) for layer in self.layers for tensor in layer)
+
+        def dtype(tensor: Published) -> str:
+            return str(tensor.dtype or self.dtype).removeprefix("torch.")
+
+        return tuple(Entry(tensor.name, dtype(tensor), tensor.shape) for layer in self.layers for tensor in layer)
 
     def __iter__(self) -> Tensors:
         self.proof = {}

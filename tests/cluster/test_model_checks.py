@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cluster.commands.model_checks import PLAIN, asked_of_experts, experts_of_the_model
-from configs.experts import ROUTERS
+from cluster.commands.model_checks import BY_ITS_ROUTER, PLAIN, asked_of_experts, experts_of_the_model, followed
+from configs.families import families_that
 from tests.configs.test_configs import config_with
 
 DENSE = {"model_type": "qwen3"}
@@ -44,19 +44,28 @@ def test_replay_of_the_engines_experts_is_refused_for_a_dense_model_by_both_its_
     assert asked_of_experts(config_with()) == {}
 
 
-@pytest.mark.parametrize("key", ["learner.routing", "learner.aux_loss", "learner.router", "objective.router_shift"])
+@pytest.mark.parametrize("key", BY_ITS_ROUTER)
 def test_a_router_that_the_learner_does_not_know_is_refused_by_its_family(key: str) -> None:
     overrides, given = ASKED[key]
-    (line,) = problems({"model_type": "mixtral", "num_local_experts": 8}, overrides)
-    assert line.startswith(f'{key}: got {given}, but model.path no/such/model is of model_type "mixtral", needed "qwen3_moe", "qwen2_moe"')
-    assert line.endswith(f"whose routers the learner knows: use {PLAIN[key]}, or another model.path")
-    for family in ROUTERS:
+    (line,) = problems({"model_type": "glm4_moe", "n_routed_experts": 8}, overrides)
+    assert line == (
+        f'{key}: got {given}, but model.path no/such/model is of model_type "glm4_moe", needed "qwen3_moe", "qwen2_moe", "olmoe", '
+        f'"mixtral", whose routers the learner knows: use {PLAIN[key]}, or another model.path'
+    )
+    for family in families_that(followed):
         assert problems({"model_type": family, "num_experts": 8}, overrides) == []
 
 
-def test_what_needs_no_router_of_ours_is_left_to_the_engine() -> None:
-    unknown = {"model_type": "mixtral", "num_local_experts": 8}
-    assert problems(unknown, "rollout.capture_routing=true rollout.vllm={enable_expert_parallel=true,tensor_parallel_size=2}") == []
+def test_an_engine_spreads_experts_of_every_mixture() -> None:
+    overrides = "rollout.vllm={enable_expert_parallel=true,tensor_parallel_size=2}"
+    for family in families_that(lambda row: not row.dense):
+        assert problems({"model_type": family, "num_local_experts": 8}, overrides) == []
+
+
+def test_noise_in_the_learners_routers_is_refused() -> None:
+    (line,) = problems({"model_type": "mixtral", "num_local_experts": 8, "router_jitter_noise": 0.1}, "")
+    assert "has router_jitter_noise = 0.1 in its config.json, needed 0" in line
+    assert problems({"model_type": "mixtral", "num_local_experts": 8, "router_jitter_noise": 0.0}, "") == []
 
 
 def test_experts_of_a_family_that_cannot_be_put_together_again_are_not_spread() -> None:

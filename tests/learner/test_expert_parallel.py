@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen2MoeForCausalLM
 
+from configs.families import FAMILIES
 from configs.loader import load
 from learner.model.expert_parallel import expert_settings
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
-from learner.weights.whole_experts import published
+from learner.weights.whole_experts import engine_name, published
 from tests.configs.test_configs import config_with, sole_refusal
 from tests.conftest import RankResults
 from tests.learner.test_rank_gradients import in_one_batch
@@ -118,26 +118,29 @@ def test_the_exported_model_says_what_the_learner_says(ranks: RankResults, found
 
 
 @ranked
-def test_shared_experts_keep_the_names_of_their_model(ranks: RankResults) -> None:
-    (found,) = ranks.of("family").values()
-    policy, batch = load_policy(load(ranks.folder / "config.toml"), str(ranks.folder / "qwen2")), one_group(recorded_groups())
-    assert isinstance(policy.language_model, Qwen2MoeForCausalLM)
-    whole = {name.removeprefix("language_model."): weight for name, weight in policy.named_parameters()}
+@pytest.mark.parametrize("name", ["qwen2", "mixtral"])
+def test_spread_experts_of_another_family_keep_the_names_of_its_checkpoints(ranks: RankResults, name: str) -> None:
+    found = ranks.of("family")[name, 2]
+    policy, batch = load_policy(load(ranks.folder / "config.toml"), str(ranks.folder / name)), one_group(recorded_groups())
+    family = FAMILIES[policy.config.model_type]
+    whole = {engine_name(name.removeprefix("language_model."), family): weight for name, weight in policy.named_parameters()}
     assert list(found["weights"]) == list(whole)
-    assert any(".shared_expert." in name for name in whole)
-    assert all(torch.equal(found["weights"][name], weight) for name, weight in whole.items())
+    assert any((".shared_expert." if name == "qwen2" else ".block_sparse_moe.experts.w13") in one for one in whole)
+    assert all(torch.equal(found["weights"][one], weight) for one, weight in whole.items())
     with torch.no_grad():
         assert (found["said"] - policy(batch)[0])[batch.mask].abs().max() <= 1e-6
 
 
 def test_a_tensor_that_nothing_is_known_of_is_named() -> None:
     with pytest.raises(KeyError, match=r"layers\.0\.mlp\.other\.weight is in the model"):
-        published({"layers.0.mlp.other.weight": (1,)}, {}, None)
+        published({"layers.0.mlp.other.weight": (1,)}, {}, {}, None, FAMILIES["qwen3_moe"])
 
 
 def test_a_model_that_cannot_be_spread_is_refused_with_those_that_can() -> None:
     config = config_with("learner.expert_parallel=2", "learner.ranks=2", "learner.deepspeed.zero_optimization.stage=3")
-    with pytest.raises(ValueError, match=r'learner.expert_parallel = 2, but model.path is of type "qwen3"; .* of qwen2_moe, qwen3_moe'):
+    with pytest.raises(
+        ValueError, match=r'learner.expert_parallel = 2, but model.path is of type "qwen3"; .* of qwen3_moe, qwen2_moe, mixtral: use'
+    ):
         expert_settings(config, "qwen3", torch.device("cpu"))
     assert expert_settings(config_with(), "qwen3", torch.device("cpu")) == {}
 

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from configs.experts import ROUTERS, number_of_experts
+from configs.families import FAMILIES, families_that
 from learner.batch.layout import lay_out
 from learner.batch.recorded import ExpertShape, Recording, usable_rows
 from learner.experts.routers import STOCK, attach, expert_shape, routers_of
 from learner.experts.routing import Pass, Recorder, Routing
 from tests.toys.model import tiny_config
 from tests.toys.moe import moe_policy
+
+FOLLOWED = families_that(lambda row: row.followed)
 
 
 class OneLayer(nn.Module):
@@ -29,8 +31,9 @@ def router_of(family: str, *, normed: bool = True, hidden: int = 64, experts: in
     """A random router of transformers."""
     config = tiny_config()
     config.hidden_size, config.num_experts, config.num_experts_per_tok, config.norm_topk_prob = hidden, experts, top_k, normed
+    config.num_local_experts = experts
     module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
-    router = getattr(module, ROUTERS[family])(config)
+    router = getattr(module, str(FAMILIES[family].router))(config)
     nn.init.normal_(router.weight, generator=torch.Generator().manual_seed(1))
     return router
 
@@ -46,7 +49,7 @@ def hidden_states(dtype: torch.dtype, size: int = 64) -> Tensor:
 
 @pytest.mark.parametrize("normed", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", ROUTERS)
+@pytest.mark.parametrize("family", FOLLOWED)
 def test_a_followed_router_that_chooses_is_the_stock_router_to_the_last_bit(family: str, dtype: torch.dtype, normed: bool) -> None:
     router = router_of(family, normed=normed).to(dtype)
     stock = router(hidden_states(dtype))
@@ -56,7 +59,7 @@ def test_a_followed_router_that_chooses_is_the_stock_router_to_the_last_bit(fami
         assert torch.equal(got, expected)
 
 
-@pytest.mark.parametrize("family", ROUTERS)
+@pytest.mark.parametrize("family", FOLLOWED)
 def test_a_precise_router_computes_its_logits_in_float32_and_leaves_the_rest_in_the_models_type(family: str) -> None:
     hidden = hidden_states(torch.bfloat16)
     router = router_of(family).to(torch.bfloat16)
@@ -66,7 +69,7 @@ def test_a_precise_router_computes_its_logits_in_float32_and_leaves_the_rest_in_
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     assert float((blunt.float() - expected).abs().max().detach()) > 1e-2, "bf16 logits are what this is to be better than"
     assert torch.equal(experts, expected.softmax(-1).topk(3).indices)
-    assert weights.dtype == torch.bfloat16
+    assert weights.dtype == (torch.float32 if FAMILIES[family].float32_gates else torch.bfloat16)
     whole = router_of(family)
     stock = whole(hidden_states(torch.float32))
     for left, right in zip(stock, followed(whole, Routing(), precise=True)(hidden_states(torch.float32)), strict=True):
@@ -74,8 +77,7 @@ def test_a_precise_router_computes_its_logits_in_float32_and_leaves_the_rest_in_
 
 
 def test_every_served_router_is_tested_and_found() -> None:
-    assert set(ROUTERS.values()) == STOCK
-    assert {type(router_of(family)).__name__ for family in ROUTERS} == STOCK
+    assert {type(router_of(family)).__name__ for family in FOLLOWED} == set(STOCK)
 
 
 def replay_one(router: Any, hidden: Tensor, experts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,9 +175,3 @@ def test_what_stands_in_the_column_of_a_dense_layer_is_not_looked_at() -> None:
 
 def test_a_single_expert_a_token_may_be_the_first() -> None:
     assert usable_rows(np.zeros((3, 2, 1), np.uint8), 3, ExpertShape(layers=2, sparse=(0, 1), experts=4, top_k=1)).all()
-
-
-def test_the_number_of_experts_is_found_under_every_familys_name() -> None:
-    assert number_of_experts({"num_experts": 128}) == number_of_experts({"num_local_experts": 128}) == 128
-    assert number_of_experts({"text_config": {"num_experts": 64}}) == 64
-    assert number_of_experts({"num_experts": 0}) == number_of_experts({"model_type": "qwen3"}) == 0

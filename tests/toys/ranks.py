@@ -13,6 +13,7 @@ import torch
 from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
 from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
+from tests.toys.families import write_family
 from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
 
 # Tokens of a micro-batch: with these one of two ranks needs one micro-batch more than the other.
@@ -74,7 +75,7 @@ RUNS_OF_TWO = [
     ("experts-zero1", stage(1)),
     ("experts-zero2", stage(2, "learner.packing=true")),
     ("experts-zero3", stage(3, BARE, "learner.gradient_checkpointing=true")),
-    ("family-qwen2", stage(3)),
+    *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
 ]
 
 CONFIG = """
@@ -132,6 +133,7 @@ def write_run(folder: Path) -> None:
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
     Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
+    write_family("mixtral", folder / "mixtral")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 
