@@ -63,12 +63,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtur
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the end-to-end tests: the longest scopes first, then files by their number of tests."""
+    """Order the end-to-end tests: the longest scopes first, then other whole runs, then files by their number of tests."""
     if config.option.markexpr != "end_to_end":
         return
     scopes = [scope_of(config.rootpath, item.nodeid) for item in items]
-    place = {scope: (LONGEST.index(scope) if scope in LONGEST else len(LONGEST), -scopes.count(scope)) for scope in set(scopes)}
-    order = sorted(range(len(items)), key=lambda i: (*place[scopes[i]], scopes[i]))
+    first = [*LONGEST, *sorted({scope for scope in scopes if scope.startswith(RUNS)} - set(LONGEST))]
+    place = {scope: (first.index(scope) if scope in first else len(first), -scopes.count(scope), scope) for scope in set(scopes)}
+    order = sorted(range(len(items)), key=lambda i: place[scopes[i]])
     items[:] = [items[i] for i in order]
 
 
