@@ -12,6 +12,8 @@ TORCH := torch==2.13.0+cpu
 UV := uv==0.13.9
 
 export TOKENIZERS_PARALLELISM := false
+# Images often set it; every process of a run would compile vLLM and torch from source again, a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tiny train test lint format unit end-to-end bench docs lock clean

@@ -1,5 +1,7 @@
-"""What several test files share because it is dear to make."""
+"""What several test files share because it takes long to make, and in which order `make test` starts it."""
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,18 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.toys.ranks import RUNS_OF_ONE, RUNS_OF_TWO, run_ranks, write_run
+# Before torch is imported: two workers share the cores, and torch's further threads only spin for each other, at three times the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+RUNS = "tests/runs"
+# Scopes that take a minute or more, the longest first: the short ones behind them keep both workers busy to the end.
+LONGEST = (f"{RUNS}/test_runs.py", "ranks", f"{RUNS}/test_wide.py", f"{RUNS}/test_jobs.py", f"{RUNS}/test_reward_failures.py")
+WHOLE_FILE = re.compile(r"^pytestmark = .*\bend_to_end\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class RankResults:
-    """What learner ranks did in their runs, by run and number of ranks, and the folder with model, config and groups."""
+    """The results of learner ranks, by run and number of ranks, and the folder with model, config and groups."""
 
     folder: Path
     found: dict[tuple[str, int], dict[str, Any]]
@@ -25,24 +33,54 @@ class RankResults:
 @pytest.fixture(scope="session")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> RankResults:
     """Every run on one rank and on two, from the same model and the same groups."""
+    # Imports torch and transformers, which many a test, and the process that only hands out tests, never need.
+    from tests.toys.ranks import run_ranks, write_run
+
     folder = tmp_path_factory.mktemp("ranks")
     write_run(folder)
-    found = {
-        (name, world): result
-        for world, runs in ((1, RUNS_OF_ONE), (2, RUNS_OF_TWO))
-        for name, result in run_ranks(folder, world, runs).items()
-    }
-    return RankResults(folder, found)
+    return RankResults(folder, run_ranks(folder))
 
 
-class DearFilesTogether(LoadScopeScheduling):
-    """A file's tests stay in one process, and all tests of the rank fixture in the same: it would be made in each."""
+def scope_of(root: Path, nodeid: str) -> str:
+    """Tests of one scope run in one process: those of a file, and all that use the rank fixture, which each process would make anew."""
+    file = nodeid.partition("::")[0]
+    return "ranks" if "RankResults" in (root / file).read_text() else file
+
+
+class SharedFixtures(LoadScopeScheduling):
+    """Hands out whole scopes, in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "ranks" if "RankResults" in (self.config.rootpath / file).read_text() else file
+        return scope_of(self.config.rootpath, nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> DearFilesTogether | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtures | None:
     """Used by `--dist loadscope`, as the end-to-end tests are."""
-    return DearFilesTogether(config, log) if config.getvalue("dist") == "loadscope" else None
+    if config.getvalue("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False  # xdist would start files with few tests last, and whole runs are such files
+    return SharedFixtures(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the end-to-end tests: the longest scopes first, then other whole runs, then files by their number of tests."""
+    if config.option.markexpr != "end_to_end":
+        return
+    scopes = [scope_of(config.rootpath, item.nodeid) for item in items]
+    first = [*LONGEST, *sorted({scope for scope in scopes if scope.startswith(RUNS)} - set(LONGEST))]
+    place = {scope: (first.index(scope) if scope in first else len(first), -scopes.count(scope), scope) for scope in set(scopes)}
+    order = sorted(range(len(items)), key=lambda i: place[scopes[i]])
+    items[:] = [items[i] for i in order]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of which `-m` would drop every test: to collect them costs their imports."""
+    if not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text()
+    match config.option.markexpr:
+        case "end_to_end":
+            return "end_to_end" not in text or None
+        case "not end_to_end":
+            return WHOLE_FILE.search(text) is not None or None
+    return None

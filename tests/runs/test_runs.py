@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
-from tests.toys.drive import LOOPBACK, driving, metrics, train, wait_for_step
+from tests.toys.drive import driving, metrics, train, wait_for_step
 
 pytestmark = pytest.mark.end_to_end
 
@@ -170,24 +170,3 @@ def test_an_exported_run_loads_in_transformers_and_in_vllm_and_answers_as_the_ru
     with driving(["evaluate", str(straight / "config.toml"), f"model.path={exported}", f"run.dir={tmp_path / 'none'}"], tmp_path) as driver:
         assert driver.wait() == 0, driver.text()
         assert f"eval/greedy {accuracy:.4f}" in driver.text()
-
-
-@pytest.mark.parametrize(("name", "step"), [("SIGTERM", 1), ("SIGINT", -1)])
-def test_a_stopped_run_leaves_no_process_and_no_port(tmp_path: Path, name: str, step: int) -> None:
-    """SIGTERM in the middle of training, Ctrl-C while engines are still starting."""
-    run = tmp_path / "run"
-    with driving(train(run, "run.steps=500"), tmp_path) as driver:
-        if step > 0:
-            wait_for_step(driver, run, step)
-            outside = [address for address in driver.listening() if not address.startswith(LOOPBACK)]
-            assert outside == [], "nothing may listen beyond loopback"
-        else:
-            deadline = 60
-            while not (run / "logs" / "engine-0.log").exists() and deadline > 0:
-                signal.sigtimedwait([], 0.5)
-                deadline -= 0.5
-        driver.process.send_signal(getattr(signal, name))
-        assert driver.wait(60) == 130, driver.text()
-        assert driver.text().strip().splitlines()[-1].startswith("gatewise: interrupted")
-        assert driver.wait_for_nobody() == []
-        assert driver.listening() == []

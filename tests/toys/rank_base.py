@@ -1,6 +1,7 @@
 """One learner rank as a process of its own, for tests that need several."""
 
 import pickle
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,19 @@ class Rank:
     groups: list[Group]
 
     @classmethod
-    def join(cls, rank: int, world: int, port: int, folder: Path) -> "Rank":
-        """Meet the other ranks; rank 0 writes the port to a file."""
+    def join(cls, rank: int, world: int, folder: Path) -> "Rank":
+        """Meet the other ranks at the port that rank 0 writes to the folder; AssertionError after two minutes without it."""
         torch.set_num_threads(1)
+        met = folder / f"port-{world}"
         listener = free_socket("127.0.0.1") if rank == 0 else None
         if listener is not None:
-            port = listener.getsockname()[1]
-            (folder / f"port-{world}.tmp").write_text(str(port))
-            (folder / f"port-{world}.tmp").rename(folder / f"port-{world}")
-        device = join_ranks(rank=rank, world=world, host="127.0.0.1", port=port, deadline_s=300, listener=listener)
+            met.with_suffix(".tmp").write_text(str(listener.getsockname()[1]))
+            met.with_suffix(".tmp").rename(met)
+        deadline = time.monotonic() + 120
+        while not met.exists():
+            assert time.monotonic() < deadline, "rank 0 never offered a port"
+            time.sleep(0.1)
+        device = join_ranks(rank=rank, world=world, host="127.0.0.1", port=int(met.read_text()), deadline_s=300, listener=listener)
         groups: list[Group] = pickle.loads((folder / "groups.pickle").read_bytes())  # written by the test itself
         return cls(rank, world, folder, device, groups)
 

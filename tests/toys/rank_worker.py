@@ -1,8 +1,8 @@
-"""The program of a rank: `python -m tests.toys.rank_worker RANK WORLD PORT FOLDER RUNS`, each run written to FOLDER by rank 0."""
+"""The program of all ranks: `python -m tests.toys.rank_worker FOLDER` does the runs of RUNS; rank 0 writes each to FOLDER."""
 
-import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
 from tests.toys.rank_base import Rank, poison
+from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
 from tests.toys.replay_worker import ReplayRank
 from tests.toys.rescoring_worker import RescoringRank
@@ -43,13 +44,38 @@ KINDS: dict[str, type[Rank]] = {
     "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank,
 }  # fmt: skip
 
-if __name__ == "__main__":
-    me = Rank.join(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-    for run, changes in json.loads(sys.argv[5]):
+
+def work(rank: int, world: int, folder: Path) -> None:
+    """Do the runs of that many ranks as one of them."""
+    me = Rank.join(rank, world, folder)
+    for run, changes in RUNS[world]:
         kind = KINDS[run.split("-")[0]]
         freeze_gc()  # DeepSpeed collects garbage after every block whose experts it spreads
         kind(me.rank, me.world, me.folder, me.device, me.groups).learn(run, changes)
     torch.distributed.barrier()
-    # All results are written. A normal exit sometimes aborts because one of gloo's threads is still running.
-    sys.stderr.flush()
-    os._exit(0)
+
+
+def fork(rank: int, world: int, folder: Path) -> int:
+    """The pid of a new process that does the rank's work and ends."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        work(rank, world, folder)
+        status = 0
+    except BaseException:
+        print(f"rank {rank} of {world}:\n{traceback.format_exc()}", file=sys.stderr)
+    finally:
+        # All is written. The interpreter's own end now and then finds one of gloo's threads still running, and aborts.
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    # What ranks import takes seconds, so one process imports it and every rank is a fork of it.
+    ranks = [fork(rank, world, Path(sys.argv[1])) for world in RUNS for rank in range(world)]
+    while ranks:
+        pid, status = os.wait()
+        if status:
+            sys.exit(f"rank process {pid} ended with status {status}")
+        ranks.remove(pid)

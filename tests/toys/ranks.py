@@ -1,10 +1,11 @@
 """Recorded groups, and learner ranks as processes that learn from them."""
 
-import json
+import contextlib
+import os
 import pickle
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ RUNS_OF_TWO = [
     *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
 ]
 
+RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
+
 CONFIG = """
 [model]
 path = "{model}"
@@ -138,26 +141,21 @@ def write_run(folder: Path) -> None:
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 
 
-def run_ranks(folder: Path, world: int, runs: list[tuple[str, list[str]]]) -> dict[str, dict[str, Any]]:
-    """Do the runs on `world` ranks; the results that rank 0 wrote."""
-
-    def start(rank: int, port: int) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "tests.toys.rank_worker", str(rank), str(world), str(port), str(folder), json.dumps(runs)]
-        return subprocess.Popen(
-            words, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=(folder / f"rank-{world}-{rank}.log").open("w")
+def run_ranks(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Do all runs of RUNS, each on its number of ranks; what rank 0 wrote of each, by name and number."""
+    said = folder / "ranks.log"
+    with said.open("w") as log:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.toys.rank_worker", str(folder)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
         )
-
-    ranks = [start(0, 0)]
     try:
-        met, deadline = folder / f"port-{world}", time.monotonic() + 120
-        while not met.exists():
-            assert ranks[0].poll() is None, "rank 0 died before it wrote its port"
-            assert time.monotonic() < deadline, "rank 0 never wrote its port"
-            time.sleep(0.1)
-        ranks += [start(rank, int(met.read_text())) for rank in range(1, world)]
-        assert [rank.wait(timeout=400) for rank in ranks] == [0] * world
+        assert program.wait(timeout=500) == 0, said.read_text()[-4000:]
     finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
-    return {name: torch.load(folder / f"{name}-{world}.pt") for name, _ in runs}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+    return {(name, world): torch.load(folder / f"{name}-{world}.pt") for world, runs in RUNS.items() for name, _ in runs}
