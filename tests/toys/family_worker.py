@@ -33,6 +33,7 @@ from configs.loader import load
 from configs.schema import Config
 from learner.learner import Learner
 from learner.weights.source import ZeroWeightSource
+from rollout.transport import Gloo
 from rollout.types import Prompt
 from tests.toys.in_process import InProcess, Rank, ShareOfDigits
 
@@ -45,10 +46,11 @@ class Run:
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
-        self.engine, self.rank = EngineActor(config, 0, "gloo", InProcess(ShareOfDigits())), Rank(config)
+        self.transport = Gloo.of(config)
+        self.engine, self.rank = EngineActor(config, 0, self.transport, InProcess(ShareOfDigits())), Rank(config)
         self.learners = Learners(config, [InProcess(self.rank)])
         self.pool = EnginePool(config, [InProcess(self.engine)], lambda _: None, kill=lambda _: None)
-        self.publisher = Publisher(config, self.pool, self.learners, "gloo")
+        self.publisher = Publisher(config, self.pool, self.learners, self.transport)
         draw = np.random.default_rng(0)
         tokens = [draw.integers(4, 32, 5 + i).astype(np.int32) for i in range(config.rollout.groups_per_step)]
         self.prompts = [Prompt(prompt_id=str(i), token_ids=ids, reference="", checker="toy") for i, ids in enumerate(tokens)]
@@ -93,7 +95,7 @@ class Run:
         source = self.rank.source
         source.layers = [kept for layer in source.layers if (kept := [tensor for tensor in layer if tensor.dtype is None])]
         try:
-            await Publisher(self.config, self.pool, self.learners, "gloo").publish(STEPS + 1)
+            await Publisher(self.config, self.pool, self.learners, self.transport).publish(STEPS + 1)
         except PublishFailed as refused:
             return str(refused)
         return "it was published"
