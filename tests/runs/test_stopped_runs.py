@@ -13,7 +13,7 @@ from tests.toys.drive import CONFIG, LOOPBACK, Driver, driving, metrics, train, 
 pytestmark = pytest.mark.end_to_end
 
 LENGTHS = (10, 80, 500, 2000)
-GROUPS = 64
+GROUPS = 16
 
 
 def long_prompt(place: int) -> str:
