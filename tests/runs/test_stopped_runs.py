@@ -13,11 +13,11 @@ from tests.toys.drive import CONFIG, LOOPBACK, Driver, driving, metrics, train, 
 pytestmark = pytest.mark.end_to_end
 
 LENGTHS = (10, 80, 500, 2000)
-GROUPS = 64
+GROUPS = 16
 
 
 def long_prompt(place: int) -> str:
-    """A sum behind as many characters, which are tokens, as make up the prompt's length."""
+    """A sum after as much padding as the length asks for; one character is one token."""
     question = f"{10 + place}+{99 - place % 80}="
     return ("1+1=2 " * max(LENGTHS))[: LENGTHS[place % len(LENGTHS)] - len(question)] + question
 
@@ -40,7 +40,7 @@ def long_prompts(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Driver, Path]]:
-    """A run on long prompts that has learned its first step and works on the second."""
+    """A run on long prompts after its first step."""
     folder = tmp_path_factory.mktemp("long")
     with driving(long_prompts(folder), folder) as driver:
         wait_for_step(driver, folder / "run", 1)
@@ -74,7 +74,7 @@ def test_ctrl_c_while_engines_are_starting_leaves_no_process_and_no_port(tmp_pat
 
 
 def stop(driver: Driver, sent: signal.Signals) -> None:
-    """Send the signal, and see that all of the run ends as it must."""
+    """Send the signal: the driver must exit with 130, and its processes and ports must be gone."""
     driver.process.send_signal(sent)
     assert driver.wait(60) == 130, driver.text()
     assert driver.text().strip().splitlines()[-1].startswith("gatewise: interrupted")

@@ -46,7 +46,7 @@ KINDS: dict[str, type[Rank]] = {
 
 
 def work(rank: int, world: int, folder: Path) -> None:
-    """Do the runs of that many ranks as one of them."""
+    """Do every run of `world` ranks, as rank `rank` of them."""
     me = Rank.join(rank, world, folder)
     for run, changes in RUNS[world]:
         kind = KINDS[run.split("-")[0]]
@@ -56,7 +56,7 @@ def work(rank: int, world: int, folder: Path) -> None:
 
 
 def fork(rank: int, world: int, folder: Path) -> int:
-    """The pid of a new process that does the rank's work and ends."""
+    """Start a process that does the rank's work; its pid."""
     if pid := os.fork():
         return pid
     status = 1
@@ -72,7 +72,7 @@ def fork(rank: int, world: int, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    # What ranks import takes seconds, so one process imports it and every rank is a fork of it.
+    # Importing DeepSpeed and transformers takes seconds: one process does it, and every rank is a fork of it.
     ranks = [fork(rank, world, Path(sys.argv[1])) for world in RUNS for rank in range(world)]
     while ranks:
         pid, status = os.wait()

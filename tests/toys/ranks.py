@@ -142,7 +142,7 @@ def write_run(folder: Path) -> None:
 
 
 def run_ranks(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Do all runs of RUNS, each on its number of ranks; what rank 0 wrote of each, by name and number."""
+    """Do all runs of RUNS; their results by name and number of ranks. AssertionError with the log's end if a rank fails."""
     said = folder / "ranks.log"
     with said.open("w") as log:
         program = subprocess.Popen(
