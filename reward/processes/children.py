@@ -5,11 +5,14 @@ import select
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from reward.processes.channel import Channel
 
 Known = TypeVar("Known")
+PF_EXITING = 0x4  # linux/sched.h
+FLAGS = 6  # its place in /proc/PID/stat behind the name, which may hold spaces
 
 
 class Children(Generic[Known]):
@@ -66,6 +69,15 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def is_exiting(pid: int) -> bool:
+    """Whether the kernel is ending a process, or its first thread, at this moment; False for one that is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return bool(int(stat.rpartition(b")")[2].split()[FLAGS]) & PF_EXITING)
+
+
 def succeeds_in_child(attempt: Callable[[], object]) -> bool:
     """Whether the attempt raises nothing, tried in a fork that it may spoil."""
     pid = os.fork()
@@ -81,4 +93,7 @@ def succeeds_in_child(attempt: Callable[[], object]) -> bool:
 
 def describe_end(status: int) -> str:
     """How a process ended, in words: its exit status, or the negative number of the signal that killed it."""
-    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+    if status >= 0:
+        return f"exited with status {status}"
+    known = signal.Signals.__members__.values()
+    return f"was killed by {signal.Signals(-status).name if -status in known else f'signal {-status}'}"

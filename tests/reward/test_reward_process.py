@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from reward.processes.children import describe_end, is_exiting
 from reward.programs import scratch
 from reward.workers.pool import Item, RewardPool
 from reward.workers.protocol import Message
@@ -97,3 +98,17 @@ def test_folders_of_programs_whose_worker_has_ended_are_removed_by_the_pool() ->
 
     asyncio.run(main())
     assert not list(Path(tempfile.gettempdir()).glob(f"{scratch.PREFIX}-{gone.strip()}-*"))
+
+
+def test_every_end_of_a_process_has_words() -> None:
+    ends = [describe_end(status) for status in (0, 3, -9, -35)]
+    assert ends == ["exited with status 0", "exited with status 3", "was killed by SIGKILL", "was killed by signal 35"]
+
+
+def test_a_process_is_exiting_only_while_it_ends() -> None:
+    assert not is_exiting(os.getpid())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert is_exiting(ended.pid)
+    ended.wait()
+    assert not is_exiting(ended.pid)
