@@ -89,7 +89,7 @@ def test_what_may_be_installed_is_what_ci_runs_and_make_looks_for(package: dict[
 
 def test_every_target_of_make_is_described() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.*)", text("Makefile"), re.MULTILINE)
-    listed = subprocess.run([MAKE, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run([MAKE, "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     described = dict(re.findall(r"^(\S+) +(\S.+)$", listed, re.MULTILINE))
     assert set(described) == set(phony.split())
 
