@@ -48,6 +48,7 @@ def test_there_are_fifty() -> None:
     assert len(HOSTILE) == len(set(HOSTILE.values())) == 50
 
 
+@pytest.mark.end_to_end
 @pytest.mark.timeout(120)
 def test_a_tower_a_factorial_a_flood_and_deep_nesting_end_at_the_deadline() -> None:
     outcomes = stand([HOSTILE[name] for name in ("tower of nines", "factorial", "sum of ones", "a million commas", "boxes to no end")])

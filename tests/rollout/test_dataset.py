@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -42,6 +41,8 @@ def jsonl(rows: list[dict[str, Any]]) -> str:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
     """A hub that holds ROWS under "toy/sums", split "train"; returns what it was asked for."""
+    import datasets  # takes seconds, which every worker would spend while it collects tests
+
     asked: list[tuple[str, str | None, str]] = []
 
     def load(name: str, subset: str | None = None, *, split: str) -> datasets.Dataset:

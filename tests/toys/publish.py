@@ -10,7 +10,7 @@ from rollout.proof import Entry, Manifest
 from rollout.transport import Rendezvous, Seat, Transport
 
 NAMES = ("embedding", "experts", "head")
-DEADLINE_S = 0.5
+DEADLINE_S = 0.3
 
 
 class ToyActor:
