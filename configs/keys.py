@@ -38,7 +38,7 @@ class RunConfig(Section):
         "the newest complete checkpoint of `run.dir`, or starts from the model if there is none; a folder continues from that checkpoint",
     )
     save_every: Count = Field(default=50, description="steps between checkpoints. The last step is always saved")
-    keep_checkpoints: Count = Field(default=2, description="how many complete checkpoints are kept, the newest ones")
+    keep_checkpoints: Count = Field(default=2, description="number of complete checkpoints to keep, the newest ones")
     eval_every: Whole = Field(
         default=50,
         description="steps between evaluations on `data.eval`. 0 evaluates only before the first and after the last step",
@@ -141,8 +141,8 @@ class RolloutConfig(Section):
     )
     capture_routing: StrictBool = Field(
         default=False,
-        description='record the experts of each token, for `learner.routing = "replay_rollout"`. They travel with the response: '
-        "layers × experts per token in bytes, for every token",
+        description='record the experts of each token, for `learner.routing = "replay_rollout"` and for the split of the mismatch. '
+        "They travel with the response: layers × experts per token in bytes (twice that above 256 experts), for every token",
     )
     transfer: Literal["auto", "gloo", "nccl"] = Field(
         default="auto", description='how weights travel to the engines; "auto" is nccl if Ray has GPUs, and otherwise gloo'
@@ -191,7 +191,7 @@ class LearnerConfig(Section):
     packing: StrictBool = Field(
         default=False,
         description="leave padding out of the forward pass, exactly. `micro_batch_tokens` then counts real tokens. "
-        "Only for models whose layers all attend to the whole sequence",
+        'Every layer must attend to the whole sequence; a layer with a window needs `attention = "flash_attention_2"`',
     )
     routing: Literal["live", "replay_learner", "replay_rollout"] = Field(
         default="live",
@@ -223,7 +223,7 @@ class LearnerConfig(Section):
         description="coefficient of the load-balancing loss. It is computed over the whole update and costs one more forward pass",
     )
     cpus_per_rank: Positive = Field(default=1, description="CPU cores that Ray reserves for a rank. On CPU also its number of threads")
-    deepspeed: Table = Field(default_factory=dict, description="merged into DeepSpeed's config, with DeepSpeed's own names")
+    deepspeed: Table = Field(default_factory=dict, description="added to DeepSpeed's config, with DeepSpeed's own names")
 
     @property
     def zero(self) -> Table:

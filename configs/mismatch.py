@@ -16,7 +16,7 @@ class MismatchConfig(Section):
     alarm: Positive | None = Field(
         default=None,
         examples=[0.01],
-        description="a step counts as too far off if its KL (k3) per token from engine to learner is above this",
+        description="a step counts as too far off if its `mismatch/kl`, the KL (k3) per token from engine to learner, is above this",
     )
     patience: Count = Field(default=3, description="steps in a row above the alarm before it is raised")
     on_alarm: Literal["warn", "stop"] = Field(default="warn", description="whether an alarm only warns or stops the run")
