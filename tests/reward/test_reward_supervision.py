@@ -177,7 +177,8 @@ def test_the_loss_of_the_template_loses_no_item_and_blames_none(tmp_path: Path) 
         return await scoring
 
     assert rewards(with_pool(work, workers=2)) == [float(i) for i in range(100)]
-    assert len(log.read_text().split()) <= 100 + 4, "only items that were under way run again"
+    # Each of the two losses ends two workers, and on a busy machine the workers that took their slots while they were slow.
+    assert len(log.read_text().split()) <= 100 + 8, "only items that were under way run again"
 
 
 def test_an_item_that_kills_the_template_does_so_three_times_at_most() -> None:
