@@ -69,7 +69,7 @@ format: $(VENV)/installed-dev ## put the code into form
 	@$(BIN)/ruff check -q --fix .
 
 unit: $(VENV)/installed-dev ## the tests that start no engine
-	@$(BIN)/python -m pytest -q -n 2 -m "not end_to_end"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not end_to_end"
 
 end-to-end: $(VENV)/installed-dev tiny ## the tests on real engines, ranks and Ray
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope -m end_to_end

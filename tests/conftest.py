@@ -13,8 +13,19 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RUNS = "tests/runs"
-# Scopes that take a minute or more, the longest first: the short ones behind them keep both workers busy to the end.
-LONGEST = (f"{RUNS}/test_runs.py", "ranks", f"{RUNS}/test_wide.py", f"{RUNS}/test_jobs.py", f"{RUNS}/test_reward_failures.py")
+# Scopes that take twenty seconds or more, the longest first: the short ones behind them keep both workers busy to the end.
+LONGEST = (
+    f"{RUNS}/test_runs.py",
+    "ranks",
+    f"{RUNS}/test_jobs.py",
+    f"{RUNS}/test_wide.py",
+    f"{RUNS}/test_families.py",
+    f"{RUNS}/test_stopped_runs.py",
+    f"{RUNS}/test_reward_failures.py",
+    "tests/reward/test_reward_leaks.py",
+    "tests/reward/test_hostile_math.py",
+    "tests/rollout/test_captured_experts.py",
+)
 WHOLE_FILE = re.compile(r"^pytestmark = .*\bend_to_end\b", re.MULTILINE)
 
 
