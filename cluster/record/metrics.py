@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,10 @@ class Metrics:
             sink.flush()
 
     def close(self) -> None:
-        """Close every sink."""
-        for sink in self.sinks:
-            sink.close()
+        """Close every sink, also those behind one that raises."""
+        with ExitStack() as closing:
+            for sink in self.sinks:
+                closing.callback(sink.close)
 
 
 def texts_per_group(limit: int, groups: int) -> int:

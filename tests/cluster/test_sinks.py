@@ -65,3 +65,16 @@ def test_tensorboard_gets_every_value_and_drops_what_came_after_the_checkpoint(t
     metrics.flush()
     metrics.close()
     assert said == [(str(tmp_path / "tensorboard"), 5), ("b", 1.0, 5), ("a/layer_00", 2.0, 5)]
+
+
+def test_a_sink_that_cannot_close_leaves_no_other_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Broken(Remote):
+        def close(self) -> None:
+            raise OSError("the network is gone")
+
+    monkeypatch.setattr(Remote, "said", [], raising=False)
+    monkeypatch.setattr(sinks, "SINKS", (Remote, Broken, *sinks.SINKS))
+    metrics = Metrics(run_config(tmp_path, run={"steps": 2}), 0)
+    with pytest.raises(OSError, match="the network is gone"):
+        metrics.close()
+    assert Remote.said[-1] == "closed"
