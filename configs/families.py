@@ -83,7 +83,7 @@ FAMILIES = {row.model_type: row for row in ROWS}
 
 def family_of(model_type: Any, named: str = "the model") -> Family:
     """The row of a `model_type`; ValueError for any other family. `named` is how the message calls the model."""
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         known = ", ".join(f"{row.model_type} ({row.name})" for row in ROWS)
         raise ValueError(
             f'{named} is of model_type "{model_type}", needed one of the families that can be trained: {known}. Use such a model'

@@ -95,7 +95,7 @@ class GroupWindow(Generic[T]):
         ValueError where fewer groups were taken. A slot too many would let tokens grow staler than the bound, unnoticed: a bounded
         semaphore misses it, since the waiting submission takes the first slot before the second is released.
         """
-        if count > self._taken:
+        if not 0 <= count <= self._taken:
             raise ValueError(f"release got {count} groups, but only {self._taken} were taken and not released: release each of them once")
         self._taken -= count
         for _ in range(count):

@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from configs.arithmetic import gpus_per_engine
 from configs.rules.engine import is_count, vllm_size
 from configs.schema import Config
+from configs.toml_writer import write_value
 
 Bundle = dict[str, float]
 
@@ -48,23 +49,25 @@ def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
     vllm, context = config.rollout.vllm, config.context_tokens
     if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
         # vLLM's expert kernel for CPUs cannot skip experts of another worker: it reads past its own weights, and the worker dies.
+        given = write_value(vllm["enable_expert_parallel"])
         raise ValueError(
-            "rollout.vllm.enable_expert_parallel got true with rollout.vllm.tensor_parallel_size > 1 on a machine without GPUs, where vLLM "
-            "cannot spread experts: remove it; tensor parallelism alone works here"
+            f"rollout.vllm.enable_expert_parallel got {given} with rollout.vllm.tensor_parallel_size > 1 "
+            "on a machine without GPUs, where vLLM cannot spread experts: remove it; tensor parallelism alone works here"
         )
     whole = "on a machine without GPUs, where vLLM must read every prompt whole (it cannot continue a seeded request after a split)"
     if vllm.get("enable_chunked_prefill"):
-        raise ValueError(f"rollout.vllm.enable_chunked_prefill got true {whole}: remove it")
+        raise ValueError(f"rollout.vllm.enable_chunked_prefill got {write_value(vllm['enable_chunked_prefill'])} {whole}: remove it")
     if vllm.get("long_prefill_token_threshold"):
         raise ValueError(
             f"rollout.vllm.long_prefill_token_threshold got {vllm['long_prefill_token_threshold']} {whole}: remove it, or use 0"
         )
-    room, longest = vllm.get("max_num_batched_tokens", context), max(context, int(vllm.get("max_model_len", 0)))
-    if not is_count(room) or room < longest:
-        raise ValueError(
-            f"rollout.vllm.max_num_batched_tokens got {room!r} {whole}, needed a whole number of at least {longest} (the engine's "
-            f"context): use {longest}, or remove it"
-        )
+    longest = max(context, int(vllm.get("max_model_len", 0)))
+    for name in ("max_num_batched_tokens", "max_num_scheduled_tokens"):  # left out, vLLM takes at least the engine's context
+        if name in vllm and not (is_count(room := vllm[name]) and room >= longest):
+            raise ValueError(
+                f"rollout.vllm.{name} got {room!r} {whole}, needed a whole number of at least {longest} (the engine's context): "
+                f"use {longest}, or remove it"
+            )
 
 
 def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:

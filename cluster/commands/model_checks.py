@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.families import FAMILIES, Family, families_that, number_of_experts
-from configs.rules.common import quoted
 from configs.rules.engine import vllm_size
 from configs.schema import Config
+from configs.toml_writer import quoted, write_value
 
 PLAIN = {
     "learner.routing": 'learner.routing = "live"',
@@ -31,6 +31,7 @@ def spreadable(family: Family) -> bool:
 def asked_of_experts(config: Config) -> dict[str, Any]:
     """The settings of a config that only a mixture of experts can have, with their values."""
     learner = config.learner
+    spread = config.rollout.vllm.get("enable_expert_parallel")
     given = {
         "learner.routing": learner.routing != "live" and f'"{learner.routing}"',
         "rollout.capture_routing": config.rollout.capture_routing and "true",
@@ -38,7 +39,7 @@ def asked_of_experts(config: Config) -> dict[str, Any]:
         "learner.aux_loss": learner.aux_loss,
         "learner.router": learner.router == "frozen" and '"frozen"',
         "objective.router_shift": config.objective.router_shift,
-        "rollout.vllm.enable_expert_parallel": config.rollout.vllm.get("enable_expert_parallel") is True and "true",
+        "rollout.vllm.enable_expert_parallel": spread and write_value(spread),
     }
     return {key: value for key, value in given.items() if value}
 

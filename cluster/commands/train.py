@@ -82,28 +82,26 @@ def where_to_resume(config: Config) -> Path | None:
 
 async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
     Checkpoints(config).set_aside_after(position.step)  # before anything else, so that a crash from here on resumes at this position
-    ledger = Ledger(config.run_dir / "ledger.db")
-    metrics = Metrics(config, position.step)
-    try:
+    async with AsyncExitStack() as stack:
+        ledger = Ledger(config.run_dir / "ledger.db")
+        stack.callback(ledger.close)
+        metrics = Metrics(config, position.step)
+        stack.callback(metrics.close)
         ledger.begin(position.step, position.next_group, position.pending)
-        async with AsyncExitStack() as stack:
-            with show.stage("starting engines, ranks and reward workers"):
-                actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
-            with show.stage("identity publish"):
-                await prove_identity(publisher, checked.prompts.prompts)
-            if checkpoint:
-                await actors.learners.load(checkpoint)
-                await publisher.publish(position.step)
-            controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show)
-            if checkpoint:
-                controller.stream.load(read_stream(checkpoint))
-            if position.step == 0 and checked.held_out:
-                first = await controller.evaluate()
-                metrics.write(0, first)
-                show.say(f"before training: held-out greedy accuracy {first['eval/greedy']:.3f}")
-            with show.training(position.step):
-                await controller.run(position)
-    finally:
-        metrics.close()
-        ledger.close()
+        with show.stage("starting engines, ranks and reward workers"):
+            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
+        publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
+        with show.stage("identity publish"):
+            await prove_identity(publisher, checked.prompts.prompts)
+        if checkpoint:
+            await actors.learners.load(checkpoint)
+            await publisher.publish(position.step)
+        controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show)
+        if checkpoint:
+            controller.stream.load(read_stream(checkpoint))
+        if position.step == 0 and checked.held_out:
+            first = await controller.evaluate()
+            metrics.write(0, first)
+            show.say(f"before training: held-out greedy accuracy {first['eval/greedy']:.3f}")
+        with show.training(position.step):
+            await controller.run(position)

@@ -12,8 +12,8 @@ from configs.arithmetic import plan
 from configs.families import families_that, family_of, number_of_experts
 from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
-from configs.rules.common import quoted
 from configs.schema import Config
+from configs.toml_writer import quoted
 from rollout.prompts import PromptSet, load_prompts
 from rollout.types import Prompt
 
@@ -115,6 +115,7 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
 
 def model_settings(config: Config, key: str, path: str) -> Any:
     """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     folder = model_folder(key, path)
@@ -122,8 +123,17 @@ def model_settings(config: Config, key: str, path: str) -> Any:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{key} {path} has a config.json that is not JSON ({error}): download the model again") from error
-    family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
-    return AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
+    if not isinstance(raw, dict):
+        raise ValueError(f"{key} {path} has a config.json that is a JSON {type(raw).__name__}, no object: download the model again")
+    family = family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
+    try:
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
+        experts = number_of_experts(settings.to_dict())
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise ValueError(f"{key} {path} has a config.json that transformers cannot use ({error}): download the model again") from error
+    if not family.dense and experts < 1:
+        raise ValueError(f"{key} {path} is a mixture of experts ({family.name}) with {experts} experts: correct its config.json")
+    return settings
 
 
 def load_tokenizer(config: Config) -> Any:

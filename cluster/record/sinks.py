@@ -6,6 +6,7 @@ A new destination is a class here, its row, and the key of `[run]` that asks for
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 from cluster.record.layers import LayerMetrics
@@ -93,4 +94,11 @@ SINKS: Sequence[type[Sink]] = (JsonLines, TensorBoard)
 
 def open_sinks(config: Config, from_step: int) -> list[Sink]:
     """Every sink that the config asks for."""
-    return [sink(config, from_step) for sink in SINKS if sink.wanted(config)]
+    opened: list[Sink] = []
+    with ExitStack() as closing:  # those that were opened, where another cannot be
+        for kind in SINKS:
+            if kind.wanted(config):
+                opened.append(kind(config, from_step))
+                closing.callback(opened[-1].close)
+        closing.pop_all()
+    return opened

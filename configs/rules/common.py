@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from configs.keys import Keys
-from configs.toml_writer import quoted as quoted
 
 
 class Problem(NamedTuple):

@@ -73,7 +73,8 @@ def settings_have_an_effect(config: Keys) -> Iterator[Problem]:
         table = getattr(config, section)
         if not is_default(table, leaf) and not row.fits(found := value_in_effect(config, row.other)):
             state = f"without {row.other}" if found is None else f"with {row.other} = {write_value(found)}"
-            yield Problem((row.key, row.other), f"{has_no_effect(getattr(table, leaf), state)}: set {row.needed}, or remove it")
+            keys = (row.key, row.other, *(["correction.preset"] if section == "correction" else []))
+            yield Problem(keys, f"{has_no_effect(getattr(table, leaf), state)}: set {row.needed}, or remove it")
 
 
 def is_default(table: Section, leaf: str) -> bool:

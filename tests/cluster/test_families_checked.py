@@ -93,6 +93,28 @@ def test_a_config_that_is_not_json_is_named(config: Path, models: Path) -> None:
     assert refusal(config, broken).startswith(f"model.path {broken} has a config.json that is not JSON")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([], "is a JSON list, no object"),
+        ({"model_type": ["qwen3_moe"]}, "is of model_type \"['qwen3_moe']\", needed one of the families"),
+        ({"model_type": None}, 'is of model_type "None", needed one of the families'),
+        ({"num_experts": "x"}, "has a config.json that transformers cannot use"),
+        ({"vocab_size": None}, "has a config.json that transformers cannot use"),
+        ({"num_experts": 0, "num_local_experts": 0}, "is a mixture of experts (Qwen3-MoE) with 0 experts"),
+        ({"num_experts": -4, "num_local_experts": -4}, "is a mixture of experts (Qwen3-MoE) with -4 experts"),
+    ],
+)
+def test_a_config_that_no_model_can_have_is_named(config: Path, models: Path, changes: Any, said: str) -> None:
+    broken = config.parent / "broken"
+    shutil.copytree(models / "qwen3_moe", broken)
+    raw = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(raw | changes if changes else changes))
+    found = refusal(config, broken)
+    assert found.startswith(f"model.path {broken} ")
+    assert said in found
+
+
 def test_the_models_config_is_read_once(config: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, load_config = [], AutoConfig.from_pretrained
     monkeypatch.setattr(AutoConfig, "from_pretrained", lambda path, **how: read.append(path) or load_config(path, **how))

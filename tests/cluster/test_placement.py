@@ -115,6 +115,8 @@ def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
         ("long_prefill_token_threshold", 512, "got 512 .* use 0"),
         ("max_num_batched_tokens", 16, "got 16 .* at least 24 .* use 24"),
         ("max_num_batched_tokens", "many", "got 'many' .* at least 24"),
+        ("max_num_scheduled_tokens", 4, "got 4 .* at least 24 .* use 24"),
+        ("max_num_scheduled_tokens", -1, "got -1 .* at least 24"),
     ],
 )
 def test_what_would_split_a_prompt_is_refused_on_cpus(key: str, value: object, said: str) -> None:
@@ -126,3 +128,11 @@ def test_what_would_split_a_prompt_is_refused_on_cpus(key: str, value: object, s
 
 def test_a_batch_as_large_as_the_context_is_enough_on_cpus() -> None:
     refuse_what_cannot_fit(run_config(Path("run"), rollout={"vllm": {"max_num_batched_tokens": 1040}}), [{"CPU": 8.0}])
+
+
+def test_an_engine_may_have_a_larger_context_than_the_run_needs_on_cpus() -> None:
+    longer = {"group_size": 4, "vllm": {"max_model_len": 32}}
+    refuse_what_cannot_fit(run_config(Path("run"), rollout=longer), [{"CPU": 8.0}])
+    longer["vllm"]["max_num_batched_tokens"] = 24
+    with pytest.raises(ValueError, match=r"max_num_batched_tokens got 24 .* at least 32"):
+        refuse_what_cannot_fit(run_config(Path("run"), rollout=longer), [{"CPU": 8.0}])

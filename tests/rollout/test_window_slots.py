@@ -16,6 +16,8 @@ def test_more_releases_than_groups_taken_are_refused_and_leave_the_staleness_bou
         await window.take(1)
         with pytest.raises(ValueError, match=r"release got 2 groups, but only 1 were taken"):
             window.release(2)
+        with pytest.raises(ValueError, match=r"release got -1 groups"):
+            window.release(-1)
         window.release(1)
         with pytest.raises(ValueError, match=r"but only 0 were taken"):
             window.release(1)
