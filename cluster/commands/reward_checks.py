@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from configs.arithmetic import plural
 from configs.schema import Config
 from reward.checkers import SERVICES, check_reference, checkers_for_data, get_checker
 from reward.scorer import code_limits, used_checkers
@@ -22,7 +23,7 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
         refuse_code_named_by_data(config, rows)
         check_references(config, rows)
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
-    lines = [f"rewards: {', '.join(sorted(used))}; {config.reward.workers} workers on {_where(config)}"]
+    lines = [f"rewards: {', '.join(sorted(used))}; {config.reward.workers} {plural('worker', config.reward.workers)} on {_where(config)}"]
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement

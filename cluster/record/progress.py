@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 EVERY = 10  # steps between lines if the output is no terminal
 
@@ -20,13 +21,14 @@ class Progress:
         self.bar: Bar | None = None
 
     def say(self, text: str) -> None:
-        self.console.print(text)
+        """Print a line as it is: it may quote a response, and brackets in it are no markup."""
+        self.console.print(text, markup=False)
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
         """Print what the run waits for and, afterwards, how long it took."""
         started = time.perf_counter()
-        with self.console.status(text) if self.console.is_terminal else _nothing():
+        with self.console.status(Text(text)) if self.console.is_terminal else _nothing():
             yield
         self.say(f"{text}: {time.perf_counter() - started:.1f} s")
 
@@ -40,7 +42,7 @@ class Progress:
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(24),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
