@@ -24,13 +24,12 @@ import sys
 from typing import Any
 
 from reward.processes.channel import Channel
-from reward.processes.children import Children, is_exiting, kill, kill_group
+from reward.processes.children import Children, kill, kill_group
 from reward.processes.prctl import ParentEndedError, die_with
 from reward.programs import namespaces, walls
 from reward.programs.child_main import run_child
 
 MAX_FDS = 16
-DYING_S = 0.5  # longest wait for a process that is on its way out; a program can look so for ever if only its first thread has ended
 CPU_SLACK = 0.2  # seconds that the kernel's two ways to count may differ
 # Most programs import these; a fork shares what the launcher has imported.
 COMMON = (
@@ -64,10 +63,7 @@ class Launcher:
         order, fds = received
         if "kill" in order:
             for descriptor, child in self.children.known.items():
-                if child["start"] != order["kill"]:
-                    continue
-                # A process that dies closes its sockets before its end can be read here. Its owner has seen the sockets close.
-                if not select.select([descriptor], [], [], DYING_S if is_exiting(child["pid"]) else 0)[0]:
+                if child["start"] == order["kill"] and not select.select([descriptor], [], [], 0)[0]:
                     child["killed"] = True
                     self.kill(child["pid"])
         else:

@@ -14,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from reward.processes.children import is_exiting
 from reward.processes.descriptors import read_now, write_all
 from reward.processes.own_time import core_times
 from reward.programs.child_owner import Child, Ended
 from reward.programs.launcher_owner import START_S, LauncherProcess, SandboxError
 from reward.programs.limits import CodeLimits
 
+EXITING_S = 1.0  # a program whose first thread alone has ended looks so for ever
 PATIENCE = 10  # times its limit that a run may last on the clock
 LOOK_S = 0.05  # how often a folder on disk is measured
 LONGEST_ANSWERS = 8  # times output_kb, for all results of a function
@@ -199,10 +201,21 @@ class Run:
     def _end(self, children: list[Child]) -> None:
         """Kill what still runs and wait for it."""
         for child in children:
+            self._wait_while_exiting(child)
             if child.status is None:
                 self.launcher.kill(child.number)
         while any(child.status is None for child in children):
             self._take_news()
+
+    def _wait_while_exiting(self, child: Child) -> None:
+        """Wait for the news of a process that the kernel is ending: it closes its sockets before its end can be read.
+
+        A kill that came in between would count as the cause of the end, and hide one from outside.
+        """
+        deadline = time.monotonic() + EXITING_S
+        while child.status is None and is_exiting(child.pid) and (left := deadline - time.monotonic()) > 0:
+            if self.launcher.news or select.select([self.launcher], [], [], left)[0]:
+                self._take_news()
 
 
 def sealed(text: str, files: contextlib.ExitStack) -> int:
