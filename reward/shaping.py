@@ -8,7 +8,7 @@ reward = low + (high - low) * correct * (every part that multiplies) + sum(weigh
 import math
 from collections.abc import Mapping
 
-from configs.reward import RewardConfig
+from configs.sections.reward import RewardConfig
 from rollout.types import Outcome, Verdict
 
 SECOND = "second"  # the name in `parts` for the score of reward.second, which is not part of the reward

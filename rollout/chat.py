@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from configs.keys import DataConfig
+from configs.sections.data import DataConfig
 from rollout.dataset import DatasetError, Row
 
 Message = dict[str, Any]  # {"role": "user", "content": "..."}

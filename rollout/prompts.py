@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from configs.keys import DataConfig
 from configs.schema import Config
+from configs.sections.data import DataConfig
 from rollout.chat import Tokenizer, tokenise
 from rollout.dataset import DatasetError, Row, read_rows
 from rollout.types import Prompt

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.keys import DataConfig
+from configs.sections.data import DataConfig
 from rollout.difficulty import DifficultyStream
 
 

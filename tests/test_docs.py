@@ -5,9 +5,9 @@ import pytest
 
 from cluster.record.run_dir import FREE_TO_CHANGE
 from configs.document import MORE, rewritten, tables
-from configs.objective import ObjectiveConfig
 from configs.presets import ADVANTAGES, CORRECTIONS, ESTIMATORS, PRESETS, REDUCTIONS
 from configs.schema import ALL_RULES, Config
+from configs.sections.objective import ObjectiveConfig
 from configs.suggest import known_keys
 from configs.surrogates import SETTINGS, SURROGATES
 

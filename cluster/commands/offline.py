@@ -15,8 +15,8 @@ from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
 from cluster.record.run_dir import NEEDED_TO_LOAD, changes, config_of
-from configs.objective import KlConfig
 from configs.schema import Config
+from configs.sections.objective import KlConfig
 
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:

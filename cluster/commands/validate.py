@@ -10,9 +10,9 @@ from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from configs.arithmetic import plan
 from configs.families import families_that, family_of, number_of_experts
-from configs.objective import INITIAL
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
+from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import PromptSet, load_prompts
 from rollout.types import Prompt

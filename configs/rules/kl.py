@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from configs.keys import Keys
-from configs.objective import INITIAL
 from configs.rules.common import Problem, Rule
 from configs.rules.objective import known_preset
+from configs.sections.objective import INITIAL
 
 DIVIDED_BY_THE_GROUP = ("standardised", "population", "leave_one_out_standardised")  # advantages in units of the group's own spread
 

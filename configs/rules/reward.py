@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from configs.keys import Keys
-from configs.reward import JUDGE_PLACEHOLDERS, EndpointConfig
 from configs.rules.common import Problem, Rule
 from configs.rules.effect import has_no_effect, is_default
+from configs.sections.reward import JUDGE_PLACEHOLDERS, EndpointConfig
 from configs.toml_writer import quoted
 
 TAKEN_NAMES = ("correct", "overlong", "second")  # metrics of the reward itself

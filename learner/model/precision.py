@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from configs.keys import LearnerConfig
+from configs.sections.learner import LearnerConfig
 from learner.experts.routers import attach, logits_of
 
 

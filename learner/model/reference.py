@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from configs.objective import INITIAL
 from configs.schema import Config
+from configs.sections.objective import INITIAL
 from learner.batch.tensors import Batch
 from learner.model.policy import load_policy
 from learner.model.zero import ZeroEngine, hold_frozen, shards

@@ -17,7 +17,7 @@ from functools import cache
 
 import httpx
 
-from configs.reward import EndpointConfig
+from configs.sections.reward import EndpointConfig
 from reward.json_value import read_json
 from reward.services.backoff import LONGEST_ASKED_S, asked_pause, longest_pause_before, pause_before
 from reward.services.breaker import IN_A_ROW, Breaker

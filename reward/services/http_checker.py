@@ -6,7 +6,7 @@ It gets POST {"prompt": text, "response": text, "reference": any JSON value} and
 import json
 import math
 
-from configs.reward import HttpConfig
+from configs.sections.reward import HttpConfig
 from reward.json_value import sendable
 from reward.services.endpoint import Endpoint, NoAnswer
 from reward.workers.tasks import Item

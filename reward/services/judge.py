@@ -10,7 +10,7 @@ import re
 
 import httpx
 
-from configs.reward import JUDGE_PLACEHOLDERS, JudgeConfig
+from configs.sections.reward import JUDGE_PLACEHOLDERS, JudgeConfig
 from reward.json_value import sendable
 from reward.services.endpoint import Endpoint, NoAnswer
 from reward.workers.tasks import Item

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import Qwen3MoeForCausalLM
 
-from configs.keys import LearnerConfig
+from configs.sections.learner import LearnerConfig
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.routers import routers_of
 from learner.model.policy import Policy, load_policy

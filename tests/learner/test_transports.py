@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.keys import RolloutConfig
+from configs.sections.rollout import RolloutConfig
 from learner.weights.sender import SENDERS, open_sender
 from rollout.transport import TRANSPORTS, Gloo, Nccl, Rendezvous, Seat, choose_transport
 from tests.toys.run import run_config

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.reward import RewardConfig
+from configs.sections.reward import RewardConfig
 from reward.shaping import overlong_penalty, shape
 from rollout.types import Outcome, Verdict
 

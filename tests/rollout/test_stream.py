@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.keys import DataConfig
+from configs.sections.data import DataConfig
 from rollout.difficulty import DifficultyStream
 from rollout.seeds import derive_seed
 from rollout.stream import PromptStream, open_stream

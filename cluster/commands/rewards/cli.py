@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.keys import DataConfig
-from configs.reward import RewardConfig
 from configs.section import Section
+from configs.sections.data import DataConfig
+from configs.sections.reward import RewardConfig
 
 SHOWN = 20
 

@@ -1,0 +1,86 @@
+"""Keys of `[learner]`."""
+
+from typing import Literal
+
+from pydantic import Field, StrictBool
+
+from configs.section import Count, DecayRate, NonNegative, Positive, Section, Whole
+from configs.tables import Table, inner_table
+
+
+class LearnerConfig(Section):
+    """The ranks that hold, update and publish the policy."""
+
+    ranks: Count = Field(default=1, description="number of learner processes, each a Ray actor. With GPUs each has one GPU")
+    lr: Positive = Field(default=1e-6, description="learning rate of AdamW after the warm-up. It stays constant")
+    updates_per_step: Count = Field(
+        default=1,
+        description="optimizer updates in one step. They are made one after another, each from its own part of the step's groups",
+    )
+    warmup_updates: Whole = Field(
+        default=0,
+        description="updates over which the learning rate rises linearly. Update n of the warm-up uses `lr × n / warmup_updates`",
+    )
+    weight_decay: NonNegative = Field(default=0.0, description="weight decay of AdamW")
+    betas: tuple[DecayRate, DecayRate] = Field(default=(0.9, 0.999), description="decay rates of AdamW's two moments")
+    max_grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
+    micro_batch_tokens: Count = Field(
+        default=16384,
+        description="most tokens of a rank in one forward pass. Without `packing`: rows × (longest prompt + longest response)",
+    )
+    head_chunk_tokens: Count = Field(
+        default=2048,
+        description="positions whose logits over the whole vocabulary are in memory at once. "
+        "The backward pass computes the logits of each chunk again",
+    )
+    gradient_checkpointing: StrictBool = Field(
+        default=False, description="compute activations again in the backward pass instead of storing them"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        default="sdpa", description="attention implementation of transformers in the learner"
+    )
+    packing: StrictBool = Field(
+        default=False,
+        description="leave padding out of the forward pass, exactly. `micro_batch_tokens` then counts real tokens. "
+        'Every layer must attend to the whole sequence; a layer with a window needs `attention = "flash_attention_2"`',
+    )
+    routing: Literal["live", "replay_learner", "replay_rollout"] = Field(
+        default="live",
+        description="which experts a token uses: chosen anew in every pass, the learner's of the step's start (R2), or the engine's (R3)",
+    )
+    missing_routing: Literal["live", "mask"] = Field(
+        default="live",
+        description='a response without recorded experts is routed live, or masked out of the loss (`routing = "replay_rollout"`)',
+    )
+    expert_parallel: Count = Field(
+        default=1,
+        description="ranks over which the experts of a layer are spread (DeepSpeed AutoEP). "
+        "It divides `ranks` and the number of experts, and needs ZeRO stage 1, 2 or 3",
+    )
+    router: Literal["trained", "frozen"] = Field(
+        default="trained", description="whether the weights of the routers, which choose experts, are trained or frozen"
+    )
+    router_dtype: Literal["float32", "model"] = Field(
+        default="float32", description="precision of the router's logits, in the policy and the reference"
+    )
+    head_dtype: Literal["float32", "model"] = Field(
+        default="model",
+        description="precision of the logits over the vocabulary, in the policy and the reference. "
+        '"float32" also casts the weight of the head each time it runs',
+    )
+    aux_loss: NonNegative = Field(
+        default=0.0,
+        examples=[1e-3],
+        description="coefficient of the load-balancing loss. It is computed over the whole update and costs one more forward pass",
+    )
+    cpus_per_rank: Positive = Field(default=1, description="CPU cores that Ray reserves for a rank. On CPU also its number of threads")
+    deepspeed: Table = Field(default_factory=dict, description="added to DeepSpeed's config, with DeepSpeed's own names")
+
+    @property
+    def zero(self) -> Table:
+        """The table `zero_optimization`, empty if it is left out or is no table."""
+        return inner_table(self.deepspeed, ("zero_optimization",))
+
+    @property
+    def zero_stage(self) -> int:
+        return int(self.zero.get("stage", 0))

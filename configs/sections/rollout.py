@@ -1,0 +1,54 @@
+"""Keys of `[rollout]`."""
+
+from typing import Literal
+
+from pydantic import Field, StrictBool
+
+from configs.section import Count, Positive, Section
+from configs.tables import Table
+
+
+class RolloutConfig(Section):
+    """The engines: how many, how they sample, what reaches the learner."""
+
+    engines: Count = Field(default=1, description="number of vLLM engines, each a Ray actor")
+    group_size: Count = Field(default=8, description="responses to each prompt")
+    groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
+    temperature: Positive = Field(
+        default=1.0,
+        description="sampling temperature. The learner divides its logits by the same number. "
+        "top-p, top-k and min-p are off and cannot be set, as they would change the normaliser",
+    )
+    max_response_tokens: Count = Field(
+        default=1024, description="longest response in tokens. A response that reaches it counts as truncated"
+    )
+    dynamic_sampling: StrictBool | None = Field(
+        default=None,
+        description="replace groups whose responses are all equally correct. Left out, the preset decides (`dapo`: yes)",
+    )
+    max_refill: Count = Field(
+        default=8, description="the run stops after `max_refill` × `groups_per_step` rejected groups in a row (dynamic sampling)"
+    )
+    logprobs: StrictBool = Field(
+        default=True,
+        description="let the engine return the log-prob of each sampled token. Without them the mismatch is neither measured nor corrected",
+    )
+    dtype: Literal["model", "float32", "bfloat16"] = Field(
+        default="model", description='precision of the engines and of the weights sent to them; "model" is `model.dtype`'
+    )
+    capture_routing: StrictBool = Field(
+        default=False,
+        description='record the experts of each token, for `learner.routing = "replay_rollout"` and for the split of the mismatch. '
+        "They travel with the response: layers × experts per token in bytes (twice that above 256 experts), for every token",
+    )
+    transfer: Literal["auto", "gloo", "nccl"] = Field(
+        default="auto", description='how weights travel to the engines; "auto" is nccl if Ray has GPUs, and otherwise gloo'
+    )
+    cpus_per_engine: Positive = Field(
+        default=1, description="CPU cores that Ray reserves for an engine. On CPU also its number of threads; fractions share a core"
+    )
+    eval_responses: Count = Field(
+        default=1,
+        description="sampled responses to each held-out prompt, besides the greedy one. This is the k of `eval/pass@k` and `eval/mean@k`",
+    )
+    vllm: Table = Field(default_factory=dict, description="arguments for vLLM's `AsyncEngineArgs`, with vLLM's own names")

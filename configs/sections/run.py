@@ -1,0 +1,44 @@
+"""Keys of `[run]`."""
+
+from pydantic import Field, StrictBool, StrictStr
+
+from configs.section import Count, Positive, Section, Whole
+
+
+class RunConfig(Section):
+    """How long the run is, where its files are and how far generation may run ahead of learning."""
+
+    dir: StrictStr = Field(
+        default="runs/gatewise",
+        description="folder of the run. A relative path starts at the working directory; on a cluster give an absolute path "
+        "that every node can read and write",
+    )
+    steps: Count = Field(default=100, description="steps to train. A resumed run counts the steps before its checkpoint too")
+    seed: Whole = Field(default=0, description="seed of the prompt order, of every request, of vLLM and of the learner")
+    max_staleness: Whole = Field(
+        default=0,
+        description="largest staleness: steps between the publish of a token's weights and the step that learns the token. "
+        "0: generation and learning take turns; 1 and more: generation runs ahead",
+    )
+    resume: StrictStr = Field(
+        default="never",
+        description='"never", "auto" or a checkpoint folder. "never" refuses a `run.dir` that already holds a run; "auto" continues from '
+        "the newest complete checkpoint of `run.dir`, or starts from the model if there is none; a folder continues from that checkpoint",
+    )
+    save_every: Count = Field(default=50, description="steps between checkpoints. The last step is always saved")
+    keep_checkpoints: Count = Field(default=2, description="number of complete checkpoints to keep, the newest ones")
+    eval_every: Whole = Field(
+        default=50,
+        description="steps between evaluations on `data.eval`. 0 evaluates only before the first and after the last step",
+    )
+    sample_responses: Whole = Field(
+        default=4,
+        description="responses of every step written as readable text to `responses/`. They are one of each of the first groups; "
+        "0 writes none",
+    )
+    tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
+    deadline_s: Positive = Field(
+        default=600,
+        description="longest time in seconds for any single wait: a start, a group, a learner call, each stage of a publish. "
+        "A longer one is an error: set it above the longest step",
+    )
