@@ -18,6 +18,7 @@ from cluster.actors.start import Actors
 from cluster.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.evaluation import evaluate
 from cluster.finite import mean_of_finite
+from cluster.no_signal import NoSignal
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
@@ -54,6 +55,7 @@ class Controller:
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
+        self.no_signal = NoSignal()
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -122,6 +124,8 @@ class Controller:
         self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
         if warning := many_failures([*summaries, *self.rejected], self.config.reward.warn_failures):
             self.show.say(f"warning: step {step}: {warning}")
+        if warning := self.no_signal.observe(step, values):
+            self.show.say(f"warning: {warning}")
         self.show.step(step, values)
         if alarm is not None:
             self.raise_alarm(alarm)

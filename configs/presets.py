@@ -70,6 +70,12 @@ class Objective:
     correction: Correction = Correction()
     kl: Kl = Kl()
 
+    @property
+    def acts_without_advantage(self) -> bool:
+        """Whether the loss has a gradient where every advantage is 0: from a KL, or from a pull to the old policy."""
+        surrogate = self.preset.surrogate
+        return self.kl.in_loss or (isinstance(surrogate, DppoTv) and surrogate.pull > 0)
+
 
 ADVANTAGES = ("standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened")
 REDUCTIONS = ("token_mean", "prompt_token_mean", "sequence_mean", "prompt_mean", "sequence_sum", "budget_mean")

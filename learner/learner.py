@@ -17,7 +17,7 @@ import torch
 
 from configs.schema import Config
 from learner.balance import Balanced, balance
-from learner.batch.plan import MicroBatch, StepPlan, plan_step
+from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_step
 from learner.batch.recorded import ExpertShape
 from learner.experts.load import ExpertLoad, Table, describe_load
 from learner.experts.router_shift import Shift
@@ -74,8 +74,9 @@ class Learner:
         rescored = time.perf_counter()
         statistics = StepStatistics(self.device)
         self.counted = ExpertLoad()
+        flat = [bool(update.rows) and self._has_no_gradient(update) for update in plan.updates]
         norms = [
-            self._update(parts, statistics, first=number == 0)
+            self._look(parts, statistics, first=number == 0) if flat[number] else self._update(parts, statistics, first=number == 0)
             for number, (update, parts) in enumerate(zip(plan.updates, updates, strict=True))
             if update.rows
         ]
@@ -91,6 +92,7 @@ class Learner:
             "responses_left_out": float(sum(update.left_out for update in plan.updates)),
             "updates_skipped": float(self.skipped),
             "updates_empty": float(len(plan.updates) - len(norms)),
+            "updates_without_signal": float(sum(flat)),
             "seconds/learn_fetch": fetched - started,
             "seconds/learn_old": measured - fetched,
             "seconds/learn_split": rescored - measured,
@@ -134,6 +136,20 @@ class Learner:
             for update, parts in zip(plan.of_rank(self.rank), updates, strict=True)
         ]
 
+    def _has_no_gradient(self, update: UpdatePlan) -> bool:
+        """Whether the gradient of an update is 0 by construction. Every rank has the same plan, so all decide alike."""
+        return update.without_signal and not self.objective.acts_without_advantage and not self.config.learner.aux_loss
+
+    @torch.no_grad()
+    def _look(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
+        """The passes of an update without a gradient, for its statistics; the norm 0 of that gradient.
+
+        AdamW would move the weights by its momentum and its decay. So no update is made, and the warm-up does not count one.
+        """
+        for part in parts:
+            self._learn(part, None, statistics, first)
+        return 0.0
+
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
         """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
         coefficient = float(self.config.learner.aux_loss)
@@ -148,7 +164,7 @@ class Learner:
         return norm if applied else float("nan")
 
     def _learn(self, part: Part, balanced: Balanced | None, statistics: StepStatistics, first: bool) -> None:
-        """Forward and backward pass of one micro-batch; its gradient is added to the update's."""
+        """Forward and backward pass of one micro-batch; its gradient is added to the update's. Without autograd the forward pass alone."""
         batch = part.batch
         shift = None if part.routers is None else Shift(part.routers)
         watchers = (self.counted.over(part.real), shift, *(self.watch.watchers(batch) if first else ()))
@@ -170,7 +186,8 @@ class Learner:
         )
         loss, sums = policy_loss(self.objective, logprobs, inputs)
         # A loss that is not finite makes the whole gradient NaN on purpose: every rank then sees it and drops the update.
-        self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
+        if torch.is_grad_enabled():
+            self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
         statistics.add(sums | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
         statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
         if shift is not None:

@@ -44,6 +44,11 @@ class UpdatePlan:
     def rows(self) -> tuple[Row, ...]:
         return tuple(chain.from_iterable(chain.from_iterable(self.micro_batches)))
 
+    @property
+    def without_signal(self) -> bool:
+        """Whether no response is better or worse than what it is compared with: every advantage is exactly 0."""
+        return all(row.advantage == 0 for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:

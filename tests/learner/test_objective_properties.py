@@ -245,3 +245,10 @@ def test_under_a_sequence_ratio_the_distance_to_the_old_policy_is_still_that_of_
     assert all(by_token[name] == by_sequence[name] for name in ("tokens", "kl", "abs_log_ratio", "max_abs_log_ratio", "reference_kl"))
     mean = torch.where(taken.mask, logprobs - taken.old_logprobs, 0.0).sum(1) / taken.mask.sum(1).clamp(min=1)
     same(by_sequence["ratio"], (mean.exp() * taken.mask.sum(1)).sum())
+
+
+@every_objective
+def test_without_advantages_a_gradient_is_left_only_where_the_objective_says_so(objective: Objective) -> None:
+    logprobs, inputs = batch_for(objective, 3)
+    got = outcome(objective, logprobs, replace(inputs, advantages=torch.zeros_like(inputs.advantages)))
+    assert bool(got.gradient.any()) == objective.acts_without_advantage

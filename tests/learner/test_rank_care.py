@@ -106,3 +106,10 @@ def test_the_balancing_loss_and_the_load_are_those_of_one_big_batch(ranks: RankR
         assert set(found["gradient"]) == (set() if key[0] == "zero0" else set(gradient) - spread), key
         worst = max((float((ours - gradient[name]).abs().max()) for name, ours in found["gradient"].items()), default=0.0)
         assert worst <= 1e-6 * scale, f"{key}: off by {worst}"
+
+
+@every_run
+def test_a_balancing_loss_acts_where_every_advantage_is_0(results: Results, key: tuple[str, int]) -> None:
+    alike = results[key]["balanced"]["alike"]
+    assert alike["updates_without_signal"] == 0
+    assert alike["grad_norm"] > 0

@@ -58,3 +58,20 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_dropped_on_all(results: Re
     result = results[name, 2]
     assert result["stats"]["updates_skipped"] == 2
     assert result["proofs"]["after"] == result["proofs"]["before"]
+
+
+def test_an_update_whose_advantages_are_all_0_leaves_every_bit_as_it_was(results: Results) -> None:
+    for key, result in results.items():
+        assert result["alike"]["updates_without_signal"] == 2, key
+        assert (result["alike"]["grad_norm"], result["alike"]["updates_empty"]) == (0, 0), key
+        assert result["alike"]["entropy"] > 0, "its passes are made all the same, for their metrics"
+        assert result["proofs"]["alike"] == result["proofs"]["after"], key
+
+
+def test_each_update_of_a_step_is_judged_by_itself_and_one_that_is_not_made_does_not_count(results: Results) -> None:
+    for key, result in results.items():
+        if key[0].startswith("poisoned"):
+            continue
+        assert (result["stats"]["updates_without_signal"], result["half"]["updates_without_signal"]) == (0, 1), key
+        assert result["done"] == (2, 3), key
+        assert result["proofs"]["half"] != result["proofs"]["alike"], key

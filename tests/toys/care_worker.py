@@ -1,12 +1,14 @@
 """One learner rank that learns a step with frozen routers, and one with a balancing loss."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from learner.learner import Learner
 from learner.model.zero import shards
+from rollout.types import Verdict
 from tests.toys.gradient_worker import ONE_UPDATE, moment
 from tests.toys.rank_base import Rank
 
@@ -54,4 +56,5 @@ class CareRank(Rank):
         # Without ZeRO DeepSpeed has no such state.
         parameters = learner.zero.module.named_parameters() if learner.config.learner.zero_stage else ()
         gradient = {parameter.replace(".router.", "."): moment(learner, p) for parameter, p in parameters if ".experts.w" not in parameter}
-        return {"stats": stats, "table": table.tolist(), "gradient": gradient}
+        alike = self.step(learner, [replace(g, verdicts=tuple(Verdict(reward=1.0) for _ in g.verdicts)) for g in self.groups])
+        return {"stats": stats, "table": table.tolist(), "gradient": gradient, "alike": alike}

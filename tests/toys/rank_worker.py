@@ -3,11 +3,13 @@
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from cluster.actors.process import freeze_gc
+from rollout.types import Group, Verdict
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
@@ -31,12 +33,27 @@ class LearningRank(Rank):
         stats = self.step(learner)
         weights = dict(source)
         proofs["after"] = source.proof
-        fresh, source = self.reloaded(learner, name, overrides)
+        fresh, restored = self.reloaded(learner, name, overrides)
+        dict(restored)
+        proofs["loaded"] = restored.proof
+        # AdamW has momentum by now, unless the rank is poisoned.
+        alike = [with_equal_rewards(group) for group in self.groups]
+        still = self.step(learner, alike)
         dict(source)
-        proofs["loaded"] = source.proof
+        proofs["alike"] = source.proof
+        rate = learner.updates_done
+        half = self.step(learner, [*alike[:2], *self.groups[2:]])
+        dict(source)
+        proofs["half"] = source.proof
         if self.rank == 0:
             result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": fresh.updates_done}
+            result |= {"alike": still, "half": half, "done": (rate, learner.updates_done)}
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
+
+
+def with_equal_rewards(group: Group) -> Group:
+    """The group with a reward of 1 for every response."""
+    return replace(group, verdicts=tuple(Verdict(reward=1.0) for _ in group.verdicts))
 
 
 KINDS: dict[str, type[Rank]] = {
