@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
+from configs.translate import describe_flags
 from configs.version import VERSION
 
 EPILOG = """
@@ -24,7 +25,11 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
-    asked = parser().parse_args(argv)
+    known = parser()
+    asked, extra = known.parse_known_args(argv)
+    if extra:
+        lines = describe_flags(extra) if hasattr(asked, "overrides") else []
+        known.error("\n".join(lines) or f"unrecognized arguments: {' '.join(extra)}")
     # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -22,6 +22,7 @@ BOUNDS = {"minimum": "≥", "ge": "≥", "exclusiveMinimum": ">", "gt": ">", "ma
 MORE = {
     "run.max_staleness": "architecture.md#versions-and-staleness",
     "data.train": "#datasets",
+    "data.template_file": "#chat-templates",
     "data.sampler": "algorithms.md#which-prompts-come-up",
     "rollout.vllm": "#pass-through-tables",
     "reward.checker": "rewards.md#checkers",

@@ -14,8 +14,10 @@ from configs.schema import Config
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.tables import Table
 from configs.toml_writer import shorten, write_toml
+from configs.translate import describe_foreign
 
 DEPTH = 2  # section and key
+OTHER_FORMATS = (".yaml", ".yml", ".json", ".jsonl", ".parquet", ".py", ".sh")
 
 
 class ConfigError(ValueError):
@@ -50,6 +52,8 @@ def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
 
 def read_table(path: Path) -> Table:
     """The file as TOML; a ConfigError says why it cannot be read."""
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise ConfigError([describe_other_format(path)])
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -62,6 +66,16 @@ def read_table(path: Path) -> Table:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([describe_syntax(path, text, str(error))]) from None
+
+
+def describe_other_format(path: Path) -> str:
+    """A run of another framework, or data, in place of a run."""
+    folder = Path(__file__).parent
+    recipes = ", ".join(sorted(recipe.name for recipe in folder.glob("*.toml")))
+    return (
+        f"{path}: got a {path.suffix} file, but a run is a TOML file: copy a recipe of {folder} ({recipes}) and set its keys; "
+        "keys of another framework are answered with ours"
+    )
 
 
 def describe_missing_file(path: Path) -> str:
@@ -118,7 +132,9 @@ def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
     for detail in error.errors(include_url=False):
         where = [str(part) for part in detail["loc"][: 2 * DEPTH]]  # deeper parts name the member of a union
         key = ".".join(where[:DEPTH])
-        if len(where) > DEPTH and inner_keys(*where[:DEPTH]):
+        if detail["type"] == "extra_forbidden" and (foreign := describe_foreign(where, detail["input"])):
+            problems |= foreign
+        elif len(where) > DEPTH and inner_keys(*where[:DEPTH]):
             problems.setdefault(".".join(where), describe_inner(where, detail["type"], detail["input"]))
         else:
             kind = detail["type"] if len(where) <= DEPTH else "type"  # a deeper error is about a part of the key's value

@@ -27,6 +27,12 @@ class DataConfig(Section):
     chat_template: StrictBool = Field(
         default=True, description="wrap text as a user turn in the model's chat template. `false` tokenises the text as it is"
     )
+    template_file: StrictStr | None = Field(
+        default=None,
+        examples=["template.jinja"],
+        description="Jinja file with the chat template, in place of the tokenizer's own; base models have none. "
+        "A relative path starts at the working directory. The run keeps a copy, and an export holds it",
+    )
     system: StrictStr | None = Field(default=None, description="system turn before every prompt")
     max_prompt_tokens: Count = Field(default=1024, description="longest prompt in tokens, chat template included")
     overlong: Literal["refuse", "drop"] = Field(

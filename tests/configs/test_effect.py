@@ -14,6 +14,7 @@ from tests.configs.test_configs import config_with, refusal, sole_refusal, write
 VALUES = {
     "data.difficulty_floor": ("0.5", "data.sampler=difficulty"),
     "data.difficulty_half_life": ("3.0", "data.sampler=difficulty"),
+    "data.template_file": ('"t.jinja"', "data.chat_template=true"),
     "data.system": ('"be brief"', "data.chat_template=true"),
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
@@ -32,6 +33,7 @@ VALUES = {
 WITHOUT = {
     "mismatch.share": "rollout.logprobs=false",
     "mismatch.alarm": "rollout.logprobs=false",
+    "data.template_file": "data.chat_template=false",
     "data.system": "data.chat_template=false",
 }
 
