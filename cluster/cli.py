@@ -99,8 +99,9 @@ def run_train(asked: argparse.Namespace) -> None:
 def run_validate(asked: argparse.Namespace) -> None:
     config = configured(asked)
     from cluster.commands.validate import check
+    from cluster.models.hub import fetch_models
 
-    for line in check(config).lines:
+    for line in check(fetch_models(config, print)).lines:
         print(line)
     print(f"{asked.config} is valid")
 

@@ -15,10 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from cluster.actors.start import Actors
-from cluster.alarm import MismatchAlarm, MismatchTooLarge
+from cluster.alarm import MismatchAlarm, MismatchTooLarge, NoSignal
 from cluster.evaluation import evaluate
 from cluster.finite import mean_of_finite
-from cluster.no_signal import NoSignal
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.expert_log import ExpertLog

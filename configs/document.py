@@ -22,6 +22,7 @@ BOUNDS = {"minimum": "≥", "ge": "≥", "exclusiveMinimum": ">", "gt": ">", "ma
 MORE = {
     "run.max_staleness": "architecture.md#versions-and-staleness",
     "data.train": "#datasets",
+    "model.path": "models.md#where-a-model-comes-from",
     "data.template_file": "#chat-templates",
     "data.sampler": "algorithms.md#which-prompts-come-up",
     "rollout.vllm": "#pass-through-tables",

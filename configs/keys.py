@@ -58,3 +58,8 @@ class Keys(Section):
     @property
     def run_dir(self) -> Path:
         return Path(self.run.dir).absolute()
+
+    @property
+    def template_copy(self) -> Path:
+        """The run's own copy of `data.template_file`."""
+        return self.run_dir / "template.jinja"

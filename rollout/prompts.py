@@ -29,7 +29,10 @@ def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) 
     """
     data = config.data
     if data.chat_template and not tokenizer.chat_template:
-        raise DatasetError("data.chat_template is true, but the model's tokenizer has no chat template: set data.chat_template = false")
+        raise DatasetError(
+            "data.chat_template is true, but the model's tokenizer has no chat template: "
+            "give one in data.template_file, or set data.chat_template = false"
+        )
     optional = [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
     rows = read_rows(source, split, [data.prompt_field, data.reference_field], optional)
     prompts = [make_prompt(config, number, row, tokenizer) for number, row in enumerate(rows)]

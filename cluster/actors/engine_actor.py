@@ -23,8 +23,10 @@ class EngineActor:
 
     def __init__(self, config: Config, index: int, transport: Transport, reward: Any) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
+        from cluster.models.hub import fetch_to_this_node
         from rollout.engine import Engine
 
+        fetch_to_this_node(config)
         self.config, self.index, self.reward = config, index, reward
         self.engine = Engine(config, transport)
         freeze_gc()

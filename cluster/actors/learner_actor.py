@@ -35,10 +35,12 @@ class LearnerActor:
         """Join the other ranks and load the model; returns the address of the rank's node."""
         import torch
 
+        from cluster.models.hub import fetch_to_this_node
         from learner.learner import Learner
         from learner.process_group import join_ranks
         from learner.weights.source import ZeroWeightSource
 
+        fetch_to_this_node(self.config)
         if self.config.model.dtype == "float32":
             torch.set_num_threads(max(1, int(self.config.learner.cpus_per_rank)))
         world = self.config.learner.ranks

@@ -10,6 +10,7 @@ from cluster.actors.session import joins_cluster, ray_session
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
+from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_position
@@ -33,7 +34,7 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
 
 def evaluate_offline(config: Config, asked: str | None) -> None:
     """Print the held-out accuracy of a checkpoint, or of the model itself if there is none yet."""
-    config = without_reference(config)
+    config = fetch_models(without_reference(config), print)
     checked = check(config)
     if not checked.held_out:
         raise ValueError("data.eval is not set: name a file of held-out prompts")
@@ -56,7 +57,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
 
 def export_offline(config: Config, asked: str | None, to: str) -> None:
     """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
-    config = without_reference(config)
+    config = fetch_models(without_reference(config), print)
     model_settings(config, "model.path", config.model.path)
     checkpoint = checkpoint_of(config, asked)
     if checkpoint is None:

@@ -14,6 +14,7 @@ from cluster.actors.start import start_actors
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
+from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
@@ -23,7 +24,15 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, read_metrics
 from cluster.record.picture import draw
 from cluster.record.progress import Progress
-from cluster.record.run_dir import config_of, lock_run_dir, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
+from cluster.record.run_dir import (
+    config_of,
+    lock_run_dir,
+    refuse_changed_config,
+    refuse_changed_template,
+    refuse_other_run,
+    refuse_unknown_resume,
+    write_config,
+)
 from configs.loader import load
 from configs.schema import Config
 
@@ -31,6 +40,7 @@ from configs.schema import Config
 def train(config: Config) -> None:
     """Run `config` to its end, or raise what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt after everything is stopped."""
     show = Progress(config.run.steps)
+    config = fetch_models(config, show.say)
     checked = check(config)
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
@@ -39,6 +49,7 @@ def train(config: Config) -> None:
         refuse_other_run(config)
         checkpoint = where_to_resume(config)
         position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
+        refuse_changed_template(config, checkpoint)
         refuse_changed_data(position, checked.prompts.prompts)
         for line in checked.lines:
             show.say(line)

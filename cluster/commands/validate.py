@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
+from cluster.models.folder import model_folder, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import plan
 from configs.families import families_that, family_of, number_of_experts
 from configs.passthrough import check_passthrough, unchecked_libraries
@@ -15,6 +16,7 @@ from configs.schema import Config
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import PromptSet, load_prompts
+from rollout.template import use_template
 from rollout.types import Prompt
 
 
@@ -65,19 +67,6 @@ def check(config: Config) -> Checked:
     return Checked(prompts=prompts, held_out=held_out.prompts, lines=lines, checkers=checkers)
 
 
-def model_folder(key: str, path: str) -> Path:
-    """The folder of a model; ValueError where it holds none."""
-    folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{key} {path} is not a model folder: it has no config.json. Give the path of a downloaded Hugging Face "
-            "model (for the shipped tiny one: make tiny)"
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{key} {path} has a config.json but no *.safetensors weights: download the model completely")
-    return folder
-
-
 def refuse_foreign_reference(config: Config, ours: Any) -> None:
     """Raise ValueError where the reference has another vocabulary than the policy `ours`, or cannot be held as the policy is."""
     folder = Path(str(config.kl.reference))
@@ -125,6 +114,7 @@ def model_settings(config: Config, key: str, path: str) -> Any:
         raise ValueError(f"{key} {path} has a config.json that is not JSON ({error}): download the model again") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{key} {path} has a config.json that is a JSON {type(raw).__name__}, no object: download the model again")
+    refuse_kind(key, path, raw)
     family = family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
@@ -140,10 +130,13 @@ def load_tokenizer(config: Config) -> Any:
     """The model's tokenizer; ValueError where its folder has none."""
     from transformers import AutoTokenizer
 
+    refuse_no_tokenizer(config.model.path)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
     except (OSError, ValueError) as error:
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {error}") from error
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
+    if config.data.template_file:
+        use_template(tokenizer, config.data.template_file)
     return tokenizer

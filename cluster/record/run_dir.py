@@ -1,7 +1,7 @@
 """The run directory: its contents, and who may write to it.
 
-config.toml  ledger.db  metrics.jsonl  layers.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/  disagreements/
-quarantine/  logs/  lock
+config.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/
+disagreements/  quarantine/  logs/  lock
 """
 
 import fcntl
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.models.recorded import recorded
 from configs.loader import dump, load
 from configs.schema import Config
+from rollout.template import read_template
 
 
 class RunDirTaken(ValueError):
@@ -61,7 +63,7 @@ def refuse_unknown_resume(config: Config) -> None:
 # What may differ between a run and its continuation: how long it lasts and what it writes, never what it learns.
 FREE_TO_CHANGE = (
     "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",
-    "run.tensorboard", "run.deadline_s", "mismatch.share", "mismatch.alarm", "mismatch.patience", "mismatch.on_alarm",
+    "run.tensorboard", "run.deadline_s", "data.template_file", "mismatch.share", "mismatch.alarm", "mismatch.patience", "mismatch.on_alarm",
     "reward.workers", "reward.nodes", "reward.max_waiting", "reward.second", "reward.keep_disagreements", "reward.warn_failures",
     "judge.concurrency", "judge.timeout_s", "judge.retries", "judge.budget", "judge.key_env",
     "http.concurrency", "http.timeout_s", "http.retries", "http.budget", "http.key_env",
@@ -85,7 +87,7 @@ NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.expert_parallel", "learner
 
 def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:
     """A line for each difference that a continued run may not have, among keys that begin with one of `within`."""
-    before, after = flat(kept.model_dump()), flat(now.model_dump())
+    before, after = flat(recorded(kept).model_dump()), flat(recorded(now).model_dump())
     fixed = [key for key in sorted(before | after) if key not in FREE_TO_CHANGE and key.startswith(within)]
     return [f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in fixed if before.get(key) != after.get(key)]
 
@@ -99,6 +101,18 @@ def refuse_changed_config(kept: Config, now: Config, what: Path | None = None) -
         )
 
 
+def refuse_changed_template(config: Config, checkpoint: Path | None) -> None:
+    """Raise ValueError if the chat template's text is not the one that the run of the checkpoint began with."""
+    if checkpoint is None or not config.data.template_file:
+        return
+    kept = checkpoint.parent.parent / config.template_copy.name
+    if kept.is_file() and kept.read_text(encoding="utf-8") != read_template(config.data.template_file):
+        raise ValueError(
+            f"data.template_file {config.data.template_file} has changed since the run began, so its prompts would change: "
+            f'continue with the run\'s own copy, data.template_file = "{kept}", or start a new run in another run.dir'
+        )
+
+
 def config_of(checkpoint: Path) -> Config | None:
     """The config of the run that wrote a checkpoint; None if the folder is in no run directory."""
     kept = checkpoint.parent.parent / "config.toml"
@@ -106,7 +120,9 @@ def config_of(checkpoint: Path) -> Config | None:
 
 
 def write_config(config: Config) -> None:
-    """Write the resolved config into the run directory."""
+    """Write the resolved config into the run directory, and a copy of its chat template."""
     aside = config.run_dir / "config.toml.tmp"
-    aside.write_text(dump(config))
+    aside.write_text(dump(recorded(config)))
     aside.replace(config.run_dir / "config.toml")
+    if config.data.template_file:
+        config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")

@@ -11,8 +11,9 @@ class ModelConfig(Section):
     """The checkpoint that is trained."""
 
     path: StrictStr = Field(
-        description="folder of a Hugging Face causal language model with `config.json`, `*.safetensors` and its tokenizer. "
-        "A hub id is not accepted: download the model first"
+        examples=["models/Qwen3-30B-A3B"],
+        description='folder of a Hugging Face causal language model, or its hub id, such as "Qwen/Qwen3-30B-A3B". '
+        "A folder has `config.json`, `*.safetensors` and the tokenizer. `@REVISION` after an id names a branch, a tag or a commit",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="bfloat16",

@@ -138,7 +138,7 @@ class KlConfig(Section):
     place: Place = Field(default=NO_KL.place, description="add the KL to the loss, or subtract it from the reward")
     reference: StrictStr | None = Field(
         default=None,
-        description='a model folder, or "initial" for `model.path`. '
+        description='a model folder or hub id, or "initial" for `model.path`. '
         "It must have the policy's vocabulary; the learner ranks keep it in memory",
     )
     refresh_every: Whole = Field(

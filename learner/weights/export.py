@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -33,12 +34,20 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     shards.close()
     trust = config.model.trust_remote_code
     AutoConfig.from_pretrained(config.model.path, trust_remote_code=trust, dtype=config.model.dtype).save_pretrained(aside)
-    AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=trust).save_pretrained(aside)
+    trained_tokenizer(config).save_pretrained(aside)
     generation = Path(config.model.path) / "generation_config.json"
     if generation.exists():
         shutil.copy(generation, aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def trained_tokenizer(config: Config) -> Any:
+    """The model's tokenizer with the chat template that the policy was trained with."""
+    tokenizer = AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
+    if config.data.template_file:
+        tokenizer.chat_template = config.template_copy.read_text(encoding="utf-8")
+    return tokenizer
 
 
 def published_names(name: str, tensor: torch.Tensor, family: Family) -> list[tuple[str, torch.Tensor]]:

@@ -1,6 +1,6 @@
 """When a run says that it does not learn."""
 
-from cluster.no_signal import NoSignal
+from cluster.alarm import NoSignal
 
 
 def values(count: int, low: float = 0.0, high: float = 0.0) -> dict[str, float]:

@@ -1,0 +1,49 @@
+"""A chat template from a file, for a tokenizer that has none or another one."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+QUESTION = "How many legs has a spider?"  # a template must show it
+ADVICE = "end it with {% if add_generation_prompt %}…{% endif %}, where … is what comes before an answer"
+
+
+def read_template(path: str) -> str:
+    """The text of `data.template_file`; ValueError where there is none."""
+    file = Path(path).expanduser()
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"data.template_file {path} cannot be read ({error}): give a Jinja file; it was looked for at {file.absolute()}"
+        ) from error
+
+
+def use_template(tokenizer: Any, path: str) -> None:
+    """Give a tokenizer the template of a file; ValueError where it is no template, hides the question or opens no answer."""
+    tokenizer.chat_template = read_template(path)
+    closed, opened = _render(tokenizer, path, False), _render(tokenizer, path, True)
+    if QUESTION not in opened:
+        raise ValueError(
+            f"data.template_file {path} does not show the content of a user's message: write a loop over messages with "
+            f"message['role'] and message['content']. It made {opened[:200]!r}"
+        )
+    if len(opened) <= len(closed):
+        raise ValueError(
+            f"data.template_file {path} ignores add_generation_prompt, so a prompt would not end where an answer begins: {ADVICE}. "
+            f"It made {opened[-200:]!r}"
+        )
+
+
+def _render(tokenizer: Any, path: str, opens: bool) -> str:
+    """A question in the template; ValueError with the line of an error in it."""
+    try:
+        text: str = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=opens)
+    except TemplateSyntaxError as error:
+        raise ValueError(
+            f"data.template_file {path}, line {error.lineno}: not a Jinja template: {error.message}: correct that line"
+        ) from error
+    except (TemplateError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"data.template_file {path} cannot render a user's message ({error}): correct it") from error
+    return text
