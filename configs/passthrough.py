@@ -12,6 +12,7 @@ from typing import Any
 
 from configs.schema import Config
 from configs.tables import inner_table
+from configs.translate import translate
 
 # Read from deepspeed/runtime/config.py and the config modules it calls; DeepSpeed itself ignores unknown keys.
 DEEPSPEED_KEYS = frozenset(
@@ -121,6 +122,6 @@ def unknown_names(section: str, table: dict[str, Any], known: frozenset[str], ow
     for name in table:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            advice = f"did you mean {section}.{near[0]}?" if near else "remove it"
+            advice = translate(name) or (f"did you mean {section}.{near[0]}?" if near else "remove it")
             problems.append(f"{section}.{name}: got a name that {owner} does not have; {advice}")
     return problems

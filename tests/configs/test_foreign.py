@@ -7,9 +7,10 @@ import pytest
 
 from configs.foreign import FOREIGN
 from configs.loader import ConfigError, load
+from configs.passthrough import check_passthrough
 from configs.suggest import known_keys
 from configs.translate import all_leaves, describe_flags, dotted_keys, translate
-from tests.configs.test_configs import BASE, refusal, sole_refusal, write
+from tests.configs.test_configs import BASE, config_with, refusal, sole_refusal, write
 
 BROUGHT = {
     "learning_rate": "learner.lr",
@@ -137,3 +138,16 @@ def test_a_file_of_another_format_says_that_a_run_is_toml(tmp_path: Path, name: 
     (tmp_path / name).write_text("trainer:\n  n: 8\n")
     with pytest.raises(ConfigError, match=r"but a run is a TOML file: copy a recipe of .*tiny_cpu.toml"):
         load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("rollout.vllm.top_p=0.9", "rollout.temperature is the only sampling setting"),
+        ("learner.deepspeed.offload_optimizer={device='cpu'}", "set learner.deepspeed.zero_optimization.offload_optimizer"),
+        ("rollout.vllm.max_num_seq=8", "did you mean rollout.vllm.max_num_seqs?"),
+    ],
+)
+def test_what_a_library_lacks_is_looked_up_too(given: str, said: str) -> None:
+    (line,) = check_passthrough(config_with(given))
+    assert said in line
