@@ -52,10 +52,10 @@ def fetch_models(config: Config, say: Say) -> Config:
 
 
 def fetch(key: str, path: str, kept: dict[str, HubModel], wanted: tuple[str, ...], say: Say) -> str:
-    """The folder of one model. A path of this machine is returned as it is."""
+    """The folder of one model. A path of this machine is returned as it is, but for a home directory written as ~."""
     asked = hub_model(path)
     if asked is None:
-        return path
+        return str(Path(path).expanduser()) if path.startswith("~") else path
     recorded = kept.get(key)
     if recorded and recorded.name == asked.name and not asked.pinned:
         asked = recorded  # a continued run has the weights it began with, whatever the branch says today

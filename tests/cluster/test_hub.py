@@ -192,6 +192,8 @@ def test_a_local_folder_always_wins_and_paths_are_no_ids(tmp_path: Path, monkeyp
     assert hub_model(NAME) is None
     config = config_of(tmp_path)
     assert fetch_models(config, print) == config
+    monkeypatch.setenv("HOME", "/home/me")
+    assert fetch_models(config_of(tmp_path, "~/models/mine"), print).model.path == "/home/me/models/mine"
     for path in ("model", "./a/b", "/a/b", "~/a", "a/b/c", "models/tiny.gguf", ".cache/tiny", "a/b@", ""):
         assert hub_model(path) is None
 
