@@ -15,6 +15,7 @@ VALUES = {
     "data.difficulty_floor": ("0.5", "data.sampler=difficulty"),
     "data.difficulty_half_life": ("3.0", "data.sampler=difficulty"),
     "data.system": ('"be brief"', "data.chat_template=true"),
+    "data.answer_turn": ('"cut"', "data.chat_template=true"),
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
     "correction.cap": ("2.5", "correction.weight=token"),
@@ -33,6 +34,7 @@ WITHOUT = {
     "mismatch.share": "rollout.logprobs=false",
     "mismatch.alarm": "rollout.logprobs=false",
     "data.system": "data.chat_template=false",
+    "data.answer_turn": "data.chat_template=false",
 }
 
 
