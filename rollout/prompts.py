@@ -23,6 +23,7 @@ class PromptSet:
 
     prompts: list[Prompt]
     dropped: int
+    dropped_from: dict[str, int] = field(default_factory=dict)  # the same by source
     where: dict[str, str] = field(default_factory=dict)  # by prompt id, the row it comes from: "prompts.jsonl line 3"
 
     @property
@@ -39,6 +40,7 @@ class EvalSet:
     path: str
     samples: int  # responses to each prompt, besides the greedy one
     prompts: list[Prompt]
+    dropped: int = 0  # rows that were too long
 
 
 def load_training_prompts(config: Config, tokenizer: Tokenizer) -> PromptSet:
@@ -51,7 +53,7 @@ def load_eval_sets(config: Config, tokenizer: Tokenizer) -> tuple[list[EvalSet],
     sets, rows = [], []
     for source, samples in eval_sources(config):
         found = load_prompts(config, source, tokenizer)
-        sets.append(EvalSet(name=source.name, path=source.path, samples=samples, prompts=found.prompts))
+        sets.append(EvalSet(name=source.name, path=source.path, samples=samples, prompts=found.prompts, dropped=found.dropped))
         rows.append(found)
     return sets, joined(rows)
 
@@ -60,6 +62,7 @@ def joined(sets: Sequence[PromptSet]) -> PromptSet:
     return PromptSet(
         prompts=[prompt for found in sets for prompt in found.prompts],
         dropped=sum(found.dropped for found in sets),
+        dropped_from={name: count for found in sets for name, count in found.dropped_from.items()},
         where={prompt_id: row for found in sets for prompt_id, row in found.where.items()},
     )
 
@@ -99,7 +102,7 @@ def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
             f"so nothing is left: raise it to at least {shortest}, the shortest prompt"
         )
     where = {prompt.prompt_id: row.where for prompt, row in zip(prompts, rows, strict=True)}
-    return PromptSet(prompts=fitting[: source.limit], dropped=dropped, where=where)
+    return PromptSet(prompts=fitting[: source.limit], dropped=dropped, dropped_from={source.name: dropped}, where=where)
 
 
 def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> Prompt:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.commands.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from configs.arithmetic import plan
@@ -14,7 +15,6 @@ from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
-from rollout.order import shares_of
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
 
 
@@ -55,26 +55,6 @@ def check(config: Config) -> Checked:
     lines += check_rewards(config, prompts, held_out)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     return Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
-
-
-def describe_prompts(config: Config, prompts: PromptSet) -> list[str]:
-    """How many prompts there are; of several sources a line each, with the source's share of the groups."""
-    dropped = f", {prompts.dropped} dropped as over-long" if prompts.dropped else ""
-    sources = config.data.sources
-    if not sources:
-        return [f"{len(prompts.prompts)} prompts from {config.data.train}{dropped}"]
-    lines = [f"{len(prompts.prompts)} prompts from {len(sources)} sources{dropped}"]
-    for name, share in shares_of(config.data, prompts.sizes).items():
-        size, groups = prompts.sizes[name], float(share) * config.rollout.groups_per_step
-        lines.append(
-            f"  {name}: {size} prompts from {sources[name].path}, share {float(share):.3f} = {groups:.3g} groups a step, "
-            f"an epoch every {size / groups:.3g} steps"
-        )
-    return lines
-
-
-def describe_eval_sets(eval_sets: Sequence[EvalSet]) -> list[str]:
-    return [f"{len(found.prompts)} held-out prompts from {found.path}" + (f" ({found.name})" if found.name else "") for found in eval_sets]
 
 
 def model_folder(key: str, path: str) -> Path:

@@ -18,20 +18,20 @@ COMPRESSED = (".gz", ".zst")
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked; a DatasetError names a file that cannot be read or is not compressed as its name says."""
-    import pyarrow as pa  # reads Zstandard, for which Python has no module
-
     try:
         if path.suffix == ".gz":
             with gzip.open(path) as file:
                 yield cast(IO[bytes], file)
         elif path.suffix == ".zst":
+            import pyarrow as pa  # Python has no module for Zstandard
+
             stream: Any = pa.input_stream(str(path), compression="zstd")
             with stream, BufferedReader(stream) as file:
                 yield file
         else:
             with path.open("rb") as file:
                 yield file
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error) as error:
         kind = f"cannot be unpacked as {path.suffix}" if path.suffix in COMPRESSED else "cannot be read"
         remedy = "write it again, or name it after what it is" if path.suffix in COMPRESSED else "give a readable file"
         raise DatasetError(f"{path} {kind} ({error}): {remedy}") from error

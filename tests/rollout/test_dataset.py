@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from rollout.data import hub as hub_module
 from rollout.data.json_lines import parse_object
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError
@@ -136,3 +140,80 @@ def test_a_parquet_file_without_the_field_or_a_value_is_refused_with_its_row(tmp
     assert 'rows.parquet has no value for field "answer"; it has "prompt", "label"' in refusal(str(path))
     parquet.write_table(pa.Table.from_pylist([*ROWS, {"prompt": "1+1=", "answer": None}]), path)
     assert 'rows.parquet row 3 has no value for field "answer"' in refusal(str(path))
+
+
+def prompts(source: Path | str, split: str = "train") -> list[Any]:
+    return [row.values["prompt"] for row in read_rows(str(source), split, NEEDED)]
+
+
+def refused(source: Path | str, split: str = "train") -> str:
+    with pytest.raises(DatasetError) as caught:
+        prompts(source, split)
+    return str(caught.value)
+
+
+def folder_of(folder: Path, **splits: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text(jsonl(rows))
+    return folder
+
+
+def test_a_saved_dataset_is_read_with_its_split(tmp_path: Path) -> None:
+    import datasets
+
+    table = datasets.Dataset.from_list([{"prompt": str(n), "answer": n, "extra": 0} for n in range(3)])
+    table.select([2, 0]).save_to_disk(tmp_path / "one")
+    datasets.DatasetDict(train=table, test=table.select([1])).save_to_disk(tmp_path / "both")
+    assert prompts(tmp_path / "one") == ["2", "0"]
+    assert prompts(tmp_path / "both") == ["0", "1", "2"]
+    assert prompts(tmp_path / "both", "test") == ["1"]
+    assert 'has no split "dev"; it has "train", "test"' in refused(tmp_path / "both", "dev")
+    (tmp_path / "one" / "data-00000-of-00001.arrow").unlink()
+    assert "cannot be loaded" in refused(tmp_path / "one")
+
+
+def test_a_folder_of_the_librarys_cache_is_read_with_its_split(tmp_path: Path) -> None:
+    import datasets
+
+    source = folder_of(tmp_path / "source", train=ROWS[:1], test=ROWS[1:])
+    datasets.load_dataset(str(source), cache_dir=str(tmp_path / "cache"))
+    (info,) = (tmp_path / "cache").rglob("dataset_info.json")
+    assert prompts(info.parent) == ["1+1="]
+    assert prompts(info.parent, "test") == ["2+3="]
+    assert 'has no split "dev"; its files are "source-test.arrow"' in refused(info.parent, "dev")
+
+
+@contextlib.contextmanager
+def silent_hub() -> Iterator[str]:
+    """A hub that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_without_an_answer_from_the_hub_only_the_cache_is_asked(cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    if cached:
+        folder = tmp_path / "cache" / "toy___sums" / "default" / "0.0.0" / "abc"
+        source = folder_of(tmp_path / "sums", train=ROWS)
+        datasets.load_dataset(str(source), cache_dir=str(tmp_path / "made"))
+        (info,) = (tmp_path / "made").rglob("dataset_info.json")
+        folder.parent.mkdir(parents=True)
+        info.parent.rename(folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(hub_module, "ANSWER_S", 0.3)
+    with silent_hub() as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        started = time.monotonic()
+        if cached:
+            assert prompts("toy/sums") == ["1+1=", "2+3="]
+        else:
+            message = refused("toy/sums")
+            assert "the hub cannot be reached (" in message
+            assert message.startswith("toy/sums is neither a file in ")
+            assert 'with a split "train" in the local cache' in message
+        assert time.monotonic() - started < 5
+    assert not constants.HF_HUB_OFFLINE

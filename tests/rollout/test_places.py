@@ -1,16 +1,11 @@
 """A dataset may be a file, a folder, a pattern, a saved dataset or a dataset of the hub, and is never taken for another of these."""
 
 import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollout.data import hub
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError
 
@@ -76,63 +71,3 @@ def test_a_folder_with_train_and_test_files_is_not_learned_as_a_whole(tmp_path: 
     message = refusal(tmp_path)
     assert "test-00000-of-00001.csv (test) and train-00000-of-00001.jsonl (train)" in message
     assert prompts(message.rpartition(" ")[2]) == ["from jsonl"]
-
-
-def test_a_saved_dataset_is_read_with_its_split(tmp_path: Path) -> None:
-    import datasets
-
-    table = datasets.Dataset.from_list([{"prompt": str(n), "answer": n, "extra": 0} for n in range(3)])
-    table.select([2, 0]).save_to_disk(tmp_path / "one")
-    datasets.DatasetDict(train=table, test=table.select([1])).save_to_disk(tmp_path / "both")
-    assert prompts(tmp_path / "one") == ["2", "0"]
-    assert prompts(tmp_path / "both") == ["0", "1", "2"]
-    assert prompts(tmp_path / "both", "test") == ["1"]
-    assert 'has no split "dev"; it has "train", "test"' in refusal(tmp_path / "both", "dev")
-    (tmp_path / "one" / "data-00000-of-00001.arrow").unlink()
-    assert "cannot be loaded" in refusal(tmp_path / "one")
-
-
-def test_a_folder_of_the_librarys_cache_is_read_with_its_split(tmp_path: Path) -> None:
-    import datasets
-
-    source = write(tmp_path / "source", {"train.jsonl": FILES["a.jsonl"], "test.jsonl": FILES["c.json"].strip("[]")})
-    datasets.load_dataset(str(source), cache_dir=str(tmp_path / "cache"))
-    (info,) = (tmp_path / "cache").rglob("dataset_info.json")
-    assert prompts(info.parent) == ["from jsonl"]
-    assert prompts(info.parent, "test") == ["from json"]
-    assert 'has no split "dev"; its files are "source-test.arrow"' in refusal(info.parent, "dev")
-
-
-@contextmanager
-def silent_hub() -> Iterator[str]:
-    """A hub that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_without_an_answer_from_the_hub_only_the_cache_is_asked(cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-    from huggingface_hub import constants
-
-    if cached:
-        folder = tmp_path / "cache" / "toy___sums" / "default" / "0.0.0" / "abc"
-        source = write(tmp_path / "sums", {"train.jsonl": FILES["a.jsonl"]})
-        datasets.load_dataset(str(source), cache_dir=str(tmp_path / "made"))
-        (info,) = (tmp_path / "made").rglob("dataset_info.json")
-        folder.parent.mkdir(parents=True)
-        info.parent.rename(folder)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(hub, "ANSWER_S", 0.3)
-    with silent_hub() as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        started = time.monotonic()
-        if cached:
-            assert prompts("toy/sums") == ["from jsonl"]
-        else:
-            message = refusal("toy/sums")
-            assert "the hub cannot be reached (" in message
-            assert message.startswith("toy/sums is neither a file in ")
-            assert 'with a split "train" in the local cache' in message
-        assert time.monotonic() - started < 5
-    assert not constants.HF_HUB_OFFLINE
