@@ -7,7 +7,7 @@ import numpy as np
 
 from cluster.commands.validate import load_tokenizer
 from configs.schema import Config
-from rollout.prompts import load_prompts
+from rollout.prompts import load_training_prompts
 from rollout.seeds import derive_seed
 from rollout.stream import PromptStream
 from rollout.types import Finish, Group, Prompt, Response, Verdict
@@ -18,7 +18,7 @@ WRONG = 0.6  # share of wrong answers, about that of the tiny model at its start
 
 def pick(config: Config) -> Callable[[int], Picked]:
     """A function from a step's number to its (group id, prompt) pairs."""
-    prompts = load_prompts(config, config.data.train, config.data.split, load_tokenizer(config)).prompts
+    prompts = load_training_prompts(config, load_tokenizer(config)).prompts
     stream, count = PromptStream(len(prompts), config.run.seed), config.rollout.groups_per_step
     return lambda number: [(i, prompts[stream.index(i)]) for i in range(number * count, (number + 1) * count)]
 

@@ -24,12 +24,13 @@ from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.progress import Progress
+from cluster.record.sources import describe_sources
 from cluster.scored import Scored
 from configs.schema import Config
 from learner.loss.advantages import has_signal
-from rollout.prompts import PromptSet
-from rollout.stream import open_stream
-from rollout.types import GroupSummary, Prompt
+from rollout.order import open_stream
+from rollout.prompts import EvalSet, PromptSet
+from rollout.types import GroupSummary
 from rollout.window import GroupWindow
 
 
@@ -42,7 +43,7 @@ class Controller:
         actors: Actors,
         publisher: Publisher,
         prompts: PromptSet,
-        held_out: Sequence[Prompt],
+        held_out: Sequence[EvalSet],
         ledger: Ledger,
         metrics: Metrics,
         show: Progress,
@@ -50,7 +51,7 @@ class Controller:
         self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
+        self.stream = open_stream(config.data, prompts.sizes, config.run.seed)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -103,6 +104,7 @@ class Controller:
         values = {
             **stats,
             **describe_groups(summaries, step),
+            **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
             "groups/rejected": float(len(self.rejected)),
             "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
@@ -123,8 +125,8 @@ class Controller:
         self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
         if warning := many_failures([*summaries, *self.rejected], self.config.reward.warn_failures):
             self.show.say(f"warning: step {step}: {warning}")
-        if warning := self.no_signal.observe(step, values):
-            self.show.say(f"warning: {warning}")
+        if silent := self.no_signal.observe(step, values):
+            self.show.say(f"warning: {silent}")
         self.show.step(step, values)
         if alarm is not None:
             self.raise_alarm(alarm)
@@ -187,7 +189,7 @@ class Controller:
 
     async def evaluate(self) -> Values:
         """Held-out accuracy under the weights the engines serve now."""
-        return await evaluate(self.engines, self.held_out, self.config.rollout.eval_responses)
+        return await evaluate(self.engines, self.held_out)
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:

@@ -2,36 +2,46 @@
 
 import asyncio
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cluster.actors.engines import EnginePool
 from cluster.finite import mean_of_finite
-from rollout.types import Prompt
+from rollout.prompts import EvalSet
 
 EVALUATION = 1 << 40  # group ids of evaluations begin here, so that their seeds never equal those of training
+APART = 1 << 24  # group ids between two eval sets, whose seeds depend on their own names only
 
 
-async def evaluate(engines: EnginePool, prompts: Sequence[Prompt], samples: int) -> dict[str, float]:
-    """Accuracy on `prompts` by raw correctness: one greedy response each, and `samples` at the training temperature.
+async def evaluate(engines: EnginePool, sets: Sequence[EvalSet]) -> dict[str, float]:
+    """Accuracy on every eval set, all asked at once; the metrics of a named set have its name after `eval/`."""
+    found = await asyncio.gather(*(evaluate_set(engines, asked) for asked in sets))
+    return {key: value for values in found for key, value in values.items()}
 
-    Responses without a verdict are left out of the means; `eval/failures` counts them.
+
+async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
+    """Accuracy by raw correctness: one greedy response to each prompt, and `samples` at the training temperature.
+
+    Responses without a verdict are left out of the means; `failures` counts them.
     """
-    temperature = float(engines.config.rollout.temperature)
+    temperature, prompts, samples = float(engines.config.rollout.temperature), asked.prompts, asked.samples
+    first = EVALUATION + APART * crc32(asked.name.encode())  # the unnamed set's is EVALUATION
 
     async def correct(place: int, size: int, heat: float) -> NDArray[np.float64]:
         # Keep only the numbers: the tokens of a whole evaluation would fill the object store.
-        return (await engines.respond(EVALUATION + place, prompts[place], size, temperature=heat)).summary.correct
+        return (await engines.respond(first + place, prompts[place], size, temperature=heat)).summary.correct
 
     greedy = asyncio.gather(*(correct(place, 1, 0.0) for place in range(len(prompts))))
     sampled = asyncio.gather(*(correct(place, samples, temperature) for place in range(len(prompts))))
     firsts, many = np.concatenate(await greedy), np.stack(await sampled)
+    prefix = f"eval/{asked.name}/" if asked.name else "eval/"
     return {
-        "eval/greedy": mean_of_finite(firsts),
-        f"eval/pass@{samples}": mean_of_finite(
+        f"{prefix}greedy": mean_of_finite(firsts),
+        f"{prefix}pass@{samples}": mean_of_finite(
             np.where(np.isfinite(many).any(1), np.nanmax(np.where(np.isfinite(many), many, -np.inf), 1), np.nan)
         ),
-        f"eval/mean@{samples}": mean_of_finite(many.reshape(-1)),
-        "eval/failures": float((~np.isfinite(firsts)).sum() + (~np.isfinite(many)).sum()),
+        f"{prefix}mean@{samples}": mean_of_finite(many.reshape(-1)),
+        f"{prefix}failures": float((~np.isfinite(firsts)).sum() + (~np.isfinite(many)).sum()),
     }

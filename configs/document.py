@@ -21,9 +21,13 @@ BOUNDS = {"minimum": "≥", "ge": "≥", "exclusiveMinimum": ">", "gt": ">", "ma
 # Where a page says more about a key.
 MORE = {
     "run.max_staleness": "architecture.md#versions-and-staleness",
-    "data.train": "#datasets",
     "model.path": "models.md#where-a-model-comes-from",
     "data.template_file": "#chat-templates",
+    "data.train": "data.md#forms",
+    "data.sources": "data.md#several-sources",
+    "data.evals": "data.md#several-eval-sets",
+    "data.prompt_field": "data.md#fields",
+    "data.answer_turn": "data.md#messages-that-end-in-an-answer",
     "data.sampler": "algorithms.md#which-prompts-come-up",
     "rollout.vllm": "#pass-through-tables",
     "reward.checker": "rewards.md#checkers",
@@ -53,6 +57,8 @@ def tables() -> dict[str, Callable[[], list[str]]]:
     sections = {name: lambda name=name: keys_table(name, known_keys()[name]) for name in Config.model_fields}
     return {
         **sections,
+        "data.sources.NAME": lambda: keys_table("data.sources.NAME", definitions()["SourceConfig"]),
+        "data.evals.NAME": lambda: keys_table("data.evals.NAME", definitions()["EvalConfig"]),
         "reward.parts.NAME": lambda: keys_table("reward.parts.NAME", definitions()["PartConfig"]),
         "owned-by-vllm": lambda: two_columns("key", "why, or what to set", {code(key): marked(why) for key, why in VLLM_OWNED.items()}),
         "owned-by-deepspeed": lambda: two_columns(

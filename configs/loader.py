@@ -113,7 +113,7 @@ def check_table(table: Table) -> tuple[Config | None, list[Problem]]:
 
 def keep_sound(table: Table, broken: set[str]) -> Table:
     """The table without its broken keys, so that a misspelt key does not hide a broken rule between other keys."""
-    sound: Table = {"model": {"path": ""}, "data": {"train": ""}}
+    sound: Table = {"model": {"path": ""}, "data": {}}
     for section, leaves in known_keys().items():
         if isinstance(keys := table[section], dict):
             kept = {leaf: value for leaf, value in keys.items() if leaf in leaves and f"{section}.{leaf}" not in broken}
@@ -166,4 +166,5 @@ def describe_inner(where: Sequence[str], kind: str, value: object) -> Problem:
     if inner[0] not in known:
         near = get_close_matches(inner[0], known, 1)
         return Problem(keys, f"unknown key (got {given}); {f'did you mean {near[0]}?' if near else 'use one of ' + ', '.join(known)}")
-    return Problem(keys, f"got {given}; needed {describe_value(table, inner[0], flatten_type(known[inner[0]]))}")
+    got = "missing" if kind == "missing" else f"got {given}"
+    return Problem(keys, f"{got}; needed {describe_value(table, inner[0], flatten_type(known[inner[0]]))}")

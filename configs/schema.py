@@ -10,6 +10,7 @@ from pydantic import model_validator
 from configs.keys import Keys
 from configs.rules.common import RULES, RuleError
 from configs.rules.correction import CORRECTION_RULES
+from configs.rules.data import DATA_RULES
 from configs.rules.effect import EFFECT_RULES
 from configs.rules.engine import ENGINE_RULES
 from configs.rules.experts import EXPERT_RULES
@@ -18,7 +19,18 @@ from configs.rules.moe import MOE_RULES
 from configs.rules.objective import OBJECTIVE_RULES
 from configs.rules.reward import REWARD_RULES
 
-ALL_RULES = (*RULES, *OBJECTIVE_RULES, *CORRECTION_RULES, *KL_RULES, *ENGINE_RULES, *EXPERT_RULES, *MOE_RULES, *REWARD_RULES, *EFFECT_RULES)
+ALL_RULES = (
+    *RULES,
+    *DATA_RULES,
+    *OBJECTIVE_RULES,
+    *CORRECTION_RULES,
+    *KL_RULES,
+    *ENGINE_RULES,
+    *EXPERT_RULES,
+    *MOE_RULES,
+    *REWARD_RULES,
+    *EFFECT_RULES,
+)
 
 
 class Config(Keys):

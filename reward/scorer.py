@@ -106,9 +106,9 @@ class Scorer:
 
 
 def used_checkers(config: Config) -> list[str]:
-    """The checkers that the config names, each once: the rows' default, the parts', the second."""
+    """The checkers that the config names, each once: the rows' default, the parts', the second, those of sources and eval sets."""
     reward = config.reward
-    named = [reward.checker, *(part.checker or name for name, part in reward.parts.items()), reward.second]
+    named = [reward.checker, *(part.checker or name for name, part in reward.parts.items()), reward.second, *config.data.own_checkers]
     return list(dict.fromkeys(name for name in named if name))
 
 

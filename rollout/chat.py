@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from configs.sections.data import DataConfig
-from rollout.dataset import DatasetError, Row
+from rollout.data.row import DatasetError, Row
 
 Message = dict[str, Any]  # {"role": "user", "content": "..."}
 
@@ -47,8 +47,15 @@ def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
         messages = asked
     else:
         raise DatasetError(f'{where}, has {str(asked)[:80]!r}: needs text, or a list of messages with "role" and "content"')
-    if not messages or messages[-1]["role"] == "assistant":
-        raise DatasetError(f"{where}, has no question: needs text, or messages that end before the answer")
+    if messages and messages[-1]["role"] == "assistant" and data.answer_turn == "refuse":
+        raise DatasetError(
+            f"{where}, ends in the assistant's answer, needed messages that end before the answer: remove that turn, or "
+            f'set answer_turn = "cut", which asks the turns before it (the answer itself is the field "{data.prompt_field}.-1.content")'
+        )
+    while messages and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
+    if not messages:
+        raise DatasetError(f"{where}, has no question: needs text, or messages with a turn before the answer")
     if data.system is None:
         return messages
     if any(turn["role"] == "system" for turn in messages):

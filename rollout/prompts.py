@@ -1,5 +1,7 @@
 """Prompts from rows: map fields, apply the chat template, tokenise once."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,7 +9,9 @@ import numpy as np
 from configs.schema import Config
 from configs.sections.data import DataConfig
 from rollout.chat import Tokenizer, tokenise
-from rollout.dataset import DatasetError, Row, read_rows
+from rollout.data.read import read_rows
+from rollout.data.row import DatasetError, Row
+from rollout.sources import Source, eval_sources, training_sources
 from rollout.types import Prompt
 
 ID_FIELD = "id"
@@ -15,27 +19,80 @@ ID_FIELD = "id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
-    """The prompts of one dataset, and how many of its rows were dropped as too long."""
+    """Prompts, and how many rows were dropped as too long."""
 
     prompts: list[Prompt]
     dropped: int
+    dropped_from: dict[str, int] = field(default_factory=dict)  # the same by source
     where: dict[str, str] = field(default_factory=dict)  # by prompt id, the row it comes from: "prompts.jsonl line 3"
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The number of prompts of each source, in the order of the sources."""
+        return Counter(prompt.source for prompt in self.prompts)
 
-def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) -> PromptSet:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSet:
+    """Held-out prompts that are evaluated together."""
+
+    name: str  # part of its metrics' names; empty for data.eval
+    path: str
+    samples: int  # responses to each prompt, besides the greedy one
+    prompts: list[Prompt]
+    dropped: int = 0  # rows that were too long
+
+
+def load_training_prompts(config: Config, tokenizer: Tokenizer) -> PromptSet:
+    """The prompts of `data.train`, or of all sources one after another."""
+    return joined([load_prompts(config, source, tokenizer) for source in training_sources(config)])
+
+
+def load_eval_sets(config: Config, tokenizer: Tokenizer) -> tuple[list[EvalSet], PromptSet]:
+    """`data.eval` and the named eval sets, and all of their prompts together."""
+    sets, rows = [], []
+    for source, samples in eval_sources(config):
+        found = load_prompts(config, source, tokenizer)
+        sets.append(EvalSet(name=source.name, path=source.path, samples=samples, prompts=found.prompts, dropped=found.dropped))
+        rows.append(found)
+    return sets, joined(rows)
+
+
+def joined(sets: Sequence[PromptSet]) -> PromptSet:
+    return PromptSet(
+        prompts=[prompt for found in sets for prompt in found.prompts],
+        dropped=sum(found.dropped for found in sets),
+        dropped_from={name: count for found in sets for name, count in found.dropped_from.items()},
+        where={prompt_id: row for found in sets for prompt_id, row in found.where.items()},
+    )
+
+
+def load_prompts(config: Config, source: Source, tokenizer: Tokenizer) -> PromptSet:
     """Read a dataset and make a prompt of each row; data.overlong decides about rows above data.max_prompt_tokens.
 
-    A prompt's id is its row's own "id", else the row's number from 0. No two prompts share an id.
+    A prompt's id is its row's own "id", else the row's number from 0, after the name of its source and a slash if there is one.
+    No two prompts of a source share an id.
     """
-    data = config.data
+    data = source.data
     if data.chat_template and not tokenizer.chat_template:
         raise DatasetError(
             "data.chat_template is true, but the model's tokenizer has no chat template: "
             "give one in data.template_file, or set data.chat_template = false"
         )
+    try:
+        return read_prompts(source, tokenizer)
+    except DatasetError as error:
+        if not source.name:
+            raise
+        raise DatasetError(f"{source.key}: {error}") from error
+
+
+def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
+    """The prompts of one source that fit data.max_prompt_tokens."""
+    data = source.data
     optional = [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
-    rows = read_rows(source, split, [data.prompt_field, data.reference_field], optional)
-    prompts = [make_prompt(config, number, row, tokenizer) for number, row in enumerate(rows)]
+    rows = read_rows(source.path, source.split, [data.prompt_field, data.reference_field], optional)
+    prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
     dropped = len(prompts) - len(fitting)
@@ -44,35 +101,38 @@ def load_prompts(config: Config, source: str, split: str, tokenizer: Tokenizer) 
     if not fitting:
         shortest = min(len(prompt.token_ids) for prompt in prompts)
         raise DatasetError(
-            f"{source}: all {dropped} prompts are above data.max_prompt_tokens = {data.max_prompt_tokens} and were dropped, "
+            f"{source.path}: all {dropped} prompts are above data.max_prompt_tokens = {data.max_prompt_tokens} and were dropped, "
             f"so nothing is left: raise it to at least {shortest}, the shortest prompt"
         )
     where = {prompt.prompt_id: row.where for prompt, row in zip(prompts, rows, strict=True)}
-    return PromptSet(prompts=fitting, dropped=dropped, where=where)
+    return PromptSet(prompts=fitting[: source.limit], dropped=dropped, dropped_from={source.name: dropped}, where=where)
 
 
-def make_prompt(config: Config, number: int, row: Row, tokenizer: Tokenizer) -> Prompt:
+def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> Prompt:
     """One row's prompt, however long."""
-    data = config.data
+    data = source.data
     text, ids = tokenise(data, row, tokenizer)
     if not ids:
         raise DatasetError(f'{row.where} has an empty prompt in field "{data.prompt_field}": fill it in or remove the row')
+    own = str(row.values.get(ID_FIELD, number))
     return Prompt(
-        prompt_id=str(number if row.values.get(ID_FIELD) is None else row.values[ID_FIELD]),
+        prompt_id=f"{source.name}/{own}" if source.name else own,
         token_ids=np.array(ids, np.int32),
         reference=row.values[data.reference_field],
-        checker=pick_checker(config, row),
+        checker=pick_checker(source, row),
         text=text,
+        source=source.name,
     )
 
 
-def pick_checker(config: Config, row: Row) -> str:
-    """The checker that the row names, or the run's."""
-    named = row.values.get(config.data.checker_field) if config.data.checker_field else None
+def pick_checker(source: Source, row: Row) -> str:
+    """The checker that the row names, or its source's."""
+    name = source.data.checker_field
+    named = row.values.get(name) if name else None
     if named is None:
-        return config.reward.checker
+        return source.checker
     if not isinstance(named, str):
-        raise DatasetError(f'{row.where} has {named!r} in field "{config.data.checker_field}": it must be the name of a checker')
+        raise DatasetError(f'{row.where} has {named!r} in field "{name}": it must be the name of a checker')
     return named
 
 

@@ -6,9 +6,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.sections.data import DataConfig
-from rollout.difficulty import DifficultyStream
-
 
 class Stream(Protocol):
     """Which prompt each group gets. Groups are numbered 0, 1, 2, ...; a group has one prompt, however often `index` is called."""
@@ -71,10 +68,3 @@ class PromptStream:
 
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Nothing: the order follows from the group's number."""
-
-
-def open_stream(data: DataConfig, size: int, seed: int) -> Stream:
-    """The stream over `size` prompts that data.sampler asks for, at its beginning."""
-    if data.sampler == "uniform":
-        return PromptStream(size, seed)
-    return DifficultyStream(size, seed, floor=float(data.difficulty_floor), half_life=float(data.difficulty_half_life))

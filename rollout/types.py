@@ -28,6 +28,7 @@ class Prompt:
     reference: Any  # what the checker compares with
     checker: str  # name in reward.checkers
     text: str = ""  # the tokenised text, for people
+    source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ class GroupSummary:
     outcomes: tuple[Outcome, ...] = ()  # [G]
     failures: tuple[str, ...] = ()  # of the responses that were not scored
     parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # [G] each, NaN if there is none
+    source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
 
     @property
@@ -133,5 +135,6 @@ class GroupSummary:
             parts={
                 name: np.array([v.parts.get(name, nan) for v in verdicts]) for name in dict.fromkeys(n for v in verdicts for n in v.parts)
             },
+            source=group.prompt.source,
             scoring_s=scoring_s,
         )

@@ -35,7 +35,8 @@ CATCH_ALL = {
     "reward/programs/tester.py",
     "reward/workers/worker_main.py",
     "rollout/chat.py",
-    "rollout/dataset.py",
+    "rollout/data/hub.py",
+    "rollout/data/saved.py",
 }
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
 MOST_ENTRIES = 15  # of a folder

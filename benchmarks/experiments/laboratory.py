@@ -26,9 +26,9 @@ from learner.process_group import join_ranks
 from reward.checkers import load_checker
 from reward.programs.limits import CodeLimits
 from reward.shaping import shape
-from rollout.prompts import load_prompts
+from rollout.order import open_stream
+from rollout.prompts import load_training_prompts
 from rollout.seeds import derive_seed
-from rollout.stream import open_stream
 from rollout.transfer import free_socket
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
 from rollout.window import WindowExhausted
@@ -47,14 +47,15 @@ class Laboratory:
         torch.set_num_threads(1)
         self.config = config
         self.tokenizer = load_tokenizer(config)
-        self.prompts = load_prompts(config, config.data.train, config.data.split, self.tokenizer).prompts
+        training = load_training_prompts(config, self.tokenizer)
+        self.prompts = training.prompts
         listener = free_socket("127.0.0.1")
         port, deadline_s = listener.getsockname()[1], float(config.run.deadline_s)
         device = join_ranks(rank=0, world=1, host="127.0.0.1", port=port, deadline_s=deadline_s, listener=listener)
         self.learner = Learner(config, rank=0, world=1, device=device)
         self.policy: Any = self.learner.zero.module.language_model
         self.stand_in = StandIn(self.policy, engine or EngineLike(), config.run.max_staleness, config.run.seed)
-        self.stream = open_stream(config.data, len(self.prompts), config.run.seed)
+        self.stream = open_stream(config.data, training.sizes, config.run.seed)
         self.random = torch.Generator().manual_seed(derive_seed(config.run.seed, SAMPLING))
         self.next_group = self.tokens = self.responses = self.skips = 0
         self.ended = ""

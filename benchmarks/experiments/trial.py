@@ -98,14 +98,14 @@ def run(trial: Trial) -> Curve:
     from benchmarks.experiments.laboratory import Laboratory
     from benchmarks.experiments.sampler import EngineLike
     from configs.loader import load
-    from rollout.prompts import load_prompts
+    from rollout.prompts import load_eval_sets
 
     started = time.perf_counter()
     config = load(trial.config, [*trial.overrides, f"run.seed={trial.seed}", f"run.steps={trial.steps}"])
     steps: list[Point] = []
     held_out: list[Point] = []
     with Laboratory(config, EngineLike(dtype=trial.engine_dtype, noise=trial.engine_noise)) as laboratory:
-        asked = load_prompts(config, config.data.eval, config.data.eval_split, laboratory.tokenizer).prompts if config.data.eval else []
+        asked = load_eval_sets(config, laboratory.tokenizer)[1].prompts
 
         def evaluate(step: int) -> None:
             if asked and trial.evaluate_every and (step % trial.evaluate_every == 0 or step == trial.steps):

@@ -37,7 +37,7 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
     config = fetch_models(without_reference(config), print)
     checked = check(config)
     if not checked.held_out:
-        raise ValueError("data.eval is not set: name a file of held-out prompts")
+        raise ValueError("data.eval is not set, and there is no [data.evals.NAME]: name a file of held-out prompts")
     checkpoint = checkpoint_of(config, asked)
     show = Progress(config.run.steps)
 
@@ -48,9 +48,10 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
             if checkpoint:
                 await actors.learners.load(checkpoint)
                 await publisher.publish(read_position(checkpoint).step)
-            return await evaluate(actors.engines, checked.held_out, config.rollout.eval_responses)
+            return await evaluate(actors.engines, checked.held_out)
 
-    show.say(f"evaluating {checkpoint or config.model.path} on {len(checked.held_out)} prompts of {config.data.eval}")
+    asked = " and ".join(f"{len(found.prompts)} prompts of {found.name or found.path}" for found in checked.held_out)
+    show.say(f"evaluating {checkpoint or config.model.path} on {asked}")
     for name, value in within_ray(config, work).items():
         show.say(f"{name} {value:.4f}")
 

@@ -58,7 +58,7 @@ def _where(config: Config) -> str:
 
 def refuse_code_named_by_data(config: Config, rows: PromptSet) -> None:
     """Raise ValueError if a row names code to import: the author of the data would choose what runs here."""
-    allowed = checkers_for_data(config.reward.checker)
+    allowed = sorted({*checkers_for_data(config.reward.checker), *config.data.own_checkers})
     for prompt in rows.prompts:
         if prompt.checker not in allowed:
             raise ValueError(

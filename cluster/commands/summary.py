@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cluster.record.held_out import greedy_accuracies
 from cluster.record.metrics import read_metrics
 
 ENDS = 10  # steps averaged at either end
@@ -11,7 +12,7 @@ def summary(folder: Path) -> list[str]:
     """Reward from first to last step, speed, held-out accuracy before and after, and the picture, from the run's own metrics."""
     rows = read_metrics(folder)
     steps = [row for row in rows if row.get("reward/mean") is not None]
-    evaluated = [row for row in rows if row.get("eval/greedy") is not None]
+    evaluated = [found for row in rows if (found := greedy_accuracies(row))]
     lines = [f"run      {folder}"]
     if steps:
         ends = steps[-ENDS:]
@@ -21,7 +22,7 @@ def summary(folder: Path) -> list[str]:
         )
         tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
         lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {len(steps)} steps, {seconds / len(steps):.2f} s a step")
-    if evaluated:
-        before, after = evaluated[0], evaluated[-1]
-        lines.append(f"held-out {before['eval/greedy']:.3f} -> {after['eval/greedy']:.3f} greedy accuracy")
+    for name, after in evaluated[-1].items() if evaluated else ():
+        before = next(found[name] for found in evaluated if name in found)
+        lines.append(f"{name:<8} {before:.3f} -> {after:.3f} greedy accuracy")
     return [*lines, f"picture  {folder / 'reward.png'}"]

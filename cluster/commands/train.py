@@ -20,6 +20,7 @@ from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
 from cluster.record.expert_log import ExpertLog
 from cluster.record.expert_picture import draw_experts
+from cluster.record.held_out import describe_accuracies
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, read_metrics
 from cluster.record.picture import draw
@@ -113,6 +114,6 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         if position.step == 0 and checked.held_out:
             first = await controller.evaluate()
             metrics.write(0, first)
-            show.say(f"before training: held-out greedy accuracy {first['eval/greedy']:.3f}")
+            show.say(f"before training: {describe_accuracies(first)}")
         with show.training(position.step):
             await controller.run(position)

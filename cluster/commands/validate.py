@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.commands.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from cluster.models.folder import model_folder, refuse_kind, refuse_no_tokenizer
@@ -15,9 +16,8 @@ from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
-from rollout.prompts import PromptSet, load_prompts
+from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
 from rollout.template import use_template
-from rollout.types import Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Checked:
     """A valid config, with everything that was read to check it."""
 
     prompts: PromptSet
-    held_out: Sequence[Prompt]
+    held_out: Sequence[EvalSet]
     lines: Sequence[str]  # what a person wants to know before starting
     checkers: Sequence[str]  # that rows name
 
@@ -50,21 +50,13 @@ def check(config: Config) -> Checked:
             f"{config.context_tokens} tokens, but {config.model.path} has a context of {limit}: lower one of them"
         )
     tokenizer = load_tokenizer(config)
-    prompts = load_prompts(config, config.data.train, config.data.split, tokenizer)
-    held_out = PromptSet(prompts=[], dropped=0)
-    lines = [
-        *plan(config),
-        f"{len(prompts.prompts)} prompts from {config.data.train}"
-        + (f", {prompts.dropped} dropped as over-long" if prompts.dropped else ""),
-    ]
-    if config.data.eval:
-        held_out = load_prompts(config, config.data.eval, config.data.eval_split, tokenizer)
-        held_out = replace(held_out, prompts=held_out.prompts[: config.data.eval_limit])
-        lines.append(f"{len(held_out.prompts)} held-out prompts from {config.data.eval}")
+    prompts = load_training_prompts(config, tokenizer)
+    eval_sets, held_out = load_eval_sets(config, tokenizer)
+    lines = [*plan(config), *describe_prompts(config, prompts), *describe_eval_sets(eval_sets)]
     lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
     lines += check_rewards(config, prompts, held_out)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
-    return Checked(prompts=prompts, held_out=held_out.prompts, lines=lines, checkers=checkers)
+    return Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
 
 
 def refuse_foreign_reference(config: Config, ours: Any) -> None:

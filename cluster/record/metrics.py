@@ -89,6 +89,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "tokens": int(scored.summary.lengths[member]),
         "reference": prompt.reference,
         "checker": prompt.checker,
+        **({"source": prompt.source} if prompt.source else {}),
         "reward": verdict.reward,
         "outcome": verdict.outcome,
         "failure": verdict.failure,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.record.held_out import greedy_accuracies
+
 SMOOTH = 10  # steps of the running mean
 PARTS = ("numerics", "routing", "engine", "staleness")  # of the mismatch
 
@@ -19,11 +21,10 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     width = 3 if parts else 2
     figure, axes = pyplot.subplots(2, width, figsize=(5.5 * width, 7), layout="constrained")
     _curve(axes[0][0], rows, "reward/mean", "mean reward")
-    evaluated = [row for row in rows if row.get("eval/greedy") is not None]
-    if evaluated:
-        axes[0][0].plot(
-            [r["step"] for r in evaluated], [r["eval/greedy"] for r in evaluated], "o--", color="tab:orange", label="held-out, greedy"
-        )
+    evaluated = [(row["step"], found) for row in rows if (found := greedy_accuracies(row))]
+    for number, name in enumerate(evaluated[-1][1] if evaluated else ()):
+        points = [(step, found[name]) for step, found in evaluated if name in found]
+        axes[0][0].plot(*zip(*points, strict=True), "o--", color=f"C{number + 1}", label=f"{name}, greedy")
         axes[0][0].legend(frameon=False)
     _curve(axes[0][1], rows, "entropy", "entropy (nats a token)")
     _curve(axes[1][0], rows, "mismatch/max", "largest difference of engine and learner log-probs", log=True)

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from cluster.record.held_out import describe_accuracies
+
 EVERY = 10  # steps between lines if the output is no terminal
 
 
@@ -58,9 +60,8 @@ class Progress:
             f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  {mismatch}"
             f"{values['tokens_per_second']:,.0f} tok/s  {values['seconds/step']:.2f} s"
         )
-        held_out = values.get("eval/greedy")
-        if held_out is not None:
-            self.say(f"step {step}: held-out greedy accuracy {held_out:.3f}")
+        if held_out := describe_accuracies(values):
+            self.say(f"step {step}: {held_out}")
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, description=line)
         elif step % EVERY == 0 or step in (1, self.steps):

@@ -25,6 +25,9 @@ def checkers_named(config: Keys) -> Iterator[tuple[str, str]]:
         yield "reward.second", config.reward.second
     for name, part in config.reward.parts.items():
         yield f"reward.parts.{name}", part.checker or name
+    for key, table in config.data.tables.items():
+        if table.checker is not None:
+            yield f"{key}.checker", table.checker
 
 
 def services_in_use_have_an_address(config: Keys) -> Iterator[Problem]:
@@ -126,9 +129,10 @@ def reward_range_rises(config: Keys) -> Iterator[Problem]:
 
 
 def second_checker_differs(config: Keys) -> Iterator[Problem]:
-    """`reward.second` is not `reward.checker`, unless rows name their checkers (`data.checker_field`)."""
+    """`reward.second` is not `reward.checker`, unless rows (`checker_field`), sources or eval sets name other checkers."""
     reward = config.reward
-    if reward.second == reward.checker and config.data.checker_field is None:  # rows may name other checkers
+    others = config.data.own_checkers or config.data.checker_field or any(table.checker_field for table in config.data.tables.values())
+    if reward.second == reward.checker and not others:  # rows or sources may name other checkers
         message = f'got "{reward.second}", which is reward.checker too, so the two always agree: name another checker, or remove it'
         yield Problem(("reward.second", "reward.checker"), message)
 

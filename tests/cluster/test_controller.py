@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,7 @@ class ToyEngines:
             await asyncio.sleep(0)
         right = np.random.default_rng([number, group_id]).random(size) < number / 16
         summary = toy_summary(group_id, right.astype(float).tolist(), oldest=version)
-        return Scored(summary=summary, texts=(), tokens="tokens", engine=0, prompt=prompt)
+        return Scored(summary=replace(summary, source=prompt.source), texts=(), tokens="tokens", engine=0, prompt=prompt)
 
 
 class ToyLearners:
@@ -70,12 +71,21 @@ class ToyPublisher:
 
 
 def train(
-    folder: Path, timing: int, *, resume: int = 0, staleness: int = 0, sampler: str = "difficulty", dynamic: bool = True
+    folder: Path,
+    timing: int,
+    *,
+    resume: int = 0,
+    staleness: int = 0,
+    sampler: str = "difficulty",
+    dynamic: bool = True,
+    sources: dict[str, Any] | None = None,
 ) -> tuple[list[Any], list[dict[str, float]]]:
     """A run, or its continuation after a step: what the ledger says became of every group, and all metrics that are no clock."""
     run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness}
     rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
-    config = run_config(folder, run=run, rollout=rollout, data={"train": "t.jsonl", "sampler": sampler, "max_prompt_tokens": 16})
+    data = {"train": None if sources else "t.jsonl", "sources": sources or {}, "sampler": sampler, "max_prompt_tokens": 16}
+    config = run_config(folder, run=run, rollout=rollout, data=data)
+    prompts = [replace(prompt, source="hard" if n < 8 else "soft") if sources else prompt for n, prompt in enumerate(PROMPTS)]
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoints" / f"step_{resume:06d}"
     position = read_position(checkpoint) if resume else Position(step=0, next_group=0, pending=())
@@ -85,7 +95,7 @@ def train(
     actors: Any = SimpleNamespace(engines=ToyEngines(timing, version), learners=ToyLearners())
     publisher: Any = ToyPublisher(version)
     show: Any = SimpleNamespace(step=lambda *_: None)
-    controller = Controller(config, actors, publisher, PromptSet(prompts=PROMPTS, dropped=0), [], ledger, metrics, show)
+    controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show)
     if resume:
         controller.stream.load(read_stream(checkpoint))
     asyncio.run(controller.run(position))
@@ -128,3 +138,19 @@ def test_a_run_that_runs_ahead_keeps_its_bound_and_its_accounts_when_continued(t
         rows, _ = train(tmp_path / f"{timing}", timing + 50, resume=9, staleness=staleness)
         assert sum(outcome == "learned" for _, _, outcome, _ in rows) == STEPS * 4
         assert json.loads((tmp_path / f"{timing}" / "checkpoints" / "step_000018" / "state.json").read_text())["position"]["step"] == STEPS
+
+
+@pytest.mark.parametrize(("sampler", "dynamic"), [("uniform", True), ("difficulty", True), ("uniform", False)])
+def test_a_mix_of_sources_repeats_whatever_the_timing_and_wherever_it_was_cut(tmp_path: Path, sampler: str, dynamic: bool) -> None:
+    sources = {"soft": {"path": "s", "share": 1}, "hard": {"path": "h", "share": 3}}
+    straight = train(tmp_path / "straight", 0, sampler=sampler, dynamic=dynamic, sources=sources)
+    assert train(tmp_path / "other", 1, sampler=sampler, dynamic=dynamic, sources=sources) == straight
+    for cut in (3, 15):
+        shutil.copytree(tmp_path / "straight", tmp_path / f"cut-{cut}")
+        assert train(tmp_path / f"cut-{cut}", cut, resume=cut, sampler=sampler, dynamic=dynamic, sources=sources) == straight
+    last = straight[1][-1]
+    assert last["source/hard/groups"] + last["source/soft/groups"] == 4
+    assert last["source/hard/share"] == last["source/hard/groups"] / 4
+    if not dynamic:
+        assert {line["source/hard/groups"] for line in straight[1]} == {3.0}
+        assert last["source/hard/epochs"] == STEPS * 3 / 8

@@ -16,6 +16,7 @@ VALUES = {
     "data.difficulty_half_life": ("3.0", "data.sampler=difficulty"),
     "data.template_file": ('"t.jinja"', "data.chat_template=true"),
     "data.system": ('"be brief"', "data.chat_template=true"),
+    "data.answer_turn": ('"cut"', "data.chat_template=true"),
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
     "correction.cap": ("2.5", "correction.weight=token"),
@@ -35,6 +36,7 @@ WITHOUT = {
     "mismatch.alarm": "rollout.logprobs=false",
     "data.template_file": "data.chat_template=false",
     "data.system": "data.chat_template=false",
+    "data.answer_turn": "data.chat_template=false",
 }
 
 

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from configs.schema import Config
-from rollout.dataset import DatasetError
-from rollout.prompts import PromptSet, load_prompts
+from rollout.data.row import DatasetError
+from rollout.prompts import PromptSet, load_eval_sets, load_training_prompts
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 STRICT_TEMPLATE = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}<u>"
@@ -31,7 +31,7 @@ def load(folder: Path, rows: list[dict[str, Any]], template: str | None = None, 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     keys = {"train": str(path), "chat_template": template is not None, **data}
     config = Config.model_validate({"model": {"path": "none"}, "data": keys, "reward": {"checker": checker}})
-    return load_prompts(config, str(path), "train", character_tokenizer(template))
+    return load_training_prompts(config, character_tokenizer(template))
 
 
 def sums(count: int) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused_with_the_key_to_change(t
         ("", None, "empty prompt"),
         ("", TEMPLATE, "no question"),
         ([], TEMPLATE, "no question"),
-        ([{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], TEMPLATE, "end before the answer"),
+        ([{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], TEMPLATE, 'or set answer_turn = "cut"'),
         ([{"content": "?"}], TEMPLATE, 'messages with "role" and "content"'),
         (7, TEMPLATE, "needs text"),
         (7, None, "takes text as it is"),
@@ -151,3 +151,63 @@ def test_what_the_models_template_refuses_is_told_with_the_row(tmp_path: Path) -
 def test_a_checker_that_is_no_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='line 1 has 3 in field "by"'):
         load(tmp_path, [{"prompt": "1+1=", "answer": 2, "by": 3}], checker_field="by")
+
+
+SFT = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
+
+
+def test_the_turns_before_the_answer_are_the_prompt_when_asked_and_the_answer_may_be_the_reference(tmp_path: Path) -> None:
+    fields = {"prompt_field": "messages", "reference_field": "messages.-1.content", "answer_turn": "cut"}
+    again = [*SFT, {"role": "user", "content": "+1?"}, {"role": "assistant", "content": "3"}]
+    first, second = load(tmp_path, [{"messages": SFT}, {"messages": again}], TEMPLATE, **fields).prompts
+    assert (first.text, first.reference) == ("<u>1+1=\n<a>", "2")
+    assert (second.text, second.reference) == ("<u>1+1=\n<a>2\n<u>+1?\n<a>", "3")
+
+
+def test_messages_without_an_answer_at_their_end_are_used_whole_and_an_answer_alone_asks_nothing(tmp_path: Path) -> None:
+    (prompt,) = load(tmp_path, [{"prompt": SFT[:1], "answer": 2}], TEMPLATE, answer_turn="cut").prompts
+    assert prompt.text == "<u>1+1=\n<a>"
+    with pytest.raises(DatasetError, match="has no question"):
+        load(tmp_path, [{"prompt": SFT[1:], "answer": 2}], TEMPLATE, answer_turn="cut")
+
+
+def mixed(folder: Path, **data: object) -> Config:
+    """A config of two sources and three eval sets over the same two files, with fields of their own."""
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums(3)))
+    (folder / "asked.csv").write_text("id,question,gold,by\nx,what?,yes,\ny,who?,me,exact\n")
+    own = {"path": str(folder / "asked.csv"), "prompt_field": "question", "reference_field": "gold", "checker": "match"}
+    keys = {
+        "sources": {"sums": {"path": str(folder / "sums.jsonl")}, "asked": {**own, "checker_field": "by", "system": "", **data}},
+        "eval": str(folder / "sums.jsonl"),
+        "eval_limit": 2,
+        "evals": {"b": own, "a": {"path": str(folder / "sums.jsonl"), "limit": 1, "responses": 7, "system": "Count."}},
+        "system": "Add.",
+    }
+    return Config.model_validate({"model": {"path": "none"}, "data": keys})
+
+
+def test_each_source_has_its_fields_checker_and_system_and_its_name_is_in_its_prompts_and_ids(tmp_path: Path) -> None:
+    found = load_training_prompts(mixed(tmp_path), character_tokenizer(TEMPLATE))
+    assert [(p.prompt_id, p.source, p.checker, p.text) for p in found.prompts[:3]] == [
+        ("asked/x", "asked", "match", "<u>what?\n<a>"),
+        ("asked/y", "asked", "exact", "<u>who?\n<a>"),
+        ("sums/0", "sums", "math", "<s>Add.\n<u>0+0=\n<a>"),
+    ]
+    assert dict(found.sizes) == {"asked": 2, "sums": 3}
+    assert found.where["asked/y"].endswith("asked.csv line 3")
+
+
+def test_eval_sets_have_names_limits_and_responses_of_their_own(tmp_path: Path) -> None:
+    sets, rows = load_eval_sets(mixed(tmp_path), character_tokenizer(TEMPLATE))
+    assert [(s.name, s.samples, [p.prompt_id for p in s.prompts]) for s in sets] == [
+        ("", 1, ["0", "1"]),
+        ("a", 7, ["a/0"]),
+        ("b", 1, ["b/x", "b/y"]),
+    ]
+    assert sets[1].prompts[0].text.startswith("<s>Count.")
+    assert [p.prompt_id for p in rows.prompts] == ["0", "1", "a/0", "b/x", "b/y"]
+
+
+def test_a_bad_row_of_a_source_is_refused_with_the_name_of_the_source(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r'^data\.sources\.asked: .*asked\.csv line 2 has no value for field "answer"'):
+        load_training_prompts(mixed(tmp_path, reference_field="answer"), character_tokenizer(TEMPLATE))

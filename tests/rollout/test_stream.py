@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from configs.sections.data import DataConfig
 from rollout.difficulty import DifficultyStream
+from rollout.order import open_stream
 from rollout.seeds import derive_seed
-from rollout.stream import PromptStream, open_stream
+from rollout.stream import PromptStream
 
 SIZES = st.integers(1, 60)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -63,11 +64,11 @@ def test_nothing_that_the_policy_does_moves_the_uniform_stream_and_it_leaves_not
 
 
 def test_the_uniform_stream_is_the_one_that_a_config_gets_which_does_not_ask() -> None:
-    uniform = open_stream(DataConfig(train="train.jsonl"), 8, 0)
+    uniform = open_stream(DataConfig(train="train.jsonl"), {"": 8}, 0)
     assert isinstance(uniform, PromptStream)
     assert [uniform.index(g) for g in range(16)] == GOLDEN_ORDER
     asked = DataConfig(train="train.jsonl", sampler="difficulty", difficulty_floor=0.25, difficulty_half_life=3.0)
-    difficulty = open_stream(asked, 8, 5)
+    difficulty = open_stream(asked, {"": 8}, 5)
     assert isinstance(difficulty, DifficultyStream)
     assert (difficulty.size, difficulty.seed, difficulty.floor, difficulty.half_life) == (8, 5, 0.25, 3.0)
 

@@ -1,5 +1,6 @@
 """Whole runs on real engines, ranks and Ray: what they record, that they repeat, and that a killed one continues as if it never was."""
 
+import gzip
 import json
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
-from tests.toys.drive import driving, metrics, train, wait_for_step
+from tests.toys.drive import CONFIG, driving, metrics, train, wait_for_step
 
 pytestmark = pytest.mark.end_to_end
 
@@ -39,18 +40,39 @@ CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds")
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """What both runs are told."""
-    rows = Path(".cache/tiny/train.jsonl").read_text().splitlines(keepends=True)[:PROMPTS]
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    path.write_text("".join(rows))
-    return (*SETTINGS, f"data.train={path}")
+    """What both runs are told: a config of two sources, in forms and with fields of their own, and two eval sets."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [json.loads(line) for line in Path(".cache/tiny/train.jsonl").read_text().splitlines()[:PROMPTS]]
+    (folder / "nested").mkdir()
+    with (folder / "nested" / "rows.jsonl").open("w") as file:
+        file.writelines(json.dumps({"asked": {"sum": row["prompt"]}, "gold": [{"is": row["answer"]}]}) + "\n" for row in rows[::2])
+    with gzip.open(folder / "table.csv.gz", "wt") as file:
+        file.writelines(["prompt,answer\n", *(f"{row['prompt']},{row['answer']}\n" for row in rows[1::2])])
+    recipe = Path(CONFIG).read_text()
+    without = [line for line in recipe.splitlines() if not line.startswith("train = ")]
+    (folder / "run.toml").write_text("\n".join(without))
+    nested = {"path": folder / "nested", "share": 0.75, "prompt_field": "asked.sum", "reference_field": "gold.-1.is"}
+    tables = {
+        "sources.nested": nested,
+        "sources.table": {"path": folder / "table.csv.gz", "share": 0.25},
+        "evals.seen": {"path": folder / "table.csv.gz", "limit": 8, "responses": 2},
+    }
+    keys = [f"data.{table}.{key}={value}" for table, values in tables.items() for key, value in values.items()]
+    return (str(folder / "run.toml"), *SETTINGS, *keys)
+
+
+def command(run: Path, settings: tuple[str, ...], *overrides: str) -> list[str]:
+    """The command that trains with the settings' own config file."""
+    config, *keys = settings
+    name, _, *others = train(run, *keys, *overrides)
+    return [name, config, *others]
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
     """A run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("straight")
-    with driving(train(folder / "run", *settings), folder) as driver:
+    with driving(command(folder / "run", settings), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert driver.wait_for_nobody() == []
         (folder / "run" / "said.txt").write_text(driver.text())
@@ -62,12 +84,12 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...])
     """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4."""
     folder = tmp_path_factory.mktemp("resumed")
     run = folder / "run"
-    with driving(train(run, *settings), folder) as driver:
+    with driving(command(run, settings), folder) as driver:
         wait_for_step(driver, run, 5)
         driver.process.send_signal(signal.SIGKILL)
         assert driver.wait_for_nobody() == [], "a killed driver must take all its processes along"
     (folder / "killed.json").write_text(json.dumps(metrics(run)))
-    with driving(train(run, *settings, "run.resume=auto"), folder) as driver:
+    with driving(command(run, settings, "run.resume=auto"), folder) as driver:
         assert driver.wait() == 0, driver.text()
         assert "after step 4" in driver.text()
     return run
@@ -102,7 +124,7 @@ def test_the_run_records_what_it_promises(straight: Path) -> None:
     wanted = {"reward/mean", "length/mean", "entropy", "clip/low", "clip/high", "grad_norm", "mismatch/mean", "mismatch/kl"}
     wanted |= {"publish/bytes", "publish/seconds", "tokens_per_second", "seconds/generate", "share/learn", "staleness/mean"}
     wanted |= {f"mismatch/{name}" for name in ("k1", "chi2", "ess", "ratio_mean", "ratio_min", "ratio_max", "ratio_p999")}
-    wanted |= {f"correction/{name}" for name in ("capped", "masked", "vetoed")} | {"reference_kl", "sampler/effective", "groups/rejected"}
+    wanted |= {f"correction/{name}" for name in ("capped", "masked", "vetoed")} | {"reference_kl", "groups/rejected"}
     assert wanted <= keys
     assert sum(row["groups/rejected"] for row in steps(straight)) > 0
     assert steps(straight)[2]["reference_kl"] > steps(straight)[3]["reference_kl"], "the reference was renewed after step 3"
@@ -112,7 +134,31 @@ def test_the_run_records_what_it_promises(straight: Path) -> None:
     shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
     assert shown
     assert all(row["prompt"].endswith("=") and row["reward"] in (0.0, 1.0) and row["response"] for row in shown)
-    assert "held-out" in (straight / "said.txt").read_text().splitlines()[-2]
+    *_, held_out, seen, _ = (straight / "said.txt").read_text().splitlines()
+    assert held_out.startswith("held-out ")
+    assert seen.startswith("seen ")
+
+
+def test_two_sources_of_other_forms_are_mixed_by_their_shares_and_reported_apart(straight: Path) -> None:
+    with sqlite3.connect(straight / "ledger.db") as db:
+        asked = [name.partition("/")[0] for (name,) in db.execute("SELECT prompt_id FROM groups ORDER BY group_id")]
+    assert len(asked) > 2 * PROMPTS
+    for count in range(1, len(asked) + 1):
+        assert abs(asked[:count].count("nested") - 0.75 * count) < 1
+    for row in steps(straight):
+        assert row["source/nested/groups"] + row["source/table/groups"] == 16
+        assert row["source/nested/sampler/effective"] > 0
+    assert {"source/table/reward", "source/table/length", "source/table/truncated", "source/nested/epochs"} <= steps(straight)[0].keys()
+    shown = (straight / "responses" / "step_000001.jsonl").read_text().splitlines()
+    assert {json.loads(line)["source"] for line in shown} <= {"nested", "table"}
+
+
+def test_each_eval_set_is_reported_under_its_name(straight: Path) -> None:
+    before = metrics(straight)[0]
+    assert {"eval/greedy", "eval/pass@1", "eval/seen/greedy", "eval/seen/pass@2", "eval/seen/mean@2", "eval/seen/failures"} <= before.keys()
+    said = (straight / "said.txt").read_text()
+    assert f"before training: held-out greedy accuracy {before['eval/greedy']:.3f}, seen {before['eval/seen/greedy']:.3f}" in said
+    assert "nested: 12 prompts from " in said
 
 
 def test_every_published_version_has_weights_of_its_own(straight: Path) -> None:

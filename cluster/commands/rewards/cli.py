@@ -46,7 +46,7 @@ def add_rewards(commands: Any) -> None:
     )
     kinds = rewards.add_subparsers(required=True, metavar="check|audit")
     check = kinds.add_parser("check", help="does every right answer pass its own checker", description=CHECK)
-    check.add_argument("dataset", help='a .jsonl or .parquet file, or a Hugging Face dataset id ("owner/name:subset")')
+    check.add_argument("dataset", help="a file, a folder, a pattern or a dataset id, as data.train takes them")
     check.add_argument("--split", default=default(DataConfig, "split"), help="split of a Hugging Face dataset id (%(default)s)")
     known = 'checker of rows that name none: a name or "package.module:function" (%(default)s)'
     check.add_argument("--checker", default=default(RewardConfig, "checker"), help=known)

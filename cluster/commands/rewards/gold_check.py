@@ -13,7 +13,8 @@ from typing import Any
 from reward.checker import Checker
 from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
 from reward.workers.pool import Item, RewardPool
-from rollout.dataset import Row, read_rows
+from rollout.data.read import read_rows
+from rollout.data.row import Row
 from rollout.types import Verdict
 
 RIGHT = 1.0
@@ -69,7 +70,7 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
     rows = read_rows(source, split, (), wanted)[:limit]
     for option, name in (("--reference-field", fields.reference), ("--solution-field", fields.solution)):
         if name and all(row.values.get(name) is None for row in rows):
-            there = ", ".join(f'"{key}"' for key in rows[0].values) or "none of those asked for"
+            there = ", ".join(f'"{key}"' for key in rows[0].names) or "none of those asked for"
             raise ValueError(f'{option} got "{name}", but no row of {source} has it; the first has {there}: name the right one')
     report = Report(source=source, rows=len(rows))
     asked: list[tuple[Row, Item]] = []
