@@ -25,10 +25,13 @@ def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
 
 
 def model_config(config: Config) -> dict[str, Any]:
-    """The model's Hugging Face config, empty if there is no file."""
+    """The model's Hugging Face config, empty if there is no file or no JSON object in it, which `validate` refuses."""
     source = Path(config.model.path) / "config.json"
-    found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
-    return found
+    try:
+        found: Any = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def gpus_per_engine(config: Config) -> int:
