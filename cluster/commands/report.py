@@ -27,7 +27,7 @@ def validate(config: Config, named: str) -> None:
     for label, text in (*describe(config, examined), *(("start", line) for line in begins)):
         print(f"{label if label != last else '':<{LABEL_CHARS}} {text}")
         last = label
-    for line in found.lines:
+    for line in (*(f"note: {note}" for note in found.notes), *found.warned):
         print(line)
     found.refuse()
     print(f"{named} is valid")
@@ -58,12 +58,10 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
     """A line about the first row's right answer; a wrong score becomes a warning."""
     if examined.found.problems:
         return
-    line, right = score_first_row(config, examined.checked.prompts)
-    yield line
-    if not right:
-        examined.found.warnings.append(
-            f"the right answer of a row does not score 1: {line}: look at the rows with `python -m cluster rewards check`"
-        )
+    row = score_first_row(config, examined.checked.prompts)
+    yield row.line
+    if row.warning:
+        examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
 
 
 def describe_start(config: Config, examined: Examined, found: Findings) -> Iterator[str]:

@@ -51,7 +51,7 @@ def check(config: Config) -> Checked:
     """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do."""
     examined = examine(config)
     examined.found.refuse()
-    return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.lines])
+    return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
 
 def examine(config: Config) -> Examined:
@@ -87,7 +87,9 @@ def examine(config: Config) -> Examined:
     with found.collect():
         lines += check_rewards(config, prompts, held_out)
         if prompts.prompts and own_functions(config):
-            scored.append(score_first_row(config, prompts)[0])
+            row = score_first_row(config, prompts)
+            scored.append(row.line)
+            found.warnings += [row.warning] if row.warning else []
     family = model.get("model_type")
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})

@@ -6,11 +6,12 @@ from typing import Any
 from configs.families import number_of_experts
 from configs.rules.engine import is_count, vllm_size
 from configs.schema import Config
-from configs.toml_writer import write_value
+from configs.toml_writer import quoted, write_value
 
 # vLLM's attention and expert kernels for CPUs have no others (v1/attention/backends/cpu_attn.py, and measured with vLLM 0.30).
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 CPU_MULTIPLE = 32
+CPU_CACHE_DTYPES = ("auto", "fp8", "fp8_e4m3", "fp8_e5m2")
 Model = dict[str, Any]  # a Hugging Face config
 
 
@@ -44,8 +45,10 @@ def engine_problems(config: Config, model: Model) -> Iterator[str]:
 
 
 def cpu_problems(config: Config, model: Model) -> Iterator[str]:
-    """A line for each size of the model that vLLM's kernels for CPUs do not have."""
+    """A line for each size of the model, and each type of its cache, that vLLM's kernels for CPUs do not have."""
     named = f"model.path {config.model.path}"
+    if (cache := config.rollout.vllm.get("kv_cache_dtype", "auto")) not in CPU_CACHE_DTYPES:
+        yield f"rollout.vllm.kv_cache_dtype: got {write_value(cache)}, needed one of {quoted(CPU_CACHE_DTYPES)} without a GPU: remove it"
     head = model.get("head_dim") or model["hidden_size"] // model["num_attention_heads"]
     if head not in CPU_HEAD_SIZES:
         yield f"{named} has heads of {head}, and vLLM on CPU has kernels for {', '.join(map(str, CPU_HEAD_SIZES))} alone: use a GPU"

@@ -27,6 +27,6 @@ class Findings:
             raise ValueError("\n".join(self.problems))
 
     @property
-    def lines(self) -> list[str]:
-        """Notes and warnings as the terminal shows them."""
-        return [*(f"note: {note}" for note in self.notes), *(f"warning: {warning}" for warning in self.warnings)]
+    def warned(self) -> list[str]:
+        """Warnings as the terminal shows them."""
+        return [f"warning: {warning}" for warning in self.warnings]

@@ -21,9 +21,15 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
         return
     nodes = local_nodes()
     on_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+    before = len(found.problems)
     found.problems += missing if on_gpus else without.problems
     with found.collect():
         refuse_what_has_no_room(config, nodes)
+    if len(found.problems) > before:
+        found.notes.append(
+            "without RAY_ADDRESS a run starts on this machine, so its cores and GPUs were checked: "
+            "for a run on a cluster give `validate` that variable too (RAY_ADDRESS=auto)"
+        )
 
 
 def describe_places(config: Config) -> str:

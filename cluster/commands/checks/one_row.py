@@ -6,8 +6,9 @@ The response is the right answer that the checker makes from the reference; for 
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from cluster.commands.rewards.gold_check import Fields, gold_item, shorten
+from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import SERVICES
@@ -23,24 +24,39 @@ def own_functions(config: Config) -> list[str]:
     return [name for name in used_checkers(config) if ":" in name]
 
 
-def score_first_row(config: Config, prompts: PromptSet) -> tuple[str, bool]:
-    """A line about the first row's score, and whether it is as it should be; ValueError if a function of the user's fails on it."""
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A row's score in words, and what is wrong with it, if anything."""
+
+    line: str
+    warning: str | None = None
+
+
+def score_first_row(config: Config, prompts: PromptSet) -> Scored:
+    """Score the first row's right answer; ValueError if a function of the user's fails on it and on an empty response."""
     prompt = prompts.prompts[0]
-    where = prompts.where.get(prompt.prompt_id, "the first row")
     if far := [name for name in (prompt.checker, *used_checkers(config)) if name in SERVICES]:
-        return f"no row was scored here, because {far[0]} is a service and answers cost money", True
+        return Scored(f"no row was scored here, because {far[0]} is a service and its answers may cost money")
     response = right_answer(prompt)
     if response is None:
-        return f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference", True
-    (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
+        return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
     own = own_functions(config)
+    tried = [response, ""] if own else [response]
+    verdict, *others = asyncio.run(score(config, [asked_of(prompt, text) for text in tried]))
+    where = prompts.where.get(prompt.prompt_id, "the first row")
     said = f"{where}, {prompt.checker}: response {shorten(response)} to reference {shorten(prompt.reference)}"
-    if verdict.reward is None:
-        if own:
-            raise ValueError(f"{', '.join(own)} fails on {said}: {verdict.failure}: correct the function, or the row")
-        return f"{said} has no reward ({verdict.failure})", False
-    parts = ", ".join(f"{name} {value:g}" for name, value in verdict.parts.items())
-    return f"{said} → reward {verdict.reward:g} ({parts})", ":" in prompt.checker or verdict.parts.get("correct", 1.0) >= 1
+    if verdict.reward is not None:
+        parts = ", ".join(f"{name} {value:g}" for name, value in verdict.parts.items())
+        line = f"{said} → reward {verdict.reward:g} ({parts})"
+        wrong = ":" not in prompt.checker and verdict.parts.get("correct", RIGHT) < RIGHT
+        return Scored(line, f"the right answer of a row does not score 1: {line}" if wrong else None)
+    if own and all(other.reward is None for other in others):
+        raise ValueError(
+            f"{', '.join(own)} fails on {said}, and on an empty response: {verdict.failure}: correct the function, or the row; "
+            "a response that a function cannot read should score 0"
+        )
+    line = f"{said} has no reward ({verdict.failure})"
+    return Scored(line, f"{line}: the run learns nothing from such responses")
 
 
 def right_answer(prompt: Prompt) -> str | None:

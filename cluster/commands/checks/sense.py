@@ -7,7 +7,7 @@ from configs.parameters import Parameters
 from configs.schema import Config
 
 REAL = 100e6  # parameters; below it a model is a toy, which learns at higher rates
-TOO_FAST, TOO_FAST_FOR_TOYS, TOO_SLOW = 1e-4, 1e-2, 1e-9
+TOO_FAST, TOO_FAST_IF_UNKNOWN, TOO_FAST_FOR_TOYS, TOO_SLOW = 1e-4, 1e-3, 1e-2, 1e-9
 HOT, COLD = 2.0, 0.1
 START_S = 60.0  # an engine needs about half of it even for a tiny model
 TOKEN_S = 0.01  # decoding one token of one response takes about this long on a GPU in a full batch
@@ -17,7 +17,7 @@ def doubtful(config: Config, family: str | None, parameters: Parameters | None) 
     """A line for each such setting; `family` and `parameters` are of the model, None where they are not known."""
     lr, temperature, learner = config.learner.lr, config.rollout.temperature, config.learner
     real = parameters is None or parameters.total >= REAL
-    if lr >= (TOO_FAST if real else TOO_FAST_FOR_TOYS):
+    if lr >= (TOO_FAST_IF_UNKNOWN if parameters is None else TOO_FAST if real else TOO_FAST_FOR_TOYS):
         yield (
             f"learner.lr = {lr:g} destroys a model within a few updates: reinforcement learning of whole models uses 1e-7 to 1e-5"
             if real
