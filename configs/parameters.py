@@ -6,6 +6,7 @@ from typing import Any
 from configs.families import FAMILIES, number_of_experts
 
 Model = dict[str, Any]  # a Hugging Face config
+MOST_LAYERS = 10_000  # more is a mistake, and counting them takes long
 BIASED = {"qwen3": "qkvo", "qwen3_moe": "qkvo", "olmoe": "qkvo", "llama": "qkvo", "glm4_moe": "qkv"}  # with attention_bias = true
 
 
@@ -29,6 +30,8 @@ def count_parameters(model: Model) -> Parameters | None:
 
 def _count(model: Model) -> Parameters:
     hidden, layers = model["hidden_size"], model["num_hidden_layers"]
+    if layers > MOST_LAYERS:
+        raise ValueError(f"{layers} layers")
     sparse = sum(is_sparse(model, layer) for layer in range(layers))
     experts, chosen = number_of_experts(model), model.get("num_experts_per_tok") or 0
     expert = 3 * hidden * (model.get("moe_intermediate_size") or model["intermediate_size"])

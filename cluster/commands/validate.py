@@ -20,6 +20,7 @@ from configs.families import families_that, family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
+from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import PromptSet, load_prompts
@@ -187,11 +188,13 @@ def model_settings(config: Config, key: str, path: str) -> Any:
         raise ValueError(f"{key} {path} has a config.json that is not JSON ({error}): download the model again") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{key} {path} has a config.json that is a JSON {type(raw).__name__}, no object: download the model again")
+    if huge := [name for name, value in raw.items() if isinstance(value, int) and abs(value) > LARGEST]:
+        raise ValueError(f"{key} {path} has a config.json with a {huge[0]} above 64 bits: download the model again")
     family = family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
         experts = number_of_experts(settings.to_dict())
-    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, StrictDataclassError) as error:
         raise ValueError(f"{key} {path} has a config.json that transformers cannot use ({error}): download the model again") from error
     if not family.dense and experts < 1:
         raise ValueError(f"{key} {path} is a mixture of experts ({family.name}) with {experts} experts: correct its config.json")

@@ -4,7 +4,9 @@ A file is 8 bytes with the header's length, the header as JSON, then the tensors
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def weight_files(key: str, folder: Path) -> list[Path]:
         raise ValueError(f"{key} {folder} has an {INDEX} that cannot be read ({type(error).__name__}: {error}): {AGAIN}") from error
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
-        raise ValueError(f"{key} {folder} lacks {some(absent)}, which its {INDEX} names ({len(names)} files in all): {AGAIN}")
+        raise ValueError(f"{key} {folder} lacks {some(absent, len(absent))}, which its {INDEX} names ({len(names)} files in all): {AGAIN}")
     return [folder / name for name in names]
 
 
@@ -71,6 +73,7 @@ def read_header(key: str, path: Path) -> dict[str, Header]:
     return tensors
 
 
-def some(names: list[str], shown: int = 3) -> str:
-    """The first names, and how many follow."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+def some(names: Iterable[str], count: int, shown: int = 3) -> str:
+    """The first of `count` names, and how many follow."""
+    first = list(islice(names, shown))
+    return ", ".join(first) + (f" and {count - len(first)} more" if count > len(first) else "")
