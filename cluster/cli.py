@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, run, what in (
         ("train", run_train, "train a policy: generate, score, learn, publish, until run.steps"),
-        ("validate", run_validate, "check a config, its model folder and its data; starts nothing"),
+        ("validate", run_validate, "check a config, its model, data and run.dir, and show what follows; starts nothing"),
         ("evaluate", run_evaluate, "greedy accuracy, pass@k and mean@k on data.eval"),
         ("export", run_export, "write a run's newest checkpoint as a Hugging Face folder"),
     ):
@@ -98,12 +98,9 @@ def run_train(asked: argparse.Namespace) -> None:
 
 def run_validate(asked: argparse.Namespace) -> None:
     config = configured(asked)
-    from cluster.commands.validate import check
-    from cluster.models.hub import fetch_models
+    from cluster.commands.report import validate
 
-    for line in check(fetch_models(config, print)).lines:
-        print(line)
-    print(f"{asked.config} is valid")
+    validate(config, asked.config)
 
 
 def run_evaluate(asked: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.expert_plan import describe_experts
+from configs.parameters import count_parameters
 from configs.rules.engine import vllm_size
 from configs.schema import Config
 from configs.surrogates import Minirl
@@ -16,18 +17,21 @@ MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment
 MOMENT_BYTES = 4  # of one float32 number
 
 
-def plan(config: Config) -> list[str]:
-    """Lines that say what follows from the numbers of a config."""
-    model = model_config(config)
+def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
+    """Lines that say what follows from the numbers of a config; `model` is the Hugging Face config, empty where it cannot be read."""
+    model = model_config(config) if model is None else model
     numbers = [describe_batch(config), describe_window(config), *describe_objective(config), *describe_experts(config, model)]
     return [*numbers, describe_devices(config), *describe_memory(config, model)]
 
 
 def model_config(config: Config) -> dict[str, Any]:
-    """The model's Hugging Face config, empty if there is no file."""
+    """The model's Hugging Face config, empty if there is no file or no JSON object in it, which `validate` refuses."""
     source = Path(config.model.path) / "config.json"
-    found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
-    return found
+    try:
+        found: Any = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def gpus_per_engine(config: Config) -> int:
@@ -94,9 +98,10 @@ def plural(noun: str, count: int) -> str:
 
 def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
     """The learner's memory a rank, if the model's config can be counted."""
-    parameters = count_parameters(model)
-    if parameters is None:
+    counted = count_parameters(model)
+    if counted is None:
         return []
+    parameters = counted.total
     stage, ranks = config.learner.zero_stage, config.learner.ranks
     types = inner_table(config.learner.deepspeed, ("data_types",))
     weight = 4 if config.model.dtype == "float32" else 2
@@ -121,19 +126,3 @@ def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
         f"learner: {parameters / 1e9:.3g}B parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
         f"{on_gpu / GB:.3g} GB a rank, plus activations, gathered layers and logits"
     ]
-
-
-def count_parameters(model: dict[str, Any]) -> int | None:
-    """Parameters of a Qwen3 or Qwen3-MoE model from its Hugging Face config; None for any other architecture."""
-    if model.get("model_type") not in ("qwen3", "qwen3_moe"):
-        return None
-    hidden, layers, heads = model["hidden_size"], model["num_hidden_layers"], model["num_attention_heads"]
-    head = model.get("head_dim") or hidden // heads
-    attention = hidden * head * (2 * heads + 2 * model["num_key_value_heads"]) + 2 * head  # q, o, k, v and the two norms of q and k
-    dense = 3 * hidden * model["intermediate_size"]
-    experts = model.get("num_experts") or model.get("num_local_experts") or 0  # transformers 5 writes num_local_experts
-    sparse = experts * (3 * hidden * model.get("moe_intermediate_size", 0) + hidden)  # with the router's row
-    step, skipped = model.get("decoder_sparse_step") or 1, model.get("mlp_only_layers") or []
-    routed = sum(experts > 0 and layer not in skipped and (layer + 1) % step == 0 for layer in range(layers))
-    embeddings = model["vocab_size"] * hidden * (1 if model.get("tie_word_embeddings") else 2)
-    return int(layers * (attention + 2 * hidden) + routed * sparse + (layers - routed) * dense + embeddings + hidden)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from configs.overrides import merge_overrides
 from configs.rules.common import Problem, RuleError
 from configs.schema import Config
+from configs.section import LARGEST
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.tables import Table
 from configs.toml_writer import shorten, write_toml
@@ -153,7 +154,14 @@ def describe_error(key: str, kind: str, table: Table) -> Problem:
         return Problem((key, meant or key), f"unknown key (got {given}); {advice}")
     if kind == "missing":
         return Problem((key,), f"missing; needed {describe_need(key)}")
+    if is_huge(table[section].get(leaf) if leaf else None):
+        return Problem((key,), f"got {given}; needed a number of at most 64 bits")
     return Problem((key,), f"got {given}; needed {describe_need(key)}")
+
+
+def is_huge(value: object) -> bool:
+    """Whether a value is a whole number, or a list with one, that no number of 64 bits can hold."""
+    return any(map(is_huge, value)) if isinstance(value, list) else isinstance(value, int) and abs(value) > LARGEST
 
 
 def describe_inner(where: Sequence[str], kind: str, value: object) -> Problem:

@@ -2,11 +2,22 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
-Number = StrictFloat | StrictInt
-Count = Annotated[StrictInt, Field(ge=1)]
-Whole = Annotated[StrictInt, Field(ge=0)]
+LARGEST = 2**63 - 1
+
+
+def fits_64_bits(value: int) -> int:
+    """The number itself; ValueError above 64 bits: such a number overflows where it meets a float or a library written in C."""
+    if abs(value) > LARGEST:
+        raise ValueError("needed a number of at most 64 bits")
+    return value
+
+
+Int = Annotated[StrictInt, AfterValidator(fits_64_bits)]
+Number = StrictFloat | Int
+Count = Annotated[Int, Field(ge=1)]
+Whole = Annotated[Int, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]

@@ -1,6 +1,7 @@
 """Where engines and ranks go: what they need, whether it fits, and the placement group that reserves it."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,29 @@ def bundles(config: Config, gpu: bool) -> list[Bundle]:
 
 def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
     """Raise ValueError, with the arithmetic, if engines and ranks do not fit on the nodes' free resources or cannot run there."""
-    gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    if not gpu:
+    if not any(node.get("GPU", 0) > 0 for node in nodes):
         refuse_what_engines_on_cpus_cannot(config)
+        if needed := list(needs_of_gpus(config)):
+            raise ValueError("\n".join(needed))
+    refuse_what_has_no_room(config, nodes)
+
+
+def refuse_what_has_no_room(config: Config, nodes: list[Bundle]) -> None:
+    """Raise ValueError, with the arithmetic, if engines and ranks do not fit on the nodes' free resources."""
+    gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     wanted = bundles(config, gpu)
     if fits(wanted, nodes):
         return
     lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in wanted], nodes) else "CPU"
     raise ValueError(_does_not_fit(config, wanted, nodes, lacking))
+
+
+def needs_of_gpus(config: Config) -> Iterator[str]:
+    """A line for each setting that has no meaning without GPUs."""
+    if config.rollout.transfer == "nccl":
+        yield 'rollout.transfer: got "nccl", which sends weights between GPUs, and there is none: use "auto" or "gloo"'
+    if config.learner.attention == "flash_attention_2":
+        yield 'learner.attention: got "flash_attention_2", whose kernels need a GPU, and there is none: use "sdpa"'
 
 
 def refuse_what_engines_on_cpus_cannot(config: Config) -> None:

@@ -1,7 +1,10 @@
 """The commands for a trained policy: evaluate a checkpoint, export it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,23 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
                 await publisher.publish(read_position(checkpoint).step)
             return await evaluate(actors.engines, checked.held_out)
 
-    asked = " and ".join(f"{len(found.prompts)} prompts of {found.name or found.path}" for found in checked.held_out)
-    show.say(f"evaluating {checkpoint or config.model.path} on {asked}")
-    for name, value in within_ray(config, work).items():
+    sets = " and ".join(f"{len(found.prompts)} prompts of {found.name or found.path}" for found in checked.held_out)
+    show.say(f"evaluating {checkpoint or config.model.path} on {sets}")
+    with logs_aside(config) as config:
+        found = within_ray(config, work)
+    for name, value in found.items():
         show.say(f"{name} {value:.4f}")
+
+
+@contextmanager
+def logs_aside(config: Config) -> Iterator[Config]:
+    """The config with a temporary run.dir where there is none: an evaluation must not make one. Its logs stay if it fails."""
+    if config.run_dir.exists():
+        yield config
+        return
+    folder = tempfile.mkdtemp(prefix="gatewise-evaluate-")
+    yield config.model_copy(update={"run": config.run.model_copy(update={"dir": folder})})
+    shutil.rmtree(folder)
 
 
 def export_offline(config: Config, asked: str | None, to: str) -> None:

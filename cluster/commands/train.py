@@ -8,9 +8,9 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
-from cluster.actors.session import joins_cluster, ray_session
+from cluster.actors.session import ray_session
 from cluster.actors.start import start_actors
+from cluster.commands.checks.folder import check_folder
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
@@ -43,8 +43,7 @@ def train(config: Config) -> None:
     show = Progress(config.run.steps)
     config = fetch_models(config, show.say)
     checked = check(config)
-    if not joins_cluster():
-        refuse_what_cannot_fit(config, local_nodes())
+    warnings = check_folder(config)
     refuse_unknown_resume(config)
     with lock_run_dir(config):
         refuse_other_run(config)
@@ -52,7 +51,7 @@ def train(config: Config) -> None:
         position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
         refuse_changed_template(config, checkpoint)
         refuse_changed_data(position, checked.prompts.prompts)
-        for line in checked.lines:
+        for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings)):
             show.say(line)
         show.say(beginning(config, checkpoint, position))
         if position.step >= config.run.steps:

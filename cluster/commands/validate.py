@@ -2,18 +2,27 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.commands.checks.attention import refuse_attention
+from cluster.commands.checks.engine import engine_problems
+from cluster.commands.checks.findings import Findings
+from cluster.commands.checks.machine import check_machine
+from cluster.commands.checks.one_row import own_functions, score_first_row
+from cluster.commands.checks.sense import doubtful, repeated_prompts
+from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from cluster.models.folder import model_folder, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import plan
 from configs.families import families_that, family_of, number_of_experts
+from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
+from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
@@ -30,33 +39,90 @@ class Checked:
     checkers: Sequence[str]  # that rows name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What could be read of a config, valid or not, and what was found."""
+
+    checked: Checked  # its prompts are empty where they could not be read
+    found: Findings
+    model: dict[str, Any]  # the Hugging Face config; empty where there is none
+    tokenizer: Any  # None where there is none
+    scored: Sequence[str]  # a line about a row that a function of the user's scored
+
+
 def check(config: Config) -> Checked:
-    """Check a config against its model, tokenizer and data; ValueError says what is wrong and what to do."""
-    problems = check_passthrough(config)
-    if problems:
-        raise ValueError("\n".join(problems))
-    model = model_settings(config, "model.path", config.model.path)
-    if problems := list(experts_of_the_model(config, model.to_dict())):
-        raise ValueError("\n".join(problems))
-    if config.learner.packing:
-        refuse_layers_that_cannot_be_packed(config, model, f"model.path {config.model.path}")
-    if config.kl.reference not in (None, INITIAL):
-        refuse_foreign_reference(config, model)
-    limit = int(getattr(model, "max_position_embeddings", None) or config.context_tokens)
+    """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do."""
+    examined = examine(config)
+    examined.found.refuse()
+    return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
+
+
+def examine(config: Config) -> Examined:
+    """Check everything that can be checked, whatever else is wrong."""
+    found = Findings(problems=check_passthrough(config))
+    settings: Any = None
+    with found.collect():
+        settings = model_settings(config, "model.path", config.model.path)
+    model = {} if settings is None else settings.to_dict()
+    if settings is not None:
+        check_model(config, settings, found)
+    check_machine(config, model, found)
+    tokenizer: Any = None
+    if settings is not None:
+        with found.collect():
+            tokenizer = load_tokenizer(config)
+            refuse_short_vocabulary(config, settings, tokenizer)
+    prompts = held_out = PromptSet(prompts=[], dropped=0)
+    eval_sets: list[EvalSet] = []
+    lines = plan(config, model)
+    with found.collect():
+        prompts = load_training_prompts(config, tokenizer or NoTokenizer())
+        lines += describe_prompts(config, prompts)
+    with found.collect():
+        eval_sets, held_out = load_eval_sets(config, tokenizer or NoTokenizer())
+        lines += describe_eval_sets(eval_sets)
+    lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
+    scored: list[str] = []
+    with found.collect():
+        lines += check_rewards(config, prompts, held_out)
+        if prompts.prompts and own_functions(config):
+            row = score_first_row(config, prompts)
+            scored.append(row.line)
+            found.warnings += [row.warning] if row.warning else []
+    family = model.get("model_type")
+    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
+    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
+    checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
+    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, scored=scored)
+
+
+def check_model(config: Config, settings: Any, found: Findings) -> None:
+    """Add what the model's config.json and weights do not allow; `settings` is its Hugging Face config."""
+    model, named = settings.to_dict(), f"model.path {config.model.path}"
+    found.problems += [*experts_of_the_model(config, model), *engine_problems(config, model)]
+    with found.collect():
+        refuse_attention(config, settings)
+    with found.collect():
+        if config.learner.packing:
+            refuse_layers_that_cannot_be_packed(config, settings, named)
+    with found.collect():
+        if config.kl.reference not in (None, INITIAL):
+            refuse_foreign_reference(config, settings)
+    with found.collect():
+        refuse_short_context(config, settings)
+    with found.collect():
+        refuse_other_weights("model.path", config.model.path, settings)
+
+
+def refuse_short_context(config: Config, settings: Any) -> None:
+    """Raise ValueError where the longest prompt with the longest response is above the model's context."""
+    limit = int(getattr(settings, "max_position_embeddings", None) or config.context_tokens)
     if config.context_tokens > limit:
         raise ValueError(
             f"data.max_prompt_tokens ({config.data.max_prompt_tokens}) + "
             f"rollout.max_response_tokens ({config.rollout.max_response_tokens}) = "
             f"{config.context_tokens} tokens, but {config.model.path} has a context of {limit}: lower one of them"
         )
-    tokenizer = load_tokenizer(config)
-    prompts = load_training_prompts(config, tokenizer)
-    eval_sets, held_out = load_eval_sets(config, tokenizer)
-    lines = [*plan(config), *describe_prompts(config, prompts), *describe_eval_sets(eval_sets)]
-    lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
-    lines += check_rewards(config, prompts, held_out)
-    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
-    return Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
 
 
 def refuse_foreign_reference(config: Config, ours: Any) -> None:
@@ -80,6 +146,7 @@ def refuse_foreign_reference(config: Config, ours: Any) -> None:
         )
     if config.learner.packing:
         refuse_layers_that_cannot_be_packed(config, theirs, f"kl.reference {folder}")
+    refuse_other_weights("kl.reference", str(folder), theirs)
 
 
 def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: str) -> None:
@@ -107,11 +174,13 @@ def model_settings(config: Config, key: str, path: str) -> Any:
     if not isinstance(raw, dict):
         raise ValueError(f"{key} {path} has a config.json that is a JSON {type(raw).__name__}, no object: download the model again")
     refuse_kind(key, path, raw)
+    if huge := [name for name, value in raw.items() if isinstance(value, int) and abs(value) > LARGEST]:
+        raise ValueError(f"{key} {path} has a config.json with a {huge[0]} above 64 bits: download the model again")
     family = family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
         experts = number_of_experts(settings.to_dict())
-    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, StrictDataclassError) as error:
         raise ValueError(f"{key} {path} has a config.json that transformers cannot use ({error}): download the model again") from error
     if not family.dense and experts < 1:
         raise ValueError(f"{key} {path} is a mixture of experts ({family.name}) with {experts} experts: correct its config.json")
@@ -132,3 +201,24 @@ def load_tokenizer(config: Config) -> Any:
     if config.data.template_file:
         use_template(tokenizer, config.data.template_file)
     return tokenizer
+
+
+def refuse_short_vocabulary(config: Config, settings: Any, tokenizer: Any) -> None:
+    """Raise ValueError where the tokenizer makes ids for which the model has no embedding."""
+    if len(tokenizer) > settings.vocab_size:
+        raise ValueError(
+            f"the tokenizer of model.path {config.model.path} has {len(tokenizer)} tokens, but its config.json a vocabulary of "
+            f"{settings.vocab_size}: use the tokenizer that belongs to the model, or a model with the added tokens"
+        )
+
+
+class NoTokenizer:
+    """Stands in where the model has no tokenizer, so that rows and references are still checked; every prompt has one id."""
+
+    chat_template = "none"
+
+    def encode(self, text: str) -> list[int]:
+        return [0] if text else []
+
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
+        return [0] if options.get("tokenize") else str(conversation[-1]["content"])

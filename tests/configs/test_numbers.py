@@ -52,3 +52,15 @@ def test_every_key_says_in_one_sentence_what_it_is(section: str, leaf: str) -> N
     assert said == said.strip()
     assert not said.endswith(".")
     assert len(said.partition(". ")[0]) <= 160
+
+
+HUGE = f"1{'0' * 400}"
+
+
+@pytest.mark.parametrize("key", ["rollout.engines", "learner.ranks", "learner.cpus_per_rank", "judge.retries", "kl.coefficient"])
+def test_a_number_of_400_digits_is_refused_as_such(key: str) -> None:
+    assert f"{key}: got {HUGE[:60]}…; needed a number of at most 64 bits" in sole_refusal(f"{key}={HUGE}")
+
+
+def test_a_list_with_a_number_of_400_digits_is_refused_as_such() -> None:
+    assert "needed a number of at most 64 bits" in sole_refusal(f"reward.range=[0,{HUGE}]")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cluster.commands.model_checks import experts_of_the_model
-from configs.arithmetic import count_parameters, gpus_per_engine, plan
+from configs.arithmetic import gpus_per_engine, plan
 from configs.loader import dump, load
+from configs.parameters import Parameters, count_parameters
 from configs.passthrough import check_passthrough, library_folder
 from configs.schema import Config
 from configs.surrogates import Clip
@@ -198,8 +199,9 @@ QWEN3_235B_A22B = QWEN3_30B_A3B | {
 
 
 def test_parameters_counted_from_a_config_are_those_of_the_published_checkpoints() -> None:
-    assert count_parameters(QWEN3_30B_A3B) == 30_532_122_624
-    assert count_parameters(QWEN3_235B_A22B) == 235_093_634_560
+    a_token = {"num_experts_per_tok": 8}
+    assert count_parameters(QWEN3_30B_A3B | a_token) == Parameters(total=30_532_122_624, active=3_353_032_704)
+    assert count_parameters(QWEN3_235B_A22B | a_token) == Parameters(total=235_093_634_560, active=22_190_763_520)
     assert count_parameters({"model_type": "mamba"}) is None
 
 

@@ -26,6 +26,13 @@ def raise_error(response: str, reference: object) -> float:
     raise KeyError("no such thing")
 
 
+def raise_if_asked(response: str, reference: object) -> float:
+    """Half right, except that the response "raise" raises."""
+    if response == "raise":
+        raise KeyError("asked to")
+    return 0.5
+
+
 def leave(response: str, reference: object) -> float:
     raise SystemExit(0)
 

@@ -1,0 +1,80 @@
+"""Whether `run.dir` can take a run: it can be made and written, its disk has room, and no other driver works in it."""
+
+import fcntl
+import shutil
+import tempfile
+from pathlib import Path
+
+from cluster.record.run_dir import RunDirTaken
+from configs.arithmetic import GB, MASTER_BYTES, MOMENT_BYTES, model_config
+from configs.parameters import Parameters, count_parameters
+from configs.schema import Config
+
+MB = 1e6
+
+
+def check_folder(config: Config) -> list[str]:
+    """Warnings about run.dir; ValueError if the run could not write there. Leaves no trace."""
+    refuse_unwritable(config.run_dir)
+    parameters = count_parameters(model_config(config))
+    return [] if parameters is None else check_room(config, checkpoint_bytes(config, parameters))
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise ValueError if the folder cannot be made, or nothing can be written in it."""
+    above = nearest(folder)
+    if not above.is_dir():
+        raise ValueError(f"run.dir {folder} cannot be a folder, because {above} is a file: choose another run.dir")
+    try:
+        with tempfile.TemporaryFile(dir=above) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise ValueError(
+            f"run.dir {folder} cannot be written ({error.strerror or error} in {above}): choose another run.dir, or free this one"
+        ) from error
+
+
+def check_room(config: Config, each: int) -> list[str]:
+    """A warning if `run.keep_checkpoints` checkpoints of `each` bytes do not fit on the disk; ValueError if not even one does."""
+    free, kept = shutil.disk_usage(nearest(config.run_dir)).free, config.run.keep_checkpoints
+    room = f"the disk of run.dir {config.run_dir} has {in_bytes(free)} free, and a checkpoint takes about {in_bytes(each)}"
+    if free < each:
+        raise ValueError(f"{room}: free it, or choose a run.dir on another disk")
+    there = len(list(config.run_dir.glob("checkpoints/step_*")))
+    needed = max(1, kept + 1 - there)  # a new one is written whole before the oldest is deleted
+    if free < needed * each:
+        return [f"{room}; run.keep_checkpoints = {kept} needs room for {needed} more: lower it, or choose a run.dir on another disk"]
+    return []
+
+
+def checkpoint_bytes(config: Config, parameters: Parameters) -> int:
+    """Bytes of weights and optimizer in one checkpoint, all ranks together."""
+    weight = 4 if config.model.dtype == "float32" else 2
+    plain = config.learner.zero_stage == 0 and weight == MOMENT_BYTES  # without ZeRO, float32 weights have no separate masters
+    return parameters.total * (weight + (2 * MOMENT_BYTES if plain else MASTER_BYTES))
+
+
+def refuse_locked(config: Config) -> None:
+    """Raise RunDirTaken if another driver holds the lock of run.dir; takes and writes nothing."""
+    path = config.run_dir / "lock"
+    if not path.is_file():
+        return
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = lock.read().strip() or "unknown"
+            raise RunDirTaken(
+                f"run.dir {config.run_dir} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir"
+            ) from None
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself, or what exists of the path above it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def in_bytes(count: float) -> str:
+    return f"{count / GB:.3g} GB" if count >= GB else f"{count / MB:.3g} MB"

@@ -1,0 +1,89 @@
+"""The command `validate`: all that `train` checks before it starts a process, and what it understood of the config."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.commands.checks.findings import Findings
+from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_locked
+from cluster.commands.checks.machine import describe_places
+from cluster.commands.checks.one_row import score_first_row
+from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
+from cluster.commands.train import beginning, where_to_resume
+from cluster.commands.validate import Examined, examine
+from cluster.models.hub import fetch_models
+from cluster.record.checkpoint import Position, read_position, refuse_changed_data
+from cluster.record.run_dir import refuse_other_run, refuse_unknown_resume
+from configs.parameters import count_parameters
+from configs.schema import Config
+
+LABEL_CHARS = 9
+
+
+def validate(config: Config, named: str) -> None:
+    """Print what follows from a config; ValueError lists everything that `train` would refuse. Starts no Ray, engine or rank."""
+    config = fetch_models(config, print)
+    examined = examine(config)
+    found = examined.found
+    begins = list(describe_start(config, examined, found))
+    last = ""
+    for label, text in (*describe(config, examined), *(("start", line) for line in begins)):
+        print(f"{label if label != last else '':<{LABEL_CHARS}} {text}")
+        last = label
+    for line in (*(f"note: {note}" for note in found.notes), *found.warned):
+        print(line)
+    found.refuse()
+    print(f"{named} is valid")
+
+
+def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
+    """Labelled lines: the model, the arithmetic, a prompt, lengths, the epoch, a scored row, places."""
+    prompts, model, tokenizer = examined.checked.prompts, examined.model, examined.tokenizer
+    if model:
+        yield "model", describe_model(config, model)
+    else:
+        yield "model", f"not read, so neither its size and weights nor its prompts' tokens were checked: {config.model.path}"
+    yield from (("plan", line) for line in examined.checked.lines)
+    if prompts.prompts:
+        first = prompts.prompts[0]
+        where = prompts.where.get(first.prompt_id, "the first row")
+        if tokenizer is None:
+            yield "prompt", f"{where}, without the model's tokens: {first.text!r:.400}"
+        else:
+            yield "prompt", f"{where}, {len(first.token_ids)} ids: {render(first, tokenizer)!r}"
+            yield "lengths", f"prompts: {describe_lengths(prompts.prompts, config.data.max_prompt_tokens)}"
+        yield "epoch", describe_epoch(config, len(prompts.prompts))
+        yield from (("scored", line) for line in examined.scored or score_row(config, examined))
+    yield "places", describe_places(config)
+
+
+def score_row(config: Config, examined: Examined) -> Iterator[str]:
+    """A line about the first row's right answer; a wrong score becomes a warning."""
+    if examined.found.problems:
+        return
+    row = score_first_row(config, examined.checked.prompts)
+    yield row.line
+    if row.warning:
+        examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
+
+
+def describe_start(config: Config, examined: Examined, found: Findings) -> Iterator[str]:
+    """Lines about run.dir and where the run would begin; what `train` would refuse there becomes a problem."""
+    with found.collect():
+        refuse_locked(config)
+        found.warnings += check_folder(config)
+    with found.collect():
+        refuse_unknown_resume(config)
+        refuse_other_run(config)
+        yield begins(config, examined, where_to_resume(config))
+    if parameters := count_parameters(examined.model):
+        size = in_bytes(checkpoint_bytes(config, parameters))
+        yield f"a checkpoint takes about {size}; run.keep_checkpoints = {config.run.keep_checkpoints}"
+
+
+def begins(config: Config, examined: Examined, checkpoint: Path | None) -> str:
+    """Where the run would begin; ValueError if that checkpoint cannot be continued with this config and these prompts."""
+    position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
+    if examined.tokenizer is not None and examined.checked.prompts.prompts:
+        refuse_changed_data(position, examined.checked.prompts.prompts)
+    line = beginning(config, checkpoint, position)
+    return f"{line}; all {config.run.steps} steps are done" if position.step >= config.run.steps else line

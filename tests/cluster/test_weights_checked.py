@@ -1,0 +1,127 @@
+"""Weights against config.json, from the headers of safetensors files: what is missing, damaged, cut off or of another shape."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from cluster.commands.checks.weights import refuse_other_weights
+from configs.families import FAMILIES
+from tests.toys.families import write_family
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        write_family(family, folder / family)
+    return folder
+
+
+def look(folder: Path) -> None:
+    refuse_other_weights("model.path", str(folder), AutoConfig.from_pretrained(folder))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ValueError, match=r"model\.path") as refused:
+        look(folder)
+    assert str(refused.value).endswith(("download the model again", "in its folder", "original"))
+    return str(refused.value)
+
+
+@pytest.fixture
+def broken(models: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(models / "qwen3_moe", tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_weights_of_every_family_are_recognised(models: Path, family: str) -> None:
+    look(models / family)
+
+
+def without(*names: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {name: tensor for name, tensor in tensors.items() if not any(part in name for part in names)}
+
+
+def with_shape(name: str, *shape: int) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: tensors | {name: torch.zeros(shape)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without("model.norm"), "it lacks model.norm.weight"),
+        (without("layers.1.mlp.experts.3.up_proj"), "it lacks model.layers.1.mlp.experts.3.up_proj.weight"),
+        (without("layers.1.mlp.experts"), "it lacks model.layers.1.mlp.experts.down_proj, model.layers.1.mlp.experts.gate_up_proj"),
+        (without("layers.1.mlp.experts.2", "layers.1.mlp.experts.3"), "it lacks model.layers.1.mlp.experts.2.gate_proj.weight, "),
+        (with_shape("model.norm.weight", 63), "shapes differ: model.norm.weight [63], needed [64]"),
+        (with_shape("model.embed_tokens.weight", 30, 64), "shapes differ: model.embed_tokens.weight [30, 64], needed [32, 64]"),
+        (with_shape("model.layers.1.mlp.experts.3.up_proj.weight", 3, 4), "mlp.experts.3.up_proj.weight [3, 4], needed [32, 64]"),
+        (with_shape("model.layers.1.mlp.experts.4.up_proj.weight", 32, 64), "beyond the 4 experts of a layer"),
+        (with_shape("model.layers.7.mlp.x", 2), "it has model.layers.7.mlp.x, for which the model has no place"),
+    ],
+)
+def test_tensors_that_contradict_the_config_are_named(broken: Path, change: Callable[[Tensors], Tensors], said: str) -> None:
+    save_file(change(load_file(broken / SINGLE)), broken / SINGLE, metadata={"format": "pt"})
+    assert said in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: raw[: len(raw) // 2], "so it is cut off"),
+        (lambda raw: raw + b"more", "so it is cut off"),
+        (lambda raw: raw[:5], "no whole header"),
+        (lambda raw: b"", "has 0 bytes and no whole header"),
+        (lambda raw: raw[:8] + b"x" + raw[9:], "has a damaged header (JSONDecodeError)"),
+        (lambda raw: (2).to_bytes(8, "little") + b"[]", "has a damaged header"),
+        (lambda raw: b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer without the weights: run `git lfs pull`"),
+    ],
+)
+def test_a_damaged_file_is_named(broken: Path, change: Callable[[bytes], bytes], said: str) -> None:
+    (broken / SINGLE).write_bytes(change((broken / SINGLE).read_bytes()))
+    assert said in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (
+            '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}',
+            "lacks two.safetensors, which its model.safetensors.index.json",
+        ),
+        ('{"weight_map": ', "that cannot be read (JSONDecodeError"),
+        ("[]", "that cannot be read (TypeError"),
+        (None, "has one.safetensors, but neither model.safetensors nor model.safetensors.index.json"),
+    ],
+)
+def test_an_index_that_fits_no_files_is_named(broken: Path, index: str | None, said: str) -> None:
+    (broken / SINGLE).rename(broken / "one.safetensors")
+    if index:
+        (broken / INDEX).write_text(index)
+    assert said in refusal(broken)
+
+
+def test_weights_in_several_files_are_read_together(broken: Path) -> None:
+    tensors = load_file(broken / SINGLE)
+    (broken / SINGLE).unlink()
+    homes = {name: f"{place % 2}.safetensors" for place, name in enumerate(tensors)}
+    for home in ("0.safetensors", "1.safetensors"):
+        save_file({name: tensor for name, tensor in tensors.items() if homes[name] == home}, broken / home, metadata={"format": "pt"})
+    (broken / INDEX).write_text(json.dumps({"weight_map": homes}))
+    look(broken)
+
+
+def test_a_quantized_model_is_refused(broken: Path) -> None:
+    settings = AutoConfig.from_pretrained(broken)
+    settings.quantization_config = {"quant_method": "fp8"}
+    with pytest.raises(ValueError, match=r"is quantized \(fp8\), and a quantized model cannot be trained"):
+        refuse_other_weights("model.path", str(broken), settings)
