@@ -1,5 +1,6 @@
 """From the exception that ended a run to the cause that a person needs: `find_cause`. It works without the command line and without Ray."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ MOST_LINES = 30  # of a failure on the terminal
 EXCERPT = 16
 LAST_WORDS = 6  # lines of the log of a process that died without a traceback
 NEAR_THE_END = 120  # lines of such a log in which a traceback may still be the reason
+POINTS_UP = re.compile(r"\babove\b (?:report|output|message|for)|[Ss]ee (?:the )?(?:log|output|report)")
+ABOVE = 6  # lines of the log that such a message means
+TROUBLE = re.compile(r"mismatch|missing|unexpected|error|failed", re.IGNORECASE)
 LIBRARY_DIED = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "EngineDeadError", "NodeDiedError", "WorkerCrashedError")
 EXPECTED = (ValueError, RuntimeError, OSError, MemoryError)  # what settings, machines and other programs can cause
 
@@ -73,6 +77,10 @@ def find_cause(error: BaseException, config: Config | None = None, *, oom_kills_
     chosen = choose(own, chains("\n".join(log.splitlines()[-NEAR_THE_END:])) if silent else logged, role.name)
     if chosen:
         line, excerpt = chosen[0].line, _excerpt(chosen[1])
+        if POINTS_UP.search(line):
+            above = last_words(log, ABOVE)
+            excerpt = [*above, *excerpt]
+            line = next((one_line(f"{chosen[0].type}: {meant}") for meant in above if TROUBLE.search(meant)), line)
         row = known(line, role.name) or known("\n".join(raised.line for raised in chosen[1]), role.name)
     elif died:
         kills = oom_kills() - oom_kills_before if oom_kills_before is not None else 0
@@ -84,7 +92,7 @@ def find_cause(error: BaseException, config: Config | None = None, *, oom_kills_
         line, excerpt = one_line(f"{type(root).__name__}: {root}"), last_words(log, LAST_WORDS)
         row = None
     return Cause(
-        line=line,
+        line=_named(line, row),
         role=role.name,
         node=node_of(said),
         log=role.log,
@@ -98,12 +106,15 @@ def find_cause(error: BaseException, config: Config | None = None, *, oom_kills_
 def _of_the_driver(root: BaseException, values: Mapping[str, object] | None) -> Cause:
     """The cause where no role failed. Our own ValueErrors say themselves what to do."""
     line = f"{type(root).__name__}: {root}".removesuffix(": ")
-    row = None if isinstance(root, ValueError) else known(line)
-    return Cause(
-        line=line if isinstance(root, ValueError) else one_line(line),
-        advice=_advice(row, values),
-        bug=not isinstance(root, EXPECTED) and not row,
-    )
+    if isinstance(root, ValueError):
+        return Cause(line=line)
+    row = known(line)
+    return Cause(line=_named(one_line(line), row), advice=_advice(row, values), bug=not isinstance(root, EXPECTED) and not row)
+
+
+def _named(line: str, row: Known | None) -> str:
+    """The line with the plain name of a known cause: a library's own words may not give it away."""
+    return f"{line} ({row.name})" if row else line
 
 
 def _advice(row: Known | None, values: Mapping[str, object] | None) -> str | None:

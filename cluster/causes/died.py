@@ -10,6 +10,8 @@ DUMPS = (
     re.compile(r"Fatal Python error: ([^\n]+)"),  # of faulthandler
     re.compile(r"!{4,} (Segfault) encountered"),  # of PyTorch's handler
 )
+PROGRESS = re.compile(r"\d+%(?:\||\s+Completed)")  # bars that say nothing about a failure
+DUMPED = 3  # lines of a dump; further ones are frames of the interpreter
 NATIVE = re.compile(r"^\s*what\(\):\s*(.+)$", re.MULTILINE)  # of an uncaught C++ exception
 ENDED = re.compile(r"\(process \d+\): (.+)$", re.MULTILINE)  # of `describe_exit`, in the log of an engine
 EXIT_CODE = re.compile(r"exit code: (-?\d+)|[Ff]ailed core proc\(s\): \{[^}]*: (-?\d+)")  # of vLLM
@@ -51,15 +53,17 @@ def how_it_died(log: str, said: str, oom_kills: int = 0) -> str:
         how = "ended by SIGTERM"
     how = how or UNSAID
     if oom_kills and "SIGKILL" in how:
-        how += f"; the kernel's out-of-memory killer ended {oom_kills} process{'es' * (oom_kills != 1)} of this machine meanwhile"
+        count = f"{oom_kills} process{'es' * (oom_kills != 1)} of this machine meanwhile"
+        by = f"most likely by the kernel's out-of-memory killer, which ended {count}"
+        how = f"killed by SIGKILL, {by}" if how == UNSAID else f"{how}, {by}"
     return how
 
 
 def last_words(log: str, lines: int) -> list[str]:
     """The lines of a log that tell most about a death without a traceback: those after a signal's name, else the last ones."""
-    said = [line.rstrip()[:200] for line in log.splitlines() if line.strip(" -=\t")]
+    said = [line.rstrip()[:200] for line in log.splitlines() if line.strip(" -=\t") and not PROGRESS.search(line)]
     dumped = next((place for place, line in enumerate(said) if any(dump.search(line) for dump in DUMPS)), None)
-    return said[-lines:] if dumped is None else said[dumped : dumped + lines]
+    return said[-lines:] if dumped is None else said[dumped : dumped + DUMPED]
 
 
 def oom_kills() -> int:

@@ -45,7 +45,7 @@ OF_MACHINES = (
     ),
     row(
         "host out of memory",
-        r"MemoryError|[Cc]annot allocate memory|DefaultCPUAllocator: can't allocate|"
+        r"out-of-memory killer, which ended|MemoryError|[Cc]annot allocate memory|DefaultCPUAllocator: can't allocate|"
         r"not enough memory: you tried to allocate|std::bad_alloc|bad_alloc|Unable to allocate .* for an array",
         "the process may not use that much memory: lower {learner.micro_batch_tokens}, {rollout.groups_per_step} or "
         "{rollout.engines}, or lift the limit (ulimit -v, the container's memory)",

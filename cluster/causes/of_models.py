@@ -21,7 +21,7 @@ OF_MODELS = (
     row(
         "weights of another shape",
         r"size mismatch for|shape mismatch|[Ss]hapes? .*do(?:es)? not match|Attempted to load weight|"
-        r"mismatched (?:shapes|sizes|keys)|loaded_weight\.shape|[Tt]ensor.*has shape .*expected|"
+        r"mismatched_(?:sizes|keys)|mismatched (?:shapes|sizes|keys)|loaded_weight\.shape|[Tt]ensor.*has shape .*expected|"
         r"must match the size of tensor",
         "a weights file does not fit its config.json (vocab_size, hidden_size, heads): give the config.json of these "
         "weights in {model.path}",

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cluster.causes.cause import MOST_LINES, find_cause
+from cluster.causes.chain import first_cause, raised_by_us
 from configs.schema import Config
 
 DRIVER_LOG = Path("logs") / "driver.log"
@@ -20,7 +21,7 @@ def report(error: BaseException, config: Config | None, oom_kills_before: int | 
     where = f"traceback of the driver: {kept}" if kept else ""
     bug = "this looks like a bug in gatewise: please report it" if cause.bug else ""
     told = cause.lines(where, bug)
-    untold = cause.bug or not (kept or cause.role or cause.advice)
+    untold = cause.bug or not (kept or cause.role or cause.advice or raised_by_us(first_cause(error)))
     return [*whole.rstrip().splitlines()[-(MOST_LINES - len(told)) :], *told] if untold else told
 
 

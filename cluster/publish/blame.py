@@ -75,4 +75,5 @@ def culprits(failures: Sequence[Failure]) -> list[Failure]:
 def last_line(error: BaseException) -> str:
     """The error in one line: Ray wraps a remote traceback, whose last line is the error itself."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return one_line(lines[-1], 200) if lines else type(error).__name__
+    # After its first sentence Ray lists everything that may have killed a process.
+    return one_line(lines[-1].partition(" Worker exit type:")[0], 200) if lines else type(error).__name__
