@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from cluster.causes.died import describe_exit
 
 GRACE_S = 3.0  # for vLLM to raise its own error in the calls that it still can end
+RETRIES = 30
 
 
 class CoreWatch:
@@ -23,6 +24,10 @@ class CoreWatch:
 
     def _watch(self) -> None:
         wait([process.sentinel for process in self.processes])
+        for _ in range(RETRIES):  # while another thread reaps the process, its exit code is unknown
+            if any(process.exitcode is not None for process in self.processes):
+                break
+            time.sleep(GRACE_S / RETRIES)
         for process in self.processes:
             if not self.expected and process.exitcode is not None:
                 print(f"{process.name} (process {process.pid}): {describe_exit(process.exitcode)}", file=sys.stderr, flush=True)

@@ -47,7 +47,7 @@ class Learners:
                     raise self._late([rank for rank, call in enumerate(calls) if call in waiting], method)
                 return [call.result() for call in calls]
             # The rank that broke a collective may be the last to be known: Ray needs a moment to notice a death.
-            await asyncio.wait(calls, timeout=GRACE_S)
+            await asyncio.wait(calls, timeout=min(GRACE_S, deadline))
             raise culprit([error for call in calls if call.done() and (error := call.exception())])
         finally:
             for call in calls:
