@@ -13,10 +13,11 @@ def heading(role: str, node: str) -> str:
 
 
 def latest(path: Path) -> str:
-    """What the newest attempt wrote to a log, its end if it is long; empty if this machine does not have the file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - MOST_BYTES))
-        text = file.read().decode(errors="replace")
+    """What the newest attempt wrote to a log, its end if it is long; empty if this machine cannot read the file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - MOST_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""  # the log lies on another node: the error itself still has a cause
     return text.rpartition(HEADING)[2].partition("\n")[2] if HEADING in text else text
