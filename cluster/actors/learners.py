@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cluster.actors.died import has_died
 from cluster.actors.process import log_path
-from cluster.causes.known import known
+from cluster.causes.choice import follows_from_another
 from cluster.causes.roles import Role, RoleLate
 from cluster.scored import GroupReference
 from configs.schema import Config
@@ -95,5 +95,5 @@ class Learners:
 def culprit(errors: Sequence[BaseException]) -> BaseException:
     """Among the errors of ranks that work together: a death, else one that does not follow from another rank's, else the first."""
     deaths = [error for error in errors if has_died(error)]
-    own = [error for error in errors if not ((row := known(str(error))) and row.follows)]
+    own = [error for error in errors if not follows_from_another(str(error), "learner")]
     return next(iter((*deaths, *own, *errors)))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cluster.causes.known import known
-from cluster.causes.tracebacks import Chain, Raised
+from cluster.causes.tracebacks import Chain, Raised, chains
 
 # Exceptions that only say that there was another one.
 ECHOES = re.compile(
@@ -25,7 +25,7 @@ def choose(own: Sequence[Chain], logged: Sequence[Chain], role: str) -> tuple[Ra
     candidates = [[raised for raised in chain if not ECHOES.search(raised.line)] for chain in (*own, *fatal, *loud)]
     whole = [*own, *fatal, *loud]
     found = [(telling(left, role), chain) for left, chain in zip(candidates, whole, strict=True) if left]
-    causes = [pair for pair in found if not _follows(pair[0], role)]
+    causes = [pair for pair in found if not _is_consequence(pair[0].line, role)]
     return next(iter(causes or found), None)
 
 
@@ -37,6 +37,12 @@ def telling(chain: Iterable[Raised], role: str) -> Raised:
     return next(iter((*by_name, *in_words, *members)))
 
 
-def _follows(raised: Raised, role: str) -> bool:
-    row = known(raised.line, role)
+def follows_from_another(said: str, role: str) -> bool:
+    """Whether an actor's error mostly follows from the failure of another member of an exchange."""
+    chosen = choose(chains(said), [], role)
+    return _is_consequence(chosen[0].line if chosen else said, role)
+
+
+def _is_consequence(line: str, role: str) -> bool:
+    row = known(line, role)
     return row is not None and row.follows

@@ -23,7 +23,7 @@ NAMES = {
     "Floating point exception": "SIGFPE",
 }
 VMSTAT = Path("/proc/vmstat")
-UNSAID = "it ended without a word, killed by SIGKILL, by the kernel's out-of-memory killer or by hand"
+UNSAID = "killed without a word, as SIGKILL does: by the kernel's out-of-memory killer, or by hand"
 
 
 def describe_exit(code: int) -> str:
