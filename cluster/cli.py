@@ -3,9 +3,10 @@
 import argparse
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 
+from cluster.causes.died import oom_kills
+from cluster.causes.report import report
 from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
@@ -32,26 +33,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         known.error("\n".join(lines) or f"unrecognized arguments: {' '.join(extra)}")
     # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = oom_kills()
     try:
         asked.run(asked)
     except KeyboardInterrupt:
         print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        cause = first_cause(error)
-        if error is not cause or not isinstance(cause, ValueError):
-            traceback.print_exception(error)
-        print(f"gatewise: {type(cause).__name__}: {cause}", file=sys.stderr)
+        sys.stdout.flush()  # into one file, as `ray job submit` and `2>&1` do, the cause must come last
+        config: Config | None = getattr(asked, "loaded", None)
+        print("\n".join(report(error, config, before)), file=sys.stderr, flush=True)
         sys.exit(1)
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """The error that started it: the first member of an exception group, or what the actor raised inside Ray's wrapper."""
-    while True:
-        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else getattr(error, "cause", None)
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def configured(asked: argparse.Namespace) -> Config:
-    return load(asked.config, asked.overrides)
+    asked.loaded = load(asked.config, asked.overrides)
+    config: Config = asked.loaded
+    return config
 
 
 def run_train(asked: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ Every response is its own request with its own seed, so it does not depend on th
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,10 @@ class Engine:
         asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
         answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked))
         return [(answer.token_ids.tolist(), [] if answer.logprobs is None else answer.logprobs.tolist()) for answer in answers]
+
+    def processes(self) -> list[BaseProcess]:
+        """The processes of vLLM's engine core."""
+        return list(self.llm.engine_core.resources.engine_manager.processes)
 
     def shutdown(self) -> None:
         """End vLLM's processes; they hold nothing that has to be saved."""

@@ -9,6 +9,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from cluster.actors.core_watch import CoreWatch
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from reward.asked import Asked
@@ -29,6 +30,7 @@ class EngineActor:
         fetch_to_this_node(config)
         self.config, self.index, self.reward = config, index, reward
         self.engine = Engine(config, transport)
+        self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
         self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
         self._scoring: set[asyncio.Task[None]] = set()
@@ -114,4 +116,5 @@ class EngineActor:
         await self.engine.abandon_update()
 
     async def shutdown(self) -> None:
+        self.watch.expected = True
         self.engine.shutdown()

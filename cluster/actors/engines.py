@@ -2,41 +2,52 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from cluster.actors.process import tail
+from cluster.actors.died import has_died
+from cluster.actors.process import log_path
+from cluster.causes.cause import find_cause
+from cluster.causes.roles import BehindARole, Role, RoleFailed, RoleLate
 from cluster.scored import GroupReference, Scored
 from configs.schema import Config
 from rollout.types import Prompt
 
 
-class NoEngineLeft(RuntimeError):
-    """Every engine has died."""
+class NoEngineLeft(BehindARole):
+    """Every engine has died; raised from what ended the last one."""
 
 
 class EngineHandle:
     """A handle on one engine actor."""
 
-    def __init__(self, index: int, actor: Any) -> None:
+    def __init__(self, index: int, actor: Any, run_dir: Path) -> None:
         self.index, self.actor = index, actor
+        self.role = Role(f"engine {index}", log_path(run_dir, f"engine-{index}"))
         self.outstanding = 0
         self.cause: BaseException | None = None
 
     @property
     def name(self) -> str:
-        return f"engine {self.index}"
+        return self.role.name
 
 
 class EnginePool:
     """Sends each group to the living engine with the fewest groups outstanding."""
 
     def __init__(
-        self, config: Config, actors: Sequence[Any], on_retry: Callable[[int], None], kill: Callable[[Any], object] = ray.kill
+        self,
+        config: Config,
+        actors: Sequence[Any],
+        on_retry: Callable[[int], None],
+        kill: Callable[[Any], object] = ray.kill,
+        say: Callable[[str], object] = print,
     ) -> None:
-        self.config, self.kill = config, kill
-        self.engines = [EngineHandle(index, actor) for index, actor in enumerate(actors)]
+        self.config, self.kill, self.say = config, kill, say
+        self.dead: list[EngineHandle] = []  # in the order of their deaths
+        self.engines = [EngineHandle(index, actor, config.run_dir) for index, actor in enumerate(actors)]
         self.on_retry = on_retry
 
     @property
@@ -47,7 +58,17 @@ class EnginePool:
         """Take an engine out of service for good; its groups go to other engines."""
         if engine.cause is None:
             engine.cause = cause
+            self.dead.append(engine)
             self.kill(engine.actor)
+            if self.alive:  # otherwise the run ends and says so itself
+                found = find_cause(RoleFailed.behind(engine.role, "died", cause), self.config)
+                self.say(f"warning: {engine.name} died; its groups go on elsewhere. {found.line}; its log: {engine.role.log}")
+
+    def none_left(self) -> NoEngineLeft:
+        """The error of a run without engines, raised from what ended the last one."""
+        error = NoEngineLeft(f"all {len(self.engines)} engines have died, {self.dead[-1].name} as the last")
+        error.__cause__ = RoleFailed.behind(self.dead[-1].role, "died", self.dead[-1].cause)
+        return error
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0) -> Scored:
         """A scored group from the least busy engine; if that engine dies, from another one with the same seeds."""
@@ -64,23 +85,12 @@ class EnginePool:
                 self.bury(engine, error)
                 self.on_retry(group_id)
             except TimeoutError as error:
-                waited = f"{engine.name} did not finish group {group_id} within run.deadline_s ({self.config.run.deadline_s} s)"
-                raise TimeoutError(waited) from error
+                raise RoleLate(engine.role, f"did not finish group {group_id}", float(self.config.run.deadline_s)) from error
             finally:
                 engine.outstanding -= 1
 
     def _least_busy(self) -> EngineHandle:
         alive = self.alive
         if not alive:
-            dead = self.engines[0]
-            log = tail(self.config.run_dir, f"engine-{dead.index}")
-            raise NoEngineLeft(f"all {len(self.engines)} engines have died; the end of the log of {dead.name}:\n{log}") from dead.cause
+            raise self.none_left()
         return min(alive, key=lambda engine: (engine.outstanding, engine.index))
-
-
-def has_died(error: BaseException) -> bool:
-    """Whether an error means that the engine has died: its actor, or the vLLM process behind a living actor."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        # Raised inside a living actor. If it had called an actor that died, Ray's class for this error is an ActorDiedError too.
-        return type(error.cause).__name__ == "EngineDeadError"
-    return isinstance(error, ray.exceptions.RayActorError) or type(error).__name__ == "EngineDeadError"

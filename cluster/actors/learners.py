@@ -1,4 +1,4 @@
-"""The driver's view of the learner ranks: one call is a call on every rank."""
+"""The driver's view of the learner ranks: one call is a call on every rank, and a failure is that of the rank that broke it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.actors.died import has_died
+from cluster.actors.process import log_path
+from cluster.causes.choice import follows_from_another
+from cluster.causes.roles import Role, RoleLate
 from cluster.scored import GroupReference
 from configs.schema import Config
 from rollout.proof import Manifest
 from rollout.types import GroupSummary
 
+GRACE_S = 3.0  # for other ranks to fail too, once one has
+
 
 class Learners:
-    """All ranks of the learner. A call fails as soon as one rank fails."""
+    """All ranks of the learner. A call fails once one rank fails."""
 
     def __init__(self, config: Config, actors: Sequence[Any]) -> None:
         self.config, self.actors = config, list(actors)
@@ -32,8 +38,25 @@ class Learners:
 
     async def all(self, method: str, *args: Any) -> list[Any]:
         """Call `method` on every rank within the run's deadline; the ranks' answers in order."""
-        calls = [getattr(actor, method).remote(*args) for actor in self.actors]
-        return await self._within(asyncio.gather(*calls), method)
+        calls = [asyncio.ensure_future(getattr(actor, method).remote(*args)) for actor in self.actors]
+        deadline = float(self.config.run.deadline_s)
+        try:
+            _, waiting = await asyncio.wait(calls, timeout=deadline, return_when=asyncio.FIRST_EXCEPTION)
+            if not any(call.done() and call.exception() for call in calls):
+                if waiting:
+                    raise self._late([rank for rank, call in enumerate(calls) if call in waiting], method)
+                return [call.result() for call in calls]
+            # The rank that broke a collective may be the last to be known: Ray needs a moment to notice a death.
+            await asyncio.wait(calls, timeout=min(GRACE_S, deadline))
+            raise culprit([error for call in calls if call.done() and (error := call.exception())])
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def _late(self, ranks: Sequence[int], what: str) -> RoleLate:
+        role = Role(f"learner rank {ranks[0]}", log_path(self.config.run_dir, f"learner-{ranks[0]}"))
+        others = f" (nor did {', '.join(f'rank {rank}' for rank in ranks[1:])})" if ranks[1:] else ""
+        return RoleLate(role, f"did not finish '{what}'{others}", float(self.config.run.deadline_s))
 
     async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[GroupReference]) -> dict[str, float]:
         # The references travel inside a list, so that Ray does not fetch every group to every rank.
@@ -66,4 +89,11 @@ class Learners:
             async with asyncio.timeout(deadline):
                 return await call
         except TimeoutError as error:
-            raise TimeoutError(f"the learner did not finish '{what}' within run.deadline_s ({deadline:g} s)") from error
+            raise self._late([0], what) from error
+
+
+def culprit(errors: Sequence[BaseException]) -> BaseException:
+    """Among the errors of ranks that work together: a death, else one that does not follow from another rank's, else the first."""
+    deaths = [error for error in errors if has_died(error)]
+    own = [error for error in errors if not follows_from_another(str(error), "learner")]
+    return next(iter((*deaths, *own, *errors)))

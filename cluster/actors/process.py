@@ -5,7 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-TAIL_LINES = 25
+import ray
+
+from cluster.causes.logs import heading
 
 
 def log_path(run_dir: Path, role: str) -> Path:
@@ -22,6 +24,7 @@ def send_output_to(run_dir: Path, role: str) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
+    print(heading(role, ray.util.get_node_ip_address()), file=sys.stderr, flush=True)
 
 
 def freeze_gc() -> None:
@@ -31,11 +34,3 @@ def freeze_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def tail(run_dir: Path, role: str, lines: int = TAIL_LINES) -> str:
-    """The last lines of a role's log, empty if it wrote none."""
-    path = log_path(run_dir, role)
-    if not path.exists():
-        return ""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

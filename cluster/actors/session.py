@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from ray._private import services
 
 from configs.schema import Config
 
+ANSWERS_S = 10.0  # for a cluster's head to accept a connection
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +25,10 @@ def joins_cluster() -> bool:
 def ray_session() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Every failure of an actor reaches this driver as an exception; Ray would print those that nobody awaits any more as well.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if joins_cluster():
+        refuse_silent_address(os.environ["RAY_ADDRESS"])
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         # By default Ray runs its workers at niceness 15, behind everything else on the machine.
@@ -43,6 +48,23 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def refuse_silent_address(address: str) -> None:
+    """Raise ValueError unless something listens at a cluster's HOST:PORT: Ray itself would try again for minutes."""
+    wanted = "needed HOST:PORT of a running Ray head (usually port 6379)"
+    if "://" in address:
+        raise ValueError(f"RAY_ADDRESS is {address}, {wanted}: set that, or submit with `ray job submit --address {address}`")
+    host, colon, port = address.rpartition(":")
+    if not colon:  # "auto" and the like, for Ray to resolve
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_S).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"RAY_ADDRESS is {address}, where nothing answers ({error}), {wanted}: start it (`ray start --head`), correct the address, or "
+            "unset RAY_ADDRESS to run on this machine alone"
+        ) from error
 
 
 @contextmanager

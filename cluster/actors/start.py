@@ -17,9 +17,10 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.placement import Places, cluster_nodes, refuse_what_cannot_fit, reserve
-from cluster.actors.process import log_path, tail
+from cluster.actors.process import log_path
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, learner_env
+from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
 from rollout.transport import Transport, choose_transport
 
@@ -36,35 +37,41 @@ class Actors:
 
 
 @asynccontextmanager
-async def start_actors(config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = ()) -> AsyncIterator[Actors]:
-    """Start every actor and wait until all are ready; kill them all at the end. `checkers` are those that rows of the data name."""
-    async with _places(config) as places, _every_actor() as actors:
+async def start_actors(
+    config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = (), say: Callable[[str], object] = print
+) -> AsyncIterator[Actors]:
+    """Start every actor and wait until all are ready; kill them all at the end.
+
+    `checkers` are those that rows of the data name; `say` shows a line to the user, when an engine dies.
+    """
+    async with _places(config) as places, _every_actor(config) as actors:
         transport = choose_transport(config, gpu=places.gpu)
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
         engines = [
             actors.add(
-                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i]), has_children=True
+                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i]),
+                f"engine {i}",
+                f"engine-{i}",
+                has_children=True,
             )
             for i in range(config.rollout.engines)
         ]
         learners = _rank_actors(config, places, actors)
         async with asyncio.TaskGroup() as starting:
-            starting.create_task(_ready(config, learners.start(), "the learner", "learner-0"))
-            for i, actor in enumerate(dict.fromkeys(rewards)):
-                starting.create_task(_ready(config, actor.ready.remote(), "the reward workers", f"reward-{i}"))
-            for i, actor in enumerate(engines):
-                starting.create_task(_ready(config, actor.ready.remote(), f"engine {i}", f"engine-{i}"))
-        yield Actors(engines=EnginePool(config, engines, on_retry), learners=learners, transport=transport)
+            starting.create_task(learners.start())
+            for actor in (*dict.fromkeys(rewards), *engines):
+                starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
+        yield Actors(engines=EnginePool(config, engines, on_retry, say=say), learners=learners, transport=transport)
 
 
 @asynccontextmanager
 async def start_learners(config: Config) -> AsyncIterator[Learners]:
     """Start the learner ranks alone; kill them at the end."""
-    async with _places(config) as places, _every_actor() as actors:
+    async with _places(config) as places, _every_actor(config) as actors:
         learners = _rank_actors(config, places, actors)
-        await _ready(config, learners.start(), "the learner", "learner-0")
+        await learners.start()
         yield learners
 
 
@@ -73,12 +80,14 @@ def _reward_actors(config: Config, places: Places, actors: "Started", checkers: 
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
     if config.reward.nodes == "one":
-        return [actors.add(kind.options(**options).remote(config, 0, checkers), has_children=True)] * config.rollout.engines
+        only = kind.options(**options).remote(config, 0, checkers)
+        return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * config.rollout.engines
     homes = places.nodes()[: config.rollout.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
-        there[home] = actors.add(kind.options(**options, scheduling_strategy=here).remote(config, index, checkers), has_children=True)
+        actor = kind.options(**options, scheduling_strategy=here).remote(config, index, checkers)
+        there[home] = actors.add(actor, f"reward workers {index}", f"reward-{index}", has_children=True)
     return [there[home] for home in homes]
 
 
@@ -87,33 +96,36 @@ def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
     first = config.rollout.engines
     kind = ray.remote(LearnerActor)
     ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank) for rank in range(config.learner.ranks)]
-    return Learners(config, [actors.add(rank) for rank in ranks])
+    return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
 
 
 class Started:
     """The actors started so far, so that all can be ended; those with child processes end these first."""
 
-    def __init__(self) -> None:
-        self.all: list[Any] = []
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.roles: dict[Any, Role] = {}
         self.parents: list[Any] = []
 
-    def add(self, actor: Any, *, has_children: bool = False) -> Any:
-        self.all.append(actor)
+    def add(self, actor: Any, name: str, log: str, *, has_children: bool = False) -> Any:
+        """Register an actor under the name by which errors call it."""
+        self.roles[actor] = Role(name, log_path(self.config.run_dir, log))
+        register(actor._actor_id.hex(), self.roles[actor])
         if has_children:
             self.parents.append(actor)
         return actor
 
 
 @asynccontextmanager
-async def _every_actor() -> AsyncIterator[Started]:
-    actors = Started()
+async def _every_actor(config: Config) -> AsyncIterator[Started]:
+    actors = Started(config)
     try:
         yield actors
     finally:
         ending = [actor.shutdown.remote() for actor in actors.parents]
         if ending:
             await asyncio.to_thread(ray.wait, ending, num_returns=len(ending), timeout=GRACE_S)
-        for actor in actors.all:
+        for actor in actors.roles:
             ray.kill(actor)
 
 
@@ -127,12 +139,11 @@ async def _places(config: Config) -> AsyncIterator[Places]:
         places.give_back()
 
 
-async def _ready(config: Config, start: Any, who: str, role: str) -> None:
+async def _ready(config: Config, start: Any, role: Role) -> None:
+    deadline = float(config.run.deadline_s)
     try:
-        await asyncio.wait_for(start, float(config.run.deadline_s))
+        await asyncio.wait_for(start, deadline)
     except TimeoutError as error:
-        raise TimeoutError(
-            f"{who} was not ready within run.deadline_s ({config.run.deadline_s} s); see {log_path(config.run_dir, role)}"
-        ) from error
+        raise RoleLate(role, "was not ready", deadline) from error
     except ray.exceptions.RayError as error:
-        raise RuntimeError(f"{who} could not start. The end of {log_path(config.run_dir, role)}:\n{tail(config.run_dir, role)}") from error
+        raise RoleFailed(role, "could not start") from error

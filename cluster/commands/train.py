@@ -100,7 +100,7 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         stack.callback(metrics.close)
         ledger.begin(position.step, position.next_group, position.pending)
         with show.stage("starting engines, ranks and reward workers"):
-            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
+            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
         publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
         with show.stage("identity publish"):
             await prove_identity(publisher, checked.prompts.prompts)

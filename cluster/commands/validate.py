@@ -194,8 +194,9 @@ def load_tokenizer(config: Config) -> Any:
     refuse_no_tokenizer(config.model.path)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {error}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of a file that is no tokenizer
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {said}") from error
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
     if config.data.template_file:

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.actors.engines import has_died
+from cluster.actors.died import has_died
+from cluster.causes.roles import RoleLate
+from cluster.causes.tracebacks import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ async def answer(who: Any, call: Awaitable[Any], deadline_s: float | None = None
     if error is None:
         return asked.result()
     # Ray gives remote errors a class that also derives from the cause's, so a remote TimeoutError is not exactly one.
-    return Failure(who=who, error=error, late=type(error) is TimeoutError, at=time.monotonic())
+    return Failure(who=who, error=error, late=type(error) in (TimeoutError, RoleLate), at=time.monotonic())
 
 
 async def until_one_aborts(calls: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -73,4 +75,5 @@ def culprits(failures: Sequence[Failure]) -> list[Failure]:
 def last_line(error: BaseException) -> str:
     """The error in one line: Ray wraps a remote traceback, whose last line is the error itself."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    # After its first sentence Ray lists everything that may have killed a process.
+    return one_line(lines[-1].partition(" Worker exit type:")[0], 200) if lines else type(error).__name__

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.actors.engines import EngineHandle
+from cluster.causes.roles import RoleLate
 from cluster.publish.publisher import Published, Publisher, PublishFailed
 from rollout.types import Prompt
 
@@ -40,10 +41,12 @@ async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Pub
 async def _answers(
     engines: Sequence[EngineHandle], probes: Sequence[NDArray[np.int32]], deadline_s: float
 ) -> list[list[tuple[list[int], list[float]]]]:
-    try:
-        async with asyncio.timeout(deadline_s):
-            return list(await asyncio.gather(*(engine.actor.probe.remote(probes) for engine in engines)))
-    except TimeoutError as error:
-        raise TimeoutError(
-            f"an engine did not answer the probe of the identity publish within run.deadline_s ({deadline_s:g} s)"
-        ) from error
+    async def ask(engine: EngineHandle) -> list[tuple[list[int], list[float]]]:
+        try:
+            async with asyncio.timeout(deadline_s):
+                answers: list[tuple[list[int], list[float]]] = await engine.actor.probe.remote(probes)
+                return answers
+        except TimeoutError as error:
+            raise RoleLate(engine.role, "did not answer the probe of the identity publish", deadline_s) from error
+
+    return list(await asyncio.gather(*(ask(engine) for engine in engines)))

@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
+from cluster.causes.roles import BehindARole
 from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
@@ -26,8 +27,8 @@ from rollout.transport import Rendezvous, Seat, Transport
 Call = Callable[[EngineHandle], Awaitable[Any]]
 
 
-class PublishFailed(RuntimeError):
-    """The engines did not get the weights that the learner sent."""
+class PublishFailed(BehindARole):
+    """The engines did not get the weights that the learner sent; raised from what the member to blame raised."""
 
 
 class LearnerFailed(PublishFailed):
@@ -85,8 +86,10 @@ class Publisher:
             )
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
         await self._answers("resume", whole, self._resume)
-        causes = "; then ".join(map(str, failures)) or "no engine is alive"
-        raise PublishFailed(f"version {version} could not be published: {causes}") from (failures[-1] if failures else None)
+        if not failures:
+            raise PublishFailed(f"version {version} could not be published: no engine is alive") from self.engines.none_left()
+        causes = "; then ".join(map(str, failures))
+        raise PublishFailed(f"version {version} could not be published: {causes}") from failures[-1]
 
     async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
         if engines != self._joined:
@@ -163,15 +166,19 @@ class Publisher:
 
     async def _each(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> list[Any]:
         """One stage on every engine; returns their answers in order. Engines that fail are buried and named together in the error."""
-        answers, failures = await self._answers(stage, engines, call)
+        answers = await self._answers(stage, engines, call)
+        failures = [found for found in answers if isinstance(found, Failure)]
         if failures:
-            raise PublishFailed("; ".join(failures))
+            raise PublishFailed("; ".join(self._describe(stage, failure) for failure in failures)) from failures[0].error
         return answers
 
-    async def _answers(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> tuple[list[Any], list[str]]:
-        """The answers of every engine to one stage, and a line about each engine that failed and was buried."""
+    async def _answers(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> list[Any]:
+        """The answers of every engine to one stage; an engine that failed is buried, and its answer is the Failure."""
         answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
-        return answers, [self._blame(stage, found) for found in answers if isinstance(found, Failure)]
+        for found in answers:
+            if isinstance(found, Failure):
+                self._bury(found.who, found.error)
+        return answers
 
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
         """A stage in which learner and engines wait for each other: the answers of the ranks, or an error that blames who broke it."""

@@ -9,7 +9,8 @@ import ray
 import torch
 from transformers import Qwen3Config, Qwen3MoeForCausalLM
 
-from cluster.cli import first_cause, main
+from cluster.causes.chain import first_cause
+from cluster.cli import main
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.run_dir import lock_run_dir, write_config
 from configs.loader import load

@@ -11,7 +11,8 @@ import ray
 
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, NoEngineLeft, Scored
-from cluster.cli import first_cause
+from cluster.causes.cause import find_cause
+from cluster.causes.chain import first_cause
 from rollout.types import Finish, Prompt, Response, Verdict
 from tests.toys.run import run_config, toy_summary
 
@@ -82,14 +83,21 @@ def test_the_groups_of_a_dead_engine_go_to_another_and_it_is_killed_once(death: 
     assert [engine.index for engine in pool.alive] == [1]
 
 
-def test_when_the_last_engine_dies_its_last_words_are_told(tmp_path: Path):
+def test_each_dead_engine_is_announced_and_the_last_one_is_the_cause_of_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "engine-0.log").write_text("loading\nRuntimeError: out of memory\n")
+    for index, name in enumerate(("SIGSEGV", "SIGABRT")):
+        (tmp_path / "logs" / f"engine-{index}.log").write_text(f"loading\n*** {name} received at time=1 on cpu 1 ***\n")
     pool, actors, _, _ = pool_of(2, tmp_path)
-    for actor in actors:
-        actor.fails = ray.exceptions.RayActorError()
-    with pytest.raises(NoEngineLeft, match=r"(?s)all 2 engines have died; the end of the log of engine 0:.*RuntimeError: out of memory"):
-        respond(pool, 2)
+    actors[0].fails = ray.exceptions.RayActorError()
+    assert [one.engine for one in respond(pool, 1)] == [1]
+    said = capsys.readouterr().out
+    assert said.startswith("warning: engine 0 died; its groups go on elsewhere. ProcessDied: engine 0: killed by SIGSEGV; its log: ")
+    actors[1].fails = ray.exceptions.RayActorError()
+    with pytest.raises(NoEngineLeft, match="all 2 engines have died, engine 1 as the last") as ended:
+        respond(pool, 1)
+    assert capsys.readouterr().out == ""
+    cause = find_cause(ended.value)
+    assert (cause.role, cause.line) == ("engine 1", "ProcessDied: engine 1: killed by SIGABRT")
 
 
 def test_what_a_living_engine_raises_is_the_error_of_the_group_and_not_its_death():

@@ -192,7 +192,9 @@ def test_without_an_engine_the_error_says_so():
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_failing_learner_is_named_and_no_engine_dies_for_it(method: str, stage: str, how: str, rank: int):
     said, site = failure_of(lambda site: site.ranks[rank].faults.update({method: how}))
-    cause = {"raise": f"{method} broke", "hang": f"the learner did not finish '{method}'", "die": "The actor died unexpectedly."}[how]
+    cause = {"raise": f"{method} broke", "hang": f"learner rank {rank} did not finish '{method}'", "die": "The actor died unexpectedly."}[
+        how
+    ]
     assert said.startswith(f"version 1 could not be published: the learner failed at '{stage}': {cause}")
     assert site.killed == []
 

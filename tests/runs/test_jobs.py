@@ -108,6 +108,7 @@ def test_a_failing_job_fails_with_its_cause_last(cluster: Cluster, tmp_path: Pat
     assert "failed" in failed.stdout.lower() + failed.stderr.lower()
     said = [line for line in failed.stdout.splitlines() if line.strip() and not re.search(r"Job '|---|Tailing|Status|entrypoint", line)]
     assert any("WindowExhausted: 16 groups in a row carried no signal" in line for line in said[-3:]), failed.stdout[-3000:]
+    assert "Traceback" not in failed.stdout, "it lies in logs/driver.log"
     left = [
         p for p in cluster.family() if re.search(r"EngineActor|LearnerActor|RewardActor|EngineCore|reward\.worker", " ".join(p.cmdline()))
     ]

@@ -70,6 +70,10 @@ def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:
     refuse_a_gap_other_than_staleness(rows)
     assert [json.loads(line)["step"] for line in (run / "layers.jsonl").read_text().splitlines()] == list(range(1, 9))
     assert re.search(r"warning: step [34]: mismatch/kl is", (run.parent / "said.txt").read_text())
+    died = re.search(r"warning: engine \d died; its groups go on elsewhere\. (.*)", (run.parent / "said.txt").read_text())
+    assert died, "the death of an engine is announced when it happens"
+    assert "SIGKILL" in died.group(1)
+    assert "/logs/engine-" in died.group(1)
     assert list((run / "tensorboard").glob("events*"))
     with sqlite3.connect(run / "ledger.db") as db:
         twice = db.execute("SELECT group_id FROM groups WHERE outcome = 'learned' GROUP BY group_id HAVING count(*) > 1").fetchall()

@@ -1,0 +1,66 @@
+"""Deaths that would otherwise be noticed late, or blamed on somebody else."""
+
+import asyncio
+import multiprocessing
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from cluster.actors import core_watch
+from cluster.actors.core_watch import CoreWatch
+from cluster.actors.learners import Learners
+from cluster.causes.roles import RoleLate
+from tests.toys.run import run_config
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_an_actor_ends_with_its_engine_core_unless_it_is_shut_down(
+    expected: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(core_watch, "GRACE_S", 0.05)
+    core = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), name="EngineCore")
+    core.start()
+    left: list[int] = []
+    watch = CoreWatch([core], leave=left.append)
+    watch.expected = expected
+    core.kill()
+    core.join()
+    deadline = time.monotonic() + (0.3 if expected else 10)
+    while not left and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == ([] if expected else [1])
+    assert ("EngineCore (process " in capfd.readouterr().err) is not expected
+
+
+def learners(*ranks: Any) -> Learners:
+    """Ranks of which each call lasts some seconds and raises an error, or hangs."""
+
+    async def call(after_s: float, error: Exception) -> None:
+        await asyncio.sleep(after_s)
+        raise error
+
+    return Learners(
+        run_config(Path("run")), [SimpleNamespace(step=SimpleNamespace(remote=lambda rank=rank: call(*rank))) for rank in ranks]
+    )
+
+
+def test_a_rank_that_died_is_blamed_and_not_the_one_that_lost_its_connection_first():
+    peer, death = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1"), ray.exceptions.ActorDiedError()
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        asyncio.run(learners((0.0, peer), (0.05, death)).all("step"))
+
+
+def test_a_rank_whose_error_is_its_own_is_blamed_and_not_the_one_that_lost_its_connection_first():
+    peer, own = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1"), RuntimeError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        asyncio.run(learners((0.0, peer), (0.05, own)).all("step"))
+
+
+def test_all_ranks_that_are_late_are_named():
+    late = (3600, RuntimeError())
+    with pytest.raises(RoleLate, match=r"learner rank 0 did not finish 'step' \(nor did rank 1\) within run\.deadline_s \(0\.6 s\)"):
+        asyncio.run(learners(late, late).all("step"))
