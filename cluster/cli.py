@@ -1,12 +1,14 @@
 """The command line: `python -m cluster`, installed as `gatewise`."""
 
 import argparse
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
 from cluster.commands.rewards.cli import add_rewards
+from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
 from configs.schema import Config
 from configs.version import VERSION
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        refuse_hidden_modules()
+        find_modules_in(os.getcwd())
         asked.run(asked)
     except KeyboardInterrupt:
         print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)

@@ -6,7 +6,7 @@ import numpy as np
 
 from configs.schema import Config
 from configs.sections.data import DataConfig
-from rollout.chat import Tokenizer, tokenise
+from rollout.chat import Tokenizer, question_of, tokenise
 from rollout.dataset import DatasetError, Row, read_rows
 from rollout.types import Prompt
 
@@ -60,6 +60,8 @@ def make_prompt(config: Config, number: int, row: Row, tokenizer: Tokenizer) -> 
         reference=row.values[data.reference_field],
         checker=pick_checker(config, row),
         text=text,
+        question=question_of(data, row),
+        where=row.where,
     )
 
 

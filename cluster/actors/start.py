@@ -4,6 +4,7 @@ They start at the same time, so the slowest decides. Exiting the context kills e
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -72,13 +73,16 @@ def _reward_actors(config: Config, places: Places, actors: "Started", checkers: 
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
+    folder = os.getcwd()
     if config.reward.nodes == "one":
-        return [actors.add(kind.options(**options).remote(config, 0, checkers), has_children=True)] * config.rollout.engines
+        return [actors.add(kind.options(**options).remote(config, 0, checkers, folder), has_children=True)] * config.rollout.engines
     homes = places.nodes()[: config.rollout.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
-        there[home] = actors.add(kind.options(**options, scheduling_strategy=here).remote(config, index, checkers), has_children=True)
+        there[home] = actors.add(
+            kind.options(**options, scheduling_strategy=here).remote(config, index, checkers, folder), has_children=True
+        )
     return [there[home] for home in homes]
 
 
