@@ -15,6 +15,7 @@ import pytest
 
 from reward.processes.own_time import OwnTime
 from reward.workers.patience import Patience
+from reward.own.name import OwnCodeError
 from reward.workers.pool import Item, RewardPool
 from reward.workers.quarantine import MOST, Quarantine
 from rollout.types import Outcome, Verdict
@@ -210,7 +211,7 @@ def test_a_worker_is_confined_and_first_to_go_when_memory_is_short() -> None:
 def test_a_checker_that_starts_threads_when_it_is_imported_is_refused() -> None:
     async def work(pool: RewardPool) -> None: ...
 
-    with pytest.raises(RuntimeError, match="started 1 threads, and a fork has none of them"):
+    with pytest.raises(OwnCodeError, match=r"started 1 threads when it was imported, and the workers, which are forks, have none of them"):
         with_pool(work, warm=["tests.toys.threading_checker:score"])
 
 
