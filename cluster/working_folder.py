@@ -26,9 +26,13 @@ def refuse_hidden_modules(folder: str | None = None) -> None:
     """
     if ROOT not in sys.path:
         sys.path.append(ROOT)
-    folder = os.getcwd() if folder is None else folder
+    try:
+        folder = os.getcwd() if folder is None else folder
+        entries = sorted(os.listdir(folder))
+    except OSError as error:
+        raise HiddenModule(f"the current folder cannot be read ({error.strerror}): start in another one") from error
     hidden = {}
-    for entry in sorted(os.listdir(folder)):
+    for entry in entries:
         path = os.path.join(folder, entry)
         name, what = module_of(path), ""
         if name in OURS and not is_ours(path):

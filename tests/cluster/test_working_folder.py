@@ -63,6 +63,11 @@ def test_names_that_hide_nothing_are_no_error_and_our_own_folder_hides_nothing(t
     refuse_hidden_modules(str(tmp_path))
 
 
+def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(HiddenModule, match="the current folder cannot be read .No such file or directory.: start in another one"):
+        refuse_hidden_modules(str(tmp_path / "gone"))
+
+
 @pytest.mark.parametrize("how", STARTS)
 def test_a_command_started_beside_such_a_file_ends_with_that_message_alone(tmp_path: Path, how: str) -> None:
     for name in ("reward.py", "json.py", "random.py"):

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from reward.own.name import OwnCodeError
 from reward.processes.own_time import OwnTime
 from reward.workers.patience import Patience
-from reward.own.name import OwnCodeError
 from reward.workers.pool import Item, RewardPool
 from reward.workers.quarantine import MOST, Quarantine
 from rollout.types import Outcome, Verdict
