@@ -64,7 +64,7 @@ def test_names_that_hide_nothing_are_no_error_and_our_own_folder_hides_nothing(t
 
 
 def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
-    with pytest.raises(HiddenModule, match="the current folder cannot be read .No such file or directory.: start in another one"):
+    with pytest.raises(HiddenModule, match=r"the current folder cannot be read .No such file or directory.: start in another one"):
         refuse_hidden_modules(str(tmp_path / "gone"))
 
 
