@@ -40,5 +40,5 @@ setup(
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
         "dev": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
     },
-    entry_points={"console_scripts": ["gatewise = cluster.cli:main"]},
+    entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},
 )

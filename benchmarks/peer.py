@@ -18,13 +18,18 @@ from typing import Any
 import psutil
 
 from benchmarks.rounds import CONFIG, OUT, ROOT
-from cluster.actors.process import tail
 from configs.loader import load
 
 ANSWER_S = 300.0  # the longest that a start or a job may take
 GRACE_S = 20.0
+LOG_LINES = 25
 
 Work = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def end_of_log(role: str) -> str:
+    """The last lines that a process of this name wrote."""
+    return "\n".join((OUT / "logs" / f"{role}.log").read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 class Peer:
@@ -54,7 +59,7 @@ class Peer:
             raise TimeoutError(f"{self.role} did not answer within {ANSWER_S:g} s")
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.role} ended without an answer. The end of its log:\n{tail(OUT, self.role)}")
+            raise RuntimeError(f"{self.role} ended without an answer. The end of its log:\n{end_of_log(self.role)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

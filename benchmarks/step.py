@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer import end_tree
+from benchmarks.peer import end_of_log, end_tree
 from benchmarks.rounds import CONFIG, OUT, ROOT, Row, Size
-from cluster.actors.process import tail
 from cluster.record.metrics import read_metrics
 
 STAGES = ("generate", "learn", "publish", "save", "evaluate")
@@ -79,7 +78,7 @@ def train(steps: int, staleness: int, what: str) -> dict[str, float]:
             process.terminate()
             end_tree(process)
         if process.returncode:
-            raise RuntimeError(f"the run failed. The end of its output:\n{tail(OUT, 'step')}")
+            raise RuntimeError(f"the run failed. The end of its output:\n{end_of_log('step')}")
         return describe(folder, steps)
 
 

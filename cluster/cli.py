@@ -1,6 +1,7 @@
 """The command line: `python -m cluster`, installed as `gatewise`."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from cluster.causes.died import oom_kills
 from cluster.causes.report import report
 from cluster.commands.rewards.cli import add_rewards
+from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
 from configs.schema import Config
 from configs.translate import describe_flags
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     before = oom_kills()
     try:
+        refuse_hidden_modules()
+        find_modules_in(os.getcwd())
         asked.run(asked)
     except KeyboardInterrupt:
         print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)

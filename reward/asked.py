@@ -12,4 +12,6 @@ class Asked:
     response: str
     reference: Any  # a JSON value
     tokens: int  # generated; for the over-long penalty
-    prompt: str = ""
+    prompt: str = ""  # as the model read it, with the marks of its chat template
+    question: str = ""  # the same in plain words, for a judge
+    row: str = ""  # where it stands in the data, for messages: "prompts.jsonl line 3"

@@ -1,14 +1,13 @@
 """The table of checkers by name: each is a pure function that scores a response.
 
-A name of the form "package.module:function" is a user's own function of (response, reference). `SERVICES` are asked over the
-network, by `reward.services.services`.
+A name with a colon, "package.module:function" or "path/to/file.py:function", is a user's own function of (response, reference):
+`reward.own`. `SERVICES` are asked over the network, by `reward.services.services`.
 """
 
 import difflib
-import importlib
-import inspect
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
@@ -23,6 +22,8 @@ from reward.form.length import check_length, gold_length, length_reference
 from reward.form.regular_expression import check_regex, regex_reference
 from reward.form.tags import check_tags, gold_tags, tags_reference
 from reward.json_value import check_json_value
+from reward.own.function import OwnFunction
+from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
 
@@ -86,20 +87,33 @@ def checkers_for_data(own: str) -> list[str]:
     return sorted({*known_checkers(), own})
 
 
+def refuse_unknown(name: str) -> None:
+    """Raise ValueError where no checker, service or function can have that name; imports nothing of the user's."""
+    if is_own(name):
+        OwnName.read(name)
+    elif name not in CHECKERS and name not in SERVICES:
+        near = difflib.get_close_matches(name, known_checkers(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        if (file := Path(name if name.endswith(".py") else f"{name}.py").expanduser()).is_file():
+            hint = f"; of the file {file} name the function too: '{file}:FUNCTION'"
+        raise ValueError(f"unknown checker {name!r}: use one of {', '.join(known_checkers())} or {FORMS}{hint}")
+
+
 def get_checker(name: str) -> Checker:
-    """The checker of that name or import path; ValueError lists the names, or says why the path cannot be used."""
+    """The checker of that name or import path, whose code `warm_checker` or the first call imports; ValueError lists the names."""
     if name in CHECKERS:
         return CHECKERS[name]
-    if ":" in name:
-        return Checker(score=_import_function(name), check_reference=_is_json, gold=_no_gold)
-    near = difflib.get_close_matches(name, known_checkers(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown checker {name!r}: use one of {', '.join(known_checkers())} or 'package.module:function'{hint}")
+    refuse_unknown(name)
+    if name in SERVICES:
+        raise ValueError(f"checker {name!r} is a service, which is asked over the network and scores in no process of ours")
+    return Checker(score=OwnFunction(name), check_reference=_is_json, gold=_own_gold)
 
 
 def warm_checker(name: str) -> None:
     """Import and compile what the checker of that name needs; a fork can share the result."""
     checker = get_checker(name)
+    if isinstance(checker.score, OwnFunction):
+        checker.score.load()
     for response, reference in checker.warm_up:
         checker.score(response, reference)
 
@@ -113,6 +127,8 @@ def load_checker(name: str, limits: CodeLimits) -> Score:
 def own_score(name: str, limits: CodeLimits) -> Score:
     """The `score` of a warm checker for this process alone: forked workers must not share one sandbox."""
     checker = get_checker(name)
+    if isinstance(checker.score, OwnFunction):
+        checker.score.load()
     return checker.score if checker.load is None else checker.load(limits)
 
 
@@ -129,19 +145,6 @@ def _is_json(reference: object) -> None:
     json.dumps(reference, allow_nan=False)
 
 
-def _import_function(path: str) -> Score:
-    module_name, _, function_name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (Exception, SystemExit) as error:  # a user's module may fail to import in any way
-        raise ValueError(f"checker {path!r} does not import: {type(error).__name__}: {error}") from error
-    try:
-        inspect.signature(function).bind("response", "reference")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"checker {path!r} must be a function of (response, reference): {error}") from error
-    if inspect.isclass(function) or inspect.iscoroutinefunction(function):
-        raise ValueError(
-            f"checker {path!r} must be a plain function that returns a number, got {type(function).__name__} {function!r:.100}"
-        )
-    score: Score = function
-    return score
+def _own_gold(reference: object) -> str | None:
+    """A text or a number is taken as the right answer; other references determine none."""
+    return str(reference) if isinstance(reference, str | int | float) and not isinstance(reference, bool) else None

@@ -11,29 +11,41 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import SERVICES
+from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
+from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
-from rollout.types import Verdict
+from rollout.types import Outcome, Verdict
+
+SHOWN_CHARS = 60
 
 
 class Scorer:
     """Scores responses as the config says, on any event loop; the first `async with` waits until every worker is up.
 
     on_quarantine is called, on a thread of the pool, with every item that killed two workers. named_by_rows are further checkers, which the
-    config does not name: they too are imported, or their services probed, before the first item.
+    config does not name: they too are imported, or their services probed, before the first item. log is the file for what workers print.
     """
 
     def __init__(
-        self, config: Config, on_quarantine: Callable[[Item, str], None] | None = None, *, named_by_rows: Sequence[str] = ()
+        self,
+        config: Config,
+        on_quarantine: Callable[[Item, str], None] | None = None,
+        *,
+        named_by_rows: Sequence[str] = (),
+        log: Path | None = None,
     ) -> None:
         self.config, self.limit = config.reward, config.rollout.max_response_tokens
+        self._log = None if log is None else OutputLog(log)
+        self._see_log = f"; the traceback is in {log.parent.name}/{log.name}" if log else ""
         self._used = list(dict.fromkeys([*used_checkers(config), *named_by_rows]))
         self.pool = RewardPool(
             workers=self.config.workers,
@@ -43,6 +55,7 @@ class Scorer:
             limits=code_limits(config),
             max_waiting=self.config.max_waiting,
             on_quarantine=on_quarantine,
+            on_output=self._log.write if self._log else None,
         )
         self.services = Services(config)
 
@@ -80,12 +93,17 @@ class Scorer:
 
     def _item(self, asked: Asked, checker: str | None, reference: Any) -> Item:
         own = asked.reference if reference is None else reference
-        return Item(checker=checker or asked.checker, response=asked.response, reference=own, prompt=asked.prompt)
+        return Item(checker=checker or asked.checker, response=asked.response, reference=own, prompt=asked.prompt, question=asked.question)
 
     def _shaped(self, asked: Asked, found: dict[str, Verdict]) -> Verdict:
+        words = {name: text for name, verdict in found.items() for text in verdict.words.values()}
+        own = any(is_own(checker or asked.checker) for _, checker, _ in self._questions())
         second = found.pop(SECOND, None)
-        verdict = shape(self.config, found.pop("correct"), found, asked.tokens, self.limit)
-        if verdict.reward is None or second is None or second.reward is None:
+        verdict = replace(shape(self.config, found.pop("correct"), found, asked.tokens, self.limit), words=words)
+        if verdict.failure is not None:
+            see = self._see_log if own and verdict.outcome is Outcome.UNSCORABLE else ""
+            return replace(verdict, failure=f"{verdict.failure} [{place_of(asked)}{see}]")
+        if second is None or second.reward is None:
             return verdict
         return replace(verdict, parts=verdict.parts | {SECOND: second.reward})
 
@@ -103,6 +121,16 @@ class Scorer:
             await asyncio.to_thread(self.pool.close)
         finally:
             await self.services.close()
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+
+
+def place_of(asked: Asked) -> str:
+    """Which response of which row, for the message of a failure."""
+    text = asked.response
+    begins = f"response {text!r}" if len(text) <= SHOWN_CHARS else f"response begins {text[:SHOWN_CHARS]!r}"
+    return f"{asked.row}; {begins}" if asked.row else begins
 
 
 def used_checkers(config: Config) -> list[str]:

@@ -61,3 +61,24 @@ def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
     if any(turn["role"] == "system" for turn in messages):
         raise DatasetError(f"{row.where} has a system turn of its own, and data.system gives another: remove one of them")
     return [{"role": "system", "content": data.system}, *messages]
+
+
+def question_of(data: DataConfig, row: Row) -> str:
+    """What a row asks, in plain words: without the marks of a template and without data.system, which every row shares.
+
+    One turn is its content alone; several are shown one after another, each after its role.
+    """
+    asked = row.values[data.prompt_field]
+    if not data.chat_template:
+        return str(asked)
+    turns = make_messages(data, row, asked)[data.system is not None :]
+    if len(turns) == 1:
+        return plain_content(turns[0]["content"])
+    return "\n\n".join(f"{str(turn['role']).capitalize()}: {plain_content(turn['content'])}" for turn in turns)
+
+
+def plain_content(content: object) -> str:
+    """The text of a turn; of a list of parts, the texts among them."""
+    if isinstance(content, list):
+        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
+    return "" if content is None else str(content)

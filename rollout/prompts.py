@@ -8,7 +8,7 @@ import numpy as np
 
 from configs.schema import Config
 from configs.sections.data import DataConfig
-from rollout.chat import Tokenizer, tokenise
+from rollout.chat import Tokenizer, question_of, tokenise
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
 from rollout.sources import Source, eval_sources, training_sources
@@ -122,6 +122,8 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         checker=pick_checker(source, row),
         text=text,
         source=source.name,
+        question=question_of(data, row),
+        where=row.where,
     )
 
 

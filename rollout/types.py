@@ -29,6 +29,8 @@ class Prompt:
     checker: str  # name in reward.checkers
     text: str = ""  # the tokenised text, for people
     source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
+    question: str = ""  # the row's own words without the marks of a chat template, for a judge
+    where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Verdict:
     outcome: Outcome = Outcome.SCORED
     failure: str | None = None  # what happened, if it was not scored
     parts: dict[str, float] = field(default_factory=dict)  # raw correctness, parts and shaping, by name
+    words: dict[str, str] = field(default_factory=dict)  # what a judge answered, by the name of the part that asked it
 
     def __post_init__(self) -> None:
         scored = self.outcome is Outcome.SCORED
@@ -71,9 +74,9 @@ class Verdict:
             raise ValueError(f"a verdict is either a reward or a failure, got {self.reward!r}, {self.outcome}, {self.failure!r}")
 
     @classmethod
-    def failed(cls, outcome: Outcome, failure: str) -> "Verdict":
+    def failed(cls, outcome: Outcome, failure: str, words: dict[str, str] | None = None) -> "Verdict":
         """No reward, and why."""
-        return cls(reward=None, outcome=outcome, failure=failure)
+        return cls(reward=None, outcome=outcome, failure=failure, words=words or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,7 +192,7 @@ def test_the_ten_lines_of_the_readme_are_valid_word_for_word(
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:3] == ["-m", "cluster", "train"]
     main(["validate", *words[3:], f"model.path={tmp_path / 'model'}"])
-    assert "rewards: my_reward:score" in capsys.readouterr().out
+    assert "rewards: my_reward.py:score" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("python -c")])

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,16 @@ class EngineActor:
             responses[member] = response
             verdicts[member] = self._score(prompt, response)
         generated = time.perf_counter()
+        scored = [await verdicts[member] for member in range(size)]
         group = Group(
             group_id=group_id,
             prompt=prompt,
             responses=tuple(responses[member] for member in range(size)),
-            verdicts=tuple([await verdicts[member] for member in range(size)]),
+            verdicts=tuple(replace(verdict, words={}) for verdict in scored),  # the learner has no use for a judge's words
         )
         summary = GroupSummary.of(group, time.perf_counter() - generated)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
-        shown = [(i, group.responses[i].text, group.verdicts[i]) for i in (*range(min(texts, size)), *odd)]
+        shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
         return (summary, shown), group
 
     def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
@@ -79,7 +81,18 @@ class EngineActor:
         task.add_done_callback(self._scoring.discard)
 
     async def _score_arrivals(self, arrivals: Sequence[tuple[Prompt, Response, asyncio.Future[Verdict]]]) -> None:
-        asked = [Asked(checker=p.checker, response=r.text, reference=p.reference, tokens=len(r), prompt=p.text) for p, r, _ in arrivals]
+        asked = [
+            Asked(
+                checker=prompt.checker,
+                response=response.text,
+                reference=prompt.reference,
+                tokens=len(response),
+                prompt=prompt.text,
+                question=prompt.question,
+                row=prompt.where,
+            )
+            for prompt, response, _ in arrivals
+        ]
         try:
             verdicts: Sequence[Verdict] = await self.reward.score.remote(asked)
         except Exception as error:

@@ -1,9 +1,11 @@
 """The reward workers of one node behind a Ray actor."""
 
 import json
+import sys
 from collections.abc import Sequence
 
-from cluster.actors.process import send_output_to
+from cluster.actors.process import log_path, send_output_to
+from cluster.working_folder import work_in
 from configs.schema import Config
 from reward.asked import Asked
 from reward.scorer import Scorer
@@ -12,16 +14,25 @@ from rollout.types import Verdict
 
 
 class RewardActor:
-    """Scores finished responses in a pool of supervised processes, and writes the responses that kill one to a file."""
+    """Scores finished responses in a pool of supervised processes, and writes the responses that kill one to a file.
 
-    def __init__(self, config: Config, index: int, named_by_rows: Sequence[str]) -> None:
+    folder: the driver's current folder, in which the user's own functions and their files are looked for.
+    """
+
+    def __init__(self, config: Config, index: int, named_by_rows: Sequence[str], folder: str) -> None:
+        work_in(folder)
         send_output_to(config.run_dir, f"reward-{index}")
         self.quarantine = config.run_dir / "quarantine" / f"reward-{index}.jsonl"
-        self.scorer = Scorer(config, on_quarantine=self._keep, named_by_rows=named_by_rows)
+        log = log_path(config.run_dir, f"reward-{index}")
+        self.scorer = Scorer(config, on_quarantine=self._keep, named_by_rows=named_by_rows, log=log)
 
     async def ready(self) -> None:
         """Wait until every worker is up."""
-        await self.scorer.ready()
+        try:
+            await self.scorer.ready()
+        except (RuntimeError, ValueError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # this log is what the driver shows
+            raise
 
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each response."""

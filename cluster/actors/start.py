@@ -4,6 +4,7 @@ They start at the same time, so the slowest decides. Exiting the context kills e
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,14 +80,15 @@ def _reward_actors(config: Config, places: Places, actors: "Started", checkers: 
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
+    folder = os.getcwd()
     if config.reward.nodes == "one":
-        only = kind.options(**options).remote(config, 0, checkers)
+        only = kind.options(**options).remote(config, 0, checkers, folder)
         return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * config.rollout.engines
     homes = places.nodes()[: config.rollout.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
-        actor = kind.options(**options, scheduling_strategy=here).remote(config, index, checkers)
+        actor = kind.options(**options, scheduling_strategy=here).remote(config, index, checkers, folder)
         there[home] = actors.add(actor, f"reward workers {index}", f"reward-{index}", has_children=True)
     return [there[home] for home in homes]
 

@@ -52,7 +52,7 @@ def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
             yield "prompt", f"{where}, {len(first.token_ids)} ids: {render(first, tokenizer)!r}"
             yield "lengths", f"prompts: {describe_lengths(prompts.prompts, config.data.max_prompt_tokens)}"
         yield "epoch", describe_epoch(config, len(prompts.prompts))
-        yield from (("scored", line) for line in examined.scored or score_row(config, examined))
+        yield from (("scored", line) for line in score_row(config, examined))
     yield "places", describe_places(config)
 
 

@@ -1,23 +1,28 @@
 """Checks of a run's rewards before it starts: checkers, references, the sandbox, services."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 from configs.arithmetic import plural
 from configs.schema import Config
-from reward.checkers import SERVICES, check_reference, checkers_for_data, get_checker
+from reward.checkers import check_reference, checkers_for_data, refuse_unknown
+from reward.own.name import is_own
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
-from reward.workers.pool import RewardPool
+from reward.workers.pool import Item, RewardPool
 from rollout.prompts import PromptSet
+
+SAMPLES, SHOWN_CHARS = 3, 60
+ERROR = "error: "
+MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, KeyError, ImportError, ModuleNotFoundError))
 
 
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
     """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)
     for name in named:
-        if name not in SERVICES:
-            get_checker(name)
+        refuse_unknown(name)
     check_references_of_parts(config)
     for rows in (train, held_out):
         refuse_code_named_by_data(config, rows)
@@ -29,16 +34,50 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
         from reward.programs.sandbox import describe_confinement
 
         lines.append(f"programs: {describe_confinement(code_limits(config))}")
-    if own := [name for name in named if ":" in name]:
-        asyncio.run(try_workers(config, own))
+    if own := [name for name in named if is_own(name)]:
+        lines += asyncio.run(try_functions(config, own, train))
     return [*lines, *probe_services(config, used)]
 
 
-async def try_workers(config: Config, checkers: Sequence[str]) -> None:
-    """Start a reward worker with the user's functions; RuntimeError if it dies: a worker sees less of the environment than the driver."""
+async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet) -> list[str]:
+    """Import the user's functions in a reward worker and score a few rows' own references as responses; a line about each function.
+
+    ValueError where one cannot be imported, or where every call ends in a mistake of the program, whatever the response.
+    A worker sees less of the environment than the driver, and the driver itself imports none of the user's code.
+    """
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
-    async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=checkers):
-        pass
+    async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
+        return [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+
+
+async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str, Item]]) -> str:
+    """The line about one function; ValueError where it is broken."""
+    verdicts = await pool.score([item for _, item in samples])
+    failures = [verdict.failure for verdict in verdicts if verdict.failure]
+    if not samples:
+        return f"{name}: imported; no row of data.train asks for it"
+    where, item = samples[0]
+    tried = f"with the reference of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
+    if len(failures) == len(verdicts) and all(failure.startswith(MISTAKES) for failure in failures):
+        raise ValueError(f"checker {name!r} fails {tried}: {failures[0].removeprefix(ERROR)}")
+    if verdicts[0].failure:
+        return f"{name}: {verdicts[0].outcome} {tried}: {verdicts[0].failure}"
+    return f"{name}: {verdicts[0].reward:g} {tried}"
+
+
+def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, Item]]:
+    """The first rows that a function scores, each with its place; the response is the reference, as text."""
+    parts = [part for key, part in config.reward.parts.items() if (part.checker or key) == name]
+    everywhere, fixed = bool(parts) or config.reward.second == name, next((part.reference for part in parts), None)
+    found: list[tuple[str, Item]] = []
+    for prompt in rows.prompts:
+        if len(found) == SAMPLES:
+            break
+        if everywhere or prompt.checker == name:
+            reference = prompt.reference if fixed is None else fixed
+            response = reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
+            found.append((rows.where[prompt.prompt_id], Item(checker=name, response=response, reference=reference)))
+    return found
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:

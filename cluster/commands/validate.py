@@ -10,7 +10,6 @@ from cluster.commands.checks.attention import refuse_attention
 from cluster.commands.checks.engine import engine_problems
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
-from cluster.commands.checks.one_row import own_functions, score_first_row
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
@@ -47,7 +46,6 @@ class Examined:
     found: Findings
     model: dict[str, Any]  # the Hugging Face config; empty where there is none
     tokenizer: Any  # None where there is none
-    scored: Sequence[str]  # a line about a row that a function of the user's scored
 
 
 def check(config: Config) -> Checked:
@@ -82,18 +80,13 @@ def examine(config: Config) -> Examined:
         eval_sets, held_out = load_eval_sets(config, tokenizer or NoTokenizer())
         lines += describe_eval_sets(eval_sets)
     lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
-    scored: list[str] = []
     with found.collect():
         lines += check_rewards(config, prompts, held_out)
-        if prompts.prompts and own_functions(config):
-            row = score_first_row(config, prompts)
-            scored.append(row.line)
-            found.warnings += [row.warning] if row.warning else []
     family = model.get("model_type")
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
-    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, scored=scored)
+    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer)
 
 
 def check_model(config: Config, settings: Any, found: Findings) -> None:

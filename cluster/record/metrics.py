@@ -85,6 +85,8 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "member": member,
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.text,
+        "question": prompt.question,
+        "row": prompt.where,
         "response": response,
         "tokens": int(scored.summary.lengths[member]),
         "reference": prompt.reference,
@@ -94,6 +96,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "outcome": verdict.outcome,
         "failure": verdict.failure,
         "parts": verdict.parts,
+        "words": verdict.words,
     }
 
 

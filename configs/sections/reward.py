@@ -22,7 +22,9 @@ Say in a few words whether the answer is right, then end with one line "score: N
 class PartConfig(Section):
     """A further checker that scores every response."""
 
-    checker: StrictStr | None = Field(default=None, description="name of the checker. Left out, it is the part's name")
+    checker: StrictStr | None = Field(
+        default=None, description="name of the checker, or of a function of your own. Left out, it is the part's name"
+    )
     weight: Number = Field(default=1.0, description='factor on the part before it is added to the sum (how = "add" only)')
     how: Literal["add", "multiply"] = Field(
         default="add", description='"add": weight × part is added to the sum; "multiply": correctness is multiplied by the part'
@@ -40,7 +42,9 @@ class RewardConfig(Section):
         default="one", description="run the reward workers on one node, which Ray chooses, or on every node that has an engine"
     )
     checker: StrictStr = Field(
-        default="math", description='checker of rows that name none. A function of your own is named as "package.module:function"'
+        default="math",
+        description='checker of rows that name none. A function of your own is named as "path/to/file.py:function" or '
+        '"package.module:function"',
     )
     timeout_s: Positive = Field(
         default=5.0,
@@ -108,7 +112,8 @@ class JudgeConfig(EndpointConfig):
     model: StrictStr | None = Field(default=None, description="name of the model at that endpoint")
     prompt: StrictStr = Field(
         default=JUDGE_PROMPT,
-        description="prompt of the judge. `{prompt}`, `{reference}` and `{response}` are filled in, the response between marks",
+        description="prompt of the judge. `{prompt}` (the row's question, without the marks of the chat template), `{reference}` and "
+        "`{response}` are filled in, the response between marks",
     )
     max_tokens: Count = Field(default=512, description="longest answer of the judge, in tokens")
 

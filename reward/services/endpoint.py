@@ -25,7 +25,7 @@ from reward.services.secret import Secret, read_secret
 from rollout.types import Outcome
 
 MAX_ANSWER_BYTES = 1 << 20
-SHOWN_CHARS = 300
+SHOWN_CHARS, KEPT_CHARS = 300, 16_000
 FOR_A_WHILE = (408, 429)  # and 5xx
 PROBE_S = 10.0
 CLOSE_S = 5.0
@@ -34,9 +34,11 @@ CLOSE_S = 5.0
 class NoAnswer(Exception):
     """A service gave no score; the text is a failure such as "error: judge: HTTP 401 ..."."""
 
-    def __init__(self, text: str, outcome: Outcome = Outcome.UNSCORABLE, *, again: bool = False, status: int | None = None) -> None:
+    def __init__(
+        self, text: str, outcome: Outcome = Outcome.UNSCORABLE, *, again: bool = False, status: int | None = None, words: str = ""
+    ) -> None:
         super().__init__(text)
-        self.outcome = outcome
+        self.outcome, self.words = outcome, words
         self.again = again  # whether another try may succeed
         self.status = status  # of the HTTP answer, where there was one
 
@@ -115,6 +117,11 @@ class Endpoint:
         if len(text) <= SHOWN_CHARS:
             return text
         return f"…{text[-SHOWN_CHARS:]}" if tail else f"{text[:SHOWN_CHARS]}…"
+
+    def words(self, text: str) -> str:
+        """The text for a file: without the key, and of a very long one the beginning and the end."""
+        text = self._secret.blot(text)
+        return text if len(text) <= KEPT_CHARS else f"{text[: KEPT_CHARS // 2]} [...] {text[-KEPT_CHARS // 2 :]}"
 
     async def close(self) -> None:
         """Close the connections of every loop that still runs; a waiting caller gets an error."""

@@ -8,6 +8,7 @@ import math
 
 from configs.sections.reward import HttpConfig
 from reward.json_value import sendable
+from reward.services.answer import Answer
 from reward.services.endpoint import Endpoint, NoAnswer
 from reward.workers.tasks import Item
 
@@ -20,14 +21,14 @@ class HttpChecker:
     def __init__(self, config: HttpConfig) -> None:
         self.endpoint = Endpoint("http", config)
 
-    async def score(self, item: Item) -> float:
+    async def score(self, item: Item) -> Answer:
         """The service's score; NoAnswer where it is not a finite number."""
         body = {"prompt": sendable(item.prompt), "response": sendable(item.response), "reference": item.reference}
         answer = await self.endpoint.ask("", body)
         score = answer.get("score") if isinstance(answer, dict) else None
         if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
             raise self.endpoint.no_answer(f'answered no {{"score": finite number}}: {self.endpoint.shown(json.dumps(answer))}')
-        return float(score)
+        return Answer(score=float(score))
 
     async def probe(self) -> str:
         """A line that says that the service answers, with any status; NoAnswer where nothing answers."""

@@ -12,6 +12,7 @@ import httpx
 
 from configs.sections.reward import JUDGE_PLACEHOLDERS, JudgeConfig
 from reward.json_value import sendable
+from reward.services.answer import Answer
 from reward.services.endpoint import Endpoint, NoAnswer
 from reward.workers.tasks import Item
 
@@ -31,8 +32,8 @@ class Judge:
         if config.model is None:
             self.endpoint.problem = self.endpoint.problem or "judge.model is not set: name the model that the endpoint is to use"
 
-    async def score(self, item: Item) -> float:
-        """The judge's score; NoAnswer where it gives none. No second try: at temperature 0 it would repeat itself."""
+    async def score(self, item: Item) -> Answer:
+        """The judge's score and its words; NoAnswer where it gives no score. No second try: at temperature 0 it would repeat itself."""
         body = {
             "model": self.config.model,
             "messages": [{"role": "user", "content": fill(self.config.prompt, item)}],
@@ -45,12 +46,14 @@ class Judge:
                     raise self._no_score("was cut off before its score: raise judge.max_tokens", answer)
                 if (score := read_score(answer)) is None:
                     raise self._no_score('gave no last line "score: N" with N between 0 and 1', answer)
-                return score
+                return Answer(score=score, words=self.endpoint.words(answer))
             case other:
                 raise self._no_score("answered without choices[0].message.content", json.dumps(other))
 
     def _no_score(self, why: str, answer: str) -> NoAnswer:
-        return self.endpoint.no_answer(f"the judge gave no score: it {why}: {self.endpoint.shown(answer, tail=True)}")
+        failed = self.endpoint.no_answer(f"the judge gave no score: it {why}: {self.endpoint.shown(answer, tail=True)}")
+        failed.words = self.endpoint.words(answer)
+        return failed
 
     async def probe(self) -> str:
         """A line that says that the judge answers; NoAnswer where it does not, refuses the key, or has no such model."""
@@ -72,9 +75,9 @@ class Judge:
 
 
 def fill(template: str, item: Item) -> str:
-    """The template with prompt, reference and marked response filled in, in one pass, so that braces in them stay as they are."""
+    """The template with question, reference and marked response filled in, in one pass, so that braces in them stay as they are."""
     reference = item.reference if isinstance(item.reference, str) else json.dumps(item.reference, ensure_ascii=False)
-    values = {"prompt": item.prompt, "reference": reference, "response": marked(sendable(item.response))}
+    values = {"prompt": item.question or item.prompt, "reference": reference, "response": marked(sendable(item.response))}
     return sendable(PLACEHOLDER.sub(lambda found: values[found[1]], template))
 
 

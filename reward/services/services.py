@@ -35,10 +35,10 @@ class Services:
         except ValueError as error:
             return Verdict.failed(Outcome.UNSCORABLE, f"error: {item.checker}: {error}")
         try:
-            reward = await service.score(item)
+            answer = await service.score(item)
         except NoAnswer as failed:
-            return Verdict.failed(failed.outcome, str(failed))
-        return Verdict(reward=reward, parts={"correct": reward})
+            return Verdict.failed(failed.outcome, str(failed), words_of(failed.words))
+        return Verdict(reward=answer.score, parts={"correct": answer.score}, words=words_of(answer.words))
 
     async def probe(self, used: Collection[str]) -> list[str]:
         """A line for each of the used services, all asked at once; ValueError where one of them could not score."""
@@ -61,6 +61,10 @@ class Services:
         """Close every connection."""
         for service in self._services.values():
             await service.endpoint.close()
+
+
+def words_of(words: str) -> dict[str, str]:
+    return {"correct": words} if words else {}
 
 
 def probe_services(config: Config, used: Collection[str]) -> list[str]:

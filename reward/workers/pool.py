@@ -35,7 +35,7 @@ class RewardPool:
     timeout_s is the longest one item may take, not counting the time it waits for a core; memory_mb the address space of one worker;
     warm the checkers to import at the start; limits the limits of programs for the checker "code"; max_waiting how many items may wait for
     a worker before `score` waits to add more. on_quarantine is called, on the pool's thread, with every item that killed two workers, and
-    how it did. It must be quick, and an exception that it raises closes the pool.
+    how it did; on_output with everything that workers print. They must be quick, and an exception that they raise closes the pool.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class RewardPool:
         limits: CodeLimits | None = None,
         max_waiting: int = 10_000,
         on_quarantine: Callable[[Item, str], None] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> None:
         if workers < 1 or timeout_s <= 0 or memory_mb < 1 or max_waiting < 1:
             raise ValueError(
@@ -62,6 +63,7 @@ class RewardPool:
             limits=limits or CodeLimits(),
             max_waiting=max_waiting,
             on_quarantine=on_quarantine or (lambda item, failure: None),
+            on_output=on_output,
         )
         self.queue = self._supervisor.queue
         self._supervisor.start()
@@ -83,7 +85,10 @@ class RewardPool:
         return self._supervisor.pids
 
     async def ready(self) -> None:
-        """Wait until every worker has started; RuntimeError when one cannot. Scoring need not wait for it."""
+        """Wait until every worker has started; RuntimeError when one cannot, OwnCodeError when the user's code is why.
+
+        Scoring need not wait for it.
+        """
         await asyncio.shield(asyncio.wrap_future(self._supervisor.started))
 
     async def score(self, items: Sequence[Item]) -> list[Verdict]:

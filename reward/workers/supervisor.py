@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
+from reward.own.name import OwnCodeError, is_own
 from reward.programs.limits import CodeLimits
 from reward.workers.crew import Crew
 from reward.workers.lanes import Lanes
@@ -42,11 +43,11 @@ class Supervisor(threading.Thread):
 
     def __init__(
         self, *, workers: int, timeout_s: float, memory_mb: int, warm: Sequence[str], limits: CodeLimits, max_waiting: int,
-        on_quarantine: Callable[[Item, str], None],
+        on_quarantine: Callable[[Item, str], None], on_output: Callable[[bytes], None] | None,
     ) -> None:  # fmt: skip
         super().__init__(name="reward-supervisor", daemon=True)
         self.started: Future[None] = Future()
-        self._count, self._memory_mb, self._warm, self._limits = workers, memory_mb, warm, limits
+        self._count, self._memory_mb, self._warm, self._limits, self._on_output = workers, memory_mb, warm, limits, on_output
         self._watch = Watch(self._hear, lambda worker: self._lanes.printed(worker))
         self.queue = TaskQueue(workers, max_waiting, self._watch.wake)
         self._crew = Crew(self._ask, self._watch.release)
@@ -104,7 +105,7 @@ class Supervisor(threading.Thread):
 
     def _start_template(self, now: float) -> None:
         try:
-            template = self._template = TemplateProcess(self._memory_mb, self._limits, self._warm)
+            template = self._template = TemplateProcess(self._memory_mb, self._limits, self._warm, self._on_output)
         except OSError as error:
             return self._count_failure(str(error), "")
         template.deadline = now + START_S
@@ -124,7 +125,7 @@ class Supervisor(threading.Thread):
     def _fork(self, now: float, task: Task | None) -> None:
         self._serial += 1
         try:
-            worker = WorkerProcess(self._serial, task)
+            worker = WorkerProcess(self._serial, task, self._on_output)
         except OSError as error:  # for example, too many open files
             if task is not None:
                 self.queue.put_aside(task, first=True)
@@ -171,8 +172,13 @@ class Supervisor(threading.Thread):
             return
         for answer in answers:
             match answer:
+                case ["importing", str(name)]:
+                    self._template.importing = name
+                    self._template.deadline = time.monotonic() + START_S
+                case ["refused", str(why)]:
+                    raise OwnCodeError(why)
                 case ["ready"]:
-                    self._template.ready = True
+                    self._template.ready, self._template.importing = True, ""
                 case ["forked", int(serial), int(pid)]:
                     worker = self._crew.workers[serial]
                     worker.born(pid)
@@ -201,6 +207,7 @@ class Supervisor(threading.Thread):
         self._template, self._stuck = None, False
         assert template is not None
         groups = list(self._by_pid)
+        late = template.importing if time.monotonic() > template.deadline else ""
         how = self._close_template(template, GONE_S if template.ready and not stuck else 0.0)
         for pid in groups:
             # The kernel gives no new process the number of a group that has members, nor within milliseconds that of an empty one.
@@ -208,7 +215,13 @@ class Supervisor(threading.Thread):
                 os.killpg(pid, signal.SIGKILL)
         self._by_pid.clear()
         self._lanes.template_lost(f"the process that starts workers {how}")
-        self._count_failure(f"crash: the process that starts workers {how}", template.output.tail)
+        if is_own(late):
+            raise OwnCodeError(
+                f"checker {late!r} was not imported within {START_S:g} s: load what takes long at the first call; its output ends: "
+                f"{template.output.tail or '(nothing)'}"
+            )
+        importing = f" while it imported checker {template.importing!r}" if template.importing else ""
+        self._count_failure(f"crash: the process that starts workers {how}{importing}", template.output.tail)
 
     def _close_template(self, template: TemplateProcess, polite_s: float) -> str:
         self._watch.remove_template(template)

@@ -15,7 +15,8 @@ class Item:
     checker: str  # a name of reward.checkers, or "package.module:function"
     response: str
     reference: Any  # for the checker to compare with; a JSON value
-    prompt: str = ""  # the question, for the checkers that are services
+    prompt: str = ""  # as the model read it, for the checkers that are services
+    question: str = ""  # the same in plain words; empty where they are the same
 
 
 class Call:

@@ -4,6 +4,8 @@ Started by `reward.workers.template_owner` as `python -m reward.workers.template
 the socket FD, a `reward.processes.channel`, it gets requests and answers:
 
 ```
+                                            → ["importing", checker]          before each import
+                                            → ["refused", why]                the user's code cannot be used; the process then ends
                                             → ["ready"]                       once: the checkers are imported
 ["fork", serial] + channel, claims, output  → ["forked", serial, pid]  or  ["failed", serial, why]
 ["fork aside", serial] + the same           → the same; the worker begins lowered
@@ -25,11 +27,14 @@ import resource
 import signal
 import sys
 import time
+import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from reward.checkers import warm_checker
+from reward.own.name import OwnCodeError
 from reward.processes.channel import Channel
 from reward.processes.children import Children, kill_group
 from reward.processes.prctl import adopt_orphans, die_with
@@ -40,6 +45,7 @@ from reward.workers.worker_main import Job, be_worker
 
 LOOK_MS = 1000  # how often to look for processes that were left behind
 END_S = 10.0  # for killed children to be gone
+MAX_WHY_CHARS = 4000
 
 
 class OwnerGoneError(Exception):
@@ -149,6 +155,38 @@ def leave(*_: object) -> NoReturn:
     raise OwnerGoneError
 
 
+def import_checkers(template: Template, names: Sequence[str]) -> None:
+    """Import the checkers; end this process with an explanation where one cannot be used, and with a traceback where one fails."""
+    for name in names:
+        template.say("importing", name)
+        try:
+            warm_checker(name)
+            refuse_what_a_fork_lacks(name)
+        except OwnCodeError as error:
+            traceback.print_exception(error.__cause__ or error)
+            template.say("refused", str(error)[:MAX_WHY_CHARS])
+            sys.exit(1)
+        except BaseException:
+            traceback.print_exc()  # before the channel closes, at which the owner stops to listen
+            raise
+    for stream in filter(None, (sys.stdout, sys.__stdout__)):
+        stream.flush()  # else every fork would print it again
+
+
+def refuse_what_a_fork_lacks(name: str) -> None:
+    """Raise OwnCodeError where an import has started threads, which no fork has, or processes, which would belong to all forks."""
+    if (threads := len(os.listdir("/proc/self/task"))) > 1:
+        raise OwnCodeError(
+            f"checker {name!r} started {threads - 1} threads when it was imported, and the workers, which are forks, have none of them: "
+            "start threads at the first call"
+        )
+    if children := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        raise OwnCodeError(
+            f"checker {name!r} started {len(children)} processes when it was imported, which the workers cannot share: "
+            "start them at the first call"
+        )
+
+
 def main(arguments: list[str]) -> None:
     """Be the template until the owner ends. `serve` returns in every worker, which then leaves this function as a worker."""
     descriptor, owner_pid, memory_mb, code, *warm = arguments
@@ -159,17 +197,13 @@ def main(arguments: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.set_inheritable(int(descriptor), False)  # programs that a checker starts cannot speak for this process
     limits = CodeLimits(**json.loads(code))
-    for name in warm:
-        warm_checker(name)
-    if (threads := len(os.listdir("/proc/self/task"))) > 1:
-        sys.exit(
-            f"importing the checkers {warm} started {threads - 1} threads, and a fork has none of them: start threads at the first call"
-        )
+    me = os.getpid()
+    template = Template(Channel.inherited(int(descriptor)))
+    import_checkers(template, warm)
     gc.collect()
     gc.freeze()  # pages that workers share with the template stay shared: their collector does not write to them
-    me = os.getpid()
-    template = Template(Channel.inherited(int(descriptor)))  # not before: an import that fails would close it, and our end be seen too soon
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # imported code may have asked not to hear of its children's ends
     polite = can_be_polite()
     try:
         job = template.serve()

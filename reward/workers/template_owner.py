@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +19,7 @@ from reward.programs.limits import CodeLimits
 
 def worker_environment() -> dict[str, str]:
     """The part of our environment that a worker may see: where code lies, and no secrets."""
-    passed = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    passed = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     return passed | {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
 
@@ -31,7 +31,7 @@ class TemplateGone(Exception):
 class TemplateProcess:
     """One template process; the thread that makes it must outlive it, because the kernel ends a child with the *thread* that started it."""
 
-    def __init__(self, memory_mb: int, limits: CodeLimits, warm: Sequence[str]) -> None:
+    def __init__(self, memory_mb: int, limits: CodeLimits, warm: Sequence[str], on_output: Callable[[bytes], None] | None = None) -> None:
         self.channel, theirs = Channel.pair()
         settings = [str(theirs.fileno()), str(os.getpid()), str(memory_mb), json.dumps(asdict(limits))]
         command = [sys.executable, "-P", "-s", "-m", "reward.workers.template_main", *settings, *warm]
@@ -45,10 +45,11 @@ class TemplateProcess:
             self.channel.close()
             raise
         assert self.process.stdout is not None
-        self.output = Output(self.process.stdout.fileno())
+        self.output = Output(self.process.stdout.fileno(), on_output=on_output)
         self.channel.wait_at_most(0)
         os.set_blocking(self.output.descriptor, False)
         self.ready = False
+        self.importing = ""  # the checker whose code it imports now
         self.deadline = math.inf  # of time.monotonic, for being ready
 
     def ask(self, request: str, number: int, descriptors: Sequence[int] = ()) -> None:

@@ -15,18 +15,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from numbers import Real
 from pathlib import Path
 from typing import NoReturn
 
 from reward.checker import Score
 from reward.checkers import get_checker, load_checker, own_score
+from reward.own.function import OwnFunction
 from reward.processes.prctl import die_with
 from reward.programs.limits import CodeLimits
 from reward.workers.protocol import Message, State
 from reward.workers.urgency import lower, take_time
 
-MAX_FAILURE_CHARS = 500
+MAX_FAILURE_CHARS = 800
 LEFT_OVER = 0.1  # of the memory limit: earlier items may leave so much behind without being to blame
 KILLED_FIRST = "1000"  # of /proc/self/oom_score_adj: out of memory, the kernel ends reward workers before anything else
 
@@ -51,6 +53,8 @@ def be_worker(template: int, job: Job, limits: CodeLimits, warm: Sequence[str], 
         lower(os.getpid())
     else:
         rehearse(warm, polite)
+    if isinstance(sys.__stdout__, TextIOWrapper):
+        sys.__stdout__.reconfigure(line_buffering=True)  # most workers are killed, and what waits to be flushed is lost
     loaded = {name: own_score(name, limits) for name in warm}
     Worker(socket.socket(fileno=job.channel), job.claims, limits, loaded).serve()
     os._exit(0)  # functions that checkers registered for the template's exit must not run in every worker
@@ -104,11 +108,14 @@ def score(checker: Score, item: int, response: str, reference: object) -> Messag
     except MemoryError:
         raise
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a checker must not end its worker politely
-        return failed(item, error)
+        if not isinstance(checker, OwnFunction):
+            return failed(item, f"{type(error).__name__}: {error}")
+        checker.report(error, response)
+        return failed(item, checker.describe(error))
 
 
-def failed(item: int, error: BaseException) -> Message:
-    return Message(state=State.FAILED, item=item, failure=f"error: {type(error).__name__}: {error}"[:MAX_FAILURE_CHARS])
+def failed(item: int, what: str) -> Message:
+    return Message(state=State.FAILED, item=item, failure=f"error: {what}"[:MAX_FAILURE_CHARS])
 
 
 class Worker:
@@ -159,6 +166,6 @@ class Worker:
             except MemoryError:
                 raise
             except (Exception, SystemExit) as error:
-                return failed(item, error)
+                return failed(item, f"{type(error).__name__}: {error}")
             self.send(Message(state=State.LOADED, item=item))
         return score(self.loaded[name], item, response, reference)

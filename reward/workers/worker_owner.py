@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Place(Enum):
 class WorkerProcess:
     """One worker: three descriptors and its tasks."""
 
-    def __init__(self, serial: int, meant_for: Task | None = None) -> None:
+    def __init__(self, serial: int, meant_for: Task | None = None, on_output: Callable[[bytes], None] | None = None) -> None:
         self.serial, self.pid, self.place = serial, 0, Place.STARTING
         self.meant_for = meant_for  # the slow task that it is forked for
         self.channel, self._theirs = socket.socketpair()
@@ -47,7 +47,7 @@ class WorkerProcess:
         self.claims = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.channel.setblocking(False)
         os.set_blocking(output, False)
-        self.output = Output(output)
+        self.output = Output(output, on_output=on_output)
         self.tasks: list[Task] = []
         self.done = 0  # of the tasks, how many it has reported
         self.look_at = math.inf  # when to check whether it is late
@@ -181,6 +181,7 @@ class WorkerProcess:
         """Free every descriptor."""
         self.hand_over()
         if self.output.descriptor >= 0:
+            self.output.read()  # its last words
             self.channel.close()
             os.close(self.output.descriptor)
             os.close(self.claims)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.alarm import REMEDIES, MismatchAlarm, MismatchTooLarge
-from cluster.cli import first_cause
+from cluster.causes.chain import first_cause
 from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger

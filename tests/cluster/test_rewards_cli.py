@@ -57,7 +57,7 @@ def test_rows_that_fail_are_listed_with_their_place_and_what_is_wrong(capsys: py
         {"answer": "1", "solution": "2"},
         {"answer": " ", "solution": ""},
         {"solution": "3"},
-        {"answer": "4", "solution": 4},
+        {"answer": "4", "solution": [4]},
         {"answer": "5", "solution": "5", "kind": "maths"},
         {"answer": "6", "solution": "6", "kind": "os:system"},
         {"answer": "7", "solution": "7", "kind": 7},
@@ -70,7 +70,7 @@ def test_rows_that_fail_are_listed_with_their_place_and_what_is_wrong(capsys: py
         (2, "exact: reward 0; reference '1', right answer '2'"),
         (3, "checker 'exact': reference must not be empty"),
         (4, 'has no value for field "answer"'),
-        (5, 'has 4 in field "solution": a response is a text'),
+        (5, 'has [4] in field "solution": a response is a text'),
         (6, "names checker 'maths', needed one of choice, code, exact"),
         (7, "names checker 'os:system', needed one of choice, code, exact"),
         (8, "names checker 7, needed one of choice, code, exact"),
@@ -111,8 +111,8 @@ def test_a_long_list_is_cut_unless_all_of_it_is_asked_for(capsys: pytest.Capture
         (("{rows}", "--solution-field", "text"), 'has it; the first has "answer": name the right one'),
         (("{rows}", "--checker", "maths"), "unknown checker 'maths'"),
         (("{rows}", "--checker", "judge"), "checker 'judge' is a service that a run asks over the network"),
-        (("{rows}", "--checker", "tests.toys.bad_checkers:nothing"), "does not import"),
-        (("{rows}", "--checker", ECHO), "none of the 1 rows of"),
+        (("{rows}", "--checker", "tests.toys.bad_checkers:nothing"), "tests.toys.bad_checkers has no 'nothing'; the functions of"),
+        (("{rows}", "--checker", "regex"), "none of the 1 rows of"),
     ],
 )
 def test_what_cannot_be_checked_is_an_error_that_says_what_to_do(

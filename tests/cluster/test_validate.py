@@ -121,12 +121,13 @@ def test_warnings_do_not_refuse(capsys: pytest.CaptureFixture[str], config: str)
 def test_a_function_of_the_users_that_fails_on_a_real_row_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
     checker, row = "tests.toys.bad_checkers:raise_error", f"{Path(config).parent / 'train.jsonl'} line 1"
     _, problems = refused(capsys, config, f"reward.checker={checker}")
-    assert f"{checker} fails on {row}, {checker}: response '1' to reference '1', and on an empty response: error: " in problems[0]
+    assert f"checker '{checker}' fails with the reference of {row} as the response ('1'): KeyError: " in problems[0]
 
 
 def test_a_function_of_the_users_that_fails_on_some_responses_is_a_warning(capsys: pytest.CaptureFixture[str], config: str) -> None:
     write_rows(Path(config).parent, *({"prompt": "1", "answer": "raise"} for _ in range(2)))
     said = shown(capsys, config, "reward.checker=tests.toys.bad_checkers:raise_if_asked")
+    assert "as the response ('raise'): error: " in said
     assert said.count("response 'raise' to reference 'raise' has no reward (error: ") == 2
     assert "the run learns nothing from such responses" in said
 

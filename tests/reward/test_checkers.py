@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,17 +69,25 @@ def test_an_unknown_checker_is_refused_with_those_known() -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("tests.no_such_module:check", "does not import: ModuleNotFoundError"),
-        ("tests.toys.bad_checkers:no_such_function", "does not import: AttributeError"),
-        ("tests.toys.bad_checkers:", "does not import"),
-        (":echo", "does not import"),
-        ("tests.toys.bad_checkers:not_callable", "must be a function of"),
-        ("tests.toys.bad_checkers:wants_three", "must be a function of"),
+        ("tests.toys.bad_checkers:", "lacks the function: write"),
+        (":echo", "lacks the module or file: write"),
+        ("rewards/score:echo", r"names a path that does not end in \.py: write"),
+        ("score.ipynb:echo", r"names a path that does not end in \.py: write"),
     ],
 )
-def test_a_users_function_that_is_none_is_refused_with_the_reason(path: str, reason: str) -> None:
+def test_a_name_of_no_function_is_refused_before_anything_is_imported(path: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         get_checker(path)
+
+
+def test_a_file_without_its_function_is_met_with_how_to_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_reward.py").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_reward", "my_reward.py"):
+        with pytest.raises(
+            ValueError, match=r"unknown checker .*; of the file my_reward\.py name the function too: 'my_reward\.py:FUNCTION'"
+        ):
+            get_checker(name)
 
 
 def test_a_users_function_is_found_by_its_import_path() -> None:

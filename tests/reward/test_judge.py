@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from reward.services.judge import fill, marked, read_score
+from reward.workers.tasks import Item
 from rollout.types import Verdict
 from tests.toys.services import (
     always,
@@ -50,7 +51,7 @@ def test_the_judge_is_asked_at_temperature_zero_and_its_last_line_is_the_reward(
         url = f"{server.url}/v1/"
         (verdict,) = score(at(url), [judge("see {reference} and {0}", {"x": 1})])
     (asked,) = server.asked
-    assert verdict == Verdict(reward=0.5, parts={"correct": 0.5})
+    assert verdict == Verdict(reward=0.5, parts={"correct": 0.5}, words={"correct": "Fine.\nscore: 0.5"})
     assert asked.path == "/v1/chat/completions"
     assert (asked.json["model"], asked.json["temperature"], asked.json["max_tokens"]) == ("grader", 0, 512)
     (message,) = asked.json["messages"]
@@ -77,6 +78,24 @@ def test_a_judge_without_a_score_is_a_failure_that_quotes_it(body: object, said:
         (verdict,) = score(at(server), [judge()])
     unscorable(verdict, "error: judge: the judge gave no score: it ", said)
     assert len(server.asked) == 1
+
+
+def test_a_judge_is_asked_the_question_in_plain_words_and_what_it_says_is_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "s3cret-key")
+    long = f"{'a' * 50_000} s3cret-key {'b' * 50_000}"
+    asked = Item(checker="judge", response="42", reference="42", prompt="<|im_start|>user\n6 * 7?<|im_end|>", question="6 * 7?")
+    for words, failed in ((f"{long}\nscore: 1", False), ("I cannot say: s3cret-key", True)):
+        with serving(always(graded(words))) as server:
+            (verdict,) = score(at(server, key_env="JUDGE_KEY"), [asked])
+        assert (verdict.reward is None) == failed
+        kept = verdict.words["correct"]
+        assert kept.startswith(words[:10])
+        assert failed or kept.endswith("b\nscore: 1")
+        assert len(kept) <= 16_010
+        assert "s3cret" not in kept
+        sent = server.asked[0].json["messages"][0]["content"]
+        assert "6 * 7?" in sent
+        assert "im_start" not in sent
 
 
 def test_a_response_cannot_leave_its_marks_nor_fill_the_template_nor_give_itself_a_score() -> None:

@@ -82,11 +82,11 @@ FAILURES = {
     "raise_error": "error: KeyError: 'no such thing'",
     "leave": "error: SystemExit: 0",
     "not_a_number": "error: ValueError: checker returned nan, needed a finite number",
-    "not_even_a_float": "error: TypeError: checker returned str, needed a number",
+    "not_even_a_float": "error: TypeError: checker returned str '1.0', needed a number: return the number itself, not its text",
     "exit_at_once": "crash: the worker exited with status 3",
     "segfault": "crash: the worker was killed by SIGSEGV",
     "eat_memory": "memory: the checker needs more than memory_mb=256",
-    "no_such_function": "error: ValueError: checker 'tests.toys.bad_checkers:no_such_function' does not import",
+    "no_such_function": "error: OwnCodeError: checker 'tests.toys.bad_checkers:no_such_function': tests.toys.bad_checkers has no 'no_such",
 }
 
 
@@ -217,14 +217,15 @@ def test_closing_ends_waiting_callers_kills_every_child_and_frees_every_descript
     assert not [t for t in set(threading.enumerate()) - threads if t.name == "reward-supervisor"]
 
 
-def test_workers_that_cannot_start_are_an_error_with_their_last_words() -> None:
+def test_workers_that_cannot_start_are_an_error_with_their_last_words(tmp_path: Path) -> None:
     async def main(pool: RewardPool) -> None:
-        with pytest.raises(RuntimeError, match=r"(?s)died at start 3 times in a row.*status 1.*no_such_function"):
+        with pytest.raises(RuntimeError, match=r"(?s)died at start 3 times in a row.*status 3 while it imported checker .*its last words"):
             await pool.score([good(1)])
         with pytest.raises(RuntimeError, match="died at start 3 times in a row"):
             await pool.ready()
 
-    pool = RewardPool(workers=1, timeout_s=5, memory_mb=512, warm=["tests.toys.bad_checkers:no_such_function"])
+    (tmp_path / "dies.py").write_text("import os\nprint('its last words', flush=True)\nos._exit(3)\n")
+    pool = RewardPool(workers=1, timeout_s=5, memory_mb=512, warm=[f"{tmp_path}/dies.py:score"])
     asyncio.run(main(pool))
     pool.close()
 
@@ -232,8 +233,8 @@ def test_workers_that_cannot_start_are_an_error_with_their_last_words() -> None:
 def test_workers_see_no_secrets_and_import_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     seen, light = score([bad("environment"), bad("is_light", reference=["numpy", "torch", "ray", "vllm", "rollout.types"])])
-    assert set(failure(seen).removeprefix("error: ValueError: ").split(",")) <= {
-        "LC_CTYPE", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "TMPDIR",
+    assert set(failure(seen).removeprefix("error: ValueError: ").partition(" (")[0].split(",")) <= {
+        "HOME", "LC_CTYPE", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "TMPDIR",
     }  # fmt: skip
     assert light.reward == 1.0
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from reward.own.name import OwnCodeError
 from reward.processes.own_time import OwnTime
 from reward.workers.patience import Patience
 from reward.workers.pool import Item, RewardPool
@@ -210,7 +211,7 @@ def test_a_worker_is_confined_and_first_to_go_when_memory_is_short() -> None:
 def test_a_checker_that_starts_threads_when_it_is_imported_is_refused() -> None:
     async def work(pool: RewardPool) -> None: ...
 
-    with pytest.raises(RuntimeError, match="started 1 threads, and a fork has none of them"):
+    with pytest.raises(OwnCodeError, match=r"started 1 threads when it was imported, and the workers, which are forks, have none of them"):
         with_pool(work, warm=["tests.toys.threading_checker:score"])
 
 

@@ -10,6 +10,7 @@ from reward.asked import Asked
 from reward.scorer import Scorer, code_limits, used_checkers
 from reward.shaping import disagrees
 from rollout.types import Outcome, Verdict
+from tests.toys import bad_checkers
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,7 +26,10 @@ def score(config: Config, *responses: str, checker: str = "exact", reference: ob
     async def main() -> list[Verdict]:
         async with Scorer(config) as scorer:
             return await scorer.score(
-                [Asked(checker=checker, response=r, reference=reference, tokens=tokens, prompt="2+2=") for r in responses]
+                [
+                    Asked(checker=checker, response=r, reference=reference, tokens=tokens, prompt="2+2=", row="train.jsonl line 7")
+                    for r in responses
+                ]
             )
 
     return asyncio.run(main())
@@ -58,7 +62,9 @@ def test_a_second_checker_that_fails_takes_no_reward_away() -> None:
 def test_a_part_that_fails_takes_the_whole_reward_with_its_name_and_kind() -> None:
     parts = {"style": {"checker": "tests.toys.bad_checkers:raise_error"}}
     (verdict,) = score(config(parts=parts), "4")
-    assert verdict == Verdict.failed(Outcome.UNSCORABLE, "part 'style': error: KeyError: 'no such thing'")
+    place = f"{bad_checkers.__file__}:{bad_checkers.raise_error.__code__.co_firstlineno + 1} in raise_error"
+    said = f"part 'style': error: KeyError: 'no such thing' ({place}) [train.jsonl line 7; response '4']"
+    assert verdict == Verdict.failed(Outcome.UNSCORABLE, said)
 
 
 def test_a_service_without_an_address_is_a_failure_of_its_part_and_never_a_zero() -> None:

@@ -58,6 +58,33 @@ def test_a_list_of_messages_is_a_conversation(tmp_path: Path) -> None:
     assert prompt.text == "<u>1+1=\n<a>2\n<u>+1?\n<a>"
 
 
+PARTS = [{"type": "text", "text": "1+1="}, {"type": "image"}, {"type": "text", "text": "?"}]
+TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "+1?"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "settings", "question"),
+    [
+        ("1+1=", {"template": TEMPLATE}, "1+1="),
+        ("1+1=", {"template": TEMPLATE, "system": "Add."}, "1+1="),
+        ("1+1=", {}, "1+1="),
+        ([{"role": "user", "content": "1+1="}], {"template": TEMPLATE, "system": "Add."}, "1+1="),
+        ([{"role": "user", "content": PARTS}], {"template": TEMPLATE}, "1+1=\n?"),
+        (TURNS, {"template": TEMPLATE, "system": "Add."}, "User: 1+1=\n\nAssistant: 2\n\nUser: +1?"),
+        (
+            [{"role": "system", "content": "In hex."}, {"role": "user", "content": "9+1="}],
+            {"template": TEMPLATE},
+            "System: In hex.\n\nUser: 9+1=",
+        ),
+    ],
+)
+def test_the_question_of_a_row_has_its_words_without_the_marks_of_the_template(
+    tmp_path: Path, asked: object, settings: dict[str, Any], question: str
+) -> None:
+    (prompt,) = load(tmp_path, [{"prompt": asked, "answer": "2"}], **settings).prompts
+    assert (prompt.question, prompt.where) == (question, f"{tmp_path}/rows.jsonl line 1")
+
+
 def test_mapped_fields_are_read_and_a_row_may_name_its_checker(tmp_path: Path) -> None:
     rows = [{"question": "a", "gold": [1], "by": "exact"}, {"question": "b", "gold": {"x": 1}}, {"question": "c", "gold": 0, "by": None}]
     prompts = load(tmp_path, rows, prompt_field="question", reference_field="gold", checker_field="by").prompts

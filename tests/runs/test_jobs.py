@@ -93,7 +93,8 @@ def cluster() -> Iterator[Cluster]:
 
 def test_a_submitted_job_succeeds_with_its_reward_risen(cluster: Cluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = cluster.submit(f"run.dir={run}", "run.steps=20", "run.eval_every=0", "data.eval_limit=32")
+    own = "reward.checker=tests/toys/own_exact.py:score"  # relative to the working directory that was shipped
+    done = cluster.submit(f"run.dir={run}", "run.steps=20", "run.eval_every=0", "data.eval_limit=32", own)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "succeeded" in done.stdout
     rewards = [row["reward/mean"] for row in metrics(run) if row["step"] > 0]

@@ -1,6 +1,11 @@
-"""A whole run whose checker hangs, dies, raises and says NaN: no failure becomes a reward, and every response is accounted for."""
+"""A whole run whose checker hangs, dies, raises and says NaN: no failure becomes a reward, and every response is accounted for.
+
+The checker is a file of the user's, named by a relative path, and the run is started by the console script in a foreign folder.
+"""
 
 import json
+import os
+import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -16,12 +21,14 @@ from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
 from rollout.types import Outcome
-from tests.toys.drive import driving, metrics, train
+from tests.toys import failing_checkers
+from tests.toys.drive import CONFIG, CONSOLE, ROOT, SMALL, driving, metrics
 from tests.toys.failing_checkers import fate
 
 pytestmark = pytest.mark.end_to_end
 
 STEPS, GROUPS, SIZE = 4, 16, 4  # as in tests.drive.SMALL
+PATHS = {"model.path": "model", "data.train": "train.jsonl", "data.eval": "eval.jsonl"}
 TOO_EVEN = "8"  # the service gives up on responses that end in it
 
 
@@ -65,17 +72,23 @@ def service() -> Iterator[str]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of which every response is kept as text."""
     folder = tmp_path_factory.mktemp("failures")
+    (folder / "rewards").mkdir()
+    shutil.copy(failing_checkers.__file__, folder / "rewards" / "mine.py")
+    tiny = [f"{key}={ROOT / '.cache/tiny' / rest}" for key, rest in PATHS.items()]
+    env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     with service() as url:
         settings = (
             f"run.steps={STEPS}", f"run.sample_responses={GROUPS * SIZE}", "run.eval_every=0", "data.eval_limit=8",
-            "reward.checker=tests.toys.failing_checkers:sometimes", "reward.timeout_s=0.5", "reward.memory_mb=512", "reward.second=exact",
+            "reward.checker=rewards/mine.py:sometimes", "reward.timeout_s=0.5", "reward.memory_mb=512", "reward.second=exact",
             "reward.parts.http.weight=0.5", f"http.url={url}", "http.retries=1", "reward.keep_disagreements=4", "reward.nodes=engines",
         )  # fmt: skip
-        with driving(train(folder / "run", *settings), folder) as driver:
+        words = ["train", str(ROOT / CONFIG), "run.dir=run", *tiny, *SMALL, *settings]
+        with driving(words, folder, env, folder, CONSOLE) as driver:
             assert driver.wait() == 0, driver.text()
             assert driver.wait_for_nobody() == []
             assert "responses have no reward (reward.warn_failures = 0.1); the first failure: " in driver.text()
-        with driving(["rewards", "audit", str(folder / "run")], folder) as driver:
+            (folder / "run" / "terminal.txt").write_text(driver.text())
+        with driving(["rewards", "audit", "run"], folder, env, folder, CONSOLE) as driver:
             (folder / "run" / "audit.txt").write_text(f"{driver.wait()}\n{driver.text()}")
             assert driver.wait_for_nobody() == []
     return folder / "run"
@@ -132,6 +145,19 @@ def test_the_ledger_accounts_for_every_group_and_every_response(run: Path) -> No
         assert len(rewards) == SIZE
         assert unscored == SIZE - len(scored)
         assert reward == (pytest.approx(sum(scored) / len(scored)) if scored else None)
+
+
+def test_an_error_names_the_users_line_and_the_row_and_its_traceback_is_in_the_log(run: Path) -> None:
+    raised = [row for row in kept(run, "responses") if fate(row["response"], row["reference"]) == "raise"]
+    place = f"{run.parent}/rewards/mine.py"
+    for row in raised:
+        assert row["failure"].startswith(f"error: RuntimeError: injected ({place}:"), row["failure"]
+        assert f"train.jsonl line {int(row['prompt_id']) + 1}; response {row['response']!r}; the traceback is in logs/" in row["failure"]
+    assert raised
+    log = (run / "logs" / "reward-0.log").read_text()
+    assert f'File "{place}", line ' in log
+    assert "RuntimeError: injected" in log
+    assert "rewards/mine.py:sometimes: " in (run / "terminal.txt").read_text(), "it was tried before anything started"
 
 
 def test_what_kills_workers_is_kept_with_its_text(run: Path) -> None:

@@ -16,22 +16,27 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/tiny_cpu.toml"
+MODULE = ("-m", "cluster")
+# The console script as pip writes it: it does not look into the current folder.
+CONSOLE = ("-c", "import sys; sys.path.remove(''); sys.argv = ['gatewise', *sys.argv[1:]]; from cluster.__main__ import main; main()")
 MARK = "GATEWISE_TEST_RUN"
 SMALL = ("rollout.groups_per_step=16", "rollout.group_size=4", "data.eval_limit=64")
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 class Driver:
-    """One `python -m cluster ...` process and everything that came of it."""
+    """One `python -m cluster ...` process, or console script, and everything that came of it."""
 
-    def __init__(self, words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, words: Sequence[str], folder: Path, env: dict[str, str] | None = None, cwd: Path = ROOT, start: Sequence[str] = MODULE
+    ) -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / f"output-{self.mark[:8]}.txt"
         whole = {**os.environ, **(env or {}), MARK: self.mark, "PYTHONUNBUFFERED": "1"}
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster", *words],
-                cwd=ROOT,
+                [sys.executable, *start, *words],
+                cwd=cwd,
                 env=whole,
                 stdout=output,
                 stderr=output,
@@ -79,9 +84,11 @@ def connections(process: psutil.Process) -> list[Any]:
 
 
 @contextmanager
-def driving(words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> Iterator[Driver]:
+def driving(
+    words: Sequence[str], folder: Path, env: dict[str, str] | None = None, cwd: Path = ROOT, start: Sequence[str] = MODULE
+) -> Iterator[Driver]:
     """A driver that is killed with all its processes when the test is over, however it ends."""
-    driver = Driver(words, folder, env)
+    driver = Driver(words, folder, env, cwd, start)
     try:
         yield driver
     finally:

@@ -12,16 +12,12 @@ from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorte
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import SERVICES
+from reward.own.name import is_own
 from reward.scorer import Scorer, used_checkers
 from reward.workers.pool import Item
 from rollout.data.row import Row
 from rollout.prompts import PromptSet
 from rollout.types import Prompt, Verdict
-
-
-def own_functions(config: Config) -> list[str]:
-    """The functions of the user's that the config names."""
-    return [name for name in used_checkers(config) if ":" in name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +29,23 @@ class Scored:
 
 
 def score_first_row(config: Config, prompts: PromptSet) -> Scored:
-    """Score the first row's right answer; ValueError if a function of the user's fails on it and on an empty response."""
+    """Score the first row's right answer."""
     prompt = prompts.prompts[0]
     if far := [name for name in (prompt.checker, *used_checkers(config)) if name in SERVICES]:
         return Scored(f"no row was scored here, because {far[0]} is a service and its answers may cost money")
     response = right_answer(prompt)
     if response is None:
         return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
-    own = own_functions(config)
-    tried = [response, ""] if own else [response]
-    verdict, *others = asyncio.run(score(config, [asked_of(prompt, text) for text in tried]))
+    (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
     where = prompts.where.get(prompt.prompt_id, "the first row")
     said = f"{where}, {prompt.checker}: response {shorten(response)} to reference {shorten(prompt.reference)}"
-    if verdict.reward is not None:
-        parts = ", ".join(f"{name} {value:g}" for name, value in verdict.parts.items())
-        line = f"{said} → reward {verdict.reward:g} ({parts})"
-        wrong = ":" not in prompt.checker and verdict.parts.get("correct", RIGHT) < RIGHT
-        return Scored(line, f"the right answer of a row does not score 1: {line}" if wrong else None)
-    if own and all(other.reward is None for other in others):
-        raise ValueError(
-            f"{', '.join(own)} fails on {said}, and on an empty response: {verdict.failure}: correct the function, or the row; "
-            "a response that a function cannot read should score 0"
-        )
-    line = f"{said} has no reward ({verdict.failure})"
-    return Scored(line, f"{line}: the run learns nothing from such responses")
+    if verdict.reward is None:
+        line = f"{said} has no reward ({verdict.failure})"
+        return Scored(line, f"{line}: the run learns nothing from such responses")
+    parts = ", ".join(f"{name} {value:g}" for name, value in verdict.parts.items())
+    line = f"{said} → reward {verdict.reward:g} ({parts})"
+    wrong = not is_own(prompt.checker) and verdict.parts.get("correct", RIGHT) < RIGHT
+    return Scored(line, f"the right answer of a row does not score 1: {line}" if wrong else None)
 
 
 def right_answer(prompt: Prompt) -> str | None:
@@ -65,7 +54,7 @@ def right_answer(prompt: Prompt) -> str | None:
     found = gold_item(Row("", {"reference": prompt.reference}), fields)
     if isinstance(found, Item):
         return found.response
-    if ":" not in prompt.checker:
+    if not is_own(prompt.checker):
         return None
     return prompt.reference if isinstance(prompt.reference, str) else json.dumps(prompt.reference)
 

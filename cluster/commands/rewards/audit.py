@@ -141,6 +141,8 @@ async def score_again(config: Config, kept: Sequence[Kept], progress: Callable[[
                     reference=row["reference"],
                     tokens=row["tokens"],
                     prompt=row.get("prompt", ""),
+                    question=row.get("question", ""),
+                    row=row.get("row", ""),
                 )
                 for row in rows
             ]

@@ -19,6 +19,7 @@ Before a run: does each row's right answer pass the row's own checker? A row tha
   gatewise rewards check train.jsonl                                      each checker makes a right answer from the reference
   gatewise rewards check train.jsonl --solution-field solution            the rows have one: a whole response, not only its end
   gatewise rewards check openai/gsm8k:main --split test --reference-field answer --solution-field answer
+  gatewise rewards check train.jsonl --checker my_reward.py:score         a function of your own
   gatewise rewards check mixed.parquet --checker-field checker            rows name their checkers
 
 After a run: do its checkers still give the rewards that it learned from? A difference means a checker that is not a
@@ -48,7 +49,7 @@ def add_rewards(commands: Any) -> None:
     check = kinds.add_parser("check", help="does every right answer pass its own checker", description=CHECK)
     check.add_argument("dataset", help="a file, a folder, a pattern or a dataset id, as data.train takes them")
     check.add_argument("--split", default=default(DataConfig, "split"), help="split of a Hugging Face dataset id (%(default)s)")
-    known = 'checker of rows that name none: a name or "package.module:function" (%(default)s)'
+    known = 'checker of rows that name none: a name, "path/to/file.py:function" or "package.module:function" (%(default)s)'
     check.add_argument("--checker", default=default(RewardConfig, "checker"), help=known)
     check.add_argument("--checker-field", help="field that names a row's checker")
     compared = "field that the checker compares with (%(default)s)"

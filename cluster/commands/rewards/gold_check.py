@@ -114,6 +114,8 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
         return str(error)
     if solution is None:
         return None
+    if isinstance(solution, int | float) and not isinstance(solution, bool):
+        solution = str(solution)
     if not isinstance(solution, str):
         return f'has {shorten(solution)} in field "{fields.solution}": a response is a text'
     return Item(checker=name, response=solution, reference=reference)

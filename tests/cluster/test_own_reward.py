@@ -1,0 +1,105 @@
+"""A reward function of the user's before a run starts: what `validate`, `rewards check` and `rewards audit` say of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster.cli import main
+from cluster.commands.reward_checks import check_rewards
+from configs.loader import dump
+from configs.schema import Config
+from reward.own.name import OwnCodeError
+from rollout.prompts import PromptSet
+from rollout.types import Prompt
+
+pytestmark = pytest.mark.timeout(60)
+
+FUNCTIONS = """
+def right(response, reference):
+    return float(response == str(reference))
+
+def misspelt(response, reference):
+    return respnse == reference
+
+def nothing(response, reference):
+    response == reference
+
+def picky(response, reference):
+    raise ValueError(f"cannot read {response}")
+
+def part(response, reference):
+    return reference["weight"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FUNCTIONS)
+    return tmp_path
+
+
+def config(**reward: object) -> Config:
+    return Config.model_validate({"model": {"path": "m"}, "data": {"train": "t.jsonl"}, "reward": reward})
+
+
+def said_of(checker: str, **reward: object) -> list[str]:
+    """What a check says of a run whose two rows have the references 42 and 43."""
+    prompts = [
+        Prompt(prompt_id=str(number), token_ids=np.array([1], np.int32), checker=checker, reference=42 + number) for number in range(2)
+    ]
+    rows = PromptSet(prompts=prompts, dropped=0, where={str(number): f"t.jsonl line {number + 1}" for number in range(2)})
+    return check_rewards(config(checker=checker, **reward), rows, PromptSet(prompts=[], dropped=0))
+
+
+def test_a_function_is_tried_on_the_first_rows_before_anything_starts(here: Path) -> None:
+    assert said_of("mine.py:right", parts={"extra": {"checker": "mine.py:part", "reference": {"weight": 0.5}}})[1:] == [
+        "mine.py:right: 1 with the reference of t.jsonl line 1 as the response ('42')",
+        "mine.py:part: 0.5 with the reference of t.jsonl line 1 as the response ('{\"weight\": 0.5}')",
+    ]
+    (line,) = said_of("mine.py:picky")[1:]
+    assert line.startswith(
+        "mine.py:picky: unscorable with the reference of t.jsonl line 1 as the response ('42'): error: ValueError: cannot"
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("misspelt", "NameError: name 'respnse' is not defined ({here}/mine.py:6 in misspelt)"),
+        ("nothing", "TypeError: checker returned None, needed a number: some way through it ends without `return`"),
+    ],
+)
+def test_a_mistake_of_the_program_on_every_row_is_refused_with_its_line(here: Path, function: str, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"^checker 'mine\.py:{function}' fails with the reference of t\.jsonl line 1") as refused:
+        said_of(f"mine.py:{function}")
+    assert said.format(here=here) in str(refused.value)
+
+
+def test_a_function_that_cannot_be_imported_is_one_line_for_every_command(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OwnCodeError, match=r"mine\.py has no 'rigth'; .* did you mean mine\.py:right\?"):
+        said_of("mine.py:rigth")
+    whole = config(checker="mine.py:rigth")
+    (here / "config.toml").write_text(dump(whole))
+    (here / "responses").mkdir()
+    row = {"checker": "mine.py:rigth", "reference": 42, "outcome": "scored", "reward": 1.0, "response": "42", "tokens": 1}
+    (here / "responses" / "step_000001.jsonl").write_text(json.dumps(row))
+    (here / "rows.jsonl").write_text('{"answer": 42}\n')
+    for words in (["audit", "."], ["check", "rows.jsonl", "--checker", "mine.py:rigth"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["rewards", *words])
+        assert ended.value.code == 1
+        (last,) = capsys.readouterr().err.splitlines()
+        assert last.startswith("gatewise: OwnCodeError: checker 'mine.py:rigth': mine.py has no 'rigth'")
+
+
+def test_rewards_check_takes_an_own_function_with_any_json_reference(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"answer": reference, "solution": str(reference)} for reference in (42, 4.5, "42", {"answers": [42]}, [42])]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = ("--checker", "mine.py:right", "--workers", "1")
+    main(["rewards", "check", "rows.jsonl", *own])
+    assert "3 passed (60.00 %), 0 failed, 2 have no gold answer" in capsys.readouterr().out
+    main(["rewards", "check", "rows.jsonl", *own, "--solution-field", "solution"])
+    assert "5 passed (100.00 %)" in capsys.readouterr().out
