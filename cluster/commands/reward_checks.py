@@ -15,7 +15,7 @@ from rollout.prompts import PromptSet
 
 SAMPLES, SHOWN_CHARS = 3, 60
 ERROR = "error: "
-MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, KeyError, ImportError, ModuleNotFoundError))
+MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError))
 
 
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:

@@ -119,9 +119,10 @@ def test_warnings_do_not_refuse(capsys: pytest.CaptureFixture[str], config: str)
 
 
 def test_a_function_of_the_users_that_fails_on_a_real_row_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
-    checker, row = "tests.toys.bad_checkers:raise_error", f"{Path(config).parent / 'train.jsonl'} line 1"
+    checker, row = f"{Path(config).parent}/mine.py:score", f"{Path(config).parent / 'train.jsonl'} line 1"
+    (Path(config).parent / "mine.py").write_text("def score(response, reference):\n    return response.answer == reference\n")
     _, problems = refused(capsys, config, f"reward.checker={checker}")
-    assert f"checker '{checker}' fails with the reference of {row} as the response ('1'): KeyError: " in problems[0]
+    assert f"checker '{checker}' fails with the reference of {row} as the response ('1'): AttributeError: " in problems[0]
 
 
 def test_a_function_of_the_users_that_fails_on_some_responses_is_a_warning(capsys: pytest.CaptureFixture[str], config: str) -> None:
