@@ -8,6 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from cluster.actors.nodes import nodes_of
 from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
 from cluster.actors.session import joins_cluster, ray_session
 from cluster.actors.start import start_actors
@@ -17,11 +18,10 @@ from cluster.controller import Controller
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
-from cluster.record.expert_log import ExpertLog
-from cluster.record.expert_picture import draw_experts
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, read_metrics
-from cluster.record.picture import draw
+from cluster.record.metrics import Metrics
+from cluster.record.nodes import describe_nodes, write_nodes
+from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress import Progress
 from cluster.record.run_dir import config_of, lock_run_dir, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
 from configs.loader import load
@@ -43,17 +43,15 @@ def train(config: Config) -> None:
         for line in checked.lines:
             show.say(line)
         show.say(beginning(config, checkpoint, position))
-        if position.step >= config.run.steps:
-            show.say(f"all {config.run.steps} steps are done")
-        else:
-            write_config(config)
-            with ray_session():
-                signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-                asyncio.run(_train(config, checked, checkpoint, position, show))
+        with drawn_at_the_end(config.run_dir, show.say):
+            if position.step >= config.run.steps:
+                show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
+            else:
+                write_config(config)
+                with ray_session():
+                    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+                    asyncio.run(_train(config, checked, checkpoint, position, show))
         if (config.run_dir / "metrics.jsonl").exists():
-            draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
-            if (history := ExpertLog(config.run_dir).read()) is not None:
-                draw_experts(history, config.run_dir / "experts.png")
             for line in summary(config.run_dir):
                 show.say(line)
 
@@ -90,6 +88,10 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         ledger.begin(position.step, position.next_group, position.pending)
         with show.stage("starting engines, ranks and reward workers"):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers))
+        nodes = await nodes_of(actors)
+        write_nodes(config.run_dir, nodes)
+        for line in describe_nodes(nodes):
+            show.say(line)
         publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
         with show.stage("identity publish"):
             await prove_identity(publisher, checked.prompts.prompts)
@@ -102,6 +104,6 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         if position.step == 0 and checked.held_out:
             first = await controller.evaluate()
             metrics.write(0, first)
-            show.say(f"before training: held-out greedy accuracy {first['eval/greedy']:.3f}")
+            show.say(f"before training: held-out correctness {first['eval/greedy']:.3f}")
         with show.training(position.step):
             await controller.run(position)

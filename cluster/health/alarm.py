@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
-from cluster.record.picture import PARTS
 from configs.schema import Config
+from configs.sections.mismatch import PARTS
 
 REMEMBERED = 100  # calm steps; a part is compared with their median
 REMEDIES = {
