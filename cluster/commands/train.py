@@ -93,7 +93,7 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         for line in describe_nodes(nodes):
             show.say(line)
         publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
-        with show.stage("identity publish"):
+        with show.stage("identity publish: proving that the engines hold the learner's weights"):
             await prove_identity(publisher, checked.prompts.prompts)
         if checkpoint:
             await actors.learners.load(checkpoint)

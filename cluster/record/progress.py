@@ -31,11 +31,14 @@ class Progress:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Print what the run waits for and, afterwards, how long it took."""
+        """Show what the run waits for and, afterwards, how long it took."""
         started = time.perf_counter()
-        with self.console.status(Text(text)) if self.console.is_terminal else _nothing():
+        live = self.console.is_terminal
+        if not live:
+            self.say(f"{text} ...")
+        with self.console.status(Text(text)) if live else _nothing():
             yield
-        self.say(f"{text}: {time.perf_counter() - started:.1f} s")
+        self.say(f"{text if live else '  done'}: {time.perf_counter() - started:.1f} s")
 
     @contextmanager
     def training(self, done: int) -> Iterator[None]:

@@ -121,14 +121,14 @@ class ToyProcess:
 def test_drawing_takes_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now, started = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(artist, "start_drawing", lambda folder: started.append(now[0]) or ToyProcess())
+    monkeypatch.setattr(artist, "start_drawing", lambda _, niceness: started.append((now[0], niceness)) or ToyProcess())
     works = Artist(tmp_path)
     for second in range(1000):
         now[0] = float(second)
         works.draw_when_due()
-        if works.process is not None and second - started[-1] >= 3:
+        if works.process is not None and second - started[-1][0] >= 3:
             works.process.status = 0
-    assert started == [60.0, 464.0, 868.0]
+    assert started == [(60.0, 19), (464.0, 19), (868.0, 19)]
 
 
 def test_a_drawing_gives_way_to_the_run_and_ends_with_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +136,6 @@ def test_a_drawing_gives_way_to_the_run_and_ends_with_its_driver(tmp_path: Path,
     monkeypatch.setattr(draw, "die_with", lambda *given: asked.append(given))
     monkeypatch.setattr(os, "nice", asked.append)
     monkeypatch.setattr(draw, "draw_run", asked.append)
-    draw.main(str(tmp_path), "77")
+    draw.main(str(tmp_path), "77", "19")
     draw.main(str(tmp_path))
-    assert asked == [(77, signal.SIGKILL), 19, tmp_path, 19, tmp_path]
+    assert asked == [(77, signal.SIGKILL), 19, tmp_path, 0, tmp_path]

@@ -15,6 +15,12 @@ def test_a_line_that_quotes_a_response_is_printed_as_it_is(capsys):
     assert capsys.readouterr().out == f"{SAID}\n"
 
 
+def test_a_stage_off_a_terminal_says_what_it_waits_for_before_it_waits(capsys: pytest.CaptureFixture[str]):
+    with Progress(1).stage(SAID):
+        assert capsys.readouterr().out == f"{SAID} ...\n"
+    assert capsys.readouterr().out.startswith("  done: 0.")
+
+
 def test_a_stage_on_a_terminal_may_quote_a_response_too():
     progress = Progress(1)
     progress.console = Console(file=io.StringIO(), force_terminal=True)

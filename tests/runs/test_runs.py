@@ -83,9 +83,9 @@ def weights(run: Path) -> list[tuple[int, str]]:
 
 
 def test_engine_and_learner_agree_on_every_log_prob_of_every_step(straight: Path) -> None:
-    gaps = [row["mismatch/max"] for row in steps(straight)]
-    assert len(gaps) == STEPS
-    assert max(gaps) <= 1e-4
+    largest = [row["mismatch/max"] for row in steps(straight)]
+    assert len(largest) == STEPS
+    assert max(largest) <= 1e-4
 
 
 def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> None:
@@ -112,6 +112,9 @@ def test_the_run_records_what_it_promises(straight: Path) -> None:
     shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
     assert shown
     assert all(row["prompt"].endswith("=") and row["reward"] in (0.0, 1.0) and row["response"] for row in shown)
+    assert {row["finish"] for row in shown} <= {"stop", "length"}
+    assert "\non one machine (127.0.0.1): 1 engine, 1 rank\n" in (straight / "said.txt").read_text()
+    assert json.loads((straight / "nodes.json").read_text()) == {"engine-0": "127.0.0.1", "learner-0": "127.0.0.1"}
     assert "held-out" in (straight / "said.txt").read_text().splitlines()[-2]
 
 

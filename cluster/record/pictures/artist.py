@@ -15,6 +15,7 @@ from cluster.record.sinks import METRICS
 
 EVERY_S = 60.0  # least time between two pictures
 SHARE = 0.01  # of the time that drawing may take
+LAST = 19  # niceness of a drawing while the run works: everything else goes first
 LONGEST_S = 60.0  # that the end of a run waits for its picture
 
 
@@ -35,16 +36,16 @@ class Artist:
                 return
             self.process, self.due = None, now + max(EVERY_S, (now - self.started) / SHARE)
         if now >= self.due:
-            self.process, self.started = start_drawing(self.folder), now
+            self.process, self.started = start_drawing(self.folder, LAST), now
 
 
-def start_drawing(folder: Path) -> subprocess.Popen[bytes]:
+def start_drawing(folder: Path, niceness: int = 0) -> subprocess.Popen[bytes]:
     """A process that draws and ends; its output goes to `logs/pictures.log`."""
     log = log_of(folder)
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "cluster.record.pictures.draw", str(folder), str(os.getpid())],
+            [sys.executable, "-m", "cluster.record.pictures.draw", str(folder), str(os.getpid()), str(niceness)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,

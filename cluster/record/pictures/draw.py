@@ -20,11 +20,11 @@ def draw_run(folder: Path) -> None:
         draw_experts(history, folder / "experts.png")
 
 
-def main(folder: str, driver: str = "") -> None:
-    """Draw, behind everything else on the machine; end with the process `driver`, if it is given."""
+def main(folder: str, driver: str = "", niceness: str = "0") -> None:
+    """Draw; with a driver end when it does, and with a niceness let other processes go first."""
     if driver:
         die_with(int(driver), signal.SIGKILL)
-    os.nice(19)
+    os.nice(int(niceness))
     draw_run(Path(folder))
 
 
