@@ -13,6 +13,7 @@ from configs.sections.mismatch import PARTS
 
 SMOOTH = 10  # steps of the running mean
 FEW = 4  # points up to which each is marked: a line through one point shows nothing
+SMALL = 0.01  # a share that fills its axis
 WIDE = 30.0  # ratio of the largest value to the smallest from which an axis is logarithmic
 
 Rows = Sequence[dict[str, Any]]
@@ -32,23 +33,23 @@ def _fill(figure: Figure, rows: Rows, parts: Sequence[str]) -> None:
     _held_out(panels[1], rows)
     _curves(panels[2], rows, "entropy (nats a token)", [("entropy", "", BLUE)])
     _curves(panels[3], rows, "length of responses (tokens)", [("length/mean", "", BLUE)])
-    _curves(panels[4], rows, "responses cut off at the limit (share)", [("length/truncated", "", BLUE)], share=True)
+    _curves(panels[4], rows, "responses cut off at the limit (share)", [("length/truncated", "", BLUE)], top=SMALL)
     clips = [("clip/high", "ratio above 1", ORANGE), ("clip/low", "ratio below 1", BLUE)]
-    _curves(panels[5], rows, "tokens cut by the clip (share)", clips, share=True)
+    _curves(panels[5], rows, "tokens cut by the clip (share)", clips, top=SMALL)
     _curves(panels[6], rows, "gradient norm before clipping", [("grad_norm", "", BLUE)])
     _curves(panels[7], rows, "mismatch of engine and learner, largest (nats)", [("mismatch/max", "", BLUE)])
     _curves(panels[8], rows, "seconds a step", [("seconds/step", "", BLUE)])
     if parts:
         _stack(panels[9], rows, parts)
-        _curves(panels[10], rows, "tokens whose experts differ (share)", [("routing/tokens_differ", "", BLUE)], share=True)
-        _curves(panels[11], rows, "staleness (steps)", [("staleness/mean", "mean", BLUE), ("staleness/max", "largest", ORANGE)])
+        _curves(panels[10], rows, "tokens whose experts differ (share)", [("routing/tokens_differ", "", BLUE)], top=SMALL)
+        _curves(panels[11], rows, "staleness (steps)", [("staleness/mean", "mean", BLUE), ("staleness/max", "largest", ORANGE)], top=1)
     for axis in panels[:-3]:
         axis.set_xlabel("")
     figure.supxlabel(f"thin line: each step; thick line: mean of {SMOOTH} steps", fontsize="medium")
 
 
-def _curves(axis: Axes, rows: Rows, title: str, curves: Sequence[Curve], share: bool = False) -> None:
-    """One or several metrics over steps, each with its running mean."""
+def _curves(axis: Axes, rows: Rows, title: str, curves: Sequence[Curve], top: float | None = None) -> None:
+    """One or several metrics over steps, each with its running mean; the axis goes from 0 to at least `top`, if it is given."""
     step_axis(axis, title)
     drawn: list[float] = []
     for key, label, colour in curves:
@@ -63,8 +64,8 @@ def _curves(axis: Axes, rows: Rows, title: str, curves: Sequence[Curve], share: 
     if not drawn:
         _nothing(axis)
         return
-    if share:
-        axis.set_ylim(0, max(0.01, 1.1 * max(drawn)))
+    if top is not None:
+        axis.set_ylim(0, max(top, 1.1 * max(drawn)))
     elif min(drawn) > 0 and max(drawn) > WIDE * min(drawn):
         axis.set_yscale("log")
     if len(curves) > 1:
@@ -93,7 +94,9 @@ def _stack(axis: Axes, rows: Rows, parts: Sequence[str]) -> None:
     colours = (BLUE, ORANGE, GREEN, PURPLE)[: len(parts)]
     values = [[row[f"split/{part}"] for row in split] for part in parts]
     axis.stackplot([row["step"] for row in split], values, labels=parts, colors=colours, alpha=0.7)
-    axis.legend(frameon=False, loc="best")
+    axis.margins(y=0.35)  # for the legend, which a filled area leaves no place
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, loc="upper center", ncols=len(parts), fontsize="small")
 
 
 def _nothing(axis: Axes) -> None:
