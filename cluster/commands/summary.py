@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cluster.record.held_out import greedy_correctness
 from cluster.record.metrics import read_metrics
 from cluster.record.warnings import Episode, read_warnings
 from configs.arithmetic import plural
@@ -13,7 +14,7 @@ def summary(folder: Path) -> list[str]:
     """Reward from first to last step, speed, held-out correctness before and after, the picture and the warnings, from the run's files."""
     rows = read_metrics(folder)
     steps = [row for row in rows if row.get("reward/mean") is not None]
-    evaluated = [row for row in rows if row.get("eval/greedy") is not None]
+    evaluated = [(row["step"], found) for row in rows if (found := greedy_correctness(row))]
     lines = [f"run      {folder}"]
     if steps:
         ends = steps[-ENDS:]
@@ -23,20 +24,18 @@ def summary(folder: Path) -> list[str]:
         tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
         count = f"{len(steps)} {plural('step', len(steps))}"
         lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {count}, {seconds / len(steps):.2f} s a step")
-    if evaluated:
-        before, after = evaluated[0], evaluated[-1]
-        lines.append(
-            f"held-out {before['eval/greedy']:.3f} -> {after['eval/greedy']:.3f} correctness of greedy responses{_best(evaluated)}"
-        )
+    for name in evaluated[-1][1] if evaluated else ():
+        course = [(step, found[name]) for step, found in evaluated if name in found]
+        lines.append(f"{name:<8} {course[0][1]:.3f} -> {course[-1][1]:.3f} correctness of greedy responses{_best(course)}")
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
     return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]
 
 
-def _best(evaluated: list[dict[str, float]]) -> str:
+def _best(course: list[tuple[int, float]]) -> str:
     """The best evaluation, where it is not the last."""
-    best = max(evaluated, key=lambda row: row["eval/greedy"])
-    return f" (best {best['eval/greedy']:.3f} at step {best['step']})" if best["eval/greedy"] > evaluated[-1]["eval/greedy"] else ""
+    step, best = max(course, key=lambda evaluation: evaluation[1])
+    return f" (best {best:.3f} at step {step})" if best > course[-1][1] else ""
 
 
 def _when(episode: Episode) -> str:

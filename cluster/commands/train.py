@@ -18,6 +18,7 @@ from cluster.controller import Controller
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
+from cluster.record.held_out import describe_correctness
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics
 from cluster.record.nodes import describe_nodes, write_nodes
@@ -104,6 +105,6 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         if position.step == 0 and checked.held_out:
             first = await controller.evaluate()
             metrics.write(0, first)
-            show.say(f"before training: held-out correctness {first['eval/greedy']:.3f}")
+            show.say(f"before training: {describe_correctness(first)}")
         with show.training(position.step):
             await controller.run(position)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster.record.held_out import greedy_correctness
 from configs.schema import Config
 
 FIRST = 5  # steps of the start, with which later ones are compared
@@ -41,11 +42,10 @@ class History:
             self.recent.append(row)
             if len(self.first) < FIRST:
                 self.first.append(row)
-        for key, value in row.items():
-            if key.startswith("eval/") and key.endswith("greedy") and known(value):
-                rewards = self.values("reward/mean")[-AROUND:]
-                reward = mean(rewards) if rewards else math.nan
-                self.evaluations.setdefault(key, []).append(Evaluation(step=step, correct=float(value or 0.0), reward=reward))
+        rewards = self.values("reward/mean")[-AROUND:]
+        reward = mean(rewards) if rewards else math.nan
+        for name, correct in greedy_correctness(row).items():
+            self.evaluations.setdefault(name, []).append(Evaluation(step=step, correct=correct, reward=reward))
 
     @property
     def step(self) -> int:

@@ -81,13 +81,13 @@ def truncated(history: History) -> str | None:
 
 def held_out_falls(history: History) -> str | None:
     """Training reward rises while held-out correctness falls: the policy fits its prompts or its checker, not the task."""
-    for evaluations in history.evaluations.values():
+    for name, evaluations in history.evaluations.items():
         *before, newest = evaluations
         trained = [evaluation for evaluation in before if evaluation.step]
         best = max(trained, key=lambda evaluation: evaluation.correct, default=None)
         if best is not None and newest.correct < best.correct - FALL and newest.reward > best.reward:
             return (
-                f"held-out correctness fell from {best.correct:.3f} (step {best.step}) to {newest.correct:.3f} while the training reward "
+                f"{name} correctness fell from {best.correct:.3f} (step {best.step}) to {newest.correct:.3f} while the training reward "
                 f"rose from {best.reward:.3f} to {newest.reward:.3f}: use more prompts in data.train, stop earlier with run.steps, or "
                 "check what reward.checker accepts"
             )

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from cluster.record.held_out import UNNAMED, describe_correctness, greedy_correctness
+
 EVERY_S = 30.0  # least time between lines if the output is no terminal; a longer step prints a line each
 PACE = 10  # steps averaged for the time left
 LARGE, LONG_H, DAYS_H = 100, 10, 48
@@ -55,26 +57,28 @@ class Progress:
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Show a finished step: on the bar, or as a line every EVERY_S seconds. The first, last and evaluated steps always have a line."""
         self.durations.append(values["seconds/step"])
-        held_out = values.get("eval/greedy")
+        held_out = greedy_correctness(values)
         line = describe_step(values, (self.steps - step) * sum(self.durations) / len(self.durations))
         whole = f"step {step:>{len(str(self.steps))}}/{self.steps}  {line}"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, description=line)
-            if held_out is not None:
-                self.say(whole)
+            if held_out:
+                self.say(f"step {step}: {describe_correctness(values)}")
             return
         now = time.monotonic()
         # A tenth of tolerance: steps of just 30 s must not lose every second line to the clock.
         due = self.said_at is None or now - self.said_at >= 0.9 * EVERY_S
-        if due or held_out is not None or step == self.steps:
+        if due or held_out or step == self.steps:
             self.said_at = now
             self.say(whole)
+        if held_out.keys() - {UNNAMED}:
+            self.say(f"step {step}: {describe_correctness(values)}")
 
 
 def describe_step(values: Mapping[str, float], left_s: float) -> str:
     """The numbers of a step that a glance needs, and the time left. Held-out correctness, where it is new, takes the entropy's place."""
-    held_out = values.get("eval/greedy")
-    middle = f"entropy {values['entropy']:.3f}" if held_out is None else f"held-out {held_out:.3f}"
+    held_out = greedy_correctness(values).get(UNNAMED)
+    middle = f"entropy {values['entropy']:.3f}" if held_out is None else f"{UNNAMED} {held_out:.3f}"
     return (
         f"reward {values['reward/mean']:.3f}  length {short(values['length/mean'])}  {middle}  "
         f"{short(values['seconds/step'])} s a step  {clock(left_s)} left"

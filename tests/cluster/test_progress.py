@@ -71,6 +71,14 @@ def test_the_bar_of_a_terminal_has_the_time_left():
     assert "33:00 left" in text
     assert max(len(line) for line in re.sub(r"\x1b\[\??\d*\w", "", text).replace("\r", "\n").splitlines()) <= 100
     assert "1/100" in text
+    assert "step 1: held-out correctness 0.750" in text
+
+
+def test_every_eval_set_that_has_a_name_is_said_beside_the_step(capsys: pytest.CaptureFixture[str]):
+    Progress(9).step(3, VALUES | {"eval/greedy": 0.5, "eval/math/greedy": 0.25, "eval/code/greedy": float("nan")})
+    line, sets = capsys.readouterr().out.splitlines()
+    assert "held-out 0.500" in line
+    assert sets == "step 3: held-out correctness 0.500, math 0.250"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (65.4, "1:05"), (3599.6, "1:00:00"), (129_600, "36 h"), (200_000, "2 d 7 h")])

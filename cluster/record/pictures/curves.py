@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cluster.record.held_out import UNNAMED, greedy_correctness
 from cluster.record.pictures.page import BLUE, GREEN, ORANGE, PURPLE, step_axis, title_of, write_page
 from configs.sections.mismatch import PARTS
 
@@ -75,15 +76,15 @@ def _curves(axis: Axes, rows: Rows, title: str, curves: Sequence[Curve], top: fl
 def _held_out(axis: Axes, rows: Rows) -> None:
     """Correctness on held-out prompts, a curve for each evaluation set."""
     step_axis(axis, "held-out correctness, greedy")
-    keys = sorted({key for row in rows for key in row if key.startswith("eval/") and key.endswith("greedy")})
+    evaluated = [(row["step"], found) for row in rows if (found := greedy_correctness(row))]
+    names = sorted({name for _, found in evaluated for name in found}, key=lambda name: (name != UNNAMED, name))
     colours = (ORANGE, GREEN, PURPLE, BLUE)
-    for place, key in enumerate(keys):
-        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-        label = key.removeprefix("eval/").removesuffix("greedy").strip("/") or "data.eval"
-        axis.plot(*zip(*points, strict=True), "o-", color=colours[place % len(colours)], label=label) if points else None
-    if not keys:
+    for place, name in enumerate(names):
+        points = [(step, found[name]) for step, found in evaluated if name in found]
+        axis.plot(*zip(*points, strict=True), "o-", color=colours[place % len(colours)], label=name)
+    if not names:
         _nothing(axis)
-    if len(keys) > 1:
+    if len(names) > 1:
         axis.legend(frameon=False, loc="best")
 
 
