@@ -22,6 +22,8 @@ def no_signal(history: History) -> str | None:
         return _all_wrong(history)
     if min(correct) >= RIGHT:
         return f"all responses of the last {STEPS} steps are right, so there is nothing left to learn: use harder prompts in data.train"
+    if history.config.objective.resolved.advantage == "whitened":
+        return None  # it compares groups with each other
     return (
         f"all responses to a prompt got the same reward for {STEPS} steps, so nothing is learned: raise rollout.temperature or "
         "rollout.group_size, or choose prompts that are sometimes answered right"

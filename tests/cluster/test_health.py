@@ -96,6 +96,12 @@ def test_a_policy_that_is_always_right_may_lose_its_entropy() -> None:
     assert course(80, after(20, **{"entropy": 0.001, "reward/mean": 0.97, "reward/correct": 0.97})) == {}
 
 
+def test_groups_that_are_alike_within_teach_an_advantage_that_compares_groups() -> None:
+    alike = after(5, **{"groups/all_equal": 1.0, "groups/no_signal": 1.0})
+    assert course(20, alike, objective={"advantage": "whitened"}) == {}
+    assert list(course(20, alike)) == ["no_signal"]
+
+
 def test_a_step_without_numbers_stops_no_rule() -> None:
     assert course(30, lambda _: dict.fromkeys(healthy(1), NAN)) == {}
 
