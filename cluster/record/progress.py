@@ -81,7 +81,7 @@ def describe_step(values: Mapping[str, float], left_s: float) -> str:
     middle = f"entropy {values['entropy']:.3f}" if held_out is None else f"{UNNAMED} {held_out:.3f}"
     return (
         f"reward {values['reward/mean']:.3f}  length {short(values['length/mean'])}  {middle}  "
-        f"{short(values['seconds/step'])} s a step  {clock(left_s)} left"
+        f"{short(values['seconds/step'])} s a step" + (f"  {clock(left_s)} left" if left_s else "")
     )
 
 

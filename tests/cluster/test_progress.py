@@ -56,7 +56,8 @@ def test_off_a_terminal_there_is_a_line_a_step_or_every_half_minute_whichever_is
 
 
 def test_a_line_says_what_a_glance_needs_and_fits_100_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    first, *_ = steps_said(monkeypatch, capsys, 12, 2000.0)
+    first, *_, last = steps_said(monkeypatch, capsys, 12, 2000.0)
+    assert last.endswith("s a step"), "no time is left"
     assert first == "step  1/12  reward -0.500  length 12,346  entropy 1.250  2,000 s a step  6:06:40 left"
     longest = describe_step(VALUES | {"seconds/step": 2000.0, "eval/greedy": 0.5}, 35_999)
     assert len(f"step 10000/10000  {longest}") <= 100
