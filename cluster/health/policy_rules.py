@@ -13,6 +13,7 @@ FAR_AT_ONCE, FAR = 0.5, 0.05  # nats a token that one step's updates moved the p
 CLIP_STEPS, CLIPPED = 5, 0.3  # share of tokens
 WINDOW = 8  # steps of mean reward
 KEPT = 0.6  # share of the best reward, above the least one seen, below which the reward has fallen
+LEFT = 0.4  # the same, of the first step's reward
 NOISE = 3.0  # standard errors
 SPIKE = 5.0  # times the usual gradient norm
 ENTROPY_STEPS, VANISHED, NEARLY_BEST = 10, 0.1, 0.9
@@ -72,7 +73,13 @@ def clipped(history: History) -> str | None:
 
 
 def reward_falls(history: History) -> str | None:
-    """The reward lost a large part of what it had reached, by more than noise."""
+    """The reward lost a large part of what it had reached, or of what the first step had, by more than noise."""
+    if (history.now("groups/no_signal") or 0.0) >= ALIKE:
+        return None  # the rule about groups without signal names the collapse
+    return _falls_from_best(history) or _falls_from_start(history)
+
+
+def _falls_from_best(history: History) -> str | None:
     rewards, lowest = history.values("reward/mean"), history.values("reward/min")
     if len(rewards) < 2 * WINDOW or not lowest:
         return None
@@ -86,6 +93,21 @@ def reward_falls(history: History) -> str | None:
     return (
         f"the reward fell from {mean(best):.3f} to {mean(newest):.3f} (means of {WINDOW} steps){_gradients(history)}: lower learner.lr "
         f"(now {history.config.learner.lr:g}) and go on from a checkpoint before the fall, or set kl.reference and kl.coefficient"
+    )
+
+
+def _falls_from_start(history: History) -> str | None:
+    """A policy that the very first updates spoil has no good steps to compare with but the first."""
+    start, spread = (history.first[0].get(key) for key in ("reward/mean", "reward/std"))
+    newest, lowest = history.last("reward/mean", CALM), history.values("reward/min")
+    if start is None or spread is None or newest is None or not lowest or history.step <= CALM:
+        return None
+    noise, floor = spread / math.sqrt(history.config.rollout.groups_per_step), min(lowest)
+    if mean(newest) - floor >= LEFT * (start - floor) or not start - mean(newest) > (1 + NOISE) * noise:
+        return None
+    return (
+        f"the reward fell from {start:.3f} in step 1 to {mean(newest):.3f} (mean of the last {CALM} steps): lower learner.lr "
+        f"(now {history.config.learner.lr:g}) and start again"
     )
 
 

@@ -22,7 +22,7 @@ def healthy(step: int) -> Row:
     noise = 0.04 * ((step * 7) % 5 - 2) / 2
     right = min(0.8, 0.3 + step / 100) + noise
     return {
-        "reward/mean": right, "reward/correct": right, "reward/min": 0.0, "reward/max": 1.0,
+        "reward/mean": right, "reward/correct": right, "reward/min": 0.0, "reward/max": 1.0, "reward/std": 0.4,
         "groups/all_equal": 0.2 + step / 500, "groups/no_signal": 0.2 + step / 500, "length/truncated": 0.01,
         "grad_norm": 3.0 + 10 * noise, "entropy": 0.48 - step / 400, "policy_kl": 0.002 + abs(noise) / 10, "learned_tokens": 1800.0,
         "updates_skipped": float(step > 30), "clip/low": 0.01, "clip/high": 0.01, "mismatch/kl": 1e-3 + abs(noise) / 100,
@@ -32,7 +32,8 @@ def healthy(step: int) -> Row:
 
 def course(steps: int, change: Callable[[int], Row], **sections: Any) -> dict[str, str]:
     """The first text of each rule over a run whose steps differ from healthy ones by `change`."""
-    history, said = History(run_config(Path("x"), **sections)), {}
+    sizes = {"groups_per_step": 64, "group_size": 8, "max_response_tokens": 8}
+    history, said = History(run_config(Path("x"), **{"rollout": sizes, **sections})), {}
     for step in range(1, steps + 1):
         history.add({"step": step, **healthy(step), **change(step)})
         for rule in RULES:
@@ -75,6 +76,7 @@ def test_a_healthy_run_gets_no_warning(sections: Any) -> None:
         ("clipped", after(10, **{"clip/low": 0.4}), 13, "objective.clip_low"),
         ("reward_falls", after(40, **{"reward/mean": 0.2}), 45, "while every gradient was clipped to learner.max_grad_norm (1)"),
         ("reward_falls", lambda s: {"grad_norm": 90.0 if s == 41 else 0.5, **after(42, **{"reward/mean": 0.1})(s)}, 46, "norm of 90"),
+        ("reward_falls", lambda s: {"reward/mean": 0.9 if s == 1 else 0.05}, 6, "fell from 0.900 in step 1 to 0.050"),
         ("entropy_vanishes", after(20, **{"entropy": 0.01, "reward/mean": 0.4}), 29, "rollout.temperature"),
         ("mismatch_jumps", after(30, **{"mismatch/kl": 0.05}), 32, "set mismatch.share"),
     ],
