@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     for name, run, what in (
         ("train", run_train, "train a policy: generate, score, learn, publish, until run.steps"),
         ("validate", run_validate, "check a config, its model, data and run.dir, and show what follows; starts nothing"),
-        ("evaluate", run_evaluate, "greedy accuracy, pass@k and mean@k on data.eval"),
+        ("evaluate", run_evaluate, "correctness of greedy responses, pass@k and mean@k on data.eval"),
         ("export", run_export, "write a run's newest checkpoint as a Hugging Face folder"),
     ):
         command = commands.add_parser(name, help=what, description=what)

@@ -15,17 +15,20 @@ from dataclasses import replace
 import numpy as np
 
 from cluster.actors.start import Actors
-from cluster.alarm import MismatchAlarm, MismatchTooLarge, NoSignal
 from cluster.evaluation import evaluate
 from cluster.finite import mean_of_finite
+from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
+from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, Values, describe_groups, texts_per_group
+from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
 from cluster.record.sources import describe_sources
 from cluster.scored import Scored
+from configs.arithmetic import counted
 from configs.schema import Config
 from learner.loss.advantages import has_signal
 from rollout.order import open_stream
@@ -55,7 +58,8 @@ class Controller:
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
-        self.no_signal = NoSignal()
+        self.watch = Watch(config)
+        self.artist = Artist(config.run_dir)
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -64,6 +68,7 @@ class Controller:
         """Train from `position` to run.steps. The first failure anywhere ends the run and is raised."""
         rollout = self.config.rollout
         self.experts.cut(position.step)
+        self.watch.begin(position.step)
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -123,13 +128,13 @@ class Controller:
             await asyncio.to_thread(self.experts.write, step, load)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
-        if warning := many_failures([*summaries, *self.rejected], self.config.reward.warn_failures):
-            self.show.say(f"warning: step {step}: {warning}")
-        if silent := self.no_signal.observe(step, values):
-            self.show.say(f"warning: {silent}")
+        unscored = many_failures([*summaries, *self.rejected], self.config.reward.warn_failures)
+        for warning in self.watch.observe(step, values, {"reward_failures": unscored}):
+            self.show.say(f"warning: {warning}")
         self.show.step(step, values)
+        self.artist.draw_when_due()
         if alarm is not None:
-            self.raise_alarm(alarm)
+            self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
         await self._save_when_due(step, window)
         clock.lap("save")
@@ -158,11 +163,12 @@ class Controller:
         self.unscored_in_a_row = self.unscored_in_a_row + 1 if scored.summary.unscored == len(scored.summary.rewards) else 0
         if self.unscored_in_a_row >= self.config.rollout.groups_per_step:
             raise RuntimeError(
-                f"{self.unscored_in_a_row} groups in a row: none of the responses could be scored; the last failure: {failures[-1]}"
+                f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
             )
 
-    def raise_alarm(self, text: str) -> None:
+    def raise_alarm(self, step: int, text: str) -> None:
         """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
+        self.watch.record(step, "mismatch_alarm", text)
         if self.alarm.stops:
             raise MismatchTooLarge(text)
         self.show.say(f"warning: {text}")
@@ -211,7 +217,8 @@ def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
     if failed <= limit * count:
         return ""
     first = first_failure(summaries)
-    return f"{failed} of {count} responses have no reward (reward.warn_failures = {limit:g}); the first failure: {first}"
+    what = f"{failed} of {counted(count, 'response')} {'has' if failed == 1 else 'have'} no reward"
+    return f"{what} (reward.warn_failures = {limit:g}); the first failure: {first}"
 
 
 def first_failure(summaries: Sequence[GroupSummary]) -> str:

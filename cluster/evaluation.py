@@ -1,4 +1,4 @@
-"""Evaluation on held-out prompts: greedy accuracy, and from sampled responses pass@k and mean@k."""
+"""Evaluation on held-out prompts: correctness of greedy responses, and from sampled responses pass@k and mean@k."""
 
 import asyncio
 from collections.abc import Sequence

@@ -49,9 +49,9 @@ def describe_batch(config: Config) -> str:
     share, rest = divmod(responses // updates, ranks)
     each = f"{share}" if not rest else f"{share} to {share + 1}"
     return (
-        f"{prompts} prompts × {size} responses = {responses} responses a step → {updates} {plural('update', updates)} "
-        f"of {responses // updates}; {ranks} {plural('rank', ranks)} × {each} each, in micro-batches of at most "
-        f"{config.learner.micro_batch_tokens} tokens (a response with its prompt has up to {config.context_tokens})"
+        f"{counted(prompts, 'prompt')} × {counted(size, 'response')} = {counted(responses, 'response')} a step → "
+        f"{counted(updates, 'update')} of {responses // updates}; {counted(ranks, 'rank')} × {each} each, in micro-batches of at most "
+        f"{counted(config.learner.micro_batch_tokens, 'token')} (a response with its prompt has up to {config.context_tokens})"
     )
 
 
@@ -59,8 +59,8 @@ def describe_window(config: Config) -> str:
     staleness, groups = config.run.max_staleness, config.rollout.groups_per_step
     ahead = f"generation runs up to {staleness} {plural('step', staleness)} ahead" if staleness else "generation and learning take turns"
     return (
-        f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {groups} groups × {config.rollout.group_size} = "
-        f"{(staleness + 1) * groups * config.rollout.group_size} responses in flight at most"
+        f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
+        f"{counted((staleness + 1) * groups * config.rollout.group_size, 'response')} in flight at most"
     )
 
 
@@ -94,6 +94,10 @@ def describe_devices(config: Config) -> str:
 
 def plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {plural(noun, count)}"
 
 
 def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:

@@ -40,7 +40,8 @@ def describe_capture(config: Config, model: dict[str, Any]) -> list[str]:
     each = layers * top_k * size
     response = config.context_tokens * each / 1e6
     return [
-        f"recorded experts: {layers} layers × {top_k} × {size} B = {each} B a token, up to {response:.3g} MB a response with its prompt"
+        f"recorded experts: {layers} {'layer' if layers == 1 else 'layers'} × {top_k} × {size} B = {each} B a token, "
+        f"up to {response:.3g} MB a response with its prompt"
     ]
 
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from configs.arithmetic import counted
+
 T = TypeVar("T")
 
 
@@ -84,8 +86,9 @@ class GroupWindow(Generic[T]):
             self.on_reject(group)
             if rejected >= self.max_rejected:
                 raise WindowExhausted(
-                    f"{rejected} groups in a row carried no signal: all responses to a prompt scored alike. Make the prompts easier or "
-                    "harder, raise rollout.group_size or rollout.temperature, check the checker, or raise rollout.max_refill"
+                    f"{counted(rejected, 'group')} in a row carried no signal: all responses to a prompt scored alike. "
+                    "Make the prompts easier or harder, raise rollout.group_size or rollout.temperature, "
+                    "check the checker, or raise rollout.max_refill"
                 )
         return taken
 

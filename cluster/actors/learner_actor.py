@@ -31,6 +31,10 @@ class LearnerActor:
         self._listener = free_socket(self.host)
         return self.host, self._listener.getsockname()[1]
 
+    def node(self) -> str:
+        """The address of the rank's node."""
+        return self.host
+
     def start(self, host: str, port: int) -> str:
         """Join the other ranks and load the model; returns the address of the rank's node."""
         import torch

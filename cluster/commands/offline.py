@@ -36,7 +36,7 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
 
 
 def evaluate_offline(config: Config, asked: str | None) -> None:
-    """Print the held-out accuracy of a checkpoint, or of the model itself if there is none yet."""
+    """Print the held-out correctness of a checkpoint, or of the model itself if there is none yet."""
     config = fetch_models(without_reference(config), print)
     checked = check(config)
     if not checked.held_out:

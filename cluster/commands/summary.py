@@ -1,28 +1,44 @@
-"""The last lines of a run: its folder and what it achieved."""
+"""The last lines of a run: its folder, what it achieved, and what it warned about."""
 
 from pathlib import Path
 
-from cluster.record.held_out import greedy_accuracies
+from cluster.record.held_out import greedy_correctness
 from cluster.record.metrics import read_metrics
+from cluster.record.warnings import Episode, read_warnings
+from configs.arithmetic import plural
 
 ENDS = 10  # steps averaged at either end
 
 
 def summary(folder: Path) -> list[str]:
-    """Reward from first to last step, speed, held-out accuracy before and after, and the picture, from the run's own metrics."""
+    """Reward from first to last step, speed, held-out correctness before and after, the picture and the warnings, from the run's files."""
     rows = read_metrics(folder)
     steps = [row for row in rows if row.get("reward/mean") is not None]
-    evaluated = [found for row in rows if (found := greedy_accuracies(row))]
+    evaluated = [(row["step"], found) for row in rows if (found := greedy_correctness(row))]
     lines = [f"run      {folder}"]
     if steps:
         ends = steps[-ENDS:]
         last = sum(row["reward/mean"] for row in ends) / len(ends)
-        lines.append(
-            f"reward   {steps[0]['reward/mean']:.3f} at step {steps[0]['step']} -> {last:.3f} (mean of the last {len(ends)} steps)"
-        )
+        newest = f"mean of the last {len(ends)} steps" if len(ends) > 1 else f"step {ends[0]['step']}"
+        lines.append(f"reward   {steps[0]['reward/mean']:.3f} at step {steps[0]['step']} -> {last:.3f} ({newest})")
         tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
-        lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {len(steps)} steps, {seconds / len(steps):.2f} s a step")
-    for name, after in evaluated[-1].items() if evaluated else ():
-        before = next(found[name] for found in evaluated if name in found)
-        lines.append(f"{name:<8} {before:.3f} -> {after:.3f} greedy accuracy")
-    return [*lines, f"picture  {folder / 'reward.png'}"]
+        count = f"{len(steps)} {plural('step', len(steps))}"
+        lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {count}, {seconds / len(steps):.2f} s a step")
+    for name in evaluated[-1][1] if evaluated else ():
+        course = [(step, found[name]) for step, found in evaluated if name in found]
+        lines.append(f"{name:<8} {course[0][1]:.3f} -> {course[-1][1]:.3f} correctness of greedy responses{_best(course)}")
+    if (folder / "reward.png").exists():
+        lines.append(f"picture  {folder / 'reward.png'}")
+    return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]
+
+
+def _best(course: list[tuple[int, float]]) -> str:
+    """The best evaluation, where it is not the last."""
+    step, best = max(course, key=lambda evaluation: evaluation[1])
+    return f" (best {best:.3f} at step {step})" if best > course[-1][1] else ""
+
+
+def _when(episode: Episode) -> str:
+    if episode.last is None:
+        return f"since step {episode.first}"
+    return f"steps {episode.first} to {episode.last}" if episode.last > episode.first else f"step {episode.first}"

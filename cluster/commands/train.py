@@ -8,6 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from cluster.actors.nodes import nodes_of
 from cluster.actors.session import ray_session
 from cluster.actors.start import start_actors
 from cluster.commands.checks.folder import check_folder
@@ -18,12 +19,11 @@ from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
-from cluster.record.expert_log import ExpertLog
-from cluster.record.expert_picture import draw_experts
-from cluster.record.held_out import describe_accuracies
+from cluster.record.held_out import describe_correctness
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, read_metrics
-from cluster.record.picture import draw
+from cluster.record.metrics import Metrics
+from cluster.record.nodes import describe_nodes, write_nodes
+from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress import Progress
 from cluster.record.run_dir import (
     config_of,
@@ -54,17 +54,15 @@ def train(config: Config) -> None:
         for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings)):
             show.say(line)
         show.say(beginning(config, checkpoint, position))
-        if position.step >= config.run.steps:
-            show.say(f"all {config.run.steps} steps are done")
-        else:
-            write_config(config)
-            with ray_session():
-                signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-                asyncio.run(_train(config, checked, checkpoint, position, show))
+        with drawn_at_the_end(config.run_dir, show.say):
+            if position.step >= config.run.steps:
+                show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
+            else:
+                write_config(config)
+                with ray_session():
+                    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+                    asyncio.run(_train(config, checked, checkpoint, position, show))
         if (config.run_dir / "metrics.jsonl").exists():
-            draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
-            if (history := ExpertLog(config.run_dir).read()) is not None:
-                draw_experts(history, config.run_dir / "experts.png")
             for line in summary(config.run_dir):
                 show.say(line)
 
@@ -101,8 +99,12 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         ledger.begin(position.step, position.next_group, position.pending)
         with show.stage("starting engines, ranks and reward workers"):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
+        nodes = await nodes_of(actors)
+        write_nodes(config.run_dir, nodes)
+        for line in describe_nodes(nodes):
+            show.say(line)
         publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
-        with show.stage("identity publish"):
+        with show.stage("identity publish: proving that the engines hold the learner's weights"):
             await prove_identity(publisher, checked.prompts.prompts)
         if checkpoint:
             await actors.learners.load(checkpoint)
@@ -113,6 +115,6 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         if position.step == 0 and checked.held_out:
             first = await controller.evaluate()
             metrics.write(0, first)
-            show.say(f"before training: {describe_accuracies(first)}")
+            show.say(f"before training: {describe_correctness(first)}")
         with show.training(position.step):
             await controller.run(position)

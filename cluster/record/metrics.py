@@ -14,8 +14,9 @@ from cluster.record.lines import read_lines
 from cluster.record.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
 from configs.schema import Config
+from learner.loss.advantages import differ
 from reward.shaping import DISAGREE, SECOND, disagrees
-from rollout.types import GroupSummary, Outcome
+from rollout.types import Finish, GroupSummary, Outcome
 
 Values = dict[str, float]
 
@@ -89,6 +90,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "row": prompt.where,
         "response": response,
         "tokens": int(scored.summary.lengths[member]),
+        "finish": finish(scored.summary, member),
         "reference": prompt.reference,
         "checker": prompt.checker,
         **({"source": prompt.source} if prompt.source else {}),
@@ -98,6 +100,13 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "parts": verdict.parts,
         "words": verdict.words,
     }
+
+
+def finish(summary: GroupSummary, member: int) -> Finish:
+    """Why a response of a group ended."""
+    if summary.aborted[member]:
+        return Finish.ABORTED
+    return Finish.LENGTH if summary.truncated[member] else Finish.STOP
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -125,6 +134,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
         "groups/all_equal": float(
             np.mean([np.ptp(s.correct[np.isfinite(s.correct)]) == 0 if np.isfinite(s.correct).any() else True for s in summaries])
         ),
+        "groups/no_signal": float(np.mean([not differ(s.rewards[np.isfinite(s.rewards)]) for s in summaries])),
         "length/mean": float(lengths.mean()),
         "length/max": float(lengths.max()),
         "length/truncated": float(np.concatenate([s.truncated for s in summaries]).mean()),

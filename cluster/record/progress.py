@@ -1,17 +1,20 @@
 """What the terminal shows during a run: the stages of the start, a live line of the step, a few lines at the end."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from cluster.record.held_out import describe_accuracies
+from cluster.record.held_out import UNNAMED, describe_correctness, greedy_correctness
 
-EVERY = 10  # steps between lines if the output is no terminal
+EVERY_S = 30.0  # least time between lines if the output is no terminal; a longer step prints a line each
+PACE = 10  # steps averaged for the time left
+LARGE, LONG_H, DAYS_H = 100, 10, 48
 
 
 class Progress:
@@ -21,6 +24,8 @@ class Progress:
         self.console = Console(highlight=False, soft_wrap=True)
         self.steps = steps
         self.bar: Bar | None = None
+        self.said_at: float | None = None  # when the last step's line was printed
+        self.durations: deque[float] = deque(maxlen=PACE)
 
     def say(self, text: str) -> None:
         """Print a line as it is: it may quote a response, and brackets in it are no markup."""
@@ -28,11 +33,14 @@ class Progress:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Print what the run waits for and, afterwards, how long it took."""
+        """Show what the run waits for and, afterwards, how long it took."""
         started = time.perf_counter()
-        with self.console.status(Text(text)) if self.console.is_terminal else _nothing():
+        live = self.console.is_terminal
+        if not live:
+            self.say(f"{text} ...")
+        with self.console.status(Text(text)) if live else _nothing():
             yield
-        self.say(f"{text}: {time.perf_counter() - started:.1f} s")
+        self.say(f"{text if live else '  done'}: {time.perf_counter() - started:.1f} s")
 
     @contextmanager
     def training(self, done: int) -> Iterator[None]:
@@ -40,32 +48,57 @@ class Progress:
         if not self.console.is_terminal:
             yield
             return
-        columns = (
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(24),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
+        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(12), TextColumn("{task.description}", markup=False))
         with Bar(*columns, console=self.console) as self.bar:
             self.bar.add_task("", total=self.steps, completed=done)
             yield
         self.bar = None
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Show a finished step: on the bar, or as a line every few steps."""
-        mismatch = f"mismatch {values['mismatch/max']:.1e}  " if "mismatch/max" in values else ""  # unknown without rollout.logprobs
-        line = (
-            f"reward {values['reward/mean']:.3f}  entropy {values['entropy']:.3f}  {mismatch}"
-            f"{values['tokens_per_second']:,.0f} tok/s  {values['seconds/step']:.2f} s"
-        )
-        if held_out := describe_accuracies(values):
-            self.say(f"step {step}: {held_out}")
+        """Show a finished step: on the bar, or as a line every EVERY_S seconds. The first, last and evaluated steps always have a line."""
+        self.durations.append(values["seconds/step"])
+        held_out = greedy_correctness(values)
+        line = describe_step(values, (self.steps - step) * sum(self.durations) / len(self.durations))
+        whole = f"step {step:>{len(str(self.steps))}}/{self.steps}  {line}"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, description=line)
-        elif step % EVERY == 0 or step in (1, self.steps):
-            self.say(f"step {step:>4}/{self.steps}  {line}")
+            if held_out:
+                self.say(f"step {step}: {describe_correctness(values)}")
+            return
+        now = time.monotonic()
+        # A tenth of tolerance: steps of just 30 s must not lose every second line to the clock.
+        due = self.said_at is None or now - self.said_at >= 0.9 * EVERY_S
+        if due or held_out or step == self.steps:
+            self.said_at = now
+            self.say(whole)
+        if held_out.keys() - {UNNAMED}:
+            self.say(f"step {step}: {describe_correctness(values)}")
+
+
+def describe_step(values: Mapping[str, float], left_s: float) -> str:
+    """The numbers of a step that a glance needs, and the time left. Held-out correctness, where it is new, takes the entropy's place."""
+    held_out = greedy_correctness(values).get(UNNAMED)
+    middle = f"entropy {values['entropy']:.3f}" if held_out is None else f"{UNNAMED} {held_out:.3f}"
+    return (
+        f"reward {values['reward/mean']:.3f}  length {short(values['length/mean'])}  {middle}  "
+        f"{short(values['seconds/step'])} s a step" + (f"  {clock(left_s)} left" if left_s else "")
+    )
+
+
+def short(number: float) -> str:
+    """Three digits of a small number, all whole digits of a large one."""
+    return f"{number:,.0f}" if number >= LARGE else f"{number:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """A duration: minutes and seconds, with hours before them; from LONG_H hours in hours, from two days in days and hours."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours >= DAYS_H:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours >= LONG_H:
+        return f"{hours} h"
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The run directory: its contents, and who may write to it.
 
-config.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  reward.png  experts.npz  experts.png  checkpoints/  responses/
-disagreements/  quarantine/  logs/  lock
+config.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  reward.png  experts.npz  experts.png
+checkpoints/  responses/  disagreements/  quarantine/  logs/  lock
 """
 
 import fcntl

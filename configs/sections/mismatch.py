@@ -6,6 +6,8 @@ from pydantic import Field
 
 from configs.section import Count, Positive, Section, Share
 
+PARTS = ("numerics", "routing", "engine", "staleness")  # of the mismatch, as `split/*` measures them
+
 
 class MismatchConfig(Section):
     """How the mismatch of engine and learner log-probs is split into routing, staleness and numerics, and its alarm."""

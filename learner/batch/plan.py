@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.arithmetic import counted
 from configs.presets import Preset
 from learner.loss.advantages import ADVANTAGES
 from learner.loss.reductions import REDUCTIONS, Extent
@@ -80,7 +81,7 @@ def plan_step(
     """
     if len(summaries) % updates:
         raise ValueError(
-            f"got {len(summaries)} groups for {updates} updates, need a multiple: "
+            f"got {counted(len(summaries), 'group')} for {counted(updates, 'update')}, need a multiple: "
             "change rollout.groups_per_step or learner.updates_per_step so that the second divides the first"
         )
     size = len(summaries) // updates

@@ -1,6 +1,7 @@
 """`python -m learner.tiny FOLDER [--seed N]` makes the tiny model."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where to write model/, train.jsonl and eval.jsonl")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the batches (default 0)")
     asked = parser.parse_args()
+    # transformers imports DeepSpeed as it saves a model, and DeepSpeed warns where it has to find out that there is no GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.disable_progress_bar()  # `progress` reports the same in one line
     try:
         make_tiny(asked.folder, asked.seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from configs.arithmetic import counted
 from learner.tiny.arithmetic import split_sums, write_rows
 from learner.tiny.model import build_model, tiny_config
 from learner.tiny.tokenizer import make_tokenizer
@@ -68,7 +69,7 @@ def fill(folder: Path, seed: int, progress: Callable[[str], object], most_steps:
     progress(f"tiny Qwen3-MoE: {model.num_parameters():,} parameters, {len(train)} sums to learn from, {len(held_out)} held out")
     steps = warm_up(model, tokenizer, train, most_steps=most_steps, progress=progress)
     reached = measure(model, *encode_rows(held_out, tokenizer))
-    progress(f"warmed up in {steps} steps: held-out answers right {reached.greedy:.2f} greedy, {reached.sampled:.2f} sampled")
+    progress(f"warmed up in {counted(steps, 'step')}: held-out answers right {reached.greedy:.2f} greedy, {reached.sampled:.2f} sampled")
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     write_rows(folder / "train.jsonl", train)

@@ -189,7 +189,9 @@ class Endpoint:
         budget = self.config.budget
         with self._lock:
             if budget is not None and self._spent >= budget:
-                raise self.no_answer(f"budget spent: {self.name}.budget allowed {budget} requests in this run")
+                raise self.no_answer(
+                    f"budget spent: {self.name}.budget allowed {budget} {'request' if budget == 1 else 'requests'} in this run"
+                )
             self._spent += 1
 
     async def _request(self, here: OnLoop, method: str, path: str, sent: bytes | None, most_bytes: int, limit: float) -> bytes:

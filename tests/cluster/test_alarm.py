@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cluster.alarm import REMEDIES, MismatchAlarm, MismatchTooLarge
 from cluster.causes.chain import first_cause
 from cluster.controller import Controller
+from cluster.health.alarm import REMEDIES, MismatchAlarm, MismatchTooLarge
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, read_metrics

@@ -11,7 +11,7 @@ import numpy as np
 
 from cluster.commands.summary import summary
 from cluster.evaluation import EVALUATION, evaluate
-from cluster.record.held_out import describe_accuracies
+from cluster.record.held_out import describe_correctness
 from cluster.record.metrics import Metrics
 from cluster.record.sources import describe_sources
 from rollout.prompts import EvalSet
@@ -55,10 +55,10 @@ def test_every_set_has_its_metrics_and_the_unnamed_one_keeps_its_names_and_seeds
 
 
 def test_a_line_names_every_set() -> None:
-    assert describe_accuracies({"eval/greedy": 0.5, "eval/pass@1": 0.6}) == "held-out greedy accuracy 0.500"
+    assert describe_correctness({"eval/greedy": 0.5, "eval/pass@1": 0.6}) == "held-out correctness 0.500"
     both = {"eval/math/greedy": 0.25, "eval/greedy": 0.5, "eval/aime/greedy": None}
-    assert describe_accuracies(both) == "held-out greedy accuracy 0.500, math 0.250"
-    assert describe_accuracies({"reward/mean": 1.0}) == ""
+    assert describe_correctness(both) == "held-out correctness 0.500, math 0.250"
+    assert describe_correctness({"reward/mean": 1.0}) == ""
 
 
 def test_the_summary_has_a_line_for_each_set(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_the_summary_has_a_line_for_each_set(tmp_path: Path) -> None:
     metrics.write(9, {"eval/greedy": 0.75, "eval/gsm8k/greedy": 0.625})
     metrics.close()
     lines = summary(tmp_path)
-    assert "held-out 0.250 -> 0.750 greedy accuracy" in lines
-    assert "gsm8k    0.500 -> 0.625 greedy accuracy" in lines
+    assert "held-out 0.250 -> 0.750 correctness of greedy responses" in lines
+    assert "gsm8k    0.500 -> 0.625 correctness of greedy responses" in lines
 
 
 def test_sources_are_counted_apart_and_one_without_groups_has_no_means() -> None:

@@ -1,5 +1,5 @@
 import json
-import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
 from cluster.record.metrics import Metrics, describe_groups, read_metrics
-from cluster.record.picture import draw
+from cluster.record.warnings import WarningLog
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 
@@ -102,16 +102,17 @@ def test_a_step_in_which_every_verdict_failed_has_no_reward_rather_than_zero():
 def test_a_few_responses_are_kept_as_people_read_them(tmp_path: Path):
     prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
     texts = [(0, "4", Verdict(reward=1.0, parts={"correct": 1.0})), (1, "fünf", Verdict.failed(Outcome.TIMED_OUT, "timeout"))]
-    group = Scored(summary=toy_summary(9, [1.0, None]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    summary = replace(toy_summary(9, [1.0, None]), truncated=np.array([False, True]))
+    group = Scored(summary=summary, texts=texts, tokens=None, engine=0, prompt=prompt)
     metrics = Metrics(run_config(tmp_path), 0)
     metrics.write_responses(2, [group, group], limit=3)
     metrics.write_responses(3, [group], limit=0)
     (kept,) = (tmp_path / "responses").iterdir()
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
     assert kept.name == "step_000002.jsonl"
-    keys = ("member", "prompt", "response", "tokens", "reference", "checker", "reward", "outcome", "failure")
-    first = (0, "2+2=", "4", 2, "4", "exact", 1.0, "scored", None)
-    second = (1, "2+2=", "fünf", 2, "4", "exact", None, "timed_out", "timeout")
+    keys = ("member", "prompt", "response", "tokens", "finish", "reference", "checker", "reward", "outcome", "failure")
+    first = (0, "2+2=", "4", 2, "stop", "4", "exact", 1.0, "scored", None)
+    second = (1, "2+2=", "fünf", 2, "length", "4", "exact", None, "timed_out", "timeout")
     assert [tuple(row[key] for key in keys) for row in rows] == [first, first, second]
 
 
@@ -132,6 +133,7 @@ def test_parts_outcomes_and_disagreement_of_a_step_are_told():
     nan = float("nan")
     parts = {"correct": np.array([1.0, nan, 0.0]), "tags": np.array([0.5, nan, 1.0]), "second": np.array([1.0, nan, 1.0])}
     described = describe_groups([toy_summary(0, [1.0, None, 0.0], parts=parts), toy_summary(1, [1.0, 1.0, 1.0])], step=1)
+    assert described["groups/no_signal"] == 0.5
     expected = {
         "reward/part/tags": 0.75,
         "reward/part/second": 1.0,
@@ -149,31 +151,36 @@ def test_the_end_of_a_run_says_where_it_lies_and_what_it_achieved(tmp_path: Path
     for step in range(1, 21):
         metrics.write(step, {"reward/mean": step / 20 if step != 20 else float("nan"), "tokens": 300.0, "seconds/step": 1.5})
     metrics.write(21, {"reward/mean": 1.0, "tokens": 300.0, "seconds/step": 1.5, "eval/greedy": 0.75})
+    (tmp_path / "reward.png").touch()
+    warnings = WarningLog(tmp_path)
+    warnings.begin(3, "truncated", "all responses are cut off")
+    warnings.end(9, "truncated")
+    warnings.begin(20, "no_signal", "nothing is learned")
     assert summary(tmp_path) == [
         f"run      {tmp_path}",
         "reward   0.050 at step 1 -> 0.775 (mean of the last 10 steps)",
         "speed    200 generated tokens/s over 20 steps, 1.50 s a step",
-        "held-out 0.250 -> 0.750 greedy accuracy",
+        "held-out 0.250 -> 0.750 correctness of greedy responses",
         f"picture  {tmp_path / 'reward.png'}",
+        "warning  steps 3 to 9: all responses are cut off",
+        "warning  since step 20: nothing is learned",
     ]
 
 
 def test_a_run_without_a_step_still_says_where_it_lies(tmp_path: Path):
     Metrics(run_config(tmp_path), 0).close()
-    assert summary(tmp_path) == [f"run      {tmp_path}", f"picture  {tmp_path / 'reward.png'}"]
+    assert summary(tmp_path) == [f"run      {tmp_path}"]
 
 
-@pytest.mark.parametrize("split", [{}, {"split/engine": 0.1, "split/staleness": 0.2}, {"split/numerics": 0.1, "split/routing": None}])
-def test_the_picture_is_a_png_whatever_is_missing(tmp_path: Path, split: dict[str, float | None]):
-    rows = [
-        {"step": step, "reward/mean": step / 9 if step != 4 else None, "mismatch/max": 1e-6, "eval/greedy": 0.5} for step in range(1, 9)
+def test_a_run_of_one_step_is_described_in_the_singular_and_an_earlier_evaluation_that_was_better_is_named(tmp_path: Path):
+    metrics = Metrics(run_config(tmp_path), 0)
+    metrics.write(0, {"eval/greedy": 0.5})
+    metrics.write(1, {"reward/mean": 0.25, "tokens": 300.0, "seconds/step": 1.5, "eval/greedy": 0.25})
+    assert summary(tmp_path)[1:] == [
+        "reward   0.250 at step 1 -> 0.250 (step 1)",
+        "speed    200 generated tokens/s over 1 step, 1.50 s a step",
+        "held-out 0.500 -> 0.250 correctness of greedy responses (best 0.500 at step 0)",
     ]
-    draw([rows[0], *(row | split for row in rows[1:])], tmp_path / "reward.png")
-    head = (tmp_path / "reward.png").read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", head[16:])
-    assert width > (1500 if split else 1000)
-    assert height > 600
 
 
 def layers(folder: Path) -> list[dict[str, Any]]:

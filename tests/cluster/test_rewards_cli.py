@@ -77,8 +77,8 @@ def test_rows_that_fail_are_listed_with_their_place_and_what_is_wrong(capsys: py
         (10, f"names checker '{ECHO}', needed one of choice, code, exact"),
     ):
         assert f"  {rows} line {line}: {wrong}" in out
-    assert f"10 rows of {rows}: 1 passed (10.00 %), 8 failed, 1 have no gold answer" in out
-    assert last.startswith("gatewise: RewardsDiffer: 8 of 10 rows do not pass their own checker: ")
+    assert f"10 rows of {rows}: 1 passed (10.00 %), 8 failed, 1 has no gold answer" in out
+    assert last.startswith("gatewise: RewardsDiffer: 8 of 10 rows failed the row's own checker: ")
 
 
 def test_a_checker_that_hangs_or_raises_on_a_right_answer_is_told_as_that(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def keep(folder: Path, step: int, *rows: object) -> None:
 
 def test_a_run_whose_rewards_hold_is_reported_with_how_much_was_kept(capsys: pytest.CaptureFixture[str], run: Path) -> None:
     assert passes(capsys, "audit", str(run)) == (
-        "4 of 16 responses were kept and scored again: 3 rewards are the same, 0 differ, 0 failures are scored now, "
-        "0 scored ones fail now, 1 failed both times\n"
+        "4 of 16 responses scored again: 3 rewards the same, 0 different, 0 failures scored now, 0 scored responses failing now, "
+        "1 failed both times\n"
     )
 
 
@@ -199,8 +199,8 @@ def test_rewards_that_differ_are_listed_and_failures_apart_from_them(capsys: pyt
     assert "rewards that are different now:\n  step 3, group 7, member 2, checker exact: reward 1.9, now -0.1\n" in out
     assert "failures that are scored now:\n  step 3, group 7, member 3, checker exact: crashed (crash: gone), now reward 1.9\n" in out
     assert "rewards that fail now:\n  step 3, group 7, member 1, checker exact: reward 0.5, now timed_out (timeout: more than 5 s)\n" in out
-    assert "3 rewards are the same, 1 differ, 1 failures are scored now, 1 scored ones fail now, 1 failed both times" in out
-    assert "1 lines were half-written" in out
+    assert "3 rewards the same, 1 different, 1 failure scored now, 1 scored response failing now, 1 failed both times" in out
+    assert "1 line skipped: half-written" in out
     assert last.startswith("gatewise: RewardsDiffer: 1 of 7 rewards differ")
 
 

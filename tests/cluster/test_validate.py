@@ -118,9 +118,12 @@ def test_warnings_do_not_refuse(capsys: pytest.CaptureFixture[str], config: str)
     assert said[-1] == f"{config} is valid"
 
 
-def test_a_function_of_the_users_that_fails_on_a_real_row_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
-    checker, row = f"{Path(config).parent}/mine.py:score", f"{Path(config).parent / 'train.jsonl'} line 1"
-    (Path(config).parent / "mine.py").write_text("def score(response, reference):\n    return response.answer == reference\n")
+def test_a_function_of_the_users_that_fails_on_a_real_row_is_refused(
+    capsys: pytest.CaptureFixture[str], config: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    own = tmp_path_factory.mktemp("own") / "mine.py"
+    own.write_text("def score(response, reference):\n    return response.answer == reference\n")
+    checker, row = f"{own}:score", f"{Path(config).parent / 'train.jsonl'} line 1"
     _, problems = refused(capsys, config, f"reward.checker={checker}")
     assert f"checker '{checker}' fails with the reference of {row} as the response ('1'): AttributeError: " in problems[0]
 

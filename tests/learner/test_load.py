@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cluster.record.expert_log import KEPT, ExpertLog
-from cluster.record.expert_picture import draw_experts
+from cluster.record.pictures.experts import draw_experts
 from learner.experts.load import ExpertLoad, describe_load
 from tests.learner.test_balance import one_part, part_of
 from tests.toys.balance import EXPERTS, TOP_K, Probabilities, ToyMixture
@@ -95,5 +95,5 @@ def test_the_picture_is_drawn_from_one_step_or_many(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, steps in (("one", 1), ("many", 30)):
         draw_experts((np.arange(1, steps + 1), rng.integers(0, 50, (steps, 6, 16))), tmp_path / f"{name}.png")
-        assert struct.unpack(">II", (tmp_path / f"{name}.png").read_bytes()[16:24]) == (1320, 550)
+        assert struct.unpack(">II", (tmp_path / f"{name}.png").read_bytes()[16:24]) == (1430, 594)
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "many.png").read_bytes()

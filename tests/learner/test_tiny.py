@@ -1,6 +1,7 @@
 """The tiny model is a real model; its folder is made completely or not at all; its held-out sums are never trained on."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeForCausalLM
 
+from learner.tiny import __main__ as command
 from learner.tiny import make
 from learner.tiny import warm_up as warm_up_module
 from learner.tiny.arithmetic import split_sums
@@ -150,3 +152,12 @@ def test_warming_up_ends_at_the_first_probe_that_is_good_enough(monkeypatch: pyt
 def test_the_toy_tokenizer_fits_the_toy_model() -> None:
     assert len(toy_tokenizer()) == tiny_config().vocab_size
     assert toy_tokenizer().encode(TOY_CHARACTERS) == list(range(4, 32))
+
+
+def test_making_the_model_lets_deepspeed_warn_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cuda")
+    monkeypatch.delenv("DS_ACCELERATOR")
+    monkeypatch.setattr("sys.argv", ["tiny", str(tmp_path)])
+    monkeypatch.setattr(command, "make_tiny", lambda *_: None)
+    assert command.main() == 0
+    assert os.environ["DS_ACCELERATOR"] == "cpu"

@@ -105,9 +105,9 @@ def weights(run: Path) -> list[tuple[int, str]]:
 
 
 def test_engine_and_learner_agree_on_every_log_prob_of_every_step(straight: Path) -> None:
-    gaps = [row["mismatch/max"] for row in steps(straight)]
-    assert len(gaps) == STEPS
-    assert max(gaps) <= 1e-4
+    largest = [row["mismatch/max"] for row in steps(straight)]
+    assert len(largest) == STEPS
+    assert max(largest) <= 1e-4
 
 
 def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> None:
@@ -134,9 +134,12 @@ def test_the_run_records_what_it_promises(straight: Path) -> None:
     shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
     assert shown
     assert all(row["prompt"].endswith("=") and row["reward"] in (0.0, 1.0) and row["response"] for row in shown)
-    *_, held_out, seen, _ = (straight / "said.txt").read_text().splitlines()
-    assert held_out.startswith("held-out ")
-    assert seen.startswith("seen ")
+    said = (straight / "said.txt").read_text()
+    assert {row["finish"] for row in shown} <= {"stop", "length"}
+    assert "\non one machine (127.0.0.1): 1 engine, 1 rank\n" in said
+    assert json.loads((straight / "nodes.json").read_text()) == {"engine-0": "127.0.0.1", "learner-0": "127.0.0.1"}
+    assert "\nheld-out " in said
+    assert "\nseen " in said
 
 
 def test_two_sources_of_other_forms_are_mixed_by_their_shares_and_reported_apart(straight: Path) -> None:
@@ -157,7 +160,7 @@ def test_each_eval_set_is_reported_under_its_name(straight: Path) -> None:
     before = metrics(straight)[0]
     assert {"eval/greedy", "eval/pass@1", "eval/seen/greedy", "eval/seen/pass@2", "eval/seen/mean@2", "eval/seen/failures"} <= before.keys()
     said = (straight / "said.txt").read_text()
-    assert f"before training: held-out greedy accuracy {before['eval/greedy']:.3f}, seen {before['eval/seen/greedy']:.3f}" in said
+    assert f"before training: held-out correctness {before['eval/greedy']:.3f}, seen {before['eval/seen/greedy']:.3f}" in said
     assert "nested: 12 prompts from " in said
 
 

@@ -56,11 +56,12 @@ def test_a_run_trains_and_evaluates_on_more_prompt_tokens_than_a_batch_holds(tra
 
 
 def test_sigterm_in_the_middle_of_training_leaves_no_process_and_no_port(trained: tuple[Driver, Path]) -> None:
-    driver, _ = trained
+    driver, run = trained
     outside = [address for address in driver.listening() if not address.startswith(LOOPBACK)]
     assert outside == [], "nothing may listen beyond loopback"
     assert driver.process.poll() is None
     stop(driver, signal.SIGTERM)
+    assert (run / "reward.png").stat().st_size > 10_000, "a run that was stopped shows how far it came"
 
 
 def test_ctrl_c_while_engines_are_starting_leaves_no_process_and_no_port(tmp_path: Path) -> None:

@@ -53,4 +53,4 @@ def describe_epoch(config: Config, prompts: int) -> str:
     groups, steps = config.rollout.groups_per_step, config.run.steps
     about = "about " if config.data.sampler == "difficulty" or config.dynamic_sampling else ""
     epochs = steps * groups / prompts
-    return f"{prompts} prompts / {groups} a step = {about}{prompts / groups:.3g} steps; run.steps {steps} = {epochs:.3g} epochs"
+    return f"{prompts} prompts / {groups} a step = {about}{prompts / groups:.3g} steps; run.steps {steps} = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"

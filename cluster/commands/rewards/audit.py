@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.record.lines import read_lines
+from configs.arithmetic import counted
 from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked
@@ -49,12 +50,12 @@ class Report:
     @property
     def summary(self) -> list[str]:
         lines = [
-            f"{self.kept} of {self.made} responses were kept and scored again: {self.same} rewards are the same, {len(self.different)} "
-            f"differ, {len(self.now_scored)} failures are scored now, {len(self.now_failed)} scored ones fail now, "
-            f"{self.failed_again} failed both times"
+            f"{self.kept} of {counted(self.made, 'response')} scored again: {counted(self.same, 'reward')} the same, {len(self.different)} "
+            f"different, {counted(len(self.now_scored), 'failure')} scored now, {counted(len(self.now_failed), 'scored response')} failing "
+            f"now, {self.failed_again} failed both times"
         ]
         if self.unreadable:
-            lines.append(f"{self.unreadable} lines were half-written or are not responses, and were skipped")
+            lines.append(f"{counted(self.unreadable, 'line')} skipped: half-written, or no response")
         return lines
 
 

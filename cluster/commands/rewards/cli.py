@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.arithmetic import counted
 from configs.section import Section
 from configs.sections.data import DataConfig
 from configs.sections.reward import RewardConfig
@@ -87,8 +88,8 @@ def run_check(asked: argparse.Namespace) -> None:
     print(report.summary)
     if report.failed:
         raise RewardsDiffer(
-            f"{len(report.failed)} of {report.rows} rows do not pass their own checker: correct or drop them, or choose a checker that "
-            "fits them"
+            f"{len(report.failed)} of {counted(report.rows, 'row')} failed the row's own checker: "
+            "correct or drop them, or choose a checker that fits them"
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from configs.arithmetic import counted
 from reward.checker import Checker
 from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
 from reward.workers.pool import Item, RewardPool
@@ -46,8 +47,8 @@ class Report:
     def summary(self) -> str:
         share = 100 * self.passed / max(1, self.rows)
         return (
-            f"{self.rows} rows of {self.source}: {self.passed} passed ({share:.2f} %), {len(self.failed)} failed, "
-            f"{self.without_gold} have no gold answer"
+            f"{counted(self.rows, 'row')} of {self.source}: {self.passed} passed ({share:.2f} %), {len(self.failed)} failed, "
+            f"{self.without_gold} {'has' if self.without_gold == 1 else 'have'} no gold answer"
         )
 
 

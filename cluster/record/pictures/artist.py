@@ -1,0 +1,80 @@
+"""Draws a run's pictures in a process of its own: now and then while the run works, and once more however it ends.
+
+The driver never imports matplotlib, never waits for a picture in the loop, and no failure to draw ends a run.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.record.sinks import METRICS
+
+EVERY_S = 60.0  # least time between two pictures
+SHARE = 0.01  # of the time that drawing may take
+LAST = 19  # niceness of a drawing while the run works: everything else goes first
+LONGEST_S = 60.0  # that the end of a run waits for its picture
+
+
+class Artist:
+    """Redraws the pictures of one run when they are due."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.due = time.monotonic() + EVERY_S
+
+    def draw_when_due(self) -> None:
+        """Start a drawing if the last one is done and long enough ago; returns at once."""
+        now = time.monotonic()
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
+            self.process, self.due = None, now + max(EVERY_S, (now - self.started) / SHARE)
+        if now >= self.due:
+            self.process, self.started = start_drawing(self.folder, LAST), now
+
+
+def start_drawing(folder: Path, niceness: int = 0) -> subprocess.Popen[bytes]:
+    """A process that draws and ends; its output goes to `logs/pictures.log`."""
+    log = log_of(folder)
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cluster.record.pictures.draw", str(folder), str(os.getpid()), str(niceness)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the driver
+        )
+
+
+def log_of(folder: Path) -> Path:
+    return folder / "logs" / "pictures.log"
+
+
+@contextmanager
+def drawn_at_the_end(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Draw the pictures when the block ends, also by an error or a stop; nothing if the run has no numbers yet."""
+    try:
+        yield
+    finally:
+        if (folder / METRICS).exists() and not _draw(folder):
+            say(f"the pictures could not be drawn: see {log_of(folder)}")
+
+
+def _draw(folder: Path) -> bool:
+    """Whether a drawing succeeds within LONGEST_S."""
+    process = start_drawing(folder)
+    try:
+        return process.wait(LONGEST_S) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        process.kill()
+        process.wait()

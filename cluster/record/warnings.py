@@ -1,0 +1,63 @@
+"""`warnings.jsonl` in the run directory: when each warning began, when it ended, and its text.
+
+{"step": 12, "warning": "truncated", "event": "begins", "message": "..."}
+{"step": 30, "warning": "truncated", "event": "ends"}        the last step that showed the symptom
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.record.lines import cut_lines, read_lines
+
+WARNINGS = "warnings.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One warning from its first to its last step; `last` is None while it goes on."""
+
+    name: str
+    first: int
+    message: str
+    last: int | None = None
+
+
+class WarningLog:
+    """The file of one run, created with its first line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / WARNINGS
+
+    def cut(self, from_step: int) -> None:
+        """Drop the lines after a checkpoint."""
+        cut_lines(self.path, from_step)
+
+    def begin(self, step: int, name: str, message: str) -> None:
+        self._write({"step": step, "warning": name, "event": "begins", "message": message})
+
+    def end(self, step: int, name: str) -> None:
+        self._write({"step": step, "warning": name, "event": "ends"})
+
+    def open(self) -> list[str]:
+        """The names of the warnings that have begun and not ended."""
+        return [episode.name for episode in read_warnings(self.path.parent) if episode.last is None]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_warnings(folder: Path) -> list[Episode]:
+    """The warnings of a run in the order in which they began."""
+    path = folder / WARNINGS
+    episodes: list[Episode] = []
+    for line in read_lines(path) if path.exists() else ():
+        if line["event"] == "begins":
+            episodes.append(Episode(line["warning"], line["step"], line["message"]))
+            continue
+        place = max(place for place, episode in enumerate(episodes) if episode.name == line["warning"])
+        old = episodes[place]
+        episodes[place] = Episode(old.name, old.first, old.message, line["step"])
+    return episodes
