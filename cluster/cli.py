@@ -1,12 +1,12 @@
 """The command line: `python -m cluster`, installed as `gatewise`."""
 
 import argparse
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
 from cluster.commands.rewards.cli import add_rewards
+from cluster.stop import StopSignals
 from configs.loader import load
 from configs.schema import Config
 from configs.version import VERSION
@@ -23,21 +23,35 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
+    """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 128 plus the signal that ended it."""
     asked = parser().parse_args(argv)
-    # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    asked.signals = signals = StopSignals()
     try:
-        asked.run(asked)
+        with signals.installed():
+            asked.run(asked)
     except KeyboardInterrupt:
         print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)
-        sys.exit(130)
+        say_how_to_continue(asked)
+        sys.exit(signals.status)
     except Exception as error:
         cause = first_cause(error)
         if error is not cause or not isinstance(cause, ValueError):
             traceback.print_exception(error)
+        say_how_to_continue(asked)
         print(f"gatewise: {type(cause).__name__}: {cause}", file=sys.stderr)
         sys.exit(1)
+    if signals.stop.asked:
+        print("gatewise: stopped; everything that ran has been stopped", file=sys.stderr)
+        say_how_to_continue(asked)
+        sys.exit(signals.status)
+
+
+def say_how_to_continue(asked: argparse.Namespace) -> None:
+    """Print the command that continues a run which began and has a checkpoint."""
+    if asked.signals.stop.heard:
+        from cluster.commands.going_on import how_to_continue
+
+        print(how_to_continue(asked.config, asked.overrides), file=sys.stderr)
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -88,7 +102,7 @@ def run_train(asked: argparse.Namespace) -> None:
     config = configured(asked)  # reports mistakes before seconds of imports
     from cluster.commands.train import train
 
-    train(config)
+    train(config, asked.signals.stop)
 
 
 def run_validate(asked: argparse.Namespace) -> None:
