@@ -4,10 +4,12 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cluster.actors.process import freeze_gc
+from learner.learner import Learner
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
@@ -16,6 +18,8 @@ from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
 from tests.toys.replay_worker import ReplayRank
 from tests.toys.rescoring_worker import RescoringRank
+
+CHANGED = ["learner.lr=3e-3", "learner.betas=[0.5, 0.6]", "learner.weight_decay=0.25", "learner.max_grad_norm=0.125"]
 
 
 class LearningRank(Rank):
@@ -31,12 +35,25 @@ class LearningRank(Rank):
         stats = self.step(learner)
         weights = dict(source)
         proofs["after"] = source.proof
-        fresh, source = self.reloaded(learner, name, overrides)
-        dict(source)
+        fresh, source = self.reloaded(learner, name, [*overrides, *CHANGED])
+        loaded = dict(source)
         proofs["loaded"] = source.proof
+        counted = fresh.updates_done
+        changed = self.continue_changed(fresh) | {"moved": max(float((dict(source)[key] - old).abs().max()) for key, old in loaded.items())}
         if self.rank == 0:
-            result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": fresh.updates_done}
+            result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": counted, "changed": changed}
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
+
+    def continue_changed(self, learner: Learner) -> dict[str, Any]:
+        """One step of a loaded learner whose settings were changed; what AdamW used, and its moments before and after it forgot them."""
+        optimizer = learner.zero.engine.optimizer
+        base = getattr(optimizer, "optimizer", optimizer)
+        kept = [float(state["exp_avg"].abs().sum()) for state in base.state.values()]
+        lr = self.step(learner)["lr"]
+        used = [{key: group[key] for key in ("lr", "betas", "weight_decay")} for group in optimizer.param_groups]
+        learner.zero.forget_moments()
+        left = [float(torch.as_tensor(value).abs().sum()) for state in base.state.values() for value in state.values()]
+        return {"lr": lr, "used": used, "clip": getattr(optimizer, "clip_grad", None), "kept": sum(kept), "left": sum(left)}
 
 
 KINDS: dict[str, type[Rank]] = {
