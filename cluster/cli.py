@@ -51,7 +51,7 @@ def say_how_to_continue(asked: argparse.Namespace) -> None:
     if asked.signals.stop.heard:
         from cluster.commands.going_on import how_to_continue
 
-        print(how_to_continue(asked.config, asked.overrides), file=sys.stderr)
+        print(how_to_continue(asked.loaded, asked.config, asked.overrides), file=sys.stderr)
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -99,10 +99,10 @@ def configured(asked: argparse.Namespace) -> Config:
 
 
 def run_train(asked: argparse.Namespace) -> None:
-    config = configured(asked)  # reports mistakes before seconds of imports
+    asked.loaded = configured(asked)  # reports mistakes before seconds of imports
     from cluster.commands.train import train
 
-    train(config, asked.signals.stop)
+    train(asked.loaded, asked.signals.stop)
 
 
 def run_validate(asked: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,20 @@ from pathlib import Path
 from cluster.actors.session import joins_cluster
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import finished_steps
-from configs.loader import load
+from configs.schema import Config
 
 RESUME = "run.resume"
 
 
-def how_to_continue(config_file: str, overrides: Sequence[str]) -> str:
+def how_to_continue(config: Config, config_file: str, overrides: Sequence[str]) -> str:
     """A line for the user: where the run stands, and the command that continues it with the same settings."""
-    config = load(config_file, overrides)
+    try:
+        return _describe(config, config_file, overrides)
+    except (OSError, sqlite3.Error) as error:  # what ended the run may be the disk itself
+        return f"gatewise: what {config.run_dir} holds cannot be read ({error})"
+
+
+def _describe(config: Config, config_file: str, overrides: Sequence[str]) -> str:
     newest = Checkpoints(config).newest()
     kept = [text for text in overrides if text.partition("=")[0].strip() != RESUME]
     command = shlex.join([*program(), "train", config_file, *kept, f"{RESUME}=auto"])

@@ -13,6 +13,7 @@ from cluster.commands.offline import checkpoint_of
 from cluster.record.checkpoint import STATE, Checkpoints, Position, read_position, refuse_changed_data
 from cluster.record.ledger import Ledger
 from cluster.record.run_dir import write_config
+from configs.loader import load
 from configs.schema import Config
 from rollout.types import Prompt
 from tests.toys.run import run_config
@@ -143,18 +144,31 @@ def test_a_run_that_ended_early_says_how_to_continue_with_the_settings_it_had(tm
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     settings = [f"run.dir={tmp_path}", "data.system=say it", "data.chat_template=true", "run.resume=never"]
     same = f"/opt/bin/gatewise train configs/tiny_cpu.toml run.dir={tmp_path} 'data.system=say it' data.chat_template=true run.resume=auto"
-    assert "no step was finished" in how_to_continue("configs/tiny_cpu.toml", settings)
+
+    def said(*more: str) -> str:
+        words = [*settings, *more]
+        return how_to_continue(load("configs/tiny_cpu.toml", words), "configs/tiny_cpu.toml", words)
+
+    assert "no step was finished" in said()
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.begin(0, 0, ())
     ledger.learned(1, [])
     ledger.close()
-    assert how_to_continue("configs/tiny_cpu.toml", settings).endswith(
-        f"no checkpoint was written; to start again from the first step: {same}"
-    )
+    assert said().endswith(f"no checkpoint was written; to start again from the first step: {same}")
     save(config_in(tmp_path), 2)
-    assert how_to_continue("configs/tiny_cpu.toml", settings) == f"gatewise: step 2 is saved; to continue after it: {same}"
-    assert how_to_continue("configs/tiny_cpu.toml", [*settings, "run.steps=2"]).startswith("gatewise: all 2 steps are learned and saved")
+    assert said() == f"gatewise: step 2 is saved; to continue after it: {same}"
+    assert said("run.steps=2").startswith("gatewise: all 2 steps are learned and saved")
     monkeypatch.setattr("sys.argv", ["/w/cluster/__main__.py"])
-    assert " -m cluster train configs/tiny_cpu.toml" in how_to_continue("configs/tiny_cpu.toml", settings)
+    assert " -m cluster train configs/tiny_cpu.toml" in said()
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert "ray job submit --working-dir . -- python -m cluster train" in how_to_continue("configs/tiny_cpu.toml", settings)
+    assert "ray job submit --working-dir . -- python -m cluster train" in said()
+
+
+def test_a_run_whose_ledger_is_broken_says_so_and_hides_no_other_error(tmp_path: Path):
+    (tmp_path / "ledger.db").write_text("no database, but long enough to be one" * 100)
+    assert "cannot be read (file is not a database)" in how_to_continue(config_in(tmp_path), "x.toml", [])
+
+
+def test_an_optimizer_comes_from_a_checkpoint_only(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"run\.from_optimizer: got true without run\.from, so it has no effect"):
+        config_in(tmp_path, run={"dir": str(tmp_path), "from_optimizer": True})
