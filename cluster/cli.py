@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from cluster.causes.died import oom_kills
 from cluster.causes.report import report
 from cluster.commands.rewards.cli import add_rewards
+from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
 from configs.schema import Config
@@ -27,27 +27,43 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 130 when interrupted."""
+    """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 128 plus the signal that ended it."""
     known = parser()
     asked, extra = known.parse_known_args(argv)
     if extra:
         lines = describe_flags(extra) if hasattr(asked, "overrides") else []
         known.error("\n".join(lines) or f"unrecognized arguments: {' '.join(extra)}")
-    # Background commands start with SIGINT ignored. Restore it: SIGTERM is turned into SIGINT as well.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    asked.signals = signals = StopSignals()
     before = oom_kills()
     try:
-        refuse_hidden_modules()
-        find_modules_in(os.getcwd())
-        asked.run(asked)
+        with signals.installed():
+            refuse_hidden_modules()
+            find_modules_in(os.getcwd())
+            asked.run(asked)
     except KeyboardInterrupt:
         print("gatewise: interrupted; everything that ran has been stopped", file=sys.stderr)
-        sys.exit(130)
+        say_how_to_continue(asked)
+        sys.exit(signals.status)
     except Exception as error:
         sys.stdout.flush()  # into one file, as `ray job submit` and `2>&1` do, the cause must come last
         config: Config | None = getattr(asked, "loaded", None)
-        print("\n".join(report(error, config, before)), file=sys.stderr, flush=True)
+        *lines, cause = report(error, config, before)
+        print("\n".join(lines), file=sys.stderr) if lines else None
+        say_how_to_continue(asked)
+        print(cause, file=sys.stderr, flush=True)
         sys.exit(1)
+    if signals.stop.asked:
+        print("gatewise: stopped; everything that ran has been stopped", file=sys.stderr)
+        say_how_to_continue(asked)
+        sys.exit(signals.status)
+
+
+def say_how_to_continue(asked: argparse.Namespace) -> None:
+    """Print the command that continues a run which began and has a checkpoint."""
+    if asked.signals.stop.heard:
+        from cluster.commands.going_on import how_to_continue
+
+        print(how_to_continue(asked.loaded, asked.config, asked.overrides), file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,10 +104,10 @@ def configured(asked: argparse.Namespace) -> Config:
 
 
 def run_train(asked: argparse.Namespace) -> None:
-    config = configured(asked)  # reports mistakes before seconds of imports
+    asked.loaded = configured(asked)  # reports mistakes before seconds of imports
     from cluster.commands.train import train
 
-    train(config)
+    train(asked.loaded, asked.signals.stop)
 
 
 def run_validate(asked: argparse.Namespace) -> None:

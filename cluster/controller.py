@@ -10,6 +10,7 @@ One loop serves every staleness: with `max_staleness = 0` the window is one step
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from cluster.finite import mean_of_finite
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
-from cluster.record.checkpoint import Checkpoints, Position
+from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -28,6 +29,7 @@ from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
 from cluster.record.sources import describe_sources
 from cluster.scored import Scored
+from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
 from configs.schema import Config
 from learner.loss.advantages import has_signal
@@ -50,6 +52,7 @@ class Controller:
         ledger: Ledger,
         metrics: Metrics,
         show: Progress,
+        stop: Stop | None = None,
     ) -> None:
         self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
@@ -60,15 +63,22 @@ class Controller:
         self.alarm = MismatchAlarm(config)
         self.watch = Watch(config)
         self.artist = Artist(config.run_dir)
+        self.stop = stop or Stop()
+        self.saved = 0  # the newest step that a checkpoint has
+        self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
 
     async def run(self, position: Position) -> None:
-        """Train from `position` to run.steps. The first failure anywhere ends the run and is raised."""
+        """Train from `position` to run.steps, or until a stop is asked for; then the newest finished step is saved.
+
+        The first failure anywhere ends the run and is raised.
+        """
         rollout = self.config.rollout
         self.experts.cut(position.step)
         self.watch.begin(position.step)
+        self.saved = position.step
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -81,17 +91,21 @@ class Controller:
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
-            for step in range(position.step + 1, self.config.run.steps + 1):
-                await self.step(step, window)
+            with suppress(Stopped):
+                for step in range(position.step + 1, self.config.run.steps + 1):
+                    await self.step(step, window)
             filling.cancel()
             window.cancel()
+            await self._save_when_due()
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
         """Take, learn, publish, release, record; save and evaluate when due."""
         clock = Clock()
         count = self.config.rollout.groups_per_step
         self.rejected = []
-        groups = await window.take(count)
+        self.stop.then = self._plan(step - 1)
+        groups = await self.stop.cuts(window.take(count))
+        self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
@@ -136,7 +150,8 @@ class Controller:
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
-        await self._save_when_due(step, window)
+        self.reached = Position(step=step, next_group=window.next_group, pending=tuple(window.pending)), self.stream.state()
+        await self._save_when_due()
         clock.lap("save")
         self.saving_s = clock.laps["save"]
 
@@ -177,25 +192,41 @@ class Controller:
         """Report the correctness of a settled group to the prompt stream."""
         self.stream.observe(summary.group_id, summary.correct[~summary.aborted])
 
-    async def _save_when_due(self, step: int, window: GroupWindow[Scored]) -> None:
+    async def _save_when_due(self) -> None:
+        """Save the newest finished step if it is due or the run stops. Groups settled or submitted since then are handed out again."""
         run = self.config.run
-        if step % run.save_every and step != run.steps:
+        if self.reached is None:
             return
-        aside = self.checkpoints.begin(step)
+        position, stream = self.reached
+        due = position.step % run.save_every == 0 or position.step == run.steps or self.stop.asked
+        if not due or position.step == self.saved:
+            return
+        aside = self.checkpoints.begin(position.step)
         await self.learners.save(aside)
         self.metrics.flush()
         self.ledger.flush()
-        position = Position(step=step, next_group=window.next_group, pending=window.pending)
-        await asyncio.to_thread(self.checkpoints.commit, aside, position, self.stream.state())
+        await asyncio.to_thread(self.checkpoints.commit, aside, position, stream)
+        self.saved = position.step
+
+    def _plan(self, done: int) -> str:
+        """What a stop does while the step after `done` is generated."""
+        if done == self.saved:
+            return f"stopping after step {done}, which is saved" if done else "stopping before the first step"
+        return f"stopping after step {done} is saved"
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run
         due = step == run.steps or (run.eval_every and step % run.eval_every == 0)
-        return await self.evaluate() if due and self.held_out else {}
+        if not due or not self.held_out:
+            return {}
+        try:
+            return await self.evaluate()
+        except Stopped:
+            return {}  # the step is learned all the same: its line has no evaluation
 
     async def evaluate(self) -> Values:
-        """Held-out accuracy under the weights the engines serve now."""
-        return await evaluate(self.engines, self.held_out)
+        """Held-out accuracy under the weights the engines serve now; Stopped if a stop comes before it is known."""
+        return await self.stop.cuts(evaluate(self.engines, self.held_out))
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:

@@ -28,4 +28,4 @@ DecayRate = Annotated[StrictFloat, Field(ge=0, lt=1)]
 class Section(BaseModel):
     """A frozen table of the config file; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)

@@ -96,6 +96,11 @@ class LearnerActor:
 
         load_state(self.learner, Path(folder))
 
+    def load_weights(self, folder: str, optimizer: bool) -> None:
+        from learner.state import load_weights
+
+        load_weights(self.learner, Path(folder), optimizer=optimizer)
+
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""
         from learner.weights.export import export

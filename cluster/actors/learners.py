@@ -80,6 +80,10 @@ class Learners:
     async def load(self, folder: Path) -> None:
         await self.all("load", str(folder))
 
+    async def load_weights(self, folder: Path, *, optimizer: bool) -> None:
+        """Begin anew from the weights of a checkpoint, and from its optimizer's moments if asked."""
+        await self.all("load_weights", str(folder), optimizer)
+
     async def export(self, folder: Path) -> None:
         await self.all("export", str(folder))
 

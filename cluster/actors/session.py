@@ -2,10 +2,14 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import services
@@ -29,13 +33,14 @@ def ray_session() -> Iterator[None]:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if joins_cluster():
         refuse_silent_address(os.environ["RAY_ADDRESS"])
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        with _handlers_stay():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         # By default Ray runs its workers at niceness 15, behind everything else on the machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         # Actors must find the packages whether or not the project is installed.
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        with _loopback_stays():
+        with _loopback_stays(), _away_from_the_terminal(), _handlers_stay():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -76,6 +81,30 @@ def _loopback_stays() -> Iterator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
+
+
+@contextmanager
+def _away_from_the_terminal() -> Iterator[None]:
+    """Start Ray's processes in a process group of their own.
+
+    Ctrl-C, a closing terminal and `timeout` signal the driver's whole group. Engines and ranks must outlive that to finish the update.
+    """
+    names: dict[str, Any] = vars(services)
+    ours = names["ConsolePopen"]
+    names["ConsolePopen"] = partial(ours, process_group=0)
+    try:
+        yield
+    finally:
+        names["ConsolePopen"] = ours
+
+
+@contextmanager
+def _handlers_stay() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces in the main thread by one that kills its processes at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:

@@ -16,9 +16,9 @@ from cluster.evaluation import evaluate
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
+from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
-from cluster.record.run_dir import NEEDED_TO_LOAD, changes, config_of
 from configs.schema import Config
 from configs.sections.objective import KlConfig
 
@@ -29,8 +29,8 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
     if found is not None:
         read_position(found)
         kept = config_of(found)
-        if kept and (lines := changes(kept, config, NEEDED_TO_LOAD)):
-            listed = "\n".join(lines)
+        if kept and (differing := changes(kept, config, NEEDED_TO_LOAD)):
+            listed = "\n".join(f"  {change}" for change in differing)
             raise ValueError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
     return found
 

@@ -1,18 +1,17 @@
 """The command `validate`: all that `train` checks before it starts a process, and what it understood of the config."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_locked
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
-from cluster.commands.train import beginning, where_to_resume
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
-from cluster.record.checkpoint import Position, read_position, refuse_changed_data
-from cluster.record.run_dir import refuse_other_run, refuse_unknown_resume
+from cluster.record.checkpoint import refuse_changed_data
+from cluster.record.run_dir import refuse_changed_template, refuse_other_run, refuse_unknown_resume
 from configs.parameters import count_parameters
 from configs.schema import Config
 
@@ -74,16 +73,17 @@ def describe_start(config: Config, examined: Examined, found: Findings) -> Itera
     with found.collect():
         refuse_unknown_resume(config)
         refuse_other_run(config)
-        yield begins(config, examined, where_to_resume(config))
+        yield from begins(config, examined, where_to_begin(config))
     if parameters := count_parameters(examined.model):
         size = in_bytes(checkpoint_bytes(config, parameters))
         yield f"a checkpoint takes about {size}; run.keep_checkpoints = {config.run.keep_checkpoints}"
 
 
-def begins(config: Config, examined: Examined, checkpoint: Path | None) -> str:
-    """Where the run would begin; ValueError if that checkpoint cannot be continued with this config and these prompts."""
-    position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
+def begins(config: Config, examined: Examined, begin: Beginning) -> Iterator[str]:
+    """Where the run would begin; ValueError if that checkpoint cannot be continued with these prompts."""
+    refuse_changed_template(config, begin.checkpoint)
     if examined.tokenizer is not None and examined.checked.prompts.prompts:
-        refuse_changed_data(position, examined.checked.prompts.prompts)
-    line = beginning(config, checkpoint, position)
-    return f"{line}; all {config.run.steps} steps are done" if position.step >= config.run.steps else line
+        refuse_changed_data(begin.position, examined.checked.prompts.prompts)
+    yield from begin.describe(config)
+    if begin.position.step >= config.run.steps:
+        yield f"all {config.run.steps} steps are done"

@@ -4,13 +4,13 @@ lock run.dir ──► check ──► Ray ──► actors ──► identity p
 """
 
 import asyncio
-import signal
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from cluster.actors.nodes import nodes_of
 from cluster.actors.session import ray_session
-from cluster.actors.start import start_actors
+from cluster.actors.start import Actors, start_actors
+from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
@@ -18,7 +18,7 @@ from cluster.controller import Controller
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
-from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
+from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.held_out import describe_correctness
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics
@@ -26,77 +26,85 @@ from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress import Progress
 from cluster.record.run_dir import (
-    config_of,
     lock_run_dir,
-    refuse_changed_config,
+    never_began,
     refuse_changed_template,
     refuse_other_run,
     refuse_unknown_resume,
+    set_aside,
     write_config,
 )
-from configs.loader import load
+from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
 
-def train(config: Config) -> None:
-    """Run `config` to its end, or raise what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt after everything is stopped."""
+def train(config: Config, stop: Stop | None = None) -> None:
+    """Run `config` to its end, or until `stop` is asked for; raises what ended it otherwise.
+
+    A stop that comes before the first step ends the run at once, a later one after the newest finished step is saved.
+    """
+    stop = stop or Stop()
     show = Progress(config.run.steps)
     config = fetch_models(config, show.say)
     checked = check(config)
     warnings = check_folder(config)
     refuse_unknown_resume(config)
-    with lock_run_dir(config):
+    with lock_run_dir(config) as folder:
         refuse_other_run(config)
-        checkpoint = where_to_resume(config)
-        position = read_position(checkpoint) if checkpoint else Position(step=0, next_group=0, pending=())
-        refuse_changed_template(config, checkpoint)
-        refuse_changed_data(position, checked.prompts.prompts)
-        for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings)):
+        begin = where_to_begin(config)
+        refuse_changed_template(config, begin.checkpoint)
+        refuse_changed_data(begin.position, checked.prompts.prompts)
+        for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings), *begin.describe(config)):
             show.say(line)
-        show.say(beginning(config, checkpoint, position))
-        with drawn_at_the_end(config.run_dir, show.say):
-            if position.step >= config.run.steps:
+        with drawn_at_the_end(folder, show.say):
+            if begin.position.step >= config.run.steps:
                 show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
             else:
-                write_config(config)
+                if never_began(folder):
+                    show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
+                write_config(with_origin(config, begin))
                 with ray_session():
-                    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-                    asyncio.run(_train(config, checked, checkpoint, position, show))
-        if (config.run_dir / "metrics.jsonl").exists():
-            for line in summary(config.run_dir):
+                    asyncio.run(_train(config, checked, begin, show, stop))
+        if (folder / "metrics.jsonl").exists():
+            for line in summary(folder):
                 show.say(line)
 
 
-def beginning(config: Config, checkpoint: Path | None, position: Position) -> str:
-    """A line that says where the run starts, and which damaged checkpoints it skipped."""
-    line = f"continuing {checkpoint} after step {position.step}" if checkpoint else f"a new run in {config.run_dir}"
-    damaged = Checkpoints(config).passed_over() if config.run.resume == "auto" else []
-    return f"{line}; passed over as damaged: {', '.join(damaged)}" if damaged else line
+def with_origin(config: Config, begin: Beginning) -> Config:
+    """The config as the run directory keeps it: `run.from` names the checkpoint itself, since a run's newest one changes."""
+    return config.model_copy(update={"run": config.run.model_copy(update={"origin": str(begin.origin)})}) if begin.origin else config
 
 
-def where_to_resume(config: Config) -> Path | None:
-    """The checkpoint that run.resume asks for, None to start from the model; ValueError if it cannot be continued."""
-    asked, kept = config.run.resume, config.run_dir / "config.toml"
-    if asked == "never":
-        return None
-    if kept.exists():
-        refuse_changed_config(load(kept), config)
-    if asked == "auto":
-        return Checkpoints(config).newest()
-    checkpoint = Path(asked).absolute()  # actors have working directories of their own
-    if origin := config_of(checkpoint):
-        refuse_changed_config(origin, config, checkpoint)
-    return checkpoint
+async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, stop: Stop) -> None:
+    Checkpoints(config).set_aside_after(begin.position.step)  # before anything else, so that a crash from here on resumes at this position
+    with stop.answered(show.say, float(config.run.stop_s)):
+        async with AsyncExitStack() as stack:
+            ledger = Ledger(config.run_dir / "ledger.db")
+            stack.callback(ledger.close)
+            metrics = Metrics(config, begin.position.step)
+            stack.callback(metrics.close)
+            ledger.begin(begin.position.step, begin.position.next_group, begin.position.pending, begin.changes)
+            try:
+                actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
+                controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop)
+                if begin.checkpoint:
+                    controller.stream.load(read_stream(begin.checkpoint))
+                if begin.position.step == 0 and checked.held_out:
+                    first = await controller.evaluate()
+                    metrics.write(0, first)
+                    show.say(f"before training: {describe_correctness(first)}")
+            except Stopped:
+                return
+            with show.training(begin.position.step):
+                await controller.run(begin.position)
 
 
-async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
-    Checkpoints(config).set_aside_after(position.step)  # before anything else, so that a crash from here on resumes at this position
+@asynccontextmanager
+async def _ready(
+    config: Config, checked: Checked, begin: Beginning, ledger: Ledger, show: Progress
+) -> AsyncIterator[tuple[Actors, Publisher]]:
+    """Every actor of the run, with the weights that it begins with on engines and ranks."""
     async with AsyncExitStack() as stack:
-        ledger = Ledger(config.run_dir / "ledger.db")
-        stack.callback(ledger.close)
-        metrics = Metrics(config, position.step)
-        stack.callback(metrics.close)
-        ledger.begin(position.step, position.next_group, position.pending)
         with show.stage("starting engines, ranks and reward workers"):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
         nodes = await nodes_of(actors)
@@ -106,15 +114,10 @@ async def _train(config: Config, checked: Checked, checkpoint: Path | None, posi
         publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
         with show.stage("identity publish: proving that the engines hold the learner's weights"):
             await prove_identity(publisher, checked.prompts.prompts)
-        if checkpoint:
-            await actors.learners.load(checkpoint)
-            await publisher.publish(position.step)
-        controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show)
-        if checkpoint:
-            controller.stream.load(read_stream(checkpoint))
-        if position.step == 0 and checked.held_out:
-            first = await controller.evaluate()
-            metrics.write(0, first)
-            show.say(f"before training: {describe_correctness(first)}")
-        with show.training(position.step):
-            await controller.run(position)
+        if begin.checkpoint:
+            await actors.learners.load(begin.checkpoint)
+        elif begin.origin:
+            await actors.learners.load_weights(begin.origin, optimizer=config.run.from_optimizer)
+        if begin.checkpoint or begin.origin:
+            await publisher.publish(begin.position.step)
+        yield actors, publisher

@@ -79,11 +79,11 @@ class Checkpoints:
 
     def whole(self) -> list[Path]:
         """Every complete checkpoint, oldest first."""
-        return [path for path in self._named() if not faults(path)]
+        return [path for path in _named(self.folder) if not faults(path)]
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps, so that they are not found again once the run continues. The next commit deletes them."""
-        for path in self._named():
+        for path in _named(self.folder):
             if _step_of(path) > step:
                 undone = path.with_suffix(".undone")
                 shutil.rmtree(undone, ignore_errors=True)
@@ -91,16 +91,17 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint; a damaged one is skipped."""
-        found = self.whole()
-        return found[-1] if found else None
+        return self.within(self.folder)
+
+    @staticmethod
+    def within(folder: Path) -> Path | None:
+        """The newest complete checkpoint of a folder `checkpoints` of any run."""
+        return next((path for path in reversed(_named(folder)) if not faults(path)), None)
 
     def passed_over(self) -> list[str]:
         """The checkpoints after the newest complete one, each with what is wrong with it."""
         found = self.newest()
-        return [f"{path.name} ({faults(path)[0]})" for path in self._named() if found is None or _step_of(path) > _step_of(found)]
-
-    def _named(self) -> list[Path]:
-        return sorted((path for path in self.folder.glob("step_*") if path.name[5:].isdecimal()), key=_step_of)
+        return [f"{path.name} ({faults(path)[0]})" for path in _named(self.folder) if found is None or _step_of(path) > _step_of(found)]
 
 
 def identify(prompts: Sequence[Prompt]) -> str:
@@ -160,6 +161,11 @@ def _read_state(checkpoint: Path) -> tuple[Position, dict[str, int]]:
         step=position["step"], next_group=position["next_group"], pending=tuple(position["pending"]), data=position.get("data", "")
     )
     return place, state["files"]
+
+
+def _named(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, whole or not, oldest first."""
+    return sorted((path for path in folder.glob("step_*") if path.name[5:].isdecimal()), key=_step_of)
 
 
 def _step_of(checkpoint: Path) -> int:

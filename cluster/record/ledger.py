@@ -6,10 +6,11 @@ checkpoint of a run that died is marked `undone` on resume and submitted again u
     submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 SCHEMA = """
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS steps (
     step INTEGER NOT NULL, attempt INTEGER NOT NULL REFERENCES attempts, finished REAL NOT NULL, undone INTEGER NOT NULL DEFAULT 0,
     weights TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (step, attempt)
+);
+CREATE TABLE IF NOT EXISTS changes (
+    attempt INTEGER NOT NULL REFERENCES attempts, key TEXT NOT NULL, before TEXT, after TEXT, PRIMARY KEY (attempt, key)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS step_once ON steps (step) WHERE NOT undone;
 CREATE TRIGGER IF NOT EXISTS settled_once BEFORE UPDATE OF outcome ON groups
@@ -47,8 +51,11 @@ class Ledger:
             self.db.execute("ALTER TABLE groups ADD COLUMN unscored INTEGER")  # the file is from an older version
         self.attempt = 0
 
-    def begin(self, from_step: int, next_group: int, pending: Sequence[int]) -> None:
-        """Open an attempt that continues after `from_step`: later steps are undone, and `pending` groups will be submitted again."""
+    def begin(self, from_step: int, next_group: int, pending: Sequence[int], changes: Iterable[tuple[str, object, object]] = ()) -> None:
+        """Open an attempt that continues after `from_step`: later steps are undone, and `pending` groups will be submitted again.
+
+        `changes` are the keys of the config that differ from the attempt before, with the values before and after.
+        """
         with self._transaction() as db:
             (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
             db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
@@ -57,6 +64,8 @@ class Ledger:
                 "UPDATE groups SET outcome = 'undone' WHERE outcome = 'submitted' OR step > ? OR group_id >= ?", (from_step, next_group)
             )
             db.executemany("UPDATE groups SET outcome = 'undone' WHERE group_id = ?", [(group_id,) for group_id in pending])
+            rows = [(self.attempt, key, _as_text(before), _as_text(after)) for key, before, after in changes]
+            db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", rows)
 
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
         """A group is handed to the engines."""
@@ -121,3 +130,18 @@ class Ledger:
         self.db.execute("BEGIN IMMEDIATE")
         with self.db:
             yield self.db
+
+
+def finished_steps(path: Path) -> int:
+    """Steps that any attempt of a run finished; 0 where there is no ledger yet."""
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as db:
+        if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0] == 0:
+            return 0
+        return int(db.execute("SELECT count(*) FROM steps").fetchone()[0])
+
+
+def _as_text(value: object) -> str | None:
+    """A config's value as JSON; None where the key was left out."""
+    return None if value is None else json.dumps(value)

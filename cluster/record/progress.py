@@ -1,5 +1,7 @@
 """What the terminal shows during a run: the stages of the start, a live line of the step, a few lines at the end."""
 
+import errno
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,11 +19,27 @@ PACE = 10  # steps averaged for the time left
 LARGE, LONG_H, DAYS_H = 100, 10, 48
 
 
+class Terminal(Console):
+    """The console of a run, which goes on when nobody reads it any more: a closed terminal or pipe ends no training."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on, where rich would end the process."""
+        write_to_nowhere(1)
+
+
+def write_to_nowhere(*descriptors: int) -> None:
+    """Drop what this process writes there from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 class Progress:
     """Progress of one run, drawn live on a terminal and as plain lines elsewhere."""
 
     def __init__(self, steps: int) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Terminal(highlight=False, soft_wrap=True)
         self.steps = steps
         self.bar: Bar | None = None
         self.said_at: float | None = None  # when the last step's line was printed
@@ -29,7 +47,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line as it is: it may quote a response, and brackets in it are no markup."""
-        self.console.print(text, markup=False)
+        try:
+            self.console.print(text, markup=False)
+        except OSError as error:
+            write_to_nowhere(*((1, 2) if error.errno == errno.EIO else (1,)))  # EIO: the terminal was closed, for errors too
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:

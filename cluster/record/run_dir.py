@@ -1,16 +1,20 @@
 """The run directory: its contents, and who may write to it.
 
-config.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  reward.png  experts.npz  experts.png
-checkpoints/  responses/  disagreements/  quarantine/  logs/  lock
+config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  reward.png  experts.npz
+experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  unstarted-N/  lock
 """
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from cluster.models.recorded import recorded
+from cluster.record.changes import changes
+from cluster.record.ledger import finished_steps
 from configs.loader import dump, load
 from configs.schema import Config
 from rollout.template import read_template
@@ -46,7 +50,7 @@ def lock_run_dir(config: Config) -> Iterator[Path]:
 def refuse_other_run(config: Config) -> None:
     """Raise RunDirTaken if run.dir already has a run that this one does not continue."""
     kept = config.run_dir / "config.toml"
-    if kept.exists() and config.run.resume == "never":
+    if kept.exists() and config.run.resume == "never" and not never_began(config.run_dir):
         raise RunDirTaken(f'run.dir {config.run_dir} already holds a run: choose another run.dir, or continue it with run.resume="auto"')
 
 
@@ -60,45 +64,17 @@ def refuse_unknown_resume(config: Config) -> None:
         )
 
 
-# What may differ between a run and its continuation: how long it lasts and what it writes, never what it learns.
-FREE_TO_CHANGE = (
-    "run.steps", "run.resume", "run.dir", "run.save_every", "run.keep_checkpoints", "run.eval_every", "run.sample_responses",
-    "run.tensorboard", "run.deadline_s", "data.template_file", "mismatch.share", "mismatch.alarm", "mismatch.patience", "mismatch.on_alarm",
-    "reward.workers", "reward.nodes", "reward.max_waiting", "reward.second", "reward.keep_disagreements", "reward.warn_failures",
-    "judge.concurrency", "judge.timeout_s", "judge.retries", "judge.budget", "judge.key_env",
-    "http.concurrency", "http.timeout_s", "http.retries", "http.budget", "http.key_env",
+# All that a run writes into its directory but the lock.
+WRITTEN = (
+    "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "warnings.jsonl",
+    "nodes.json", "reward.png", "experts.npz", "experts.png", "checkpoints", "responses", "disagreements", "quarantine", "logs",
+    "tensorboard",
 )  # fmt: skip
 
 
-def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested table as dotted keys."""
-    out: dict[str, object] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[prefix + key] = value
-    return out
-
-
-# Keys that must equal the checkpoint's to load it, for training and for anything else.
-NEEDED_TO_LOAD = ("model.", "learner.ranks", "learner.expert_parallel", "learner.deepspeed")
-
-
-def changes(kept: Config, now: Config, within: tuple[str, ...] = ("",)) -> list[str]:
-    """A line for each difference that a continued run may not have, among keys that begin with one of `within`."""
-    before, after = flat(recorded(kept).model_dump()), flat(recorded(now).model_dump())
-    fixed = [key for key in sorted(before | after) if key not in FREE_TO_CHANGE and key.startswith(within)]
-    return [f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in fixed if before.get(key) != after.get(key)]
-
-
-def refuse_changed_config(kept: Config, now: Config, what: Path | None = None) -> None:
-    """Raise ValueError, with every difference, if a continued run would learn differently from how it began."""
-    if lines := changes(kept, now):
-        listed = "\n".join(lines)
-        raise ValueError(
-            f"{what or now.run_dir} cannot be resumed with another config:\n{listed}\nset these back, or start a new run in another run.dir"
-        )
+def never_began(folder: Path) -> bool:
+    """Whether a run directory has a run that ended before its first step was finished, so that nothing is lost with it."""
+    return (folder / "config.toml").exists() and not list(folder.glob("checkpoints/step_*")) and finished_steps(folder / "ledger.db") == 0
 
 
 def refuse_changed_template(config: Config, checkpoint: Path | None) -> None:
@@ -113,16 +89,31 @@ def refuse_changed_template(config: Config, checkpoint: Path | None) -> None:
         )
 
 
-def config_of(checkpoint: Path) -> Config | None:
-    """The config of the run that wrote a checkpoint; None if the folder is in no run directory."""
-    kept = checkpoint.parent.parent / "config.toml"
-    return load(kept) if kept.exists() else None
+def set_aside(folder: Path) -> Path:
+    """Move all that a run wrote into a new folder `unstarted-N` of its directory."""
+    aside = _unused(folder, "unstarted-{}")
+    aside.mkdir()
+    for name in WRITTEN:
+        if (folder / name).exists():
+            (folder / name).rename(aside / name)
+    return aside
 
 
 def write_config(config: Config) -> None:
-    """Write the resolved config into the run directory, and a copy of its chat template."""
-    aside = config.run_dir / "config.toml.tmp"
+    """Write the resolved config into the run directory, and a copy of its chat template.
+
+    The config of an earlier attempt becomes `config.N.toml` if it differs.
+    """
+    path = config.run_dir / "config.toml"
+    if path.exists() and changes(load(path), config):
+        shutil.copy2(path, _unused(config.run_dir, "config.{}.toml"))
+    aside = path.with_suffix(".toml.tmp")
     aside.write_text(dump(recorded(config)))
-    aside.replace(config.run_dir / "config.toml")
+    aside.replace(path)
     if config.data.template_file:
         config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")
+
+
+def _unused(folder: Path, pattern: str) -> Path:
+    """The first path of the pattern that does not exist, counting from 1."""
+    return next(path for number in count(1) if not (path := folder / pattern.format(number)).exists())

@@ -90,7 +90,14 @@ def overlong_cache_fits_the_response(config: Keys) -> Iterator[Problem]:
         yield Problem(("reward.overlong_cache", "rollout.max_response_tokens"), message)
 
 
+def the_optimizer_comes_from_a_checkpoint(config: Keys) -> Iterator[Problem]:
+    """`run.from_optimizer` needs `run.from`."""
+    if config.run.from_optimizer and config.run.origin is None:
+        yield Problem(("run.from_optimizer", "run.from"), "got true without run.from, so it has no effect: set run.from, or remove it")
+
+
 RULES: tuple[Rule, ...] = (
+    the_optimizer_comes_from_a_checkpoint,
     flash_attention_needs_bfloat16,
     packing_needs_sdpa_or_flash_attention,
     updates_divide_groups,

@@ -25,6 +25,13 @@ class RunConfig(Section):
         description='"never", "auto" or a checkpoint folder. "never" refuses a `run.dir` that already holds a run; "auto" continues from '
         "the newest complete checkpoint of `run.dir`, or starts from the model if there is none; a folder continues from that checkpoint",
     )
+    origin: StrictStr | None = Field(
+        default=None,
+        alias="from",
+        description="begin a new run at step 0 from the weights of this checkpoint: a checkpoint folder, or the folder of a run for its "
+        'newest one. It needs the same `[model]`, ranks and `[learner.deepspeed]`. `kl.reference = "initial"` stays `model.path`',
+    )
+    from_optimizer: StrictBool = Field(default=False, description="take the optimizer's moments from `run.from` too")
     save_every: Count = Field(default=50, description="steps between checkpoints. The last step is always saved")
     keep_checkpoints: Count = Field(default=2, description="number of complete checkpoints to keep, the newest ones")
     eval_every: Whole = Field(
@@ -41,4 +48,9 @@ class RunConfig(Section):
         default=600,
         description="longest time in seconds for any single wait: a start, a group, a learner call, each stage of a publish. "
         "A longer one is an error: set it above the longest step",
+    )
+    stop_s: Positive = Field(
+        default=600,
+        description="longest time in seconds between Ctrl-C or SIGTERM and the end of the run, which finishes an update and saves it. "
+        "Then the run ends without another checkpoint",
     )

@@ -153,10 +153,26 @@ class ZeroEngine:
         self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, with the same number of ranks."""
+        """Restore weights and moments that `save` wrote, with the same number of ranks. The settings of AdamW stay this run's own."""
+        optimizer = self.engine.optimizer
+        ours = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         path, _ = self.engine.load_checkpoint(str(folder), tag="zero")
         if path is None:
             raise ValueError(f"{folder} holds no learner state that {self.world} ranks at ZeRO {self.stage} can load")
+        # DeepSpeed also loads the learning rate, betas, weight decay and clipping norm, which a resumed run may change.
+        for group, settings in zip(optimizer.param_groups, ours, strict=True):
+            group.update(settings)
+        if hasattr(optimizer, "clip_grad"):
+            optimizer.clip_grad = float(self.learner.max_grad_norm)
+
+    def forget_moments(self) -> None:
+        """Set AdamW back to its beginning, with the weights as they are; ValueError where its moments are on NVMe."""
+        if self.engine.zero_nvme_offload_optimizer():
+            raise ValueError("the optimizer's moments are on NVMe and cannot be forgotten: set run.from_optimizer = true")
+        base = getattr(self.engine.optimizer, "optimizer", self.engine.optimizer)
+        for state in base.state.values():
+            for name, value in state.items():
+                state[name] = value.zero_() if isinstance(value, torch.Tensor) else type(value)(0)
 
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:

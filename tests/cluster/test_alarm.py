@@ -113,10 +113,15 @@ def test_it_says_what_it_cannot_know() -> None:
     assert "set mismatch.share" in raised_by(alarm(share=0.0), [], [{}] * 3)
 
 
+def nowhere(*_: object) -> None:
+    """No stage of this run stops it."""
+
+
 class DriftingLearners(ToyLearners):
     """From step 4 on it is too far from its engines."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: list[int]) -> None:
+        super().__init__(version, nowhere)
         self.steps = 0
 
     async def step(self, *args: Any) -> dict[str, float]:
@@ -132,8 +137,8 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     said: list[str] = []
     ledger, metrics, version = Ledger(tmp_path / "ledger.db"), Metrics(config, 0), [0]
     ledger.begin(0, 0, ())
-    actors: Any = SimpleNamespace(engines=ToyEngines(0, version), learners=DriftingLearners())
-    publisher: Any = ToyPublisher(version)
+    actors: Any = SimpleNamespace(engines=ToyEngines(0, version, nowhere), learners=DriftingLearners(version))
+    publisher: Any = ToyPublisher(version, nowhere)
     show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
     controller = Controller(config, actors, publisher, PromptSet(prompts=PROMPTS, dropped=0), [], ledger, metrics, show)
     position = Position(step=0, next_group=0, pending=())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.commands.train import where_to_resume
+from cluster.commands.beginning import where_to_resume
 from cluster.record.checkpoint import STATE, STREAM, Checkpoints, Position, faults, read_position, read_stream
 from cluster.record.run_dir import refuse_unknown_resume
 from tests.toys.run import run_config
@@ -226,9 +226,9 @@ def test_continuing_from_an_earlier_checkpoint_forgets_later_ones_and_deletes_th
 
 def test_auto_continues_at_the_newest_whole_checkpoint(tmp_path: Path):
     config = run_config(tmp_path, run={"dir": str(tmp_path), "resume": "auto"})
-    assert where_to_resume(config) is None
+    assert where_to_resume(config)[0] is None
     save(Checkpoints(config), 3)
-    assert where_to_resume(config) == tmp_path / "checkpoints" / "step_000003"
+    assert where_to_resume(config)[0] == tmp_path / "checkpoints" / "step_000003"
 
 
 def test_a_named_folder_is_taken_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -236,7 +236,7 @@ def test_a_named_folder_is_taken_as_an_absolute_path(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     config = run_config(tmp_path / "other", run={"dir": str(tmp_path / "other"), "resume": "checkpoints/step_000003"})
     refuse_unknown_resume(config)
-    assert where_to_resume(config) == tmp_path / "checkpoints" / "step_000003"
+    assert where_to_resume(config)[0] == tmp_path / "checkpoints" / "step_000003"
 
 
 @pytest.mark.parametrize("asked", ["atuo", "runs/none/checkpoints/step_000003"])

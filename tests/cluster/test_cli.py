@@ -15,6 +15,7 @@ from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.run_dir import lock_run_dir, write_config
 from configs.loader import load
 from tests.toys.model import tiny_config, toy_tokenizer
+from tests.toys.run import finish_step
 
 CONFIG = """
 [run]
@@ -190,8 +191,9 @@ def test_more_engines_than_fit_are_refused_with_the_arithmetic(capsys: pytest.Ca
 
 
 def test_a_used_run_directory_is_refused(capsys: pytest.CaptureFixture[str], config: str):
-    with lock_run_dir(load(config)):
+    with lock_run_dir(load(config)) as folder:
         write_config(load(config))
+        finish_step(folder)
     said = refused(capsys, config)
     assert 'already holds a run: choose another run.dir, or continue it with run.resume="auto"' in said
 
@@ -203,11 +205,12 @@ def test_a_second_driver_is_refused_with_the_first_ones_process(capsys: pytest.C
 
 
 def test_a_changed_config_is_refused_with_each_difference(capsys: pytest.CaptureFixture[str], config: str):
-    with lock_run_dir(load(config)):
+    with lock_run_dir(load(config)) as folder:
         write_config(load(config))
-    said = refused(capsys, config, "run.resume=auto", "run.steps=9", "learner.lr=0.5", "rollout.group_size=8")
-    assert "learner.lr: 1e-06 in the run, 0.5 now\n  rollout.group_size: 4 in the run, 8 now\n" in said
-    assert "run.steps" not in said
+        finish_step(folder)
+    said = refused(capsys, config, "run.resume=auto", "run.steps=9", "learner.lr=0.5", "run.seed=8", "data.overlong=drop")
+    assert "data.overlong: 'refuse' in the run, 'drop' now\n  run.seed: 0 in the run, 8 now\n" in said
+    assert "run.steps" not in said.replace("learner.lr", "run.steps")
 
 
 @pytest.mark.parametrize("asked", ["atuo", "run/checkpoints/step_000003"])
@@ -264,7 +267,7 @@ def test_bad_usage_exits_with_two_and_shows_how_it_is_used(capsys: pytest.Captur
 def test_an_unexpected_failure_shows_where_it_happened_and_ends_with_its_first_cause(
     capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise ExceptionGroup("tasks", [RuntimeError("engine 1 died"), ValueError("later")])
 
     monkeypatch.setattr("cluster.commands.train.train", fail)
@@ -277,7 +280,7 @@ def test_an_unexpected_failure_shows_where_it_happened_and_ends_with_its_first_c
 
 
 def test_an_interrupted_run_exits_as_shells_expect(capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch):
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cluster.commands.train.train", interrupt)

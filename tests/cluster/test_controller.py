@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import Metrics, read_metrics
+from cluster.stop import Stop
 from rollout.prompts import PromptSet
 from rollout.types import GroupSummary, Prompt
 from tests.toys.run import run_config, toy_summary
@@ -26,14 +28,18 @@ PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), refer
 CLOCKED = ("seconds", "share", "tokens_per_second")
 
 
+Reached = Callable[[str, int], None]  # called with the stage and the step that it works for
+
+
 class ToyEngines:
     """Answers a prompt rightly as often as its number says, after a time that depends on `timing`."""
 
-    def __init__(self, timing: int, version: list[int]) -> None:
-        self.random, self.version = random.Random(timing), version
+    def __init__(self, timing: int, version: list[int], reached: Reached) -> None:
+        self.random, self.version, self.reached = random.Random(timing), version, reached
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, texts: int) -> Scored:
         version, number = self.version[0], int(prompt.prompt_id[1:])
+        self.reached("generate", version + 1)
         for _ in range(self.random.choice([0, 1, 3, 25])):
             await asyncio.sleep(0)
         right = np.random.default_rng([number, group_id]).random(size) < number / 16
@@ -44,8 +50,12 @@ class ToyEngines:
 class ToyLearners:
     """Learns nothing, and minds that it is given tokens."""
 
+    def __init__(self, version: list[int], reached: Reached) -> None:
+        self.version, self.reached = version, reached
+
     async def step(self, summaries: list[GroupSummary], tokens: list[Any]) -> dict[str, float]:
         assert tokens == ["tokens"] * len(summaries)
+        self.reached("learn", self.version[0] + 1)
         await asyncio.sleep(0)
         return {"loss": float(sum(summary.group_id for summary in summaries))}
 
@@ -53,6 +63,7 @@ class ToyLearners:
         return np.array([[int(stats["loss"]), 1]])
 
     async def save(self, folder: Path) -> None:
+        self.reached("save", self.version[0])
         for _ in range(7):
             await asyncio.sleep(0)
         (folder / "rank-0.json").write_text("{}")
@@ -61,10 +72,11 @@ class ToyLearners:
 class ToyPublisher:
     """Sends nothing; what is sampled from now on is of the new version."""
 
-    def __init__(self, version: list[int]) -> None:
-        self.version = version
+    def __init__(self, version: list[int], reached: Reached) -> None:
+        self.version, self.reached = version, reached
 
     async def publish(self, step: int) -> Any:
+        self.reached("publish", step)
         await asyncio.sleep(0)
         self.version[0] = step
         return SimpleNamespace(weights="w", bytes=1, seconds=0.1, engines=1)
@@ -79,8 +91,9 @@ def train(
     sampler: str = "difficulty",
     dynamic: bool = True,
     sources: dict[str, Any] | None = None,
+    stop_in: tuple[str, int] | None = None,
 ) -> tuple[list[Any], list[dict[str, float]]]:
-    """A run, or its continuation after a step: what the ledger says became of every group, and all metrics that are no clock."""
+    """A run, or its continuation after a step, until its end or a stop: the outcome of every group, and all metrics that are no clock."""
     run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness}
     rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
     data = {"train": None if sources else "t.jsonl", "sources": sources or {}, "sampler": sampler, "max_prompt_tokens": 16}
@@ -92,13 +105,26 @@ def train(
     Checkpoints(config).set_aside_after(resume)
     ledger, metrics, version = Ledger(folder / "ledger.db"), Metrics(config, resume), [resume]
     ledger.begin(position.step, position.next_group, position.pending)
-    actors: Any = SimpleNamespace(engines=ToyEngines(timing, version), learners=ToyLearners())
-    publisher: Any = ToyPublisher(version)
+    stop = Stop()
+    said: list[str] = []
+
+    def reached(stage: str, step: int) -> None:
+        if (stage, step) == stop_in:
+            stop.ask()
+
+    actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=ToyLearners(version, reached))
+    publisher: Any = ToyPublisher(version, reached)
     show: Any = SimpleNamespace(step=lambda *_: None)
-    controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show)
+    controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show, stop)
     if resume:
         controller.stream.load(read_stream(checkpoint))
-    asyncio.run(controller.run(position))
+
+    async def run() -> None:
+        with stop.answered(said.append, 60):
+            await controller.run(position)
+
+    asyncio.run(run())
+    assert bool(said) == (stop_in is not None)
     newest = Checkpoints(config).newest()
     assert newest is not None
     last = read_position(newest)
@@ -154,3 +180,23 @@ def test_a_mix_of_sources_repeats_whatever_the_timing_and_wherever_it_was_cut(tm
     if not dynamic:
         assert {line["source/hard/groups"] for line in straight[1]} == {3.0}
         assert last["source/hard/epochs"] == STEPS * 3 / 8
+
+
+@pytest.mark.parametrize(("stage", "last"), [("generate", 7), ("learn", 8), ("publish", 8), ("save", 6)])
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_a_stopped_run_saves_the_newest_learned_step_and_loses_nothing(tmp_path: Path, stage: str, last: int, staleness: int) -> None:
+    """A stop waits for the update of its step, or for the save, and never for generation."""
+    _, lines = train(tmp_path / "cut", 0, staleness=staleness, stop_in=(stage, 6 if stage == "save" else 8))
+    assert [line["step"] for line in lines] == list(range(1, last + 1))
+    assert (tmp_path / "cut" / "checkpoints" / f"step_{last:06d}").is_dir()
+    rows, lines = train(tmp_path / "cut", 1, staleness=staleness, resume=last)
+    assert len(lines) == STEPS
+    assert sum(outcome == "learned" for _, _, outcome, _ in rows) == STEPS * 4
+    if staleness == 0:
+        assert (rows, lines) == train(tmp_path / "straight", 0)
+
+
+def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="None"):
+        train(tmp_path, 0, stop_in=("generate", 1))
+    assert not list(tmp_path.glob("checkpoints/*"))

@@ -96,7 +96,7 @@ def test_a_run_keeps_its_commit_while_the_branch_moves_and_says_which_it_is(hub:
     assert hub.asked == [], "a commit in the cache needs no hub"
     assert changes(kept, first) == []
     moved = fetch_models(config_of(tmp_path, f"{NAME}@{NEW}", reference=NAME), print)
-    assert changes(kept, moved) == [f"  model.path: '{NAME}@{OLD}' in the run, '{NAME}@{NEW}' now"]
+    assert [str(change) for change in changes(kept, moved)] == [f"model.path: '{NAME}@{OLD}' in the run, '{NAME}@{NEW}' now"]
     assert fetch_models(config_of(tmp_path / "other"), print).model.path.endswith(NEW)
 
 

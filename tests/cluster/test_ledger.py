@@ -187,3 +187,19 @@ def test_the_book_of_an_earlier_driver_is_read_by_the_next(tmp_path: Path):
     second.begin(1, 1, ())
     assert second.attempt == 2
     assert second.faults(1, []) == []
+
+
+def test_an_attempt_records_what_changed_in_its_config(ledger: Ledger):
+    ledger.begin(0, 0, (), [("learner.lr", 1e-6, 2e-6), ("data.eval", None, "eval.jsonl"), ("learner.betas", (0.9, 0.99), (0.8, 0.9))])
+    assert ledger.db.execute("SELECT * FROM changes ORDER BY key").fetchall() == [
+        (2, "data.eval", None, '"eval.jsonl"'), (2, "learner.betas", "[0.9, 0.99]", "[0.8, 0.9]"), (2, "learner.lr", "1e-06", "2e-06"),
+    ]  # fmt: skip
+
+
+def test_the_ledger_of_an_older_run_gets_the_table_of_changes(tmp_path: Path, ledger: Ledger):
+    ledger.db.execute("DROP TABLE changes")
+    ledger.close()
+    later = Ledger(tmp_path / "ledger.db")
+    later.begin(0, 0, (), [("run.steps", 3, 4)])
+    assert later.db.execute("SELECT attempt, key FROM changes").fetchall() == [(2, "run.steps")]
+    later.close()

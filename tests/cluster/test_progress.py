@@ -1,5 +1,8 @@
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -85,3 +88,27 @@ def test_every_eval_set_that_has_a_name_is_said_beside_the_step(capsys: pytest.C
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (65.4, "1:05"), (3599.6, "1:00:00"), (129_600, "36 h"), (200_000, "2 d 7 h")])
 def test_durations_are_read_at_a_glance(seconds: float, said: str):
     assert clock(seconds) == said
+
+
+SAYS = """
+import sys
+from cluster.record.progress import Progress
+show = Progress(3)
+sys.stdin.readline()
+for _ in range(3):
+    show.say("a line")
+print("still there", file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_closed_pipe_or_terminal_does_not_end_the_run(kind: str) -> None:
+    """As `train | head -1` or an ssh connection that breaks leaves it."""
+    ours, theirs = os.pipe() if kind == "pipe" else os.openpty()
+    words = [sys.executable, "-c", SAYS]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        os.close(ours)
+        _, said = process.communicate("go\n", timeout=60)
+    assert process.returncode == 0
+    assert said == ("still there\n" if kind == "pipe" else "")

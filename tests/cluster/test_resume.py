@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluster.commands.beginning import Beginning, find_origin, where_to_begin, where_to_resume
+from cluster.commands.going_on import how_to_continue
 from cluster.commands.offline import checkpoint_of
-from cluster.commands.train import beginning, where_to_resume
 from cluster.record.checkpoint import STATE, Checkpoints, Position, read_position, refuse_changed_data
+from cluster.record.ledger import Ledger
 from cluster.record.run_dir import write_config
+from configs.loader import load
 from configs.schema import Config
 from rollout.types import Prompt
 from tests.toys.run import run_config
@@ -63,15 +66,17 @@ def test_a_checkpoint_that_does_not_name_its_data_is_taken_with_any(tmp_path: Pa
 
 def test_a_checkpoint_of_another_run_is_held_against_that_runs_config(tmp_path: Path):
     whole = save(config_in(tmp_path / "first"), 1)
-    assert where_to_resume(resuming(tmp_path / "second", whole)) == whole
-    with pytest.raises(ValueError, match=r"first/checkpoints/step_000001 cannot be resumed .*\n  learner\.lr: 1e-06 in the run, 0\.5 now"):
-        where_to_resume(resuming(tmp_path / "second", whole, learner={"lr": 0.5}))
+    assert where_to_resume(resuming(tmp_path / "second", whole)) == (whole, [])
+    with pytest.raises(ValueError, match=r"first/checkpoints/step_000001 cannot be resumed .*\n  learner\.ranks: 1 in the run, 2 now"):
+        where_to_resume(resuming(tmp_path / "second", whole, learner={"ranks": 2}))
+    changed = where_to_begin(resuming(tmp_path / "second", whole, learner={"lr": 0.5})).changes
+    assert [tuple(change) for change in changed] == [("learner.lr", 1e-6, 0.5)]
 
 
 def test_a_checkpoint_that_lies_in_no_run_directory_is_taken_as_it_is(tmp_path: Path):
     whole = save(config_in(tmp_path / "first"), 1)
     moved = whole.rename(tmp_path / "moved")
-    assert where_to_resume(resuming(tmp_path / "second", moved, learner={"lr": 0.5})) == moved
+    assert where_to_resume(resuming(tmp_path / "second", moved, learner={"lr": 0.5})) == (moved, [])
 
 
 def test_evaluate_and_export_need_the_model_and_ranks_of_the_checkpoint_and_nothing_else(tmp_path: Path):
@@ -88,11 +93,82 @@ def test_evaluate_and_export_need_the_model_and_ranks_of_the_checkpoint_and_noth
 def test_a_resumed_run_says_which_damaged_checkpoints_it_passed_over(tmp_path: Path):
     config = config_in(tmp_path, run={"dir": str(tmp_path), "resume": "auto", "keep_checkpoints": 9})
     first, damaged = save(config, 1), save(config, 2)
-    assert beginning(config, damaged, read_position(damaged)) == f"continuing {damaged} after step 2"
+    assert where_to_begin(config).describe(config) == [f"continuing {damaged} after step 2"]
     (damaged / "rank-0.json").unlink()
     passed = "passed over as damaged: step_000002 (rank-0.json should have 2 bytes)"
-    assert where_to_resume(config) == first
-    assert beginning(config, first, read_position(first)) == f"continuing {first} after step 1; {passed}"
+    assert where_to_begin(config).checkpoint == first
+    assert where_to_begin(config).describe(config) == [f"continuing {first} after step 1; {passed}"]
     (first / STATE).write_text("")
-    said = beginning(config, where_to_resume(config), Position(step=0, next_group=0, pending=()))
+    (said,) = Beginning().describe(config)
     assert said.startswith(f"a new run in {tmp_path}; passed over as damaged: step_000001 (state.json cannot be read: ")
+
+
+def test_a_new_run_begins_with_the_weights_of_a_checkpoint_or_of_a_runs_newest_one(tmp_path: Path):
+    source = config_in(tmp_path / "first")
+    first, newest = save(source, 1), save(source, 2)
+    for asked, found in ((first, first), (tmp_path / "first", newest)):
+        config = config_in(tmp_path / "second", run={"dir": str(tmp_path / "second"), "from": str(asked)}, learner={"lr": 0.5})
+        begin = where_to_begin(config)
+        assert (begin.checkpoint, begin.origin, begin.position.step, begin.position.next_group) == (None, found, 0, 0)
+        assert [tuple(change) for change in begin.changes] == [("run.from", None, str(found))]
+        assert begin.describe(config)[0].endswith(f"from the weights of {found}")
+
+
+def test_a_run_that_has_a_checkpoint_of_its_own_continues_it_wherever_it_came_from(tmp_path: Path):
+    save(config_in(tmp_path / "first"), 1)
+    own = config_in(tmp_path / "second", run={"dir": str(tmp_path / "second"), "resume": "auto", "from": str(tmp_path / "first")})
+    whole = save(own, 3)
+    begin = where_to_begin(own)
+    assert (begin.checkpoint, begin.origin, list(begin.changes)) == (whole, None, [])
+
+
+@pytest.mark.parametrize(
+    ("where", "learner", "said"),
+    [
+        ("nowhere", {}, "is no folder: give a checkpoint folder, or the folder of a run that has one"),
+        ("empty", {}, "has no whole checkpoint: give another run, or a checkpoint folder"),
+        ("empty/checkpoints", {}, "is not a whole checkpoint"),
+        ("first", {"ranks": 2}, r"(?s)learner\.ranks: 1 in the run, 2 now.*export it"),
+        ("first", {"router": "frozen"}, r"learner\.router: 'trained' in the run, 'frozen' now"),
+    ],
+)
+def test_weights_that_cannot_be_taken_are_refused_before_anything_starts(tmp_path: Path, where: str, learner: dict, said: str):
+    save(config_in(tmp_path / "first"), 1)
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ValueError, match=said):
+        find_origin(config_in(tmp_path / "second", run={"dir": str(tmp_path / "second"), "from": str(tmp_path / where)}, learner=learner))
+
+
+def test_a_run_that_ended_early_says_how_to_continue_with_the_settings_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["/opt/bin/gatewise", "train"])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = [f"run.dir={tmp_path}", "data.system=say it", "data.chat_template=true", "run.resume=never"]
+    same = f"/opt/bin/gatewise train configs/tiny_cpu.toml run.dir={tmp_path} 'data.system=say it' data.chat_template=true run.resume=auto"
+
+    def said(*more: str) -> str:
+        words = [*settings, *more]
+        return how_to_continue(load("configs/tiny_cpu.toml", words), "configs/tiny_cpu.toml", words)
+
+    assert "no step was finished" in said()
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.begin(0, 0, ())
+    ledger.learned(1, [])
+    ledger.close()
+    assert said().endswith(f"no checkpoint was written; to start again from the first step: {same}")
+    save(config_in(tmp_path), 2)
+    assert said() == f"gatewise: step 2 is saved; to continue after it: {same}"
+    assert said("run.steps=2").startswith("gatewise: all 2 steps are learned and saved")
+    monkeypatch.setattr("sys.argv", ["/w/cluster/__main__.py"])
+    assert " -m cluster train configs/tiny_cpu.toml" in said()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert "ray job submit --working-dir . -- python -m cluster train" in said()
+
+
+def test_a_run_whose_ledger_is_broken_says_so_and_hides_no_other_error(tmp_path: Path):
+    (tmp_path / "ledger.db").write_text("no database, but long enough to be one" * 100)
+    assert "cannot be read (file is not a database)" in how_to_continue(config_in(tmp_path), "x.toml", [])
+
+
+def test_an_optimizer_comes_from_a_checkpoint_only(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"run\.from_optimizer: got true without run\.from, so it has no effect"):
+        config_in(tmp_path, run={"dir": str(tmp_path), "from_optimizer": True})

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.record.run_dir import FREE_TO_CHANGE, RunDirTaken, flat, lock_run_dir, refuse_changed_config, refuse_other_run, write_config
+from cluster.record.changes import FIXED, FREE_WITHIN, allowed_changes, flat
+from cluster.record.ledger import Ledger, finished_steps
+from cluster.record.run_dir import RunDirTaken, lock_run_dir, never_began, refuse_other_run, set_aside, write_config
 from configs.loader import load
 from configs.schema import Config
-from tests.toys.run import run_config
+from tests.toys.run import finish_step, run_config
 
 HOLDER = """
 import sys, time
@@ -67,11 +69,41 @@ def test_a_used_run_directory_is_refused_unless_it_is_to_be_continued(tmp_path: 
     config = run_config(tmp_path, run={"dir": str(tmp_path), "resume": resume})
     refuse_other_run(config)
     write_config(config)
+    finish_step(tmp_path)
     if not refused:
         refuse_other_run(config)
         return
     with pytest.raises(RunDirTaken, match=r'already holds a run: choose another run\.dir, or continue it with run\.resume="auto"'):
         refuse_other_run(config)
+
+
+def test_a_run_directory_whose_run_never_made_a_step_is_used_again_and_nothing_in_it_is_lost(tmp_path: Path):
+    config = run_config(tmp_path)
+    assert not never_began(tmp_path), "there is no run yet"
+    write_config(config)
+    Ledger(tmp_path / "ledger.db").close()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "engine-0.log").write_text("why it failed")
+    (tmp_path / "mine.jsonl").write_text("{}")
+    assert never_began(tmp_path)
+    refuse_other_run(config)
+    aside = set_aside(tmp_path)
+    assert sorted(path.name for path in aside.iterdir()) == ["config.toml", "ledger.db", "logs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jsonl", "unstarted-1"]
+    assert (aside / "logs" / "engine-0.log").read_text() == "why it failed"
+    write_config(config)
+    assert set_aside(tmp_path).name == "unstarted-2"
+
+
+@pytest.mark.parametrize("left", ["checkpoint", "step"])
+def test_a_run_that_left_a_step_or_any_checkpoint_has_begun(tmp_path: Path, left: str):
+    write_config(run_config(tmp_path))
+    if left == "step":
+        finish_step(tmp_path)
+        assert finished_steps(tmp_path / "ledger.db") == 1
+    else:
+        (tmp_path / "checkpoints" / "step_000002").mkdir(parents=True)
+    assert not never_began(tmp_path)
 
 
 def changed(config: Config, key: str, value: object) -> Config:
@@ -86,35 +118,93 @@ def test_the_kept_config_is_the_one_that_was_written(tmp_path: Path):
     write_config(config)
     kept = load(tmp_path / "config.toml")
     assert kept == config
-    refuse_changed_config(kept, config)
+    assert allowed_changes(kept, config) == []
+
+
+def test_the_config_of_an_earlier_attempt_is_kept_when_a_later_one_differs(tmp_path: Path):
+    first = run_config(tmp_path)
+    for config in (first, changed(first, "run.resume", "auto"), changed(first, "run.steps", 9), changed(first, "run.steps", 12)):
+        write_config(config)
+    assert [load(tmp_path / name).run.steps for name in ("config.1.toml", "config.2.toml", "config.toml")] == [4, 9, 12]
+
+
+CHANGES = {
+    "run.steps": 900, "run.save_every": 3, "run.deadline_s": 5, "run.stop_s": 5, "run.max_staleness": 2, "mismatch.on_alarm": "stop",
+    "learner.lr": 3e-4, "learner.warmup_updates": 7, "learner.weight_decay": 0.1, "learner.betas": (0.8, 0.9), "learner.max_grad_norm": 0.5,
+    "learner.aux_loss": 0.1, "objective.preset": "gspo", "objective.clip_low": 0.1, "correction.preset": "tis", "kl.reference": "initial",
+    "rollout.engines": 3, "rollout.temperature": 0.7, "rollout.group_size": 8, "rollout.groups_per_step": 4, "rollout.cpus_per_engine": 2,
+    "reward.range": (-2, 2), "data.eval": "other.jsonl", "data.eval_limit": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_change_that_the_state_does_not_belong_to_is_allowed_and_listed(tmp_path: Path, key: str):
+    config = run_config(tmp_path, mismatch={"alarm": 0.2})
+    before = flat(config.model_dump())[key]
+    assert [tuple(change) for change in allowed_changes(config, changed(config, key, CHANGES[key]))] == [(key, before, CHANGES[key])]
+
+
+@pytest.mark.parametrize(("key", "value"), [("run.resume", "auto"), ("run.dir", "moved"), ("run.from", "x")])
+def test_where_a_run_lies_and_began_is_no_change(tmp_path: Path, key: str, value: object):
+    config = run_config(tmp_path)
+    assert allowed_changes(config, changed(config, key, value)) == []
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("run.steps", 900), ("run.resume", "auto"), ("run.dir", "moved"), ("run.save_every", 3), ("run.keep_checkpoints", 9),
-        ("run.eval_every", 7), ("run.sample_responses", 0), ("run.tensorboard", True), ("run.deadline_s", 5),
-        ("mismatch.share", 0.5), ("mismatch.alarm", 0.1), ("mismatch.patience", 9), ("mismatch.on_alarm", "stop"),
+        ("model.path", "other"), ("model.dtype", "bfloat16"), ("data.train", "other.jsonl"), ("data.sampler", "difficulty"),
+        ("data.max_prompt_tokens", 12), ("run.seed", 5), ("learner.ranks", 2), ("learner.router", "frozen"),
+        ("learner.deepspeed", {"zero_optimization": {"stage": 1}}), ("rollout.vllm", {"kv_cache_dtype": "fp8"}),
     ],
 )  # fmt: skip
-def test_what_a_run_does_not_learn_from_may_change(tmp_path: Path, key: str, value: object):
-    config = run_config(tmp_path, mismatch={"alarm": 0.2})
-    refuse_changed_config(config, changed(config, key, value))
+def test_a_change_that_the_state_belongs_to_is_refused(tmp_path: Path, key: str, value: object):
+    config = run_config(tmp_path)
+    with pytest.raises(ValueError, match=r"cannot be resumed with another config:\n  \S+: .* in the run, .* now\nset these back, or "):
+        allowed_changes(config, changed(config, key, value))
 
 
-def test_every_free_key_is_a_key():
-    assert set(FREE_TO_CHANGE) <= set(flat(run_config(Path("x")).model_dump()))
+@pytest.mark.parametrize(
+    ("before", "after", "key"),
+    [
+        ({"refresh_every": 3}, {"refresh_every": 0}, "kl.refresh_every"),
+        ({"refresh_every": 0}, {"refresh_every": 3}, "kl.refresh_every"),
+        ({"refresh_every": 3}, {"refresh_every": 5}, None),
+        ({}, {"coefficient": 0.5, "reference": "other"}, None),
+    ],
+)
+def test_a_reference_changes_only_if_no_checkpoint_has_to_contain_it(tmp_path: Path, before: dict, after: dict, key: str | None):
+    kept, now = (run_config(tmp_path, kl={"reference": "initial", "coefficient": 0.1} | kl) for kl in (before, after))
+    if key is None:
+        assert allowed_changes(kept, now)
+        return
+    with pytest.raises(ValueError, match=rf"cannot be resumed .*\n  {key}: "):
+        allowed_changes(kept, now)
 
 
-def test_a_changed_config_is_refused_with_every_difference_and_only_those(tmp_path: Path):
-    kept = run_config(tmp_path, rollout={"vllm": {"max_num_seqs": 4}})
+def test_every_key_of_the_rules_is_a_key_or_a_table():
+    keys = {*flat(run_config(Path("x")).model_dump()), "rollout.vllm", "learner.deepspeed", "model", "data", "data.evals"}
+    assert {key for key in (*FIXED, *FREE_WITHIN) if not key.startswith("rollout.vllm.")} <= keys
+
+
+def test_a_refused_config_names_every_refused_key_and_only_those_and_how_to_begin_a_new_run(tmp_path: Path):
+    kept = run_config(tmp_path, rollout={"vllm": {"max_num_seqs": 4, "kv_cache_dtype": "auto"}})
     now = kept
-    for key, value in {"learner.lr": 3e-4, "run.seed": 5, "rollout.vllm": {"max_num_seqs": 8}, "run.steps": 77}.items():
+    for key, value in {
+        "learner.lr": 3e-4,
+        "run.seed": 5,
+        "rollout.vllm": {"max_num_seqs": 8, "kv_cache_dtype": "fp8"},
+        "run.steps": 77,
+    }.items():
         now = changed(now, key, value)
     with pytest.raises(ValueError, match="cannot be resumed with another config") as refused:
-        refuse_changed_config(kept, now)
-    assert [line.strip() for line in str(refused.value).splitlines()[1:-1]] == [
-        "learner.lr: 1e-06 in the run, 0.0003 now",
-        "rollout.vllm.max_num_seqs: 4 in the run, 8 now",
+        allowed_changes(kept, now)
+    assert [line.strip() for line in str(refused.value).splitlines()[1:]] == [
+        "rollout.vllm.kv_cache_dtype: 'auto' in the run, 'fp8' now",
         "run.seed: 0 in the run, 5 now",
+        f'set these back, or begin a new run from its weights with run.from="{tmp_path}" and another run.dir',
     ]
+    with pytest.raises(
+        ValueError, match=r"export it \(python -m cluster export\) and begin a new run .* model\.path = the exported folder"
+    ):
+        allowed_changes(kept, changed(kept, "learner.ranks", 2))

@@ -65,7 +65,7 @@ def test_it_shows_what_was_understood_in_the_order_of_questions(capsys: pytest.C
     assert f"Qwen3-MoE in {model}: 66.2k parameters, 54k of them used by a token; 2 layers, 4 experts a layer of which 2 see" in text
     assert "train.jsonl line 1, 4 ids: '0+1='" in text
     assert "prompts: p50 4, p90 4, p99 4, longest 4, of at most 16 (data.max_prompt_tokens)" in text
-    assert "6 prompts / 2 a step = 3 steps; run.steps 3 = 1 epochs" in text
+    assert "6 prompts / 2 a step = 3 steps; run.steps 3 = 1 epoch" in text
     assert "line 1, exact: response '1' to reference '1' → reward 1 (correct 1)" in text
     assert re.search(r"this machine \(\d+ CPU cores, \d+ GPUs\): engines 1 on .*, reward workers 1; weights by ", text)
     assert f"a new run in {Path(config).parent / 'run'}" in text
@@ -176,10 +176,13 @@ def with_checkpoint(config: str) -> Path:
 def test_where_a_run_goes_on_is_shown_and_what_cannot_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
     checkpoint = with_checkpoint(config)
     assert f"continuing {checkpoint} after step 2" in shown(capsys, config, "run.resume=auto")
+    assert "changed after step 2: rollout.group_size: 4 in the run, 8 now" in shown(
+        capsys, config, "run.resume=auto", "rollout.group_size=8"
+    )
     assert "all 2 steps are done" in shown(capsys, config, "run.resume=auto", "run.steps=2")
     for overrides, said in (
         ((), "already holds a run"),
-        (("run.resume=auto", "rollout.group_size=8"), "rollout.group_size: 4 in the run, 8 now"),
+        (("run.resume=auto", "run.seed=8"), "run.seed: 0 in the run, 8 now"),
         (("run.resume=auto", "learner.ranks=2"), "learner.ranks: 1 in the run, 2 now"),
         (("run.resume=nowhere",), 'run.resume got "nowhere", needed "never"'),
     ):

@@ -49,6 +49,24 @@ def test_a_saved_learner_loads_with_the_same_weights_and_count(results: Results)
         assert result["updates_done"] == 2, key
 
 
+def test_a_resumed_learner_uses_the_settings_of_its_own_config(results: Results) -> None:
+    """DeepSpeed loads those of the run that saved the checkpoint."""
+    for key, result in results.items():
+        changed = result["changed"]
+        assert changed["lr"] == 3e-3, key
+        assert all((group["lr"], tuple(group["betas"]), group["weight_decay"]) == (3e-3, (0.5, 0.6), 0.25) for group in changed["used"]), (
+            key
+        )
+        assert changed["clip"] in (None, 0.125), key
+        if not key[0].startswith("poisoned"):
+            assert changed["kept"] > 0, "the moments come with the weights"
+            assert 1e-3 < changed["moved"] < 2e-2, "an update of AdamW moves a weight by about the learning rate"
+
+
+def test_a_learner_that_takes_weights_alone_begins_with_no_moments(results: Results) -> None:
+    assert {result["changed"]["left"] for result in results.values()} == {0.0}
+
+
 def test_small_micro_batches_leave_a_rank_idle_and_change_nothing(results: Results) -> None:
     assert results["small", 2]["stats"]["micro_batches"] > results["zero3", 2]["stats"]["micro_batches"]
 

@@ -5,10 +5,12 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cluster.actors.process import freeze_gc
+from learner.learner import Learner
 from rollout.types import Group, Verdict
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
@@ -18,6 +20,8 @@ from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
 from tests.toys.replay_worker import ReplayRank
 from tests.toys.rescoring_worker import RescoringRank
+
+CHANGED = ["learner.lr=3e-3", "learner.betas=[0.5, 0.6]", "learner.weight_decay=0.25", "learner.max_grad_norm=0.125"]
 
 
 class LearningRank(Rank):
@@ -33,9 +37,10 @@ class LearningRank(Rank):
         stats = self.step(learner)
         weights = dict(source)
         proofs["after"] = source.proof
-        fresh, restored = self.reloaded(learner, name, overrides)
-        dict(restored)
+        fresh, restored = self.reloaded(learner, name, [*overrides, *CHANGED])
+        loaded = dict(restored)
         proofs["loaded"] = restored.proof
+        counted = fresh.updates_done
         # AdamW has momentum by now, unless the rank is poisoned.
         alike = [with_equal_rewards(group) for group in self.groups]
         still = self.step(learner, alike)
@@ -45,10 +50,23 @@ class LearningRank(Rank):
         half = self.step(learner, [*alike[:2], *self.groups[2:]])
         dict(source)
         proofs["half"] = source.proof
+        changed = self.continue_changed(fresh)
+        changed |= {"moved": max(float((dict(restored)[key] - old).abs().max()) for key, old in loaded.items())}
         if self.rank == 0:
-            result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": fresh.updates_done}
+            result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": counted, "changed": changed}
             result |= {"alike": still, "half": half, "done": (rate, learner.updates_done)}
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
+
+    def continue_changed(self, learner: Learner) -> dict[str, Any]:
+        """One step of a loaded learner whose settings were changed; what AdamW used, and its moments before and after it forgot them."""
+        optimizer = learner.zero.engine.optimizer
+        base = getattr(optimizer, "optimizer", optimizer)
+        kept = [float(state["exp_avg"].abs().sum()) for state in base.state.values()]
+        lr = self.step(learner)["lr"]
+        used = [{key: group[key] for key in ("lr", "betas", "weight_decay")} for group in optimizer.param_groups]
+        learner.zero.forget_moments()
+        left = [float(torch.as_tensor(value).abs().sum()) for state in base.state.values() for value in state.values()]
+        return {"lr": lr, "used": used, "clip": getattr(optimizer, "clip_grad", None), "kept": sum(kept), "left": sum(left)}
 
 
 def with_equal_rewards(group: Group) -> Group:

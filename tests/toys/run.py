@@ -1,9 +1,11 @@
 """Configs and folders of runs that are never started, for tests of the driver."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
+from cluster.record.ledger import Ledger
 from configs.schema import Config
 from rollout.types import GroupSummary, Outcome
 
@@ -18,6 +20,13 @@ def run_config(folder: Path, **sections: dict) -> Config:
         "reward": {"checker": "exact"},
     }
     return Config.model_validate({name: toy.get(name, {}) | sections.get(name, {}) for name in toy | sections})
+
+
+def finish_step(folder: Path) -> None:
+    """Make the ledger that a run leaves after its first step."""
+    with closing(Ledger(folder / "ledger.db")) as ledger:
+        ledger.begin(0, 0, ())
+        ledger.learned(1, [])
 
 
 def toy_summary(

@@ -52,5 +52,6 @@ def describe_epoch(config: Config, prompts: int) -> str:
     """How many steps see every prompt once."""
     groups, steps = config.rollout.groups_per_step, config.run.steps
     about = "about " if config.data.sampler == "difficulty" or config.dynamic_sampling else ""
-    epochs = steps * groups / prompts
-    return f"{prompts} prompts / {groups} a step = {about}{prompts / groups:.3g} steps; run.steps {steps} = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+    epochs = f"{steps * groups / prompts:.3g}"
+    in_all = f"run.steps {steps} = {epochs} {'epoch' if epochs == '1' else 'epochs'}"
+    return f"{prompts} prompts / {groups} a step = {about}{prompts / groups:.3g} steps; {in_all}"
