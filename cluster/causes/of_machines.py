@@ -134,8 +134,8 @@ OF_MACHINES = (
         "Ray could not start",
         r"The current node timed out during startup|node has not been updated|raylet[^\n]*(?:died|failed|not)|"
         r"Failed to start (?:the )?(?:Ray|GCS|raylet)|Failed to register worker|Can't find a node_ip_address",
-        "Ray did not start: the machine may lack memory, processes, open files or room in /tmp/ray; its own logs are in "
-        "/tmp/ray/session_latest/logs",
+        "Ray did not start: the machine may lack memory, processes, open files or room in /tmp/ray, or limit them "
+        "(ulimit -a); its own logs are in /tmp/ray/session_latest/logs",
     ),
     row(
         "an object of a lost node",
