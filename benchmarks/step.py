@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.peer import end_of_log, end_tree
 from benchmarks.rounds import CONFIG, OUT, ROOT, Row, Size
-from cluster.record.metrics import read_metrics
+from cluster.record.metrics.metrics import read_metrics
 
 STAGES = ("generate", "learn", "publish", "save", "evaluate")
 LEARNING = ("learn_fetch", "learn_old", "learn_update")

@@ -17,17 +17,17 @@ import numpy as np
 
 from cluster.actors.start import Actors
 from cluster.evaluation import evaluate
-from cluster.finite import mean_of_finite
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, Values, describe_groups, texts_per_group
+from cluster.record.metrics.finite import mean_of_finite
+from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
+from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
-from cluster.record.sources import describe_sources
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.actors.engines import EnginePool
-from cluster.finite import mean_of_finite
+from cluster.record.metrics.finite import mean_of_finite
 from rollout.prompts import EvalSet
 
 EVALUATION = 1 << 40  # group ids of evaluations begin here, so that their seeds never equal those of training

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.experiments.sampler import Answer, Diverged, EngineLike, StandIn, sample
 from cluster.commands.validate import load_tokenizer
-from cluster.record.metrics import describe_groups
+from cluster.record.metrics.metrics import describe_groups
 from configs.schema import Config
 from learner.learner import Learner
 from learner.loss.advantages import has_signal

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.experiments.report import mean, show, spread
 from benchmarks.rounds import CONFIG, OUT, ROOT
-from cluster.record.metrics import read_metrics
+from cluster.record.metrics.metrics import read_metrics
 
 MODES = ("live", "replay_learner", "replay_rollout")
 UPDATES = (1, 4)

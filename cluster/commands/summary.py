@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cluster.record.held_out import greedy_correctness
-from cluster.record.metrics import read_metrics
+from cluster.record.metrics.held_out import greedy_correctness
+from cluster.record.metrics.metrics import read_metrics
 from cluster.record.warnings import Episode, read_warnings
 from configs.arithmetic import plural
 

@@ -19,9 +19,9 @@ from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
-from cluster.record.held_out import describe_correctness
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics
+from cluster.record.metrics.held_out import describe_correctness
+from cluster.record.metrics.metrics import Metrics
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress import Progress

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cluster.record.held_out import greedy_correctness
+from cluster.record.metrics.held_out import greedy_correctness
 from configs.schema import Config
 
 FIRST = 5  # steps of the start, with which later ones are compared

@@ -6,8 +6,8 @@ from cluster.health.history import History
 from cluster.health.policy_rules import POLICY_RULES
 from cluster.health.reward_rules import REWARD_RULES
 from cluster.health.rule import Rule
-from cluster.record.metrics import read_metrics
-from cluster.record.sinks import METRICS
+from cluster.record.metrics.metrics import read_metrics
+from cluster.record.metrics.sinks import METRICS
 from cluster.record.warnings import WarningLog
 from configs.schema import Config
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from cluster.record.held_out import UNNAMED, describe_correctness, greedy_correctness
+from cluster.record.metrics.held_out import UNNAMED, describe_correctness, greedy_correctness
 
 EVERY_S = 30.0  # least time between lines if the output is no terminal; a longer step prints a line each
 PACE = 10  # steps averaged for the time left

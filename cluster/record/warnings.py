@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.record.lines import cut_lines, read_lines
+from cluster.record.metrics.lines import cut_lines, read_lines
 
 WARNINGS = "warnings.jsonl"
 

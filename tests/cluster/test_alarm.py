@@ -12,7 +12,7 @@ from cluster.controller import Controller
 from cluster.health.alarm import REMEDIES, MismatchAlarm, MismatchTooLarge
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, read_metrics
+from cluster.record.metrics.metrics import Metrics, read_metrics
 from rollout.prompts import PromptSet
 from tests.cluster.test_controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
 from tests.toys.run import run_config

@@ -261,3 +261,14 @@ def test_the_kernels_out_of_memory_killer_is_named_where_it_acted_during_the_run
     said = how_it_died("", "", oom_kills=1)
     assert said == "killed by SIGKILL, most likely by the kernel's out-of-memory killer, which ended 1 process of this machine meanwhile"
     assert how_it_died("*** SIGSEGV received at time=1 ***", "", oom_kills=1) == "killed by SIGSEGV"
+
+
+def test_the_first_cause_is_found_through_groups_and_wrappers():
+    root = ValueError("root")
+    wrapped = RuntimeError("from an actor")
+    wrapped.cause = root  # as Ray wraps what an actor raised
+    nested = ExceptionGroup("outer", [ExceptionGroup("inner", [wrapped, KeyError("second")]), OSError("third")])
+    assert first_cause(nested) is root
+    assert first_cause(root) is root
+    wrapped.cause = "only text"
+    assert first_cause(nested) is wrapped

@@ -9,7 +9,6 @@ import ray
 import torch
 from transformers import Qwen3Config, Qwen3MoeForCausalLM
 
-from cluster.causes.chain import first_cause
 from cluster.cli import main
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.run_dir import lock_run_dir, write_config
@@ -288,14 +287,3 @@ def test_an_interrupted_run_exits_as_shells_expect(capsys: pytest.CaptureFixture
         main(["train", config])
     assert ended.value.code == 130
     assert "interrupted" in capsys.readouterr().err
-
-
-def test_the_first_cause_is_found_through_groups_and_wrappers():
-    root = ValueError("root")
-    wrapped = RuntimeError("from an actor")
-    wrapped.cause = root  # as Ray wraps what an actor raised
-    nested = ExceptionGroup("outer", [ExceptionGroup("inner", [wrapped, KeyError("second")]), OSError("third")])
-    assert first_cause(nested) is root
-    assert first_cause(root) is root
-    wrapped.cause = "only text"
-    assert first_cause(nested) is wrapped

@@ -17,7 +17,7 @@ from cluster.actors.engines import Scored
 from cluster.controller import Controller
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, read_metrics
+from cluster.record.metrics.metrics import Metrics, read_metrics
 from cluster.stop import Stop
 from rollout.prompts import PromptSet
 from rollout.types import GroupSummary, Prompt

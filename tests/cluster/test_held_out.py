@@ -11,9 +11,9 @@ import numpy as np
 
 from cluster.commands.summary import summary
 from cluster.evaluation import EVALUATION, evaluate
-from cluster.record.held_out import describe_correctness
-from cluster.record.metrics import Metrics
-from cluster.record.sources import describe_sources
+from cluster.record.metrics.held_out import describe_correctness
+from cluster.record.metrics.metrics import Metrics
+from cluster.record.metrics.sources import describe_sources
 from rollout.prompts import EvalSet
 from rollout.types import Prompt
 from tests.toys.run import run_config, toy_summary

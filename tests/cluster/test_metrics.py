@@ -8,7 +8,7 @@ import pytest
 
 from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
-from cluster.record.metrics import Metrics, describe_groups, read_metrics
+from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.warnings import WarningLog
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary

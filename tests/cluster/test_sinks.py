@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.record import sinks
-from cluster.record.metrics import Metrics, read_metrics
+from cluster.record.metrics import sinks
+from cluster.record.metrics.metrics import Metrics, read_metrics
 from configs.schema import Config
 from tests.toys.run import run_config
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.record.lines import read_lines
+from cluster.record.metrics.lines import read_lines
 from configs.arithmetic import counted
 from configs.loader import load
 from configs.schema import Config

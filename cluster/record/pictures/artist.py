@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.record.sinks import METRICS
+from cluster.record.metrics.sinks import METRICS
 
 EVERY_S = 60.0  # least time between two pictures
 SHARE = 0.01  # of the time that drawing may take

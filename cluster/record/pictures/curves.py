@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cluster.record.held_out import UNNAMED, greedy_correctness
+from cluster.record.metrics.held_out import UNNAMED, greedy_correctness
 from cluster.record.pictures.page import BLUE, GREEN, ORANGE, PURPLE, step_axis, title_of, write_page
 from configs.sections.mismatch import PARTS
 

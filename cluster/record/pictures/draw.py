@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cluster.record.expert_log import ExpertLog
-from cluster.record.metrics import read_metrics
+from cluster.record.metrics.metrics import read_metrics
 from cluster.record.pictures.curves import draw
 from cluster.record.pictures.experts import draw_experts
 from reward.processes.prctl import die_with

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from cluster.record.lines import cut_lines, plain
+from cluster.record.metrics.lines import cut_lines, plain
 
 KEY = re.compile(r"(.+)/layer_(\d+)")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cluster.finite import mean_of_finite
+from cluster.record.metrics.finite import mean_of_finite
 from rollout.types import GroupSummary
 
 

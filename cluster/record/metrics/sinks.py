@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
-from cluster.record.layers import LayerMetrics
-from cluster.record.lines import cut_lines, plain
+from cluster.record.metrics.layers import LayerMetrics
+from cluster.record.metrics.lines import cut_lines, plain
 from configs.schema import Config
 
 METRICS = "metrics.jsonl"

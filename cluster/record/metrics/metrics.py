@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cluster.finite import mean_of_finite
-from cluster.record.lines import read_lines
-from cluster.record.sinks import METRICS, open_sinks
+from cluster.record.metrics.finite import mean_of_finite
+from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
 from configs.schema import Config
 from learner.loss.advantages import differ
