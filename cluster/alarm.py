@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from cluster.record.picture import PARTS
+from configs.errors import RunFailed
 from configs.schema import Config
 
 REMEMBERED = 100  # calm steps; a part is compared with their median
@@ -20,7 +21,7 @@ REMEDIES["replayed_staleness"] = REMEDIES["staleness"]
 REPLAYED = ("numerics", "replayed_staleness")
 
 
-class MismatchTooLarge(RuntimeError):
+class MismatchTooLarge(RunFailed):
     """`mismatch/kl` stayed above `mismatch.alarm`, and `mismatch.on_alarm` asks for a stop."""
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.errors import DataError
+
 SUFFIXES = (".jsonl", ".parquet")
 LOCAL_SUFFIXES = (*SUFFIXES, ".json", ".csv", ".txt", ".arrow", ".gz")
 
 
-class DatasetError(ValueError):
+class DatasetError(DataError):
     """A dataset that cannot be read, or a row that cannot be used."""
 
 

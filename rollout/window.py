@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from configs.errors import RunFailed
+
 T = TypeVar("T")
 
 
-class WindowExhausted(RuntimeError):
+class WindowExhausted(RunFailed):
     """Too many groups in a row carried no signal."""
 
 

@@ -8,11 +8,12 @@ import ray
 
 from cluster.actors.process import tail
 from cluster.scored import GroupReference, Scored
+from configs.errors import EngineFailed
 from configs.schema import Config
 from rollout.types import Prompt
 
 
-class NoEngineLeft(RuntimeError):
+class NoEngineLeft(EngineFailed):
     """Every engine has died."""
 
 

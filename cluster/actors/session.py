@@ -9,6 +9,7 @@ from pathlib import Path
 import ray
 from ray._private import services
 
+from configs.errors import InputError
 from configs.schema import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,9 +20,34 @@ def joins_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def refuse_ray_in_use() -> None:
+    """Raise InputError where this process has initialised Ray itself: a run brings its own settings, and ends Ray when it ends."""
+    if ray.is_initialized():
+        address = ray.get_runtime_context().gcs_address
+        raise InputError(
+            "Ray is already initialised in this process, and a run has a Ray session of its own: call ray.shutdown() first. "
+            f'To use that cluster, set os.environ["RAY_ADDRESS"] = "{address}" as well, if it lives on without this process'
+        )
+
+
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this session.
+
+    The environment of this process is the same afterwards.
+    """
+    before = dict(os.environ)
+    try:
+        _start()
+        yield
+    finally:
+        ray.shutdown()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _start() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if joins_cluster():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
@@ -39,10 +65,6 @@ def ray_session() -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
-from cluster.actors.session import joins_cluster, ray_session
+from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
+from cluster.interruption import Interruption
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
 from cluster.record.run_dir import NEEDED_TO_LOAD, changes, config_of
+from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config
 from configs.sections.objective import KlConfig
+
+T = TypeVar("T")
 
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:
@@ -27,18 +31,20 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
         kept = config_of(found)
         if kept and (lines := changes(kept, config, NEEDED_TO_LOAD)):
             listed = "\n".join(lines)
-            raise ValueError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
+            raise CheckpointError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
     return found
 
 
-def evaluate_offline(config: Config, asked: str | None) -> None:
-    """Print the held-out accuracy of a checkpoint, or of the model itself if there is none yet."""
+def evaluate_offline(
+    config: Config, asked: str | None, show: Progress | None = None, interruption: Interruption | None = None
+) -> dict[str, float]:
+    """Show and return the held-out accuracy of a checkpoint, or of the model itself if there is none yet."""
     config = without_reference(config)
     checked = check(config)
     if not checked.held_out:
-        raise ValueError("data.eval is not set: name a file of held-out prompts")
+        raise DataError("data.eval is not set: name a file of held-out prompts")
     checkpoint = checkpoint_of(config, asked)
-    show = Progress(config.run.steps)
+    show = show or Progress(config.run.steps)
 
     async def work() -> dict[str, float]:
         async with start_actors(config, lambda _: None, checked.checkers) as actors:
@@ -50,28 +56,33 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
             return await evaluate(actors.engines, checked.held_out, config.rollout.eval_responses)
 
     show.say(f"evaluating {checkpoint or config.model.path} on {len(checked.held_out)} prompts of {config.data.eval}")
-    for name, value in within_ray(config, work).items():
+    values = within_ray(config, work, interruption)
+    for name, value in values.items():
         show.say(f"{name} {value:.4f}")
+    return values
 
 
-def export_offline(config: Config, asked: str | None, to: str) -> None:
-    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
+def export_offline(
+    config: Config, asked: str | None, to: str, show: Progress | None = None, interruption: Interruption | None = None
+) -> Path:
+    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load; returns the folder."""
     config = without_reference(config)
     model_settings(config, "model.path", config.model.path)
     checkpoint = checkpoint_of(config, asked)
     if checkpoint is None:
-        raise ValueError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
+        raise CheckpointError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
     folder = Path(to).absolute()
     if folder.exists():
-        raise ValueError(f"{folder} exists: name a folder that does not")
+        raise InputError(f"{folder} exists: name a folder that does not")
 
     async def work() -> None:
         async with start_learners(config) as learners:
             await learners.load(checkpoint)
             await learners.export(folder)
 
-    within_ray(config, work)
-    print(f"{checkpoint} exported to {folder}")
+    within_ray(config, work, interruption)
+    (show or Progress(config.run.steps)).say(f"{checkpoint} exported to {folder}")
+    return folder
 
 
 def without_reference(config: Config) -> Config:
@@ -79,9 +90,10 @@ def without_reference(config: Config) -> Config:
     return config.model_copy(update={"kl": KlConfig()})
 
 
-def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, T]], interruption: Interruption | None) -> T:
     """Run `work` while Ray is up; ValueError before anything starts if the actors cannot fit."""
+    refuse_ray_in_use()
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
     with ray_session():
-        return asyncio.run(work())
+        return asyncio.run((interruption or Interruption()).stoppable(work()))

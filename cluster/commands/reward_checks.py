@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from configs.arithmetic import plural
+from configs.errors import RewardError, raises
 from configs.schema import Config
 from reward.checkers import SERVICES, check_reference, checkers_for_data, get_checker
 from reward.scorer import code_limits, used_checkers
@@ -12,6 +13,7 @@ from reward.workers.pool import RewardPool
 from rollout.prompts import PromptSet
 
 
+@raises(RewardError)
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
     """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)

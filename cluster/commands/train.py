@@ -5,22 +5,24 @@ lock run.dir ──► check ──► Ray ──► actors ──► identity p
 
 import asyncio
 import signal
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
-from cluster.actors.session import joins_cluster, ray_session
+from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
+from cluster.interruption import Interruption
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream, refuse_changed_data
 from cluster.record.expert_log import ExpertLog
 from cluster.record.expert_picture import draw_experts
 from cluster.record.ledger import Ledger
-from cluster.record.metrics import Metrics, read_metrics
+from cluster.record.metrics import Metrics, OnStep, read_metrics
 from cluster.record.picture import draw
 from cluster.record.progress import Progress
 from cluster.record.run_dir import config_of, lock_run_dir, refuse_changed_config, refuse_other_run, refuse_unknown_resume, write_config
@@ -28,9 +30,13 @@ from configs.loader import load
 from configs.schema import Config
 
 
-def train(config: Config) -> None:
-    """Run `config` to its end, or raise what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt after everything is stopped."""
-    show = Progress(config.run.steps)
+def train(config: Config, show: Progress | None = None, on_step: OnStep | None = None, interruption: Interruption | None = None) -> None:
+    """Run `config` to its end, or raise what stopped it. Ctrl-C and SIGTERM raise KeyboardInterrupt after everything is stopped.
+
+    In a thread other than the main one no signal arrives; there `interruption` stops the run.
+    """
+    show, interruption = show or Progress(config.run.steps), interruption or Interruption()
+    refuse_ray_in_use()
     checked = check(config)
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
@@ -48,8 +54,9 @@ def train(config: Config) -> None:
         else:
             write_config(config)
             with ray_session():
-                signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-                asyncio.run(_train(config, checked, checkpoint, position, show))
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+                asyncio.run(interruption.stoppable(_train(config, checked, checkpoint, position, show, on_step)))
         if (config.run_dir / "metrics.jsonl").exists():
             draw(read_metrics(config.run_dir), config.run_dir / "reward.png")
             if (history := ExpertLog(config.run_dir).read()) is not None:
@@ -80,12 +87,14 @@ def where_to_resume(config: Config) -> Path | None:
     return checkpoint
 
 
-async def _train(config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress) -> None:
+async def _train(
+    config: Config, checked: Checked, checkpoint: Path | None, position: Position, show: Progress, on_step: OnStep | None
+) -> None:
     Checkpoints(config).set_aside_after(position.step)  # before anything else, so that a crash from here on resumes at this position
     async with AsyncExitStack() as stack:
         ledger = Ledger(config.run_dir / "ledger.db")
         stack.callback(ledger.close)
-        metrics = Metrics(config, position.step)
+        metrics = Metrics(config, position.step, on_step)
         stack.callback(metrics.close)
         ledger.begin(position.step, position.next_group, position.pending)
         with show.stage("starting engines, ranks and reward workers"):

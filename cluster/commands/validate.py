@@ -9,6 +9,7 @@ from typing import Any
 from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from configs.arithmetic import plan
+from configs.errors import ModelError, raises
 from configs.families import families_that, family_of, number_of_experts
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
@@ -78,6 +79,7 @@ def model_folder(key: str, path: str) -> Path:
     return folder
 
 
+@raises(ModelError)
 def refuse_foreign_reference(config: Config, ours: Any) -> None:
     """Raise ValueError where the reference has another vocabulary than the policy `ours`, or cannot be held as the policy is."""
     folder = Path(str(config.kl.reference))
@@ -113,6 +115,7 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
     refuse_unpackable(settings, config, named)
 
 
+@raises(ModelError)
 def model_settings(config: Config, key: str, path: str) -> Any:
     """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
     from huggingface_hub.errors import StrictDataclassError
@@ -136,6 +139,7 @@ def model_settings(config: Config, key: str, path: str) -> Any:
     return settings
 
 
+@raises(ModelError)
 def load_tokenizer(config: Config) -> Any:
     """The model's tokenizer; ValueError where its folder has none."""
     from transformers import AutoTokenizer

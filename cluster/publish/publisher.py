@@ -19,6 +19,7 @@ from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
 from configs.arithmetic import gpus_per_engine
+from configs.errors import RunFailed
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
 from rollout.transport import Rendezvous, Seat, Transport
@@ -26,7 +27,7 @@ from rollout.transport import Rendezvous, Seat, Transport
 Call = Callable[[EngineHandle], Awaitable[Any]]
 
 
-class PublishFailed(RuntimeError):
+class PublishFailed(RunFailed):
     """The engines did not get the weights that the learner sent."""
 
 

@@ -11,15 +11,13 @@ BRIGHTEST = 3.0  # times the even share; beyond it the colour stays the same
 
 def draw_experts(history: History, path: Path) -> None:
     """Write a PNG of the counts."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot: its backend belongs to the process, which may be a notebook
 
     steps, counts = history
     even = counts.mean(2, keepdims=True)
     times = counts / np.maximum(even, 1)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
     # White is an even share; starved and flooded experts get different colours.
     map_ = left.imshow(times[-1], aspect="auto", cmap="RdBu_r", vmin=2 - BRIGHTEST, vmax=BRIGHTEST, interpolation="nearest")
     left.set(title=f"tokens of each expert over its even share, step {steps[-1]}", xlabel="expert", ylabel="layer with experts")
@@ -32,4 +30,3 @@ def draw_experts(history: History, path: Path) -> None:
     right.grid(alpha=0.3)
     right.legend(frameon=False)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

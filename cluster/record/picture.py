@@ -10,14 +10,12 @@ PARTS = ("numerics", "routing", "engine", "staleness")  # of the mismatch
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write a PNG of the metrics' curves."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot: its backend belongs to the process, which may be a notebook
 
     parts = [part for part in PARTS if any(row.get(f"split/{part}") is not None for row in rows)]
     width = 3 if parts else 2
-    figure, axes = pyplot.subplots(2, width, figsize=(5.5 * width, 7), layout="constrained")
+    figure = Figure(figsize=(5.5 * width, 7), layout="constrained")
+    axes = figure.subplots(2, width)
     _curve(axes[0][0], rows, "reward/mean", "mean reward")
     evaluated = [row for row in rows if row.get("eval/greedy") is not None]
     if evaluated:
@@ -32,7 +30,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         _stack(axes[0][2], rows, parts)
         _curve(axes[1][2], rows, "routing/tokens_differ", "tokens whose experts differ in some layer")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _curve(axis: Any, rows: Sequence[dict[str, Any]], key: str, title: str, log: bool = False) -> None:

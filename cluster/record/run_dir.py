@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from configs.errors import CheckpointError, RunDirTaken
 from configs.loader import dump, load
 from configs.schema import Config
-
-
-class RunDirTaken(ValueError):
-    """The run directory belongs to another run or another driver."""
 
 
 @contextmanager
@@ -52,7 +49,7 @@ def refuse_unknown_resume(config: Config) -> None:
     """Raise ValueError if run.resume is none of its words and no folder."""
     asked = config.run.resume
     if asked not in ("never", "auto") and not Path(asked).is_dir():
-        raise ValueError(
+        raise CheckpointError(
             f'run.resume got "{asked}", needed "never" (a new run), "auto" (the newest whole checkpoint of run.dir) or a checkpoint '
             f"folder, and {Path(asked).absolute()} is no folder: use one of these"
         )
@@ -94,7 +91,7 @@ def refuse_changed_config(kept: Config, now: Config, what: Path | None = None) -
     """Raise ValueError, with every difference, if a continued run would learn differently from how it began."""
     if lines := changes(kept, now):
         listed = "\n".join(lines)
-        raise ValueError(
+        raise CheckpointError(
             f"{what or now.run_dir} cannot be resumed with another config:\n{listed}\nset these back, or start a new run in another run.dir"
         )
 

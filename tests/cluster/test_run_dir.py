@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.record.run_dir import FREE_TO_CHANGE, RunDirTaken, flat, lock_run_dir, refuse_changed_config, refuse_other_run, write_config
+from cluster.record.run_dir import FREE_TO_CHANGE, flat, lock_run_dir, refuse_changed_config, refuse_other_run, write_config
+from configs.errors import RunDirTaken
 from configs.loader import load
 from configs.schema import Config
 from tests.toys.run import run_config
