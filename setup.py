@@ -38,7 +38,7 @@ setup(
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
-        "dev": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+        "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.cli:main"]},
 )
