@@ -1,11 +1,11 @@
-"""Gatewise as a distribution: its five top-level folders are named, because everything else at the top level stays out of it."""
+"""Gatewise as a distribution: its six top-level folders are named, because everything else at the top level stays out of it."""
 
 import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("configs", "rollout", "reward", "learner", "cluster")
+FOLDERS = ("configs", "rollout", "reward", "learner", "cluster", "gatewise")
 # Run as a script: while a package is built, this folder is not on the import path.
 VERSION = runpy.run_path(str(Path(__file__).parent / "configs" / "version.py"))["VERSION"]
 
@@ -38,7 +38,7 @@ setup(
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
-        "dev": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+        "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},
 )

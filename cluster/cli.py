@@ -104,10 +104,10 @@ def configured(asked: argparse.Namespace) -> Config:
 
 
 def run_train(asked: argparse.Namespace) -> None:
-    asked.loaded = configured(asked)  # reports mistakes before seconds of imports
+    config = configured(asked)  # reports mistakes before seconds of imports
     from cluster.commands.train import train
 
-    train(asked.loaded, asked.signals.stop)
+    train(config, stop=asked.signals.stop)
 
 
 def run_validate(asked: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from configs.errors import ConfigError
 from configs.overrides import merge_overrides
 from configs.rules.common import Problem, RuleError
 from configs.schema import Config
@@ -19,14 +20,6 @@ from configs.translate import describe_foreign
 
 DEPTH = 2  # section and key
 OTHER_FORMATS = (".yaml", ".yml", ".json", ".jsonl", ".parquet", ".py", ".sh")
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used; the message has a line for every problem."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from configs.arithmetic import counted
+from configs.errors import RunFailed
 
 T = TypeVar("T")
 
 
-class WindowExhausted(RuntimeError):
+class WindowExhausted(RunFailed):
     """Too many groups in a row carried no signal."""
 
 

@@ -18,6 +18,7 @@ LONGEST = (
     f"{RUNS}/test_runs.py",
     "ranks",
     f"{RUNS}/test_jobs.py",
+    f"{RUNS}/test_from_python.py",
     f"{RUNS}/test_wide.py",
     f"{RUNS}/test_families.py",
     f"{RUNS}/test_stopped_runs.py",

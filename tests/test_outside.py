@@ -74,7 +74,7 @@ def test_the_licence_is_apache_2(package: dict[str, Any]) -> None:
 def test_every_package_is_installed(package: dict[str, Any]) -> None:
     folders = {part for part in package["packages"] if "." not in part}
     made = {".".join(file.parent.relative_to(ROOT).parts) for folder in folders for file in (ROOT / folder).rglob("__init__.py")}
-    assert folders == {"configs", "rollout", "reward", "learner", "cluster"}
+    assert folders == {"configs", "rollout", "reward", "learner", "cluster", "gatewise"}
     assert set(package["packages"]) == made
 
 

@@ -25,7 +25,7 @@ from tests.toys.model import tiny_config, toy_tokenizer
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 OTHERS = {name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") if (ROOT / name).exists()}
-FOLDERS = "configs|rollout|reward|learner|cluster|tests|benchmarks|docs|requirements"
+FOLDERS = "configs|rollout|reward|learner|cluster|gatewise|examples|tests|benchmarks|docs|requirements"
 PROGRAMS = ("make", "python", ".venv/bin/python", "gatewise", "ray", "kubectl", "docker", "export", "pip", "cat")
 TINY = "configs/tiny_cpu.toml"
 
@@ -68,7 +68,7 @@ def expand(path: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_in_the_docs_exists(page: str) -> None:
-    named = re.findall(rf"(?<![\w/.:-])(?:{FOLDERS})/[\w{{}},*./-]*(?:/|\.(?:py|toml|md|json|png|yaml|txt|in))(?![\w*])", PAGES[page])
+    named = re.findall(rf"(?<![\w/.:-])(?:{FOLDERS})/[\w{{}},*./-]*(?:/|\.(?:py|toml|md|json|png|yaml|txt|in|ipynb))(?![\w*])", PAGES[page])
     paths = sorted({path for found in named for path in expand(found) if "NAME" not in path})
     assert [path for path in paths if not any(ROOT.glob(path.rstrip("/")))] == []
 

@@ -12,11 +12,12 @@ from cluster.actors.process import log_path
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, Role, RoleFailed, RoleLate
 from cluster.scored import GroupReference, Scored
+from configs.errors import EngineFailed
 from configs.schema import Config
 from rollout.types import Prompt
 
 
-class NoEngineLeft(BehindARole):
+class NoEngineLeft(BehindARole, EngineFailed):
     """Every engine has died; raised from what ended the last one."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray._private import services
 
+from configs.errors import InputError
 from configs.schema import Config
 
 ANSWERS_S = 10.0  # for a cluster's head to accept a connection
@@ -25,9 +26,34 @@ def joins_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def refuse_ray_in_use() -> None:
+    """Raise InputError where this process has initialised Ray itself: a run brings its own settings, and ends Ray when it ends."""
+    if ray.is_initialized():
+        address = ray.get_runtime_context().gcs_address
+        raise InputError(
+            "Ray is already initialised in this process, and a run has a Ray session of its own: call ray.shutdown() first. "
+            f'To use that cluster, set os.environ["RAY_ADDRESS"] = "{address}" as well, if it lives on without this process'
+        )
+
+
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this driver."""
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this session.
+
+    The environment of this process is the same afterwards.
+    """
+    before = dict(os.environ)
+    try:
+        _start()
+        yield
+    finally:
+        ray.shutdown()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _start() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Every failure of an actor reaches this driver as an exception; Ray would print those that nobody awaits any more as well.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -49,10 +75,6 @@ def ray_session() -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def refuse_silent_address(address: str) -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.errors import DeadlineExceeded, RunFailed
+
 ACTOR_ID = re.compile(r"actor_id[=:]\s*([0-9a-f]{8,})")
 NODE = re.compile(r"\bip[=:]\s*([0-9a-fA-F.:]+[0-9a-fA-F])")
 PROCESS = re.compile(r"\bpid[=:]\s*(\d+)")
@@ -20,7 +22,7 @@ class Role:
     log: Path
 
 
-class BehindARole(RuntimeError):
+class BehindARole(RunFailed):
     """An error that is raised from a role's own error, which says more."""
 
 
@@ -39,7 +41,7 @@ class RoleFailed(BehindARole):
         return error
 
 
-class RoleLate(TimeoutError):
+class RoleLate(DeadlineExceeded):
     """A role did not answer within run.deadline_s."""
 
     def __init__(self, role: Role, what: str, deadline_s: float) -> None:

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
-from cluster.actors.session import joins_cluster, ray_session
+from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
@@ -19,8 +19,12 @@ from cluster.publish.publisher import Publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
+from cluster.stop import Stop
+from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config
 from configs.sections.objective import KlConfig
+
+T = TypeVar("T")
 
 
 def checkpoint_of(config: Config, asked: str | None) -> Path | None:
@@ -31,18 +35,18 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
         kept = config_of(found)
         if kept and (differing := changes(kept, config, NEEDED_TO_LOAD)):
             listed = "\n".join(f"  {change}" for change in differing)
-            raise ValueError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
+            raise CheckpointError(f"{found} cannot be loaded with another config:\n{listed}\nset these back")
     return found
 
 
-def evaluate_offline(config: Config, asked: str | None) -> None:
-    """Print the held-out correctness of a checkpoint, or of the model itself if there is none yet."""
-    config = fetch_models(without_reference(config), print)
+def evaluate_offline(config: Config, asked: str | None, show: Progress | None = None, stop: Stop | None = None) -> dict[str, float]:
+    """Show and return the held-out correctness of a checkpoint, or of the model itself if there is none yet."""
+    show = show or Progress(config.run.steps)
+    config = fetch_models(without_reference(config), show.say)
     checked = check(config)
     if not checked.held_out:
-        raise ValueError("data.eval is not set, and there is no [data.evals.NAME]: name a file of held-out prompts")
+        raise DataError("data.eval is not set, and there is no [data.evals.NAME]: name a file of held-out prompts")
     checkpoint = checkpoint_of(config, asked)
-    show = Progress(config.run.steps)
 
     async def work() -> dict[str, float]:
         async with start_actors(config, lambda _: None, checked.checkers) as actors:
@@ -56,9 +60,10 @@ def evaluate_offline(config: Config, asked: str | None) -> None:
     sets = " and ".join(f"{len(found.prompts)} prompts of {found.name or found.path}" for found in checked.held_out)
     show.say(f"evaluating {checkpoint or config.model.path} on {sets}")
     with logs_aside(config) as config:
-        found = within_ray(config, work)
-    for name, value in found.items():
+        values = within_ray(config, work, show, stop)
+    for name, value in values.items():
         show.say(f"{name} {value:.4f}")
+    return values
 
 
 @contextmanager
@@ -72,24 +77,26 @@ def logs_aside(config: Config) -> Iterator[Config]:
     shutil.rmtree(folder)
 
 
-def export_offline(config: Config, asked: str | None, to: str) -> None:
-    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load."""
-    config = fetch_models(without_reference(config), print)
+def export_offline(config: Config, asked: str | None, to: str, show: Progress | None = None, stop: Stop | None = None) -> Path:
+    """Write a checkpoint's policy as a Hugging Face folder that transformers and vLLM load; returns the folder."""
+    show = show or Progress(config.run.steps)
+    config = fetch_models(without_reference(config), show.say)
     model_settings(config, "model.path", config.model.path)
     checkpoint = checkpoint_of(config, asked)
     if checkpoint is None:
-        raise ValueError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
+        raise CheckpointError(f"{config.run_dir} has no whole checkpoint to export: train first, or name one with --checkpoint")
     folder = Path(to).absolute()
     if folder.exists():
-        raise ValueError(f"{folder} exists: name a folder that does not")
+        raise InputError(f"{folder} exists: name a folder that does not")
 
     async def work() -> None:
         async with start_learners(config) as learners:
             await learners.load(checkpoint)
             await learners.export(folder)
 
-    within_ray(config, work)
-    print(f"{checkpoint} exported to {folder}")
+    within_ray(config, work, show, stop)
+    show.say(f"{checkpoint} exported to {folder}")
+    return folder
 
 
 def without_reference(config: Config) -> Config:
@@ -97,9 +104,17 @@ def without_reference(config: Config) -> Config:
     return config.model_copy(update={"kl": KlConfig()})
 
 
-def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run `work` while Ray is up; ValueError before anything starts if the actors cannot fit."""
+def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, T]], show: Progress, stop: Stop | None) -> T:
+    """Run `work` while Ray is up; ValueError before anything starts if the actors cannot fit. A stop cancels it and raises Stopped."""
+
+    async def stoppable() -> T:
+        if stop is None:
+            return await work()
+        with stop.answered(show.say, float(config.run.stop_s)):
+            return await stop.cuts(work())
+
+    refuse_ray_in_use()
     if not joins_cluster():
         refuse_what_cannot_fit(config, local_nodes())
     with ray_session():
-        return asyncio.run(work())
+        return asyncio.run(stoppable())

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 
 from configs.arithmetic import plural
+from configs.errors import RewardError, raises
 from configs.schema import Config
 from reward.checkers import check_reference, checkers_for_data, refuse_unknown
 from reward.own.name import is_own
@@ -18,6 +19,7 @@ ERROR = "error: "
 MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError))
 
 
+@raises(RewardError)
 def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
     """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from cluster.actors.nodes import nodes_of
-from cluster.actors.session import ray_session
+from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
 from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.folder import check_folder
@@ -21,7 +21,7 @@ from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.held_out import describe_correctness
-from cluster.record.metrics.metrics import Metrics
+from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress import Progress
@@ -38,13 +38,14 @@ from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
 
-def train(config: Config, stop: Stop | None = None) -> None:
+def train(config: Config, show: Progress | None = None, on_step: OnStep | None = None, stop: Stop | None = None) -> None:
     """Run `config` to its end, or until `stop` is asked for; raises what ended it otherwise.
 
-    A stop that comes before the first step ends the run at once, a later one after the newest finished step is saved.
+    A stop that comes before the first step ends the run at once, a later one after the newest finished step is saved. `on_step` gets the
+    metrics of every step, and the run waits for it.
     """
-    stop = stop or Stop()
-    show = Progress(config.run.steps)
+    show, stop = show or Progress(config.run.steps), stop or Stop()
+    refuse_ray_in_use()
     config = fetch_models(config, show.say)
     checked = check(config)
     warnings = check_folder(config)
@@ -64,7 +65,7 @@ def train(config: Config, stop: Stop | None = None) -> None:
                     show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
                 write_config(with_origin(config, begin))
                 with ray_session():
-                    asyncio.run(_train(config, checked, begin, show, stop))
+                    asyncio.run(_train(config, checked, begin, show, on_step, stop))
         if (folder / "metrics.jsonl").exists():
             for line in summary(folder):
                 show.say(line)
@@ -75,13 +76,13 @@ def with_origin(config: Config, begin: Beginning) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"origin": str(begin.origin)})}) if begin.origin else config
 
 
-async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, stop: Stop) -> None:
+async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: OnStep | None, stop: Stop) -> None:
     Checkpoints(config).set_aside_after(begin.position.step)  # before anything else, so that a crash from here on resumes at this position
     with stop.answered(show.say, float(config.run.stop_s)):
         async with AsyncExitStack() as stack:
             ledger = Ledger(config.run_dir / "ledger.db")
             stack.callback(ledger.close)
-            metrics = Metrics(config, begin.position.step)
+            metrics = Metrics(config, begin.position.step, on_step)
             stack.callback(metrics.close)
             ledger.begin(begin.position.step, begin.position.next_group, begin.position.pending, begin.changes)
             try:

@@ -17,6 +17,7 @@ from cluster.commands.model_checks import experts_of_the_model
 from cluster.commands.reward_checks import check_rewards
 from cluster.models.folder import model_folder, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import plan
+from configs.errors import ModelError, raises
 from configs.families import families_that, family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
@@ -118,6 +119,7 @@ def refuse_short_context(config: Config, settings: Any) -> None:
         )
 
 
+@raises(ModelError)
 def refuse_foreign_reference(config: Config, ours: Any) -> None:
     """Raise ValueError where the reference has another vocabulary than the policy `ours`, or cannot be held as the policy is."""
     folder = Path(str(config.kl.reference))
@@ -154,6 +156,7 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
     refuse_unpackable(settings, config, named)
 
 
+@raises(ModelError)
 def model_settings(config: Config, key: str, path: str) -> Any:
     """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
     from huggingface_hub.errors import StrictDataclassError
@@ -180,6 +183,7 @@ def model_settings(config: Config, key: str, path: str) -> Any:
     return settings
 
 
+@raises(ModelError)
 def load_tokenizer(config: Config) -> Any:
     """The model's tokenizer; ValueError where its folder has none."""
     from transformers import AutoTokenizer

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
+from configs.errors import RunFailed
 from configs.schema import Config
 from configs.sections.mismatch import PARTS
 
@@ -20,7 +21,7 @@ REMEDIES["replayed_staleness"] = REMEDIES["staleness"]
 REPLAYED = ("numerics", "replayed_staleness")
 
 
-class MismatchTooLarge(RuntimeError):
+class MismatchTooLarge(RunFailed):
     """`mismatch/kl` stayed above `mismatch.alarm`, and `mismatch.on_alarm` asks for a stop."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import CheckpointError
 from configs.schema import Config
 from rollout.types import Prompt
 
@@ -119,7 +120,7 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
     """Raise ValueError if a run would continue with other prompts than it began with."""
     now = identify(prompts)
     if position.data and position.data != now:
-        raise ValueError(
+        raise CheckpointError(
             f"the run learned from {position.data}, but data.train now gives {now}: "
             "restore the data and the tokenizer as they were, or start a new run in another run.dir"
         )
@@ -129,7 +130,7 @@ def read_position(checkpoint: Path) -> Position:
     """Where the run stood; ValueError if the folder is no whole checkpoint."""
     wrong = faults(checkpoint)
     if wrong:
-        raise ValueError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
+        raise CheckpointError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
     return _read_state(checkpoint)[0]
 
 

@@ -15,13 +15,10 @@ from pathlib import Path
 from cluster.models.recorded import recorded
 from cluster.record.changes import changes
 from cluster.record.ledger import finished_steps
+from configs.errors import CheckpointError, RunDirTaken
 from configs.loader import dump, load
 from configs.schema import Config
 from rollout.template import read_template
-
-
-class RunDirTaken(ValueError):
-    """The run directory belongs to another run or another driver."""
 
 
 @contextmanager
@@ -58,7 +55,7 @@ def refuse_unknown_resume(config: Config) -> None:
     """Raise ValueError if run.resume is none of its words and no folder."""
     asked = config.run.resume
     if asked not in ("never", "auto") and not Path(asked).is_dir():
-        raise ValueError(
+        raise CheckpointError(
             f'run.resume got "{asked}", needed "never" (a new run), "auto" (the newest whole checkpoint of run.dir) or a checkpoint '
             f"folder, and {Path(asked).absolute()} is no folder: use one of these"
         )

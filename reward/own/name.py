@@ -4,10 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.errors import RewardError
+
 FORMS = "'package.module:function' or 'path/to/file.py:function'"
 
 
-class OwnCodeError(ValueError):
+class OwnCodeError(RewardError):
     """The user's function cannot be used; the text says why and what to do."""
 
 

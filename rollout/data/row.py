@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from configs.errors import DataError
 
-class DatasetError(ValueError):
+
+class DatasetError(DataError):
     """A dataset that cannot be read, or a row that cannot be used."""
 
 

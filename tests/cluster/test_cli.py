@@ -266,7 +266,7 @@ def test_bad_usage_exits_with_two_and_shows_how_it_is_used(capsys: pytest.Captur
 def test_an_unexpected_failure_shows_where_it_happened_and_ends_with_its_first_cause(
     capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ExceptionGroup("tasks", [RuntimeError("engine 1 died"), ValueError("later")])
 
     monkeypatch.setattr("cluster.commands.train.train", fail)
@@ -279,7 +279,7 @@ def test_an_unexpected_failure_shows_where_it_happened_and_ends_with_its_first_c
 
 
 def test_an_interrupted_run_exits_as_shells_expect(capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cluster.commands.train.train", interrupt)

@@ -6,7 +6,8 @@ import pytest
 
 from cluster.record.changes import FIXED, FREE_WITHIN, allowed_changes, flat
 from cluster.record.ledger import Ledger, finished_steps
-from cluster.record.run_dir import RunDirTaken, lock_run_dir, never_began, refuse_other_run, set_aside, write_config
+from cluster.record.run_dir import lock_run_dir, never_began, refuse_other_run, set_aside, write_config
+from configs.errors import RunDirTaken
 from configs.loader import load
 from configs.schema import Config
 from tests.toys.run import finish_step, run_config

@@ -4,7 +4,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from pydantic import ValidationError
 
-from configs.loader import ConfigError, load
+from configs.errors import ConfigError
+from configs.loader import load
 from configs.schema import Config
 from configs.suggest import known_keys
 from configs.surrogates import Clip

@@ -5,7 +5,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from configs.loader import ConfigError, load
+from configs.errors import ConfigError
+from configs.loader import load
 from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, Correction, Kl, Objective
 from configs.rules.correction import CORRECTION_RULES
 from configs.rules.kl import KL_RULES

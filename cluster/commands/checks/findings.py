@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from configs.errors import ConfigError, InputError
+
 
 @dataclass(slots=True)
 class Findings:
@@ -11,6 +13,7 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    kinds: set[type[InputError]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)  # what would be refused elsewhere, or could not be checked
 
     @contextmanager
@@ -20,11 +23,13 @@ class Findings:
             yield
         except ValueError as error:
             self.problems.append(str(error))
+            self.kinds.add(type(error) if isinstance(error, InputError) else InputError)
 
     def refuse(self) -> None:
-        """Raise ValueError with every problem, if there is one."""
+        """Raise an InputError with every problem, if there is one; of their own kind if they are all of one."""
         if self.problems:
-            raise ValueError("\n".join(self.problems))
+            alike = len(self.kinds) == 1 and ConfigError not in self.kinds
+            raise (next(iter(self.kinds)) if alike else InputError)("\n".join(self.problems))
 
     @property
     def warned(self) -> list[str]:

@@ -5,8 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cluster.record.run_dir import RunDirTaken
 from configs.arithmetic import GB, MASTER_BYTES, MOMENT_BYTES, model_config
+from configs.errors import RunDirTaken
 from configs.parameters import Parameters, count_parameters
 from configs.schema import Config
 

@@ -1,7 +1,7 @@
 """What a run records of each step: its metrics, written through the sinks, and a few responses as people read them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cluster.record.metrics.finite import mean_of_finite
-from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.layers import KEY
+from cluster.record.metrics.lines import plain, read_lines
 from cluster.record.metrics.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
 from configs.schema import Config
@@ -19,13 +20,15 @@ from reward.shaping import DISAGREE, SECOND, disagrees
 from rollout.types import Finish, GroupSummary, Outcome
 
 Values = dict[str, float]
+OnStep = Callable[[dict[str, Any]], object]  # gets a line of metrics.jsonl
 
 
 class Metrics:
     """The record of one run. On resume, what came after the checkpoint is cut off before anything new is written."""
 
-    def __init__(self, config: Config, from_step: int) -> None:
-        self.folder = config.run_dir
+    def __init__(self, config: Config, from_step: int, on_step: OnStep | None = None) -> None:
+        """`on_step` gets the values of each step that is learned, and the run waits for it; what it raises ends the run."""
+        self.folder, self.on_step = config.run_dir, on_step
         for name in ("responses", "disagreements"):
             for path in (self.folder / name).glob("step_*.jsonl"):
                 if int(path.stem.removeprefix("step_")) > from_step:
@@ -36,6 +39,8 @@ class Metrics:
         """Add the values of one step to every sink."""
         for sink in self.sinks:
             sink.write(step, values)
+        if self.on_step is not None and step > 0:
+            self.on_step({"step": step, **{key: plain(value) for key, value in sorted(values.items()) if not KEY.fullmatch(key)}})
 
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Write a few responses of the step for people to read: prompt, response, reference, verdict."""

@@ -1,0 +1,93 @@
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `load_run`, the errors, and `gatewise.objective`.
+
+Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from configs.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from configs.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DeadlineExceeded,
+        EngineFailed,
+        GatewiseError,
+        InputError,
+        ModelError,
+        NoRun,
+        RankFailed,
+        RewardError,
+        RunDirTaken,
+        RunFailed,
+    )
+    from configs.schema import Config
+    from gatewise import objective
+    from gatewise.commands import evaluate, export, train, validate
+    from gatewise.run import Rows, Run, load_run
+
+HOMES = {
+    "train": "gatewise.commands",
+    "evaluate": "gatewise.commands",
+    "export": "gatewise.commands",
+    "validate": "gatewise.commands",
+    "load_run": "gatewise.run",
+    "Run": "gatewise.run",
+    "Rows": "gatewise.run",
+    "Config": "configs.schema",
+    "GatewiseError": "configs.errors",
+    "InputError": "configs.errors",
+    "ConfigError": "configs.errors",
+    "ModelError": "configs.errors",
+    "DataError": "configs.errors",
+    "RewardError": "configs.errors",
+    "CheckpointError": "configs.errors",
+    "RunDirTaken": "configs.errors",
+    "NoRun": "configs.errors",
+    "RunFailed": "configs.errors",
+    "EngineFailed": "configs.errors",
+    "RankFailed": "configs.errors",
+    "DeadlineExceeded": "configs.errors",
+}
+
+__all__ = [
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "DeadlineExceeded",
+    "EngineFailed",
+    "GatewiseError",
+    "InputError",
+    "ModelError",
+    "NoRun",
+    "RankFailed",
+    "RewardError",
+    "Rows",
+    "Run",
+    "RunDirTaken",
+    "RunFailed",
+    "__version__",
+    "evaluate",
+    "export",
+    "load_run",
+    "objective",
+    "train",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name == "objective":
+        return import_module("gatewise.objective")
+    if name not in HOMES:
+        raise AttributeError(f"module 'gatewise' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,98 @@
+"""The commands of Gatewise as functions: they take a config, return values, and raise errors that can be caught by type.
+
+They work in a script, in a notebook and in a thread, one at a time in a process.
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from cluster.record.metrics.metrics import OnStep
+from configs.given import Given, Overrides, configured
+from configs.schema import Config
+from gatewise.background import in_background
+from gatewise.errors import typed_errors
+from gatewise.progress import progress_of
+from gatewise.run import Run, load_run
+
+
+class _Heard:
+    """The caller's `on_step`, and what it raised: that is the caller's own error and stays as it is."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self.on_step = on_step
+        self.raised: Exception | None = None
+
+    def __call__(self, values: dict[str, Any]) -> None:
+        try:
+            self.on_step(values)
+        except Exception as error:
+            self.raised = error
+            raise
+
+
+def train(given: Given | Run, overrides: Overrides | None = None, *, progress: bool = True, on_step: OnStep | None = None) -> Run:
+    """Train until run.steps and return the run.
+
+    `given` is a TOML file, a shipped recipe's name, a run or its folder, a table or a Config; `overrides` are "key=value" texts or a
+    table. `on_step` gets the metrics of every step, in the thread of the run, which waits for it. What it raises stops the run and is
+    raised here. Ctrl-C stops everything that was started, then raises KeyboardInterrupt. Any other error is a GatewiseError.
+    """
+    heard = None if on_step is None else _Heard(on_step)
+    try:
+        with typed_errors():
+            config = _config(given, overrides)
+            from cluster.commands.train import train as run_to_the_end
+
+            in_background(lambda stop: run_to_the_end(config, progress_of(config.run.steps, progress), heard, stop))
+            return load_run(config.run_dir)
+    except Exception:
+        if heard is not None and heard.raised is not None:
+            raise heard.raised from None
+        raise
+
+
+def evaluate(
+    given: Given | Run,
+    overrides: Overrides | None = None,
+    *,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Greedy accuracy, pass@k and mean@k on data.eval, of a checkpoint, else of the newest of run.dir, else of the model itself."""
+    with typed_errors():
+        config = _config(given, overrides)
+        from cluster.commands.offline import evaluate_offline
+
+        asked = None if checkpoint is None else str(checkpoint)
+        return in_background(lambda stop: evaluate_offline(config, asked, progress_of(config.run.steps, progress), stop))
+
+
+def export(
+    given: Given | Run,
+    to: str | PathLike[str],
+    overrides: Overrides | None = None,
+    *,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write a checkpoint, else the newest of run.dir, as a Hugging Face folder `to`; returns that folder."""
+    with typed_errors():
+        config = _config(given, overrides)
+        from cluster.commands.offline import export_offline
+
+        asked = None if checkpoint is None else str(checkpoint)
+        return in_background(lambda stop: export_offline(config, asked, str(to), progress_of(config.run.steps, progress), stop))
+
+
+def validate(given: Given | Run, overrides: Overrides | None = None) -> list[str]:
+    """What `train` would begin with: lines about model, data, rewards and memory. An InputError says what is wrong; nothing is started."""
+    with typed_errors():
+        config = _config(given, overrides)
+        from cluster.commands.validate import check
+
+        return in_background(lambda _: list(check(config).lines), with_ray=False)
+
+
+def _config(given: Given | Run, overrides: Overrides | None) -> Config:
+    return configured(given.config if isinstance(given, Run) else given, overrides)

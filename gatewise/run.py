@@ -1,0 +1,85 @@
+"""A run as it lies on disk, finished or at work: config, metrics, responses, ledger, checkpoints."""
+
+import sqlite3
+from contextlib import closing
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from cluster.commands.summary import summary
+from cluster.record.checkpoint import Checkpoints
+from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.metrics import read_metrics
+from cluster.record.metrics.sinks import METRICS
+from configs.errors import NoRun
+from configs.given import configured
+from configs.schema import Config
+
+
+class Rows(list[dict[str, Any]]):
+    """Rows with named columns; rows may lack columns."""
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame; ImportError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas, or use the rows as they are") from error
+        return pandas.DataFrame.from_records(list(self))
+
+
+class Run:
+    """One run directory. Every attribute is read from disk when it is asked for, so a run at work can be watched."""
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        """NoRun if the folder holds no run."""
+        self.dir = Path(folder).expanduser().absolute()
+        if not (self.dir / "config.toml").is_file():
+            what = "holds no run: it has no config.toml" if self.dir.is_dir() else "is no folder"
+            raise NoRun(f"{self.dir} {what}; give the run.dir of a run that has started")
+
+    @property
+    def config(self) -> Config:
+        """The resolved config; its run.dir is the folder where the run lies now."""
+        return configured(self.dir / "config.toml", {"run.dir": self.dir})
+
+    @property
+    def metrics(self) -> Rows:
+        """A row for each step, the keys of docs/metrics.md; step 0 is the evaluation before training."""
+        return Rows(read_metrics(self.dir) if (self.dir / METRICS).is_file() else [])
+
+    def responses(self, step: int | None = None) -> Rows:
+        """The saved responses of a step, or of all steps, each with its "step", prompt, reference, verdict and text."""
+        wanted = "step_*.jsonl" if step is None else f"step_{step:06d}.jsonl"
+        files = sorted((self.dir / "responses").glob(wanted))
+        return Rows({"step": int(path.stem.removeprefix("step_")), **row} for path in files for row in read_lines(path))
+
+    def ledger(self, query: str, *values: object) -> Rows:
+        """The rows of an SQL query on the ledger, which it cannot change; `values` fill its question marks."""
+        path = self.dir / "ledger.db"
+        if not path.is_file():
+            raise NoRun(f"{self.dir} has no ledger.db: the run has not started an engine yet")
+        # Without a log beside it nobody writes: SQLite then needs no files of its own, which a folder may forbid.
+        mode = "mode=ro" if path.with_name("ledger.db-wal").exists() else "immutable=1"
+        with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            return Rows(dict(row) for row in db.execute(query, values))
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints, oldest first."""
+        return Checkpoints(self.config).whole()
+
+    @property
+    def summary(self) -> str:
+        """The last lines of a run: reward from first to last step, speed, held-out accuracy before and after."""
+        return "\n".join(summary(self.dir)) if (self.dir / METRICS).is_file() else f"run      {self.dir}\nno step yet"
+
+    def __repr__(self) -> str:
+        done = max((int(row["step"]) for row in self.metrics), default=0)
+        return f"Run({str(self.dir)!r}, {done} of {self.config.run.steps} steps)"
+
+
+def load_run(folder: str | PathLike[str]) -> Run:
+    """The run in a folder; NoRun if it holds none."""
+    return Run(folder)

@@ -1,0 +1,132 @@
+"""The objective in one's own loop is the objective of a run: golden values, and the plan of a step."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.presets import CORRECTIONS, PRESETS, Kl
+from gatewise import InputError, objective
+from learner.batch.plan import rows_of, weigh
+from tests.learner.test_objective import CASES, golden_input
+from tests.toys.objective import BATCH, BUDGET, GOLDEN, GROUPS, MASK
+from tests.toys.run import toy_summary
+
+REWARDS = BATCH["reward"]
+# The golden cases that are a preset, or a preset with a correction or a KL, on the golden rewards.
+WHOLE = sorted(
+    name
+    for name, case in CASES.items()
+    if (case.objective.preset in PRESETS.values() and case.objective.correction in CORRECTIONS.values())
+    and isinstance(case.times, float)
+    and case.times == 1.0
+    and case.gamma_min is None
+    and not case.renormalised
+)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_rewards_masks_and_log_probs_give_the_golden_loss_and_gradient(name: str) -> None:
+    case, golden = CASES[name], GOLDEN["cases"][name]
+    given = golden_input(case)
+    logprobs = BATCH[golden["logp"]].clone().requires_grad_()
+    loss, sums = objective.loss(
+        case.objective,
+        logprobs,
+        advantages=objective.advantages(case.objective, REWARDS, GROUPS, MASK),
+        token_weights=objective.token_weights(case.objective, REWARDS, GROUPS, MASK, max_tokens=BUDGET),
+        mask=MASK,
+        old_logprobs=given.old_logprobs,
+        engine_logprobs=given.engine_logprobs,
+        reference_logprobs=given.reference_logprobs,
+    )
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    assert loss.item() == pytest.approx(golden["loss"], abs=1e-9)
+    torch.testing.assert_close(gradient, torch.tensor(golden["grad"], dtype=torch.float64), atol=1e-9, rtol=0)
+    assert sums["tokens"] == MASK.sum()
+
+
+def test_every_preset_but_one_is_among_the_golden_cases() -> None:
+    found = {name for name, preset in PRESETS.items() if any(CASES[case].objective.preset == preset for case in WHOLE)}
+    assert set(PRESETS) - found == {"cispo"}, "its golden case has other bounds than the preset"
+
+
+def random_update(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards, groups and mask of uneven groups in mixed order; some rewards are NaN, some rows are not learned."""
+    rng = np.random.default_rng(seed)
+    groups = rng.permutation(np.repeat([7, 3, 11, 5], rng.integers(1, 6, 4)))
+    rewards = np.where(rng.random(len(groups)) < 0.2, np.nan, rng.integers(0, 3, len(groups)) / 2)
+    mask = np.arange(6) < rng.integers(0, 7, len(groups))[:, None]
+    return torch.from_numpy(rewards), torch.from_numpy(groups), torch.from_numpy(mask)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_advantages_and_token_weights_are_those_of_a_runs_plan(preset: str) -> None:
+    for seed in range(8):
+        rewards, groups, mask = random_update(seed)
+        members = [torch.nonzero(groups == group).flatten() for group in groups.unique()]
+        summaries = [
+            toy_summary(place, [None if r.isnan() else float(r) for r in rewards[m]], lengths=mask[m].sum(1).tolist())
+            for place, m in enumerate(members)
+        ]
+        planned = rows_of(weigh(summaries, PRESETS[preset], False), PRESETS[preset], 6)
+        found = objective.advantages(preset, rewards, groups, mask)
+        weights = objective.token_weights(preset, rewards, groups, mask, max_tokens=6)
+        assert {(int(members[r.group][r.member]), r.advantage, r.weight) for r in planned} == {
+            (row, float(found[row]), float(weights[row, 0])) for row in range(len(rewards)) if weights[row, 0] > 0
+        }
+
+
+def test_the_losses_of_micro_batches_add_up_to_the_updates() -> None:
+    whole = objective.compose("dapo", "tis", Kl(coefficient=0.1))
+    advantages, weights = objective.advantages(whole, REWARDS, GROUPS, MASK), objective.token_weights(whole, REWARDS, GROUPS, MASK)
+
+    def of(rows: slice) -> Tensor:
+        return objective.loss(
+            whole, BATCH["logp_new"][rows], advantages=advantages[rows], token_weights=weights[rows], mask=MASK[rows],
+            old_logprobs=BATCH["logp_old"][rows], engine_logprobs=BATCH["logp_rollout"][rows], reference_logprobs=BATCH["logp_ref"][rows],
+        )[0]  # fmt: skip
+
+    torch.testing.assert_close(of(slice(0, 2)) + of(slice(2, 7)), of(slice(0, 7)))
+
+
+def test_without_old_log_probs_the_policy_itself_has_sampled() -> None:
+    weights = objective.token_weights("grpo", REWARDS, GROUPS, MASK)
+    advantages = objective.advantages("grpo", REWARDS, GROUPS, MASK)
+    loss, sums = objective.loss("grpo", BATCH["logp_new"], advantages=advantages, token_weights=weights, mask=MASK.float())
+    assert sums["ratio"] == sums["tokens"]
+    assert loss.item() == pytest.approx(-(advantages[:, None] * weights * MASK).sum().item())
+
+
+def test_numbers_are_float32_unless_the_rewards_are_float64() -> None:
+    assert objective.advantages("grpo", REWARDS.float(), GROUPS, MASK).dtype == torch.float32
+    assert objective.token_weights("grpo", REWARDS.long(), GROUPS, MASK).dtype == torch.float32
+    assert objective.advantages("grpo", REWARDS, GROUPS, MASK).dtype == torch.float64
+
+
+def test_only_groups_whose_rewards_differ_have_a_signal() -> None:
+    rewards, groups = torch.tensor([1.0, 0.0, 1.0, 1.0, float("nan"), 0.0]), torch.tensor([4, 4, 9, 9, 2, 2])
+    assert objective.with_signal(rewards, groups).tolist() == [True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: objective.compose("gpro"), 'got "gpro", needed one of grpo'),
+        (lambda: objective.compose("grpo", "tsi"), 'got "tsi", needed one of none, tis'),
+        (lambda: objective.compose("grpo", kl=Kl(coefficient=0.1, place="reward")), "subtract the KL from the rewards"),
+        (lambda: objective.advantages("grpo", REWARDS[:3], GROUPS, MASK), r"shapes \[3\], \[7\], \[7, 5\]"),
+        (lambda: objective.token_weights("dr_grpo", REWARDS, GROUPS, MASK), "give max_tokens"),
+        (lambda: missing("dppo_tv"), "give engine_logprobs"),
+        (lambda: missing("minirl"), "give engine_logprobs"),
+        (lambda: missing(objective.compose("grpo", "tis")), "give engine_logprobs"),
+        (lambda: missing(objective.compose("grpo", kl=Kl(coefficient=0.1))), "give reference_logprobs"),
+    ],
+)
+def test_what_an_objective_lacks_is_named(call: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()  # type: ignore[operator]
+
+
+def missing(which: object) -> None:
+    objective.loss(which, BATCH["logp_new"], advantages=REWARDS, token_weights=MASK.double(), mask=MASK)  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""The notebook in a real kernel, whose loop is running: it trains twice, and a third run follows in a thread of the same process."""
+
+import json
+from typing import Any
+
+import nbclient
+import nbformat
+import pytest
+
+from tests.toys.drive import ROOT
+
+pytestmark = pytest.mark.end_to_end
+
+NOTEBOOK = ROOT / "examples/first_run.ipynb"
+KEPT_BY_RAY = 4  # the open log of each session, and now and then a thread
+BEFORE = """
+from tests.toys.leftovers import left_over, train_as_the_page_shows
+at_first = left_over()
+"""
+AFTER = """
+import json, shutil
+between = left_over()
+train_as_the_page_shows(runs / "page")
+page = gatewise.load_run(runs / "page")
+print(json.dumps({
+    "environments": [at["environment"] for at in (at_first, between, left_over())],
+    "between": between, "after": left_over(),
+    "runs": {run.dir.name: [row["step"] for row in run.metrics] for run in (grpo, gspo, page)},
+    "presets": [run.config.objective.preset for run in (grpo, gspo, page)],
+}))
+shutil.rmtree(runs)
+"""
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The notebook with its outputs, run from its own folder; the cells around it see what its runs leave."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    places = [place for place, cell in enumerate(notebook.cells) if "gatewise.train(" in cell.source]
+    notebook.cells.insert(places[0], nbformat.v4.new_code_cell(BEFORE))
+    notebook.cells.append(nbformat.v4.new_code_cell(AFTER))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}}).execute()
+    return notebook
+
+
+def printed(cell: Any) -> str:
+    return "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
+
+
+def test_the_notebook_trains_shows_its_run_and_plots(executed: Any) -> None:
+    cells = [cell for cell in executed.cells if cell.cell_type == "code"]
+    text = "".join(map(printed, cells))
+    assert "held-out" in text
+    assert "right: " in text
+    assert any("image/png" in output.data for cell in cells for output in cell.outputs if output.output_type == "display_data")
+
+
+def test_one_process_trains_three_times_and_keeps_nothing(executed: Any) -> None:
+    found = json.loads(printed(executed.cells[-1]).splitlines()[-1])
+    assert found["runs"] == {name: [0, 1, 2, 3] for name in ("grpo", "gspo", "page")}
+    assert found["presets"] == ["grpo", "gspo", "grpo"]
+    first, *later = found["environments"]
+    assert [environment for environment in later if environment != later[0]] == []
+    added = {name for name, _ in first.items() ^ later[0].items()}
+    assert added <= {"RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR"}, "only imports of libraries may set variables"
+    between, after = found["between"], found["after"]
+    assert after["children"] == between["children"] == []
+    assert after["threads"] == between["threads"]
+    assert after["descriptors"] <= between["descriptors"] + KEPT_BY_RAY
+    assert after["system_threads"] <= between["system_threads"] + KEPT_BY_RAY

@@ -1,0 +1,38 @@
+"""What runs leave in the process that called them."""
+
+import gc
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import gatewise
+from tests.toys.drive import ROOT
+
+
+def left_over() -> dict[str, Any]:
+    """What a run may leave in its process."""
+    gc.collect()
+    me = psutil.Process()
+    return {
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "system_threads": me.num_threads(),
+        "descriptors": me.num_fds(),
+        "children": [" ".join(child.cmdline())[:80] for child in me.children(recursive=True) if child.is_running()],
+        "environment": dict(os.environ),
+    }
+
+
+def train_as_the_page_shows(run_dir: Path) -> None:
+    """Run the first snippet of docs/python.md in a thread, word for word but for its folder."""
+    snippet = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert snippet is not None
+    names: dict[str, Any] = {}
+    thread = threading.Thread(target=exec, args=[snippet[1].replace("runs/python", str(run_dir)), names])
+    thread.start()
+    thread.join()
+    run: gatewise.Run = names["run"]
+    assert names["rewards"] == [row["reward/mean"] for row in run.metrics if row["step"] > 0]
