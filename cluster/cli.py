@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
 from configs.loader import load
 from configs.schema import Config
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
                 help="checkpoint folder; default: the newest of run.dir" + (", or the model itself" if name == "evaluate" else ""),
             )
         command.set_defaults(run=run)
+    add_init(commands)
     add_rewards(commands)
     return whole
 

@@ -1,0 +1,84 @@
+"""What a run must know of its data: fields, lengths in tokens, and a held-out file beside it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cluster.commands.init.rows import Fields, find_fields, flat
+from rollout.chat import Message
+from rollout.dataset import Row, local_file, looks_local, read_rows
+
+LOOKED_AT = 4000  # rows, spread evenly over the dataset
+HELD_OUT_NAMES = ("eval", "test", "validation", "valid", "val", "dev", "held_out")
+OUTLIERS = 99.5  # percentile of prompt lengths that the limit keeps where the longest prompts are much longer
+MUCH_LONGER = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """A dataset as it was seen."""
+
+    source: str
+    split: str
+    rows: int
+    fields: Fields
+    messages: bool  # a prompt is a list of messages
+    own_system: bool  # some prompts have a system turn
+    longest: int  # prompt in tokens, of the rows that were looked at
+    kept: int  # tokens that all prompts but outliers have at most
+    longest_reference: int  # in tokens, as text
+    boxed: bool  # the prompts themselves say how to mark the answer
+
+    @property
+    def outliers(self) -> bool:
+        """Whether a few prompts are much longer than all others."""
+        return self.longest > MUCH_LONGER * self.kept
+
+
+def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) -> Data:
+    """Read a dataset and guess what a run must know; ValueError where its fields cannot be guessed."""
+    rows = read_rows(source, split, ())
+    fields = find_fields(spread(rows), source, own_checker)
+    prompts = [dict(flat(row.values))[fields.prompt] for row in spread(rows)]
+    references = [dict(flat(row.values))[fields.reference] for row in spread(rows)]
+    lengths = np.array([count_tokens(prompt, tokenizer) for prompt in prompts])
+    return Data(
+        source=source,
+        split=split,
+        rows=len(rows),
+        fields=fields,
+        messages=any(isinstance(prompt, list) for prompt in prompts),
+        own_system=any(isinstance(prompt, list) and prompt[0]["role"] == "system" for prompt in prompts),
+        longest=int(lengths.max()),
+        kept=int(np.percentile(lengths, OUTLIERS)),
+        longest_reference=max(len(tokenizer.encode(str(reference))) for reference in references),
+        boxed=all("boxed" in str(prompt) for prompt in prompts),
+    )
+
+
+def spread(rows: list[Row]) -> list[Row]:
+    return rows[:: max(1, len(rows) // LOOKED_AT)]
+
+
+def count_tokens(prompt: str | list[Message], tokenizer: Any) -> int:
+    """Tokens of a prompt, with the chat template if the model has one."""
+    if not tokenizer.chat_template:
+        return len(tokenizer.encode(prompt if isinstance(prompt, str) else str(prompt)))
+    messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return len(ids)
+
+
+def held_out_beside(source: str) -> str | None:
+    """A file of held-out rows in the same folder: `test.jsonl` beside `train.jsonl`, `sums_eval.csv` beside `sums_train.csv`."""
+    if not looks_local(source):
+        return None
+    path = local_file(source)
+    if not path.is_file():
+        return None
+    stem = path.name.partition(".")[0]
+    if "train" not in stem:
+        return None
+    beside = (path.with_name(path.name.replace("train", name, 1)) for name in HELD_OUT_NAMES)
+    return next((str(found) for found in beside if found.is_file()), None)
