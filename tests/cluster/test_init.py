@@ -150,3 +150,14 @@ def test_a_held_out_file_beside_is_found_by_its_name(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert held_out_beside(str(tmp_path / "train.jsonl")) == str(tmp_path / "test.jsonl")
     assert held_out_beside(str(tmp_path / "other.jsonl")) is None
+
+
+def test_prompts_that_a_model_cannot_read_are_refused_or_dropped(model: Path) -> None:
+    long, short = {"question": "1+" * 60 + "1=", "result": 61}, {"question": "1+1=", "result": 2}
+    write("long.jsonl", [long, long, short])
+    with pytest.raises(SystemExit, match="1"):
+        main(["init", "long.jsonl", str(model), "--gpus", "0"])
+    assert not Path("long.toml").exists()
+    write("few.jsonl", [long, *[short] * 3])
+    main(["init", "few.jsonl", str(model), "--gpus", "0"])
+    assert load("few.toml").data.overlong == "drop"

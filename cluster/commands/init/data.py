@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cluster.commands.init.rows import Fields, find_fields, flat
 from rollout.chat import Message
@@ -25,15 +26,24 @@ class Data:
     fields: Fields
     messages: bool  # a prompt is a list of messages
     own_system: bool  # some prompts have a system turn
-    longest: int  # prompt in tokens, of the rows that were looked at
-    kept: int  # tokens that all prompts but outliers have at most
+    lengths: NDArray[np.int64]  # prompts in tokens, of the rows that were looked at
     longest_reference: int  # in tokens, as text
     boxed: bool  # the prompts themselves say how to mark the answer
 
     @property
-    def outliers(self) -> bool:
-        """Whether a few prompts are much longer than all others."""
-        return self.longest > MUCH_LONGER * self.kept
+    def longest(self) -> int:
+        """The longest prompt in tokens."""
+        return int(self.lengths.max())
+
+    @property
+    def kept(self) -> int:
+        """Tokens of the longest prompt that is worth its room: a few much longer ones are dropped."""
+        most = int(np.percentile(self.lengths, OUTLIERS))
+        return most if self.longest > MUCH_LONGER * most else self.longest
+
+    def share_above(self, tokens: int) -> float:
+        """Share of the prompts that have more tokens."""
+        return float((self.lengths > tokens).mean())
 
 
 def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) -> Data:
@@ -50,8 +60,7 @@ def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) ->
         fields=fields,
         messages=any(isinstance(prompt, list) for prompt in prompts),
         own_system=any(isinstance(prompt, list) and prompt[0]["role"] == "system" for prompt in prompts),
-        longest=int(lengths.max()),
-        kept=int(np.percentile(lengths, OUTLIERS)),
+        lengths=lengths,
         longest_reference=max(len(tokenizer.encode(str(reference))) for reference in references),
         boxed=all("boxed" in str(prompt) for prompt in prompts),
     )

@@ -15,6 +15,7 @@ from configs.toml_writer import write_value
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 TINY = 50e6  # parameters below which a model is a toy that learns at a high rate and answers shortly
 ROUND = 8  # token limits are multiples of it
+PROMPT_SHARE = 0.75  # of the model's context, at most
 MOST_HELD_OUT = 500  # rows of an evaluation
 COMMENT_AT = 48  # column of the comments, where the value leaves room
 
@@ -44,15 +45,24 @@ class Seen:
         return self.model.parameters < TINY
 
     @property
+    def data(self) -> list[Data]:
+        return [self.train, *([self.held_out] if self.held_out else [])]
+
+    @property
     def prompt_tokens(self) -> int:
-        data = [self.train, *([self.held_out] if self.held_out else [])]
+        """The longest prompt, as far as the model's context leaves room for an answer."""
         system = len(self.model.tokenizer.encode(BOXED)) + ROUND if self.asks_for_a_box else 0
-        return up(max(each.kept if each.outliers else each.longest for each in data) + system)
+        return min(up(max(each.kept for each in self.data) + system), int(PROMPT_SHARE * self.model.context))
+
+    @property
+    def drops(self) -> float:
+        """The largest share of a dataset's prompts that are longer than that."""
+        return max(each.share_above(self.prompt_tokens) for each in self.data)
 
     @property
     def response_tokens(self) -> int:
         wanted = up(2 * self.train.longest_reference) if self.toy else 256 if self.split is None else 2048
-        return max(1, min(wanted, self.model.context - self.prompt_tokens))
+        return min(wanted, self.model.context - self.prompt_tokens)
 
     @property
     def asks_for_a_box(self) -> bool:
@@ -162,8 +172,7 @@ def data_keys(seen: Seen) -> list[Key]:
             f"the longest prompt seen has {max(train.longest, held_out.longest if held_out else 0)}",
         ),
     ]
-    long = train.outliers or (held_out is not None and held_out.outliers)
-    return [*keys, *([Key("overlong", "drop", "a few prompts are much longer than the others")] if long else [])]
+    return [*keys, *([Key("overlong", "drop", f"{100 * seen.drops:.2g} % of the prompts are longer")] if seen.drops else [])]
 
 
 def rollout_keys(seen: Seen) -> list[Key]:

@@ -12,6 +12,8 @@ from cluster.commands.init.split import refuse_too_large_for_cpus, split_gpus
 from cluster.commands.validate import check
 from configs.loader import load
 
+MOST_DROPPED = 0.5  # share of prompts that may be too long for the model
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -58,4 +60,10 @@ def look(asked: Asked, name: str) -> Seen:
     train = look_at(asked.data, asked.splits[0], model.tokenizer, asked.reward)
     source = asked.held_out or held_out_beside(asked.data)
     held_out = look_at(source, asked.splits[1], model.tokenizer, asked.reward) if source else None
-    return Seen(model=model, train=train, held_out=held_out, machine=machine, split=split, name=name)
+    seen = Seen(model=model, train=train, held_out=held_out, machine=machine, split=split, name=name)
+    if seen.drops > MOST_DROPPED:
+        raise ValueError(
+            f"{100 * seen.drops:.0f} % of the prompts of {asked.data} have more than {seen.prompt_tokens} tokens, the most that "
+            f"the context of {model.path} ({model.context} tokens) leaves room for: give shorter prompts, or a model with a longer context"
+        )
+    return seen
