@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cluster.causes.died import oom_kills
 from cluster.causes.report import report
+from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
@@ -93,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
                 help="checkpoint folder; default: the newest of run.dir" + (", or the model itself" if name == "evaluate" else ""),
             )
         command.set_defaults(run=run)
+    add_init(commands)
     add_rewards(commands)
     return whole
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 OTHERS = {name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") if (ROOT / name).exists()}
 FOLDERS = "configs|rollout|reward|learner|cluster|gatewise|examples|tests|benchmarks|docs|requirements"
-PROGRAMS = ("make", "python", ".venv/bin/python", "gatewise", "ray", "kubectl", "docker", "export", "pip", "cat")
+PROGRAMS = ("make", "python", ".venv/bin/python", "gatewise", "ray", "sbatch", "kubectl", "docker", "export", "pip", "cat")
 TINY = "configs/tiny_cpu.toml"
 
 # By the beginning of a command. Tests run commands with settings of their own, on the tiny model.
@@ -35,6 +35,7 @@ TESTED = {
     "python -m cluster validate": "tests/cluster/test_cli.py",
     "python -m cluster evaluate": "tests/runs/test_runs.py",
     "python -m cluster export": "tests/runs/test_runs.py",
+    "python -m cluster init": "tests/cluster/test_init.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "ray start": "tests/runs/test_jobs.py",
@@ -53,6 +54,8 @@ NEEDS = {
     "ray get-auth-token": "a home directory that a test must not write to",
     "ray job stop": "a cluster with a job",
     "ray job logs": "a cluster with a job",
+    "ray symmetric-run": "a second machine; it ends every Ray of this one",
+    "sbatch": "Slurm; tests/cluster/test_slurm.py runs the script with stand-ins for its commands",
     "kubectl": "a Kubernetes cluster",
     "docker build": "Docker and a network",
     "python -m cluster train configs/qwen3_30b_a3b_gspo.toml": "GPUs",

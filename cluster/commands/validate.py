@@ -49,14 +49,17 @@ class Examined:
     tokenizer: Any  # None where there is none
 
 
-def check(config: Config) -> Checked:
-    """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do."""
-    examined = examine(config)
+def check(config: Config, *, here: bool = True) -> Checked:
+    """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do.
+
+    `here` is False for a config that is meant for another machine.
+    """
+    examined = examine(config, here=here)
     examined.found.refuse()
     return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
 
-def examine(config: Config) -> Examined:
+def examine(config: Config, *, here: bool = True) -> Examined:
     """Check everything that can be checked, whatever else is wrong."""
     found = Findings(problems=check_passthrough(config))
     settings: Any = None
@@ -65,7 +68,8 @@ def examine(config: Config) -> Examined:
     model = {} if settings is None else settings.to_dict()
     if settings is not None:
         check_model(config, settings, found)
-    check_machine(config, model, found)
+    if here:
+        check_machine(config, model, found)
     tokenizer: Any = None
     if settings is not None:
         with found.collect():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.data.fields import column_of, describe_missing
+from rollout.data.fields import EVERYTHING, column_of, describe_missing
 from rollout.data.row import DatasetError, RawRow
 
 
@@ -50,6 +50,8 @@ def pick_columns(source: str, schema: Any, needed: Sequence[str], optional: Sequ
     for name in needed:
         if column_of(name, schema.names) is None:
             raise DatasetError(describe_missing(source, name, list(names_of(schema))))
+    if EVERYTHING in optional:
+        return list(schema.names)
     found = {column_of(name, schema.names) for name in (*needed, *optional)}
     return [name for name in schema.names if name in found]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+EVERYTHING = "*"  # among the wanted fields: all columns of a columnar dataset
 DEPTH = 4  # parts of the names that messages list
 SHOWN = 20  # names in a message
 

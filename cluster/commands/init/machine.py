@@ -1,0 +1,40 @@
+"""What a machine has for a run: GPUs with their memory, CPU cores, host memory."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+ASK_S = 10
+MIB, GB = 2**20, 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The resources that a config is written for."""
+
+    gpus: int
+    gpu_gb: float  # memory of the smallest GPU
+    gpus_per_node: int
+    cpus: int  # of this machine
+    host_gb: float
+
+
+def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:
+    """This machine, or the GPUs that were asked for in its place."""
+    there = gpus_here() if gpus is None or gpu_gb is None else []
+    count = len(there) if gpus is None else gpus
+    smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
+    return Machine(
+        gpus=count, gpu_gb=smallest, gpus_per_node=min(gpus_per_node, count or 1), cpus=len(os.sched_getaffinity(0)), host_gb=host
+    )
+
+
+def gpus_here() -> list[float]:
+    """Memory in GB of each GPU of this machine, empty where its driver knows none."""
+    try:
+        answer = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: then no run could use its GPUs either
+        return []
+    return [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdigit()]

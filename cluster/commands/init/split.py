@@ -1,0 +1,99 @@
+"""How a machine's GPUs are divided between engines and learner ranks, so that both fit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cluster.commands.init.machine import GB, Machine
+from cluster.commands.init.model import Model
+from configs.arithmetic import plural
+
+WEIGHT, GRADIENT, ADAM, FLOAT32 = 2, 4, 12, 4  # bytes of a parameter: bf16, fp32 sums, fp32 master weight with two moments, fp32
+RANK_SPARE_GB = 12  # checkpointed activations, gathered layers, logits, buffers
+ENGINE_SHARE = 0.45  # of a GPU for an engine's weights; about as much is left for keys and values
+USABLE = 0.9  # of a GPU's memory for a rank
+CPU_BYTES = 7 * FLOAT32  # of a parameter on a machine without GPUs: weights, gradient and two moments of a rank, an engine, two copies sent
+TENSOR_SIZES = (1, 2, 4, 8)
+GRADIENTS_SHARED, WEIGHTS_SHARED = 2, 3  # ZeRO stages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Engines and ranks of a run, and how a rank holds its share."""
+
+    engines: int
+    tensor_parallel: int
+    ranks: int
+    zero_stage: int
+    offload: bool  # the optimizer's state is in host memory
+    why: str
+
+
+def split_gpus(machine: Machine, model: Model) -> Split:
+    """Divide the GPUs about evenly; ValueError, with the arithmetic, where engines and ranks do not fit beside each other."""
+    tensor = next(
+        (size for size in engine_sizes(machine, model) if 2 * model.parameters / size <= ENGINE_SHARE * machine.gpu_gb * GB), None
+    )
+    if tensor is None:
+        raise ValueError(
+            f"{model.path} has {model.parameters / 1e9:.3g}B parameters, whose bf16 weights take {WEIGHT * model.parameters / GB:.0f} GB: "
+            f"an engine of at most {max(engine_sizes(machine, model))} GPUs of {machine.gpu_gb:.0f} GB leaves too little for "
+            "keys and values. Give --gpu-memory and --gpus-per-node of larger machines, or a smaller model"
+        )
+    for ranks, stage, offload in holdings(machine.gpus, tensor):
+        if rank_gb(model, ranks, stage, offload) <= USABLE * machine.gpu_gb:
+            return Split(
+                engines=(machine.gpus - ranks) // tensor,
+                tensor_parallel=tensor,
+                ranks=ranks,
+                zero_stage=stage,
+                offload=offload,
+                why=f"about {rank_gb(model, ranks, stage, offload):.0f} of {machine.gpu_gb:.0f} GB a rank, "
+                f"{RANK_SPARE_GB} of them for activations and logits",
+            )
+    raise ValueError(too_few(machine, model, tensor))
+
+
+def engine_sizes(machine: Machine, model: Model) -> list[int]:
+    """Tensor parallel sizes that divide the model's heads and lie in one node."""
+    return [size for size in TENSOR_SIZES if model.heads % size == 0 and size <= machine.gpus_per_node]
+
+
+def holdings(gpus: int, tensor: int) -> Iterator[tuple[int, int, bool]]:
+    """(ranks, ZeRO stage, offload) in the order of preference: nothing offloaded, an even split, the lowest stage."""
+    counts = [ranks for ranks in range(1, gpus - tensor + 1) if (gpus - ranks) % tensor == 0]
+    counts.sort(key=lambda ranks: (abs(2 * ranks - gpus), ranks))
+    for offload in (False, True):
+        for ranks in counts:
+            yield from ((ranks, stage, offload) for stage in (GRADIENTS_SHARED, WEIGHTS_SHARED))
+
+
+def rank_gb(model: Model, ranks: int, stage: int, offload: bool) -> float:
+    """GPU memory of a rank: ZeRO-2 shards gradients and optimizer, ZeRO-3 the weights too; offloading keeps the optimizer off the GPU."""
+    weights = WEIGHT / ranks if stage == WEIGHTS_SHARED else WEIGHT
+    sharded = (0 if offload else GRADIENT + ADAM) / ranks
+    return model.parameters * (weights + sharded) / GB + RANK_SPARE_GB
+
+
+def too_few(machine: Machine, model: Model, tensor: int) -> str:
+    needed = next((n for n in range(2, 4097) if any(fits(n, tensor, machine, model))), None)
+    more = f"at least about {needed} such GPUs are needed" if needed else "no number of such GPUs is enough"
+    return (
+        f"{machine.gpus} {plural('GPU', machine.gpus)} of {machine.gpu_gb:.0f} GB cannot train {model.path} "
+        f"({model.parameters / 1e9:.3g}B parameters): engines take {tensor} of them each, "
+        f"learner ranks share {WEIGHT + GRADIENT + ADAM} B a parameter, and both need GPUs of their own; "
+        f"{more}: give --gpus, or a smaller model"
+    )
+
+
+def fits(gpus: int, tensor: int, machine: Machine, model: Model) -> Iterator[bool]:
+    return (rank_gb(model, ranks, stage, offload) <= USABLE * machine.gpu_gb for ranks, stage, offload in holdings(gpus, tensor))
+
+
+def refuse_too_large_for_cpus(machine: Machine, model: Model) -> None:
+    """Raise ValueError where a model does not fit into the memory of a machine without GPUs."""
+    needed = model.parameters * CPU_BYTES / GB
+    if needed > machine.host_gb:
+        raise ValueError(
+            f"this machine has no GPU and {machine.host_gb:.0f} GB of memory; {model.path} ({model.parameters / 1e9:.3g}B parameters) "
+            f"needs about {needed:.0f} GB on CPU: give a smaller model, or --gpus N to write a config for another machine"
+        )
