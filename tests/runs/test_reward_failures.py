@@ -82,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "reward.checker=rewards/mine.py:sometimes", "reward.timeout_s=0.5", "reward.memory_mb=512", "reward.second=exact",
             "reward.parts.http.weight=0.5", f"http.url={url}", "http.retries=1", "reward.keep_disagreements=4", "reward.nodes=engines",
         )  # fmt: skip
-        words = ["train", str(ROOT / CONFIG), "run.dir=run", *tiny, *SMALL, *settings]
+        words = ["train", str(ROOT / CONFIG), f"run.dir={folder / 'run'}", *tiny, *SMALL, *settings]
         with driving(words, folder, env, folder, CONSOLE) as driver:
             assert driver.wait() == 0, driver.text()
             assert driver.wait_for_nobody() == []
