@@ -3,11 +3,13 @@
 They work in a script, in a notebook and in a thread, one at a time in a process.
 """
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from cluster.record.metrics.metrics import OnStep
+from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.given import Given, Overrides, configured
 from configs.schema import Config
 from gatewise.background import in_background
@@ -95,4 +97,6 @@ def validate(given: Given | Run, overrides: Overrides | None = None) -> list[str
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:
+    refuse_hidden_modules()
+    find_modules_in(os.getcwd())
     return configured(given.config if isinstance(given, Run) else given, overrides)

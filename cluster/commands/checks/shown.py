@@ -53,5 +53,7 @@ def describe_epoch(config: Config, prompts: int) -> str:
     groups, steps = config.rollout.groups_per_step, config.run.steps
     about = "about " if config.data.sampler == "difficulty" or config.dynamic_sampling else ""
     epochs = f"{steps * groups / prompts:.3g}"
+    count = f"{prompts / groups:.3g}"
+    steps_an_epoch = f"{count} {'step' if count == '1' else 'steps'}"
     in_all = f"run.steps {steps} = {epochs} {'epoch' if epochs == '1' else 'epochs'}"
-    return f"{prompts} prompts / {groups} a step = {about}{prompts / groups:.3g} steps; {in_all}"
+    return f"{prompts} prompts / {groups} a step = {about}{steps_an_epoch}; {in_all}"

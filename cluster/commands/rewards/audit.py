@@ -107,7 +107,7 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
 
 def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
     """Raise ValueError where a row names code that the run's config does not: a file of responses must not choose what runs here."""
-    allowed = checkers_for_data(config.reward.checker)
+    allowed = sorted({*checkers_for_data(config.reward.checker), *config.data.own_checkers})
     for one in kept:
         if one.row["checker"] not in allowed:
             raise ValueError(
