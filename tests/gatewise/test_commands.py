@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -80,6 +81,8 @@ def test_train_returns_the_run_and_on_step_gets_the_rows_of_its_metrics(tmp_path
 
 def test_train_works_under_a_running_loop_and_in_a_thread(tmp_path: Path, run: Callable[[Toy], None]) -> None:
     run(three_steps)
+    gatewise.train(run_config(tmp_path / "first"), progress=False)  # libraries open what they keep
+    before = psutil.Process().num_fds()
 
     async def notebook() -> int:
         return len(gatewise.train(run_config(tmp_path / "a"), progress=False).metrics)
@@ -91,6 +94,7 @@ def test_train_works_under_a_running_loop_and_in_a_thread(tmp_path: Path, run: C
     thread.join()
     assert rows == [4]
     assert [t.name for t in threading.enumerate() if t.name.startswith("gatewise")] == []
+    assert psutil.Process().num_fds() == before
 
 
 def test_what_on_step_raises_ends_the_run_and_stays_as_it_is(tmp_path: Path, run: Callable[[Toy], None]) -> None:

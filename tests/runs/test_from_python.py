@@ -1,6 +1,8 @@
 """The notebook in a real kernel, whose loop is running: it trains twice, and a third run follows in a thread of the same process."""
 
 import json
+import re
+from collections import Counter
 from typing import Any
 
 import nbclient
@@ -12,7 +14,9 @@ from tests.toys.drive import ROOT
 pytestmark = pytest.mark.end_to_end
 
 NOTEBOOK = ROOT / "examples/first_run.ipynb"
-KEPT_BY_RAY = 4  # the open log of each session, and now and then a thread
+# Ray leaves the open log of each session, and now and then a socket and a thread; the kernel sockets for each thread that prints;
+# matplotlib the fonts of each thread that draws, 64 at most.
+KEPT, KEPT_THREADS = r"/tmp/ray/|socket:|anon_inode:|.*/fonts/", 4
 BEFORE = """
 from tests.toys.leftovers import left_over, train_as_the_page_shows
 at_first = left_over()
@@ -70,5 +74,6 @@ def test_one_process_trains_three_times_and_keeps_nothing(executed: Any) -> None
     between, after = found["between"], found["after"]
     assert after["children"] == between["children"] == []
     assert after["threads"] == between["threads"]
-    assert after["descriptors"] <= between["descriptors"] + KEPT_BY_RAY
-    assert after["system_threads"] <= between["system_threads"] + KEPT_BY_RAY
+    more = Counter(after["descriptors"]) - Counter(between["descriptors"])
+    assert [kind for kind in more if not re.match(KEPT, kind)] == []
+    assert after["system_threads"] <= between["system_threads"] + KEPT_THREADS
