@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 # Before torch is imported: two workers share the cores, and torch's further threads only spin for each other, at three times the CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RUNS = "tests/runs"
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 # Scopes that take twenty seconds or more, the longest first: the short ones behind them keep both workers busy to the end.
 LONGEST = (
     f"{RUNS}/test_runs.py",

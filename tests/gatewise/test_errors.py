@@ -96,11 +96,11 @@ def test_a_config_error_travels_between_processes_with_its_problems() -> None:
 
 def test_wrong_input_of_every_kind_is_caught_by_type_before_anything_starts(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
-    data.write_text("{}\n")
+    data.write_text('{"prompt": "1+1=", "answer": "2"}\n')
     with pytest.raises(gatewise.ConfigError, match=r"run\.step"):
         gatewise.train("tiny_cpu", {"run.step": 3})
     with pytest.raises(gatewise.ModelError, match="is not a model folder"):
-        gatewise.train("tiny_cpu", {"model.path": tmp_path, "run.dir": tmp_path / "run"})
+        gatewise.train("tiny_cpu", {"model.path": tmp_path, "data.train": data, "data.eval": data, "run.dir": tmp_path / "run"})
     with pytest.raises(gatewise.NoRun, match="holds no run"):
         gatewise.load_run(tmp_path)
     with pytest.raises(gatewise.NoRun, match="is no folder"):
