@@ -225,7 +225,7 @@ class Controller:
             return {}  # the step is learned all the same: its line has no evaluation
 
     async def evaluate(self) -> Values:
-        """Held-out accuracy under the weights the engines serve now; Stopped if a stop comes before it is known."""
+        """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
         return await self.stop.cuts(evaluate(self.engines, self.held_out))
 
 

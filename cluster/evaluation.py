@@ -16,13 +16,13 @@ APART = 1 << 24  # group ids between two eval sets, whose seeds depend on their 
 
 
 async def evaluate(engines: EnginePool, sets: Sequence[EvalSet]) -> dict[str, float]:
-    """Accuracy on every eval set, all asked at once; the metrics of a named set have its name after `eval/`."""
+    """Correctness on every eval set, all asked at once; the metrics of a named set have its name after `eval/`."""
     found = await asyncio.gather(*(evaluate_set(engines, asked) for asked in sets))
     return {key: value for values in found for key, value in values.items()}
 
 
 async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
-    """Accuracy by raw correctness: one greedy response to each prompt, and `samples` at the training temperature.
+    """Correctness without shaping: one greedy response to each prompt, and `samples` at the training temperature.
 
     Responses without a verdict are left out of the means; `failures` counts them.
     """

@@ -13,8 +13,7 @@ from configs.surrogates import Minirl
 from configs.tables import inner_table
 
 GB = 1e9
-MASTER_BYTES = 12  # Adam in fp32: master weight, first and second moment
-MOMENT_BYTES = 4  # of one float32 number
+MOMENT_BYTES = 4  # of one of Adam's two moments, or of a master weight
 
 
 def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
@@ -57,7 +56,7 @@ def describe_batch(config: Config) -> str:
 
 def describe_window(config: Config) -> str:
     staleness, groups = config.run.max_staleness, config.rollout.groups_per_step
-    ahead = f"generation runs up to {staleness} {plural('step', staleness)} ahead" if staleness else "generation and learning take turns"
+    ahead = f"generation runs up to {counted(staleness, 'step')} ahead" if staleness else "generation and learning take turns"
     return (
         f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
         f"{counted((staleness + 1) * groups * config.rollout.group_size, 'response')} in flight at most"
@@ -78,7 +77,7 @@ def describe_objective(config: Config) -> list[str]:
     if preset.old == "learner" and config.learner.updates_per_step == 1:
         lines.append("one update a step: its ratio to the learner's log-probs is always 1, so nothing is ever clipped")
     if config.run.max_staleness and preset.old == "learner" and not isinstance(preset.surrogate, Minirl) and correction.weight == "none":
-        stale = f"{config.run.max_staleness} {plural('step', config.run.max_staleness)}"
+        stale = counted(config.run.max_staleness, "step")
         lines.append(f"responses may be {stale} stale, and no [correction] weight corrects for that: watch mismatch/kl and mismatch/ess")
     return lines
 
@@ -87,7 +86,7 @@ def describe_devices(config: Config) -> str:
     engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
     cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
     return (
-        f"engines {engines} × {each} {plural('GPU', each)} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
+        f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
         f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
     )
 
@@ -100,22 +99,35 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {plural(noun, count)}"
 
 
+def weight_bytes(config: Config) -> int:
+    """Bytes of one of the policy's weights."""
+    return 4 if config.model.dtype == "float32" else 2
+
+
+def has_masters(config: Config) -> bool:
+    """Whether the optimizer has float32 master weights of its own: without ZeRO, float32 weights need none."""
+    return config.learner.zero_stage > 0 or config.model.dtype != "float32"
+
+
+def optimizer_bytes(config: Config) -> int:
+    """Bytes of the optimizer for one parameter."""
+    return (3 if has_masters(config) else 2) * MOMENT_BYTES
+
+
 def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
     """The learner's memory a rank, if the model's config can be counted."""
-    counted = count_parameters(model)
-    if counted is None:
+    found = count_parameters(model)
+    if found is None:
         return []
-    parameters = counted.total
+    parameters = found.total
     stage, ranks = config.learner.zero_stage, config.learner.ranks
     types = inner_table(config.learner.deepspeed, ("data_types",))
-    weight = 4 if config.model.dtype == "float32" else 2
+    weight = weight_bytes(config)
     gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
     offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
-    # Without ZeRO, float32 weights need no separate master weights.
-    plain = stage == 0 and weight == MOMENT_BYTES
-    masters = ("Adam moments", 2 * MOMENT_BYTES) if plain else ("fp32 master weights and Adam moments", MASTER_BYTES)
+    masters = "fp32 master weights and Adam moments" if has_masters(config) else "Adam moments"
     parts = [
-        (*masters, 1, offload),
+        (masters, optimizer_bytes(config), 1, offload),
         ("gradients", gradient, 2, offload),
         (f"{config.model.dtype} weights", weight, 3, "none"),
     ]

@@ -25,7 +25,7 @@ PROMPTS = "rollout.groups_per_step: it counts prompts, each with rollout.group_s
 LOGGING = "every step is written to metrics.jsonl in run.dir; run.tensorboard = true adds TensorBoard; remove it"
 NAMES = "a run has a folder and no name: set run.dir"
 EPOCHS = "a run is counted in steps: set run.steps = epochs × prompts / rollout.groups_per_step"
-OWN_REWARD = 'reward.checker: a checker\'s name, or your function as "package.module:function"'
+OWN_REWARD = 'reward.checker: a checker\'s name, or your function as "path/to/file.py:function"'
 PLACED = "roles share no GPU and Ray places them: set rollout.engines and learner.ranks (one GPU each rank)"
 REFERENCE = 'kl.reference: the model that kl.coefficient pulls to, or "initial"'
 KL = 'kl.coefficient: it also needs kl.reference = "initial"; kl.place says whether it is in the loss or in the reward'

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ConfigError
-from configs.loader import check_table, read_table
+from configs.loader import check_table, is_overridden, read_table
 from configs.overrides import merge_overrides, merge_value
 from configs.schema import Config
 from configs.tables import Table
@@ -28,7 +28,8 @@ def configured(given: Given, overrides: Overrides | None = None) -> Config:
     table, name = read(given)
     faults, keys = merge(table, overrides or {})
     config, problems = check_table(table)
-    lines = [*faults, *(f"{_where(problem.keys, keys, name)}: {problem.keys[0]}: {problem.message}" for problem in problems)]
+    places = ("overrides" if is_overridden(problem, keys) else name for problem in problems)
+    lines = [*faults, *(f"{place}: {problem.keys[0]}: {problem.message}" for place, problem in zip(places, problems, strict=True))]
     if lines or config is None:
         raise ConfigError(lines)
     return config
@@ -98,8 +99,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _where(named: Sequence[str], keys: set[str], name: str) -> str:
-    given = any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for key in named for other in keys)
-    return "overrides" if given else name

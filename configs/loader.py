@@ -40,8 +40,12 @@ def dump(config: Config) -> str:
 
 def locate(problem: Problem, path: Path, overridden: set[str]) -> str:
     """Where to change it: the command line if the value came from there, else the file."""
-    given = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in problem.keys for name in overridden)
-    return "command line" if given else str(path)
+    return "command line" if is_overridden(problem, overridden) else str(path)
+
+
+def is_overridden(problem: Problem, overridden: set[str]) -> bool:
+    """Whether one of a problem's keys, or a table around or below it, was set by an override."""
+    return any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for key in problem.keys for name in overridden)
 
 
 def read_table(path: Path) -> Table:

@@ -61,7 +61,7 @@ def evaluate(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Greedy accuracy, pass@k and mean@k on data.eval, of a checkpoint, else of the newest of run.dir, else of the model itself."""
+    """Greedy correctness, pass@k and mean@k on every eval set: of a checkpoint, else the newest of run.dir, else the model itself."""
     with typed_errors():
         config = _config(given, overrides)
         from cluster.commands.offline import evaluate_offline

@@ -72,7 +72,7 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """The last lines of a run: reward from first to last step, speed, held-out accuracy before and after."""
+        """The last lines of a run: reward from first to last step, speed, held-out correctness before and after."""
         return "\n".join(summary(self.dir)) if (self.dir / METRICS).is_file() else f"run      {self.dir}\nno step yet"
 
     def __repr__(self) -> str:

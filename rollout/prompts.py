@@ -45,14 +45,14 @@ class EvalSet:
 
 def load_training_prompts(config: Config, tokenizer: Tokenizer) -> PromptSet:
     """The prompts of `data.train`, or of all sources one after another."""
-    return joined([load_prompts(config, source, tokenizer) for source in training_sources(config)])
+    return joined([load_prompts(source, tokenizer) for source in training_sources(config)])
 
 
 def load_eval_sets(config: Config, tokenizer: Tokenizer) -> tuple[list[EvalSet], PromptSet]:
     """`data.eval` and the named eval sets, and all of their prompts together."""
     sets, rows = [], []
     for source, samples in eval_sources(config):
-        found = load_prompts(config, source, tokenizer)
+        found = load_prompts(source, tokenizer)
         sets.append(EvalSet(name=source.name, path=source.path, samples=samples, prompts=found.prompts, dropped=found.dropped))
         rows.append(found)
     return sets, joined(rows)
@@ -67,7 +67,7 @@ def joined(sets: Sequence[PromptSet]) -> PromptSet:
     )
 
 
-def load_prompts(config: Config, source: Source, tokenizer: Tokenizer) -> PromptSet:
+def load_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     """Read a dataset and make a prompt of each row; data.overlong decides about rows above data.max_prompt_tokens.
 
     A prompt's id is its row's own "id", else the row's number from 0, after the name of its source and a slash if there is one.

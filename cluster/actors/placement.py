@@ -10,7 +10,7 @@ from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from configs.arithmetic import gpus_per_engine
+from configs.arithmetic import counted, gpus_per_engine
 from configs.rules.engine import is_count, vllm_size
 from configs.schema import Config
 from configs.toml_writer import write_value
@@ -111,7 +111,7 @@ def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], kin
     each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
     return (
         f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
-        f"needed, but {len(nodes)} node{'s' * (len(nodes) != 1)} with {there:g} {kind}s in all ({each} each) "
+        f"needed, but {counted(len(nodes), 'node')} with {there:g} {kind}s in all ({each} each) "
         f"cannot hold them: lower rollout.engines or learner.ranks"
         + (
             ", or rollout.vllm.tensor_parallel_size"

@@ -1,8 +1,9 @@
 """How a process ended that could not say it in Python: by a signal, out of memory, or in native code."""
 
 import re
-import signal
 from pathlib import Path
+
+from reward.processes.children import describe_end
 
 BY_RAY = re.compile(r"killed due to the node running low on memory[^\n]*|Task was killed due to the node[^\n]*", re.IGNORECASE)
 DUMPS = (
@@ -27,13 +28,8 @@ UNSAID = "killed without a word, as SIGKILL does: by the kernel's out-of-memory 
 
 
 def describe_exit(code: int) -> str:
-    """The exit status of a child process in words; negative where a signal ended it."""
-    if code >= 0:
-        return f"ended with exit status {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
+    """How a child process ended, in words without a verb: "exited with status 1", "killed by SIGSEGV"."""
+    return describe_end(code).removeprefix("was ")
 
 
 def how_it_died(log: str, said: str, oom_kills: int = 0) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from cluster.causes.logs import COLOUR
+
 PROCESS = re.compile(r"^(\([\w.-]+ pid=\d+[^)]*\)|\[rank\d+\]:) ?")  # "(EngineCore pid=5139) ", "[rank0]: "
 RECORD = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]+ \[[^\]]+\] ?")  # of vLLM
 BORDER = re.compile(r"^(\s*)[|] ?")  # of the traceback of an exception group

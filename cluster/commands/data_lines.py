@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from configs.arithmetic import plural
+from configs.arithmetic import counted
 from configs.schema import Config
 from rollout.order import shares_of
 from rollout.prompts import EvalSet, PromptSet
@@ -13,7 +13,7 @@ def describe_prompts(config: Config, prompts: PromptSet) -> list[str]:
     sources, count = config.data.sources, len(prompts.prompts)
     if not sources:
         return [f"{count} prompts from {config.data.train}{and_dropped(prompts.dropped)}"]
-    lines = [f"{count} prompts from {len(sources)} {plural('source', len(sources))}"]
+    lines = [f"{count} prompts from {counted(len(sources), 'source')}"]
     for name, share in shares_of(config.data, prompts.sizes).items():
         size, groups = prompts.sizes[name], float(share) * config.rollout.groups_per_step
         lines.append(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.commands.checks.engine import divisors_near
 from configs.families import FAMILIES, Family, families_that, number_of_experts
 from configs.rules.engine import vllm_size
 from configs.schema import Config
@@ -70,9 +71,7 @@ def experts_of_the_model(config: Config, model: dict[str, Any]) -> Iterator[str]
     tensor = vllm_size(config, "tensor_parallel_size") if "rollout.vllm.enable_expert_parallel" in asked else 1
     for key, size in (("learner.expert_parallel", config.learner.expert_parallel), ("rollout.vllm.tensor_parallel_size", tensor)):
         if experts % size:
-            near = " or ".join(
-                str(n) for n in sorted((n for n in range(1, experts + 1) if experts % n == 0), key=lambda n: abs(n - size))[:2]
-            )
+            near = " or ".join(map(str, divisors_near(experts, size)))
             why = " with rollout.vllm.enable_expert_parallel = true" if "vllm" in key else ""
             yield (
                 f"{key}: got {size}{why}, needed a divisor of the {experts} experts of model.path {config.model.path}, "

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.findings import Findings
-from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_locked
+from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
-from cluster.record.run_dir import refuse_changed_template, refuse_other_run, refuse_unknown_resume
+from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
 from configs.parameters import count_parameters
 from configs.schema import Config
 

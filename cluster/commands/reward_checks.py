@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from configs.arithmetic import plural
+from configs.arithmetic import counted
 from configs.errors import RewardError, raises
 from configs.schema import Config
 from reward.checkers import check_reference, checkers_for_data, refuse_unknown
@@ -30,7 +31,7 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
         refuse_code_named_by_data(config, rows)
         check_references(config, rows)
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
-    lines = [f"rewards: {', '.join(sorted(used))}; {config.reward.workers} {plural('worker', config.reward.workers)} on {_where(config)}"]
+    lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
@@ -77,9 +78,13 @@ def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, I
             break
         if everywhere or prompt.checker == name:
             reference = prompt.reference if fixed is None else fixed
-            response = reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
-            found.append((rows.where[prompt.prompt_id], Item(checker=name, response=response, reference=reference)))
+            found.append((rows.where[prompt.prompt_id], Item(checker=name, response=as_response(reference), reference=reference)))
     return found
+
+
+def as_response(reference: Any) -> str:
+    """A reference as the text of a response, for a function of the user's, whose right answers nobody else knows."""
+    return reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from cluster.record.metrics.held_out import greedy_correctness
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.warnings import Episode, read_warnings
-from configs.arithmetic import plural
+from configs.arithmetic import counted
 
 ENDS = 10  # steps averaged at either end
 
@@ -22,8 +22,9 @@ def summary(folder: Path) -> list[str]:
         newest = f"mean of the last {len(ends)} steps" if len(ends) > 1 else f"step {ends[0]['step']}"
         lines.append(f"reward   {steps[0]['reward/mean']:.3f} at step {steps[0]['step']} -> {last:.3f} ({newest})")
         tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
-        count = f"{len(steps)} {plural('step', len(steps))}"
-        lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {count}, {seconds / len(steps):.2f} s a step")
+        lines.append(
+            f"speed    {tokens / seconds:,.0f} generated tokens/s over {counted(len(steps), 'step')}, {seconds / len(steps):.2f} s a step"
+        )
     for name in evaluated[-1][1] if evaluated else ():
         course = [(step, found[name]) for step, found in evaluated if name in found]
         lines.append(f"{name:<8} {course[0][1]:.3f} -> {course[-1][1]:.3f} correctness of greedy responses{_best(course)}")

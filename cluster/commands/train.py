@@ -1,6 +1,6 @@
 """A training run, from its config to its last line.
 
-lock run.dir ──► check ──► Ray ──► actors ──► identity publish ──► restore, publish ──► Controller ──► picture
+check ──► lock run.dir ──► Ray ──► actors ──► identity publish ──► restore, publish ──► Controller ──► picture
 """
 
 import asyncio

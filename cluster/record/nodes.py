@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from configs.arithmetic import plural
+from configs.arithmetic import counted, plural
 
 WORDS = {"engine": "engine", "learner": "rank"}
 
@@ -22,7 +22,7 @@ def describe_nodes(nodes: Mapping[str, str]) -> list[str]:
         roles.setdefault(node, {}).setdefault(kind, []).append(int(index))
     if len(roles) == 1:
         ((node, there),) = roles.items()
-        counts = (f"{len(found)} {plural(word, len(found))}" for kind, word in WORDS.items() if (found := there.get(kind)))
+        counts = (counted(len(found), word) for kind, word in WORDS.items() if (found := there.get(kind)))
         return [f"on one machine ({node}): {', '.join(counts)}"]
     return [
         f"on {node}: {', '.join(_named(word, found) for kind, word in WORDS.items() if (found := there.get(kind)))}"

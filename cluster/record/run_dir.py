@@ -1,7 +1,7 @@
 """The run directory: its contents, and who may write to it.
 
 config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  reward.png  experts.npz
-experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  unstarted-N/  lock
+experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  tensorboard/  unstarted-N/  lock
 """
 
 import fcntl
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 from cluster.models.recorded import recorded
 from cluster.record.changes import changes
@@ -33,15 +34,30 @@ def lock_run_dir(config: Config) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise RunDirTaken(
-                f"run.dir {folder} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir"
-            ) from None
+            raise taken(folder, lock) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield folder
+
+
+def refuse_locked(config: Config) -> None:
+    """Raise RunDirTaken if another driver holds the lock of run.dir; takes and writes nothing."""
+    path = config.run_dir / "lock"
+    if not path.is_file():
+        return
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise taken(config.run_dir, lock) from None
+
+
+def taken(folder: Path, lock: IO[str]) -> RunDirTaken:
+    """The error that names the process which holds the lock."""
+    lock.seek(0)
+    holder = lock.read().strip() or "unknown"
+    return RunDirTaken(f"run.dir {folder} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir")
 
 
 def refuse_other_run(config: Config) -> None:

@@ -9,7 +9,7 @@ from traceback import FrameSummary, extract_tb
 
 from reward.own.name import OwnName
 
-OUR_PACKAGES = ("cluster", "configs", "learner", "reward", "rollout")
+OUR_PACKAGES = ("cluster", "configs", "gatewise", "learner", "reward", "rollout")
 OUR_FOLDERS = tuple(str(Path(__file__).resolve().parents[2] / package) for package in OUR_PACKAGES)
 INSTALLED = tuple(os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
 NO_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory", "cannot apply additional memory protection")

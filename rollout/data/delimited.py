@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from configs.arithmetic import plural
+from configs.arithmetic import counted
 from rollout.data.row import DatasetError, RawRow
 from rollout.data.text import text_lines
 
@@ -32,7 +32,7 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[RawRow]:
                 continue
             if len(cells) != len(header):
                 raise DatasetError(
-                    f"{where} has {len(cells)} {plural('cell', len(cells))}, but the header names {len(header)}: put cells that contain "
+                    f"{where} has {counted(len(cells), 'cell')}, but the header names {len(header)}: put cells that contain "
                     f"{DELIMITERS[delimiter]}, quotes or line breaks into double quotes"
                 )
             yield RawRow(where, {name: cell for name, cell in zip(header, cells, strict=True) if cell})

@@ -249,7 +249,7 @@ def test_a_refusal_shows_all_its_lines_and_writes_nothing(tmp_path: Path):
 
 def test_exit_codes_are_named():
     assert [describe_exit(code) for code in (1, -9, -11, -99)] == [
-        "ended with exit status 1",
+        "exited with status 1",
         "killed by SIGKILL",
         "killed by SIGSEGV",
         "killed by signal 99",

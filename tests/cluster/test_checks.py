@@ -13,6 +13,7 @@ from cluster.commands.checks.attention import missing_package, refuse_attention
 from cluster.commands.checks.engine import cpu_problems, engine_problems
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.sense import doubtful, repeated_prompts
+from cluster.record.run_dir import refuse_locked
 from configs.parameters import Parameters
 from configs.schema import Config
 from tests.configs.test_configs import config_with
@@ -182,15 +183,15 @@ def test_a_checkpoint_is_as_large_as_its_weights_and_its_optimizer() -> None:
 
 def test_the_lock_of_another_driver_is_seen_without_taking_it(tmp_path: Path) -> None:
     config = run_config(tmp_path / "run")
-    folder.refuse_locked(config)
+    refuse_locked(config)
     (tmp_path / "run").mkdir()
     with (tmp_path / "run/lock").open("w") as lock:
         lock.write("4711")
         lock.flush()
-        folder.refuse_locked(config)
+        refuse_locked(config)
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match=r"in use by another driver \(process 4711\)"):
-            folder.refuse_locked(config)
+            refuse_locked(config)
 
 
 def test_a_class_of_the_models_own_folder_is_left_to_transformers() -> None:

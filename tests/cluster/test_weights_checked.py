@@ -33,7 +33,7 @@ def look(folder: Path) -> None:
 def refusal(folder: Path) -> str:
     with pytest.raises(ValueError, match=r"model\.path") as refused:
         look(folder)
-    assert str(refused.value).endswith(("download the model again", "in its folder", "original"))
+    assert str(refused.value).endswith("download the model again")
     return str(refused.value)
 
 
@@ -83,30 +83,10 @@ def test_tensors_that_contradict_the_config_are_named(broken: Path, change: Call
         (lambda raw: b"", "has 0 bytes and no whole header"),
         (lambda raw: raw[:8] + b"x" + raw[9:], "has a damaged header (JSONDecodeError)"),
         (lambda raw: (2).to_bytes(8, "little") + b"[]", "has a damaged header"),
-        (lambda raw: b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer without the weights: run `git lfs pull`"),
     ],
 )
 def test_a_damaged_file_is_named(broken: Path, change: Callable[[bytes], bytes], said: str) -> None:
     (broken / SINGLE).write_bytes(change((broken / SINGLE).read_bytes()))
-    assert said in refusal(broken)
-
-
-@pytest.mark.parametrize(
-    ("index", "said"),
-    [
-        (
-            '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}',
-            "lacks two.safetensors, which its model.safetensors.index.json",
-        ),
-        ('{"weight_map": ', "that cannot be read (JSONDecodeError"),
-        ("[]", "that cannot be read (TypeError"),
-        (None, "has one.safetensors, but neither model.safetensors nor model.safetensors.index.json"),
-    ],
-)
-def test_an_index_that_fits_no_files_is_named(broken: Path, index: str | None, said: str) -> None:
-    (broken / SINGLE).rename(broken / "one.safetensors")
-    if index:
-        (broken / INDEX).write_text(index)
     assert said in refusal(broken)
 
 
@@ -118,10 +98,3 @@ def test_weights_in_several_files_are_read_together(broken: Path) -> None:
         save_file({name: tensor for name, tensor in tensors.items() if homes[name] == home}, broken / home, metadata={"format": "pt"})
     (broken / INDEX).write_text(json.dumps({"weight_map": homes}))
     look(broken)
-
-
-def test_a_quantized_model_is_refused(broken: Path) -> None:
-    settings = AutoConfig.from_pretrained(broken)
-    settings.quantization_config = {"quant_method": "fp8"}
-    with pytest.raises(ValueError, match=r"is quantized \(fp8\), and a quantized model cannot be trained"):
-        refuse_other_weights("model.path", str(broken), settings)

@@ -1,12 +1,10 @@
-"""Whether `run.dir` can take a run: it can be made and written, its disk has room, and no other driver works in it."""
+"""Whether `run.dir` can take a run: it can be made and written, and its disk has room."""
 
-import fcntl
 import shutil
 import tempfile
 from pathlib import Path
 
-from configs.arithmetic import GB, MASTER_BYTES, MOMENT_BYTES, model_config
-from configs.errors import RunDirTaken
+from configs.arithmetic import GB, model_config, optimizer_bytes, weight_bytes
 from configs.parameters import Parameters, count_parameters
 from configs.schema import Config
 
@@ -49,24 +47,7 @@ def check_room(config: Config, each: int) -> list[str]:
 
 def checkpoint_bytes(config: Config, parameters: Parameters) -> int:
     """Bytes of weights and optimizer in one checkpoint, all ranks together."""
-    weight = 4 if config.model.dtype == "float32" else 2
-    plain = config.learner.zero_stage == 0 and weight == MOMENT_BYTES  # without ZeRO, float32 weights have no separate masters
-    return parameters.total * (weight + (2 * MOMENT_BYTES if plain else MASTER_BYTES))
-
-
-def refuse_locked(config: Config) -> None:
-    """Raise RunDirTaken if another driver holds the lock of run.dir; takes and writes nothing."""
-    path = config.run_dir / "lock"
-    if not path.is_file():
-        return
-    with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = lock.read().strip() or "unknown"
-            raise RunDirTaken(
-                f"run.dir {config.run_dir} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir"
-            ) from None
+    return parameters.total * (weight_bytes(config) + optimizer_bytes(config))
 
 
 def nearest(folder: Path) -> Path:

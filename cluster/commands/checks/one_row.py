@@ -4,10 +4,10 @@ The response is the right answer that the checker makes from the reference; for 
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster.commands.reward_checks import as_response
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.schema import Config
 from reward.asked import Asked
@@ -54,9 +54,7 @@ def right_answer(prompt: Prompt) -> str | None:
     found = gold_item(Row("", {"reference": prompt.reference}), fields)
     if isinstance(found, Item):
         return found.response
-    if not is_own(prompt.checker):
-        return None
-    return prompt.reference if isinstance(prompt.reference, str) else json.dumps(prompt.reference)
+    return as_response(prompt.reference) if is_own(prompt.checker) else None
 
 
 def asked_of(prompt: Prompt, response: str) -> Asked:

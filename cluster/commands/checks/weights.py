@@ -19,12 +19,10 @@ UNBUILDABLE = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Attrib
 
 
 def refuse_other_weights(key: str, path: str, settings: Any) -> None:
-    """Raise ValueError where weights are missing, damaged or of another shape; `settings` is the model's Hugging Face config."""
-    if quantization := getattr(settings, "quantization_config", None):
-        method = quantization.get("quant_method") if isinstance(quantization, dict) else getattr(quantization, "quant_method", None)
-        raise ValueError(
-            f"{key} {path} is quantized ({method}), and a quantized model cannot be trained: give its bf16 or float32 original"
-        )
+    """Raise ValueError where tensors are missing, damaged or of another shape; `settings` is the model's Hugging Face config.
+
+    The folder is one that `model_folder` accepts, and its model one that `refuse_kind` accepts.
+    """
     tensors = read_headers(key, Path(path))
     family = family_of(settings.model_type)
     model = settings.to_dict()

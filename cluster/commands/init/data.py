@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.commands.init.rows import Fields, find_fields, flat
+from cluster.commands.init.rows import Fields, find_fields
 from rollout.chat import Message
-from rollout.data.fields import EVERYTHING
+from rollout.data.fields import EVERYTHING, find
 from rollout.data.places import looks_local
 from rollout.data.read import raw_rows
 from rollout.data.row import DatasetError, RawRow
@@ -57,8 +57,8 @@ def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) ->
     if not rows:
         raise DatasetError(f"{source} has no rows: needs at least one")
     fields = find_fields(rows, source, own_checker)
-    prompts = [dict(flat(row.values))[fields.prompt] for row in rows]
-    references = [dict(flat(row.values))[fields.reference] for row in rows]
+    prompts = [find(row.values, fields.prompt) for row in rows]
+    references = [find(row.values, fields.reference) for row in rows]
     lengths = np.array([count_tokens(prompt, tokenizer) for prompt in prompts])
     return Data(
         source=source,

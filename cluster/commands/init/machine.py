@@ -4,9 +4,11 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from configs.arithmetic import GB
+
 ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 ASK_S = 10
-MIB, GB = 2**20, 1e9
+MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from cluster.commands.init.data import Data
 from cluster.commands.init.machine import Machine
 from cluster.commands.init.model import Model
 from cluster.commands.init.split import Split
-from configs.arithmetic import plural
+from configs.arithmetic import counted
 from configs.toml_writer import write_value
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -79,10 +79,6 @@ class Seen:
 NO_EVAL = Key("# eval", "held_out.jsonl", "held-out rows show whether the task is learned, or only these rows")
 
 
-def count(rows: int) -> str:
-    return f"{rows} {plural('row', rows)}"
-
-
 def up(tokens: int) -> int:
     return -(-tokens // ROUND) * ROUND
 
@@ -139,7 +135,7 @@ def run_keys(seen: Seen) -> list[Key]:
     epoch = -(-seen.train.rows // seen.groups)
     return [
         Key("dir", str(folder), "on a cluster: an absolute path that every node can write"),
-        Key("steps", 200 if large else 50, f"an epoch is {epoch} {plural('step', epoch)}"),
+        Key("steps", 200 if large else 50, f"an epoch is {counted(epoch, 'step')}"),
         Key(
             "max_staleness",
             1 if large else 0,
@@ -156,9 +152,9 @@ def data_keys(seen: Seen) -> list[Key]:
     train, held_out, model = seen.train, seen.held_out, seen.model
     chat = "the model has a chat template" if model.chat else "the model has no chat template: it reads the text as it is"
     keys = [
-        Key("train", train.source, count(train.rows)),
+        Key("train", train.source, counted(train.rows, "row")),
         *([Key("split", train.split)] if train.split != "train" else []),
-        Key("eval", held_out.source, count(held_out.rows)) if held_out else NO_EVAL,
+        Key("eval", held_out.source, counted(held_out.rows, "row")) if held_out else NO_EVAL,
         *([Key("eval_split", held_out.split)] if held_out and held_out.split != "test" else []),
         *([Key("eval_limit", MOST_HELD_OUT, "the first rows")] if held_out and held_out.rows > MOST_HELD_OUT else []),
         Key("prompt_field", train.fields.prompt, "messages" if train.messages else "text"),

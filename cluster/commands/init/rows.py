@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reward.checkers import check_reference, known_checkers
+from rollout.data.fields import find
 from rollout.data.row import RawRow
 
 # In the order in which they are preferred; the last part of a nested name counts.
@@ -85,7 +86,7 @@ def without_reference(rows: Sequence[RawRow], columns: dict[str, list[Any]], pro
             'the right answer to "answer"'
         )
     field = named[0]
-    without = [row.where for row in rows if dict(flat(row.values)).get(field) in (None, "")]
+    without = [row.where for row in rows if find(row.values, field) in (None, "")]
     return (
         f'{without[0]} has no value for field "{field}", which looks like the reference; {len(without)} of {len(rows)} rows looked at '
         "have none: fill it in or remove those rows"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.commands.init.machine import GB, Machine
+from cluster.commands.init.machine import Machine
 from cluster.commands.init.model import Model
-from configs.arithmetic import plural
+from configs.arithmetic import GB, counted
 
 WEIGHT, GRADIENT, ADAM, FLOAT32 = 2, 4, 12, 4  # bytes of a parameter: bf16, fp32 sums, fp32 master weight with two moments, fp32
 RANK_SPARE_GB = 12  # checkpointed activations, gathered layers, logits, buffers
@@ -31,7 +31,7 @@ class Split:
 def split_gpus(machine: Machine, model: Model) -> Split:
     """Divide the GPUs about evenly; ValueError, with the arithmetic, where engines and ranks do not fit beside each other."""
     tensor = next(
-        (size for size in engine_sizes(machine, model) if 2 * model.parameters / size <= ENGINE_SHARE * machine.gpu_gb * GB), None
+        (size for size in engine_sizes(machine, model) if WEIGHT * model.parameters / size <= ENGINE_SHARE * machine.gpu_gb * GB), None
     )
     if tensor is None:
         raise ValueError(
@@ -78,7 +78,7 @@ def too_few(machine: Machine, model: Model, tensor: int) -> str:
     needed = next((n for n in range(2, 4097) if any(fits(n, tensor, machine, model))), None)
     more = f"at least about {needed} such GPUs are needed" if needed else "no number of such GPUs is enough"
     return (
-        f"{machine.gpus} {plural('GPU', machine.gpus)} of {machine.gpu_gb:.0f} GB cannot train {model.path} "
+        f"{counted(machine.gpus, 'GPU')} of {machine.gpu_gb:.0f} GB cannot train {model.path} "
         f"({model.parameters / 1e9:.3g}B parameters): engines take {tensor} of them each, "
         f"learner ranks share {WEIGHT + GRADIENT + ADAM} B a parameter, and both need GPUs of their own; "
         f"{more}: give --gpus, or a smaller model"
