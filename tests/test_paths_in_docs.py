@@ -26,7 +26,20 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 OTHERS = {name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") if (ROOT / name).exists()}
 FOLDERS = "configs|rollout|reward|learner|cluster|gatewise|examples|tests|benchmarks|docs|requirements"
-PROGRAMS = ("make", "python", ".venv/bin/python", "gatewise", "ray", "sbatch", "kubectl", "docker", "export", "pip", "cat")
+PROGRAMS = (
+    "make",
+    "python",
+    ".venv/bin/python",
+    "gatewise",
+    ".venv/bin/gatewise",
+    "ray",
+    "sbatch",
+    "kubectl",
+    "docker",
+    "export",
+    "pip",
+    "cat",
+)
 TINY = "configs/tiny_cpu.toml"
 
 # By the beginning of a command. Tests run commands with settings of their own, on the tiny model.

@@ -38,6 +38,7 @@ def add_init(commands: Any) -> None:
 
 def run_init(asked: argparse.Namespace) -> None:
     """Write the config and print what it says; ValueError where nothing that validates can be written."""
+    from cluster.commands.going_on import program
     from cluster.commands.init.write import Asked, write_config_for
 
     to = Path(asked.to or f"{stem(asked.data)}.toml")
@@ -56,7 +57,7 @@ def run_init(asked: argparse.Namespace) -> None:
     )
     for line in written:
         print(line)
-    print(f"{to} is written and valid; next: gatewise train {shlex.quote(str(to))}")
+    print(f"{to} is written and valid; next: {shlex.join([*program(), 'train', str(to)])}")
 
 
 def stem(data: str) -> str:
