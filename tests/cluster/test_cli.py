@@ -11,6 +11,7 @@ from transformers import Qwen3Config, Qwen3MoeForCausalLM
 
 from cluster.cli import main
 from cluster.record.checkpoint import Checkpoints, Position
+from cluster.record.pictures import artist
 from cluster.record.run_dir import lock_run_dir, write_config
 from configs.loader import load
 from tests.toys.model import tiny_config, toy_tokenizer
@@ -225,7 +226,14 @@ def test_resuming_from_a_damaged_checkpoint_is_refused(capsys: pytest.CaptureFix
     assert "step_000002 is not a whole checkpoint" in refused(capsys, config, f"run.resume={damaged}")
 
 
-def test_a_run_that_is_done_says_so_and_starts_nothing(capsys: pytest.CaptureFixture[str], config: str):
+def test_a_run_that_is_done_says_so_and_starts_nothing(capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[Path] = []
+
+    def draw(folder: Path) -> subprocess.Popen[bytes]:
+        drawn.append(folder)
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(artist, "start_drawing", draw)
     loaded = load(config)
     with lock_run_dir(loaded):
         write_config(loaded)
@@ -235,10 +243,11 @@ def test_a_run_that_is_done_says_so_and_starts_nothing(capsys: pytest.CaptureFix
         checkpoints.commit(aside, Position(step=3, next_group=6, pending=()))
     main(["train", config, "run.resume=auto"])
     assert "all 3 steps are done" in capsys.readouterr().out
+    assert drawn == [], "there are no numbers yet"
     (loaded.run_dir / "metrics.jsonl").write_text('{"step": 1, "reward/mean": 0.5, "tokens": 8, "seconds/step": 2.0}\n')
     main(["train", config, "run.resume=auto"])
     assert "reward   0.500 at step 1" in capsys.readouterr().out
-    assert (loaded.run_dir / "reward.png").exists(), "a driver killed before it drew its picture draws it when asked again"
+    assert drawn == [loaded.run_dir], "a driver killed before it drew its picture draws it when asked again"
 
 
 @pytest.mark.parametrize(("command", "said"), [("evaluate", "data.eval is not set"), ("export", "has no whole checkpoint to export")])

@@ -8,7 +8,6 @@ from cluster.commands.validate import check
 from cluster.record.run_dir import refuse_changed_template, write_config
 from configs.loader import load
 from configs.schema import Config
-from learner.weights.export import trained_tokenizer
 from rollout.template import use_template
 from tests.cluster.test_cli import CONFIG, model, write_rows  # noqa: F401 - a fixture
 from tests.toys.model import toy_tokenizer
@@ -78,5 +77,7 @@ def test_an_export_has_the_template_that_the_policy_was_trained_with(config: Con
     config.run_dir.mkdir()
     write_config(config)
     (tmp_path / "own.jinja").unlink()
+    from learner.weights.export import trained_tokenizer  # imports DeepSpeed, which takes a second
+
     trained_tokenizer(config).save_pretrained(tmp_path / "exported")
     assert (tmp_path / "exported" / "chat_template.jinja").read_text() == GOOD

@@ -81,13 +81,14 @@ def test_an_interrupted_make_leaves_no_folder_and_the_next_one_is_whole(tmp_path
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(make, "warm_up", lambda *_, **__: 0)
     folder = tmp_path / "tiny"
     with monkeypatch.context() as patched:
         patched.setattr(make, "write_rows", stop)
         with pytest.raises(KeyboardInterrupt):
-            make_tiny(folder, progress=lambda line: None, most_steps=0)
+            make_tiny(folder, progress=lambda line: None)
     assert not folder.exists()
-    make_tiny(folder, progress=lambda line: None, most_steps=0)
+    make_tiny(folder, progress=lambda line: None)
     assert {path.name for path in tmp_path.iterdir()} == {"tiny"}
     assert {path.name for path in folder.iterdir()} == {"model", "train.jsonl", "eval.jsonl", "made.json"}
 
