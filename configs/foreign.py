@@ -1,6 +1,6 @@
 """Keys of other frameworks (verl, TRL, OpenRLHF, slime, NeMo-RL) and what they are here.
 
-Each row has names and what they are here: a key of ours, a key of ours and a sentence after ": ", or a sentence where there is no such key.
+Each row has names and what they are here. That is a key of ours, a key and a sentence after ": ", or a sentence where there is no such key.
 A name is a key, or a path of keys where the last one alone says too little. `configs.translate` looks names up.
 """
 
@@ -23,6 +23,8 @@ MEMORY = "set rollout.vllm.gpu_memory_utilization (vLLM's own name) in [rollout.
 GROUP = "rollout.group_size"
 PROMPTS = "rollout.groups_per_step: it counts prompts, each with rollout.group_size responses"
 LOGGING = "every step is written to metrics.jsonl in run.dir; run.tensorboard = true adds TensorBoard; remove it"
+TOKEN = "set HF_TOKEN in the environment, and remove it here: a config is written to run.dir"
+API_KEY = "put it into a variable of the environment and name that in judge.key_env or http.key_env: a config is written to run.dir"
 NAMES = "a run has a folder and no name: set run.dir"
 EPOCHS = "a run is counted in steps: set run.steps = epochs × prompts / rollout.groups_per_step"
 OWN_REWARD = 'reward.checker: a checker\'s name, or your function as "path/to/file.py:function"'
@@ -164,6 +166,9 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("resume_mode resume_from_checkpoint resume_from_path load_checkpoint", "run.resume"),
     ("project_name experiment_name run_name wandb_project wandb_run_name wandb_group", NAMES),
     ("logger report_to use_wandb wandb logging_steps log_interval use_tensorboard", LOGGING),
+    ("hf_token hub_token huggingface_token use_auth_token", TOKEN),
+    ("api_key openai_api_key", API_KEY),
+    ("wandb_key wandb_api_key wandb.api_key", LOGGING),
     ("config_name config_path", "a run is one TOML file: give its path after the command"),
 )
 FOREIGN: dict[str, str] = {name: text for names, text in ROWS for name in names.split()}

@@ -15,7 +15,7 @@ from configs.schema import Config
 from configs.section import LARGEST
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.tables import Table
-from configs.toml_writer import shorten, write_toml
+from configs.toml_writer import shown, write_toml
 from configs.translate import describe_foreign
 
 DEPTH = 2  # section and key
@@ -143,7 +143,7 @@ def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
 def describe_error(key: str, kind: str, table: Table) -> Problem:
     """What a key was given, what it needs, and the key that was probably meant."""
     section, _, leaf = key.partition(".")
-    given = shorten(table[section].get(leaf) if leaf else table.get(section))
+    given = shown(key, table[section].get(leaf) if leaf else table.get(section))
     if kind == "extra_forbidden":
         meant = suggest_key(key)
         known = ", ".join(known_keys().get(section, known_keys()))
@@ -164,7 +164,7 @@ def is_huge(value: object) -> bool:
 def describe_inner(where: Sequence[str], kind: str, value: object) -> Problem:
     """The same for a key of a table below a key: where is [section, key, name of the table, key in it]."""
     section, leaf, name, *inner = where
-    table, known, given = f"{section}.{leaf}.{name}", inner_keys(section, leaf), shorten(value)
+    table, known, given = f"{section}.{leaf}.{name}", inner_keys(section, leaf), shown(where[-1], value)
     keys = (".".join(where), f"{section}.{leaf}")
     if not inner:
         return Problem(keys, f"got {given}; needed {describe_value(table, '', {'type': 'object'})}")

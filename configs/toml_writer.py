@@ -8,6 +8,7 @@ from datetime import date, time
 from typing import Any
 
 LONGEST_SHOWN = 60
+SECRET = re.compile(r"(?:^|_)(?:api_?key|access_key|wandb_key|token|secret|password)$", re.IGNORECASE)  # at the end of a key
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -59,3 +60,9 @@ def shorten(value: object) -> str:
     """A value as TOML for a message, cut where it is long."""
     text = write_value(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def shown(key: str, value: object) -> str:
+    """A key's value for a message, but no value of a key that sounds like a secret: messages go to logs."""
+    leaf = key.rpartition(".")[2].replace("-", "_")
+    return "a value that may be a secret, so it is not shown" if SECRET.search(leaf) else shorten(value)

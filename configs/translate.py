@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from configs.foreign import FOREIGN
 from configs.rules.common import Problem
 from configs.suggest import first_sentence, flatten_type, known_keys, suggest_key
-from configs.toml_writer import shorten
+from configs.toml_writer import shown
 
 # Tables without a counterpart, though names in them may have one: `critic.optim.lr` is no `learner.lr`.
 OUTSIDE = ("critic", "reward_model", "ref", "ref_model", "reference_model", "custom_reward_function")
@@ -39,7 +39,7 @@ def describe_foreign(where: Sequence[str], value: object) -> dict[str, Problem]:
     if not any(advice.values()):
         return {}
     lost = "no counterpart is known: remove it, or look for one in docs/config.md"
-    return {path: Problem((path,), f"unknown key (got {shorten(given[path])}); {advice[path] or lost}") for path in given}
+    return {path: Problem((path,), f"unknown key (got {shown(path, given[path])}); {advice[path] or lost}") for path in given}
 
 
 def at_home(path: str, value: object) -> str | None:

@@ -13,9 +13,9 @@ from rollout.stream import Stream
 class Mixture:
     """Gives every source its share of the groups, exactly, and each source its own order and epochs.
 
-    After any number n of groups a source with share p has given p * n of them, rounded up or down: its (j + 1)-th group comes within
-    [j / p, (j + 1) / p], and of the sources whose turn has come the one whose turn ends first is taken. Nothing is drawn at random, so
-    shares hold within every step as well as they can. Shares are counted before groups without signal are replaced.
+    After any number n of groups a source with share p has given p * n of them, rounded up or down. Its (j + 1)-th group comes within
+    [j / p, (j + 1) / p]. Of the sources whose turn has come, the one whose turn ends first is taken. Nothing is drawn at random, so shares
+    hold within every step as well as they can. Shares are counted before groups without signal are replaced.
     """
 
     def __init__(self, names: Sequence[str], streams: Sequence[Stream], sizes: Sequence[int], shares: Sequence[Fraction]) -> None:

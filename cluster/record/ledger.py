@@ -1,7 +1,7 @@
 """The run's account book: every prompt submitted, the outcome of its group, and the step that learned it.
 
-SQLite in `ledger.db`. A group is learned at most once, which the schema itself enforces; a group that was learned after the last
-checkpoint of a run that died is marked `undone` on resume and submitted again under the next attempt.
+SQLite in `ledger.db`. A group is learned at most once, which the schema itself enforces. A group that was learned after the last checkpoint
+of a run that died is marked `undone` on resume, and submitted again under the next attempt.
 
     submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
 """

@@ -15,8 +15,8 @@ from rollout.data.saved import is_saved, read_saved
 def read_rows(source: str, split: str, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """Every row of a file, a folder, a pattern of files or a Hugging Face dataset "owner/name" or "owner/name:subset".
 
-    Each row has a value in each `needed` field; a row has these and the `optional` fields only, so that a large file is never in
-    memory as a whole. `split` chooses one of a dataset of the hub or of a saved one.
+    Each row has a value in each `needed` field. It has these and the `optional` fields only, since a large file must not be in memory as a
+    whole. `split` chooses one of a dataset of the hub or of a saved one.
     """
     needed = list(dict.fromkeys(needed))
     wanted = list(dict.fromkeys([*needed, *optional]))

@@ -151,3 +151,16 @@ def test_a_file_of_another_format_says_that_a_run_is_toml(tmp_path: Path, name: 
 def test_what_a_library_lacks_is_looked_up_too(given: str, said: str) -> None:
     (line,) = check_passthrough(config_with(given))
     assert said in line
+
+
+@pytest.mark.parametrize("key", ["judge.api_key", "model.hf_token", "run.wandb_key", "wandb.api_key", "trainer.hub_token", "http.password"])
+def test_what_may_be_a_secret_is_in_no_message(key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config_with(f"{key}=sk-sentinel")
+    assert "sk-sentinel" not in str(refused.value)
+    assert f"{key}: unknown key (got a value that may be a secret, so it is not shown); " in str(refused.value)
+
+
+def test_a_number_of_tokens_is_no_secret() -> None:
+    with pytest.raises(ConfigError, match=r"rollout.max_new_tokens: unknown key \(got 7\)"):
+        config_with("rollout.max_new_tokens=7")

@@ -33,7 +33,7 @@ from tests.toys.objective import (
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 seeds = st.integers(0, 100_000)
-few = settings(max_examples=5, deadline=None)  # of each of some forty objectives
+few = settings(max_examples=5, deadline=None)  # of each objective
 many = settings(max_examples=15, deadline=None)
 
 
