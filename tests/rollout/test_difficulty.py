@@ -52,7 +52,7 @@ def longest_wait(prompts: list[int], size: int) -> int:
     return max(waits + [len(prompts) - place for place in last.values()])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(size=SIZES, seed=SEEDS, floor=FLOORS, half_life=HALF_LIVES, per_step=st.integers(1, 30), data=st.data())
 def test_no_prompt_waits_longer_than_the_bound_whatever_the_policy_does(size, seed, floor, half_life, per_step, data):
     bound = 2 * size * (1 + 1 / floor)
