@@ -196,9 +196,9 @@ class Learner:
             statistics.add_mismatch(old, batch)
 
     def _lr(self) -> float:
-        """The learning rate of the current update: it rises in a straight line over the warm-up and then stays."""
+        """The learning rate of the newest update, or of the first one: it rises in a straight line over the warm-up and then stays."""
         learner = self.config.learner
-        return float(learner.lr) * min(1.0, self.updates_done / max(1, learner.warmup_updates))
+        return float(learner.lr) * min(1.0, max(1, self.updates_done) / max(1, learner.warmup_updates))
 
 
 def refuse_without_routers(config: Config, shape: ExpertShape | None) -> None:

@@ -4,6 +4,7 @@ transformers itself compares names and shapes, with its own renaming and joining
 """
 
 import copy
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,15 +102,17 @@ def faults_by_transformers(settings: Any, tensors: dict[str, Header]) -> Iterato
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own table of what it found, and without its progress bar."""
-    from transformers.utils import logging
+    """Without transformers' own table of what it found, its progress bar, and DeepSpeed's warning as it is imported."""
+    from transformers.utils import logging as theirs
 
-    before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    before, bar, disabled = theirs.get_verbosity(), theirs.is_progress_bar_enabled(), logging.root.manager.disable
+    theirs.set_verbosity(logging.CRITICAL)
+    theirs.disable_progress_bar()
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        logging.disable(disabled)
+        theirs.set_verbosity(before)
         if bar:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
