@@ -218,12 +218,12 @@ def learner_keys(seen: Seen) -> list[Key]:
     return keys
 
 
-def text(seen: Seen, made_by: str) -> str:
-    """The config as commented TOML."""
+def text(seen: Seen, made_by: str, words: str, path: Path) -> str:
+    """The config as commented TOML; `words` start the program, and `path` is the file."""
     lines = [
         f"# Made by `{made_by}`. Every key: docs/config.md. Change what you like, then run:",
-        f"#   gatewise validate {seen.name}.toml",
-        f"#   gatewise train {seen.name}.toml",
+        f"#   {words} validate {path}",
+        f"#   {words} train {path}",
     ]
     for section, keys in sections(seen):
         lines += ["", f"[{section}]", *(line_of(key) for key in keys)]

@@ -1,9 +1,11 @@
 """Looks at data, model and machine, and writes the config."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.commands.going_on import program
 from cluster.commands.init.data import held_out_beside, look_at
 from cluster.commands.init.machine import this_machine
 from cluster.commands.init.model import read_model
@@ -30,9 +32,10 @@ class Asked:
     gpus_per_node: int
 
     @property
-    def command(self) -> str:
+    def arguments(self) -> str:
+        """The arguments that matter for what was written."""
         gpus = f" --gpus {self.gpus}" if self.gpus is not None else ""
-        return f"gatewise init {self.data} {self.model}{gpus}"
+        return f"init {self.data} {self.model}{gpus}"
 
 
 def write_config_for(asked: Asked, to: Path) -> Sequence[str]:
@@ -41,8 +44,8 @@ def write_config_for(asked: Asked, to: Path) -> Sequence[str]:
         raise ValueError(f"{to} exists: name another file with --to, or delete it")
     if not to.absolute().parent.is_dir():
         raise ValueError(f"{to} cannot be written: there is no folder {to.absolute().parent}; make it, or name another file with --to")
-    seen = look(asked, to.stem)
-    to.write_text(text(seen, asked.command), encoding="utf-8")
+    seen, words = look(asked, to.stem), shlex.join(program())
+    to.write_text(text(seen, f"{words} {asked.arguments}", words, to), encoding="utf-8")
     try:
         return check(fetch_models(load(to), print), here=asked.gpus is None).lines
     except ValueError as error:
