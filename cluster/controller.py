@@ -24,6 +24,7 @@ from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.finite import mean_of_finite
+from cluster.record.metrics.held_out import UNNAMED
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
@@ -61,7 +62,7 @@ class Controller:
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
-        self.watch = Watch(config)
+        self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
         self.artist = Artist(config.run_dir)
         self.stop = stop or Stop()
         self.saved = 0  # the newest step that a checkpoint has

@@ -13,6 +13,7 @@ from configs.surrogates import Minirl
 from configs.tables import inner_table
 
 GB = 1e9
+UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 MOMENT_BYTES = 4  # of one of Adam's two moments, or of a master weight
 
 
@@ -95,6 +96,11 @@ def plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
+def amount(number: float) -> str:
+    """A number with three digits and a unit."""
+    return next((f"{number / size:.3g}{unit}" for size, unit in UNITS if number >= size), f"{number:g}")
+
+
 def counted(count: int, noun: str) -> str:
     return f"{count} {plural(noun, count)}"
 
@@ -139,6 +145,6 @@ def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
         words.append(f"{name} {size} B" + (f" / {ranks} ranks" if share > 1 else "") + (f" (on {device})" if device != "none" else ""))
         on_gpu += parameters * size / share if device == "none" else 0
     return [
-        f"learner: {parameters / 1e9:.3g}B parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
+        f"learner: {amount(parameters)} parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
         f"{on_gpu / GB:.3g} GB a rank, plus activations, gathered layers and logits"
     ]

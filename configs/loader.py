@@ -16,7 +16,7 @@ from configs.section import LARGEST
 from configs.suggest import describe_need, describe_value, flatten_type, inner_keys, known_keys, suggest_key
 from configs.tables import Table
 from configs.toml_writer import shown, write_toml
-from configs.translate import describe_foreign
+from configs.translate import describe_foreign, translate_misspelt
 
 DEPTH = 2  # section and key
 OTHER_FORMATS = (".yaml", ".yml", ".json", ".jsonl", ".parquet", ".py", ".sh")
@@ -81,7 +81,8 @@ def describe_missing_file(path: Path) -> str:
     recipes = sorted(recipe.name for recipe in folder.glob("*.toml"))
     near = get_close_matches(path.name, recipes, 1)
     guess = f" (did you mean {folder / near[0]}?)" if near else ""
-    return f"{path}: no such file{guess}; {folder} has {', '.join(recipes)}"
+    where = "" if path.is_absolute() else f" (looked for {path.absolute()})"
+    return f"{path}: no such file{guess}{where}; {folder} has {', '.join(recipes)}"
 
 
 def describe_syntax(path: Path, text: str, complaint: str) -> str:
@@ -147,7 +148,7 @@ def describe_error(key: str, kind: str, table: Table) -> Problem:
     if kind == "extra_forbidden":
         meant = suggest_key(key)
         known = ", ".join(known_keys().get(section, known_keys()))
-        advice = f"did you mean {meant}?" if meant else f"remove it or use one of {known}"
+        advice = f"did you mean {meant}?" if meant else translate_misspelt(leaf) or f"remove it or use one of {known}"
         return Problem((key, meant or key), f"unknown key (got {given}); {advice}")
     if kind == "missing":
         return Problem((key,), f"missing; needed {describe_need(key)}")

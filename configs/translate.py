@@ -29,6 +29,12 @@ def translate(path: str) -> str | None:
     return None
 
 
+def translate_misspelt(leaf: str) -> str | None:
+    """The same for a name that is nearly one of another framework, such as `learning_rat`."""
+    near = get_close_matches(leaf, [name for name in FOREIGN if "." not in name], 1, 0.85)
+    return explained(FOREIGN[near[0]]) if near else None
+
+
 def describe_foreign(where: Sequence[str], value: object) -> dict[str, Problem]:
     """A problem for each key at and below an unknown one, by key; empty where no name says anything."""
     given = dict(leaves(".".join(where), value))

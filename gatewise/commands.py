@@ -88,12 +88,14 @@ def export(
 
 
 def validate(given: Given | Run, overrides: Overrides | None = None) -> list[str]:
-    """What `train` would begin with: lines about model, data, rewards and memory. An InputError says what is wrong; nothing is started."""
+    """The lines that the command prints: what follows from a config. An InputError says everything that is wrong; nothing is started."""
     with typed_errors():
         config = _config(given, overrides)
-        from cluster.commands.validate import check
+        from cluster.commands.report import report
 
-        return in_background(lambda _: list(check(config).lines), with_ray=False)
+        lines, found = in_background(lambda _: report(config), with_ray=False)
+        found.refuse()
+        return lines
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:

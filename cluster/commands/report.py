@@ -20,18 +20,24 @@ LABEL_CHARS = 9
 
 def validate(config: Config, named: str) -> None:
     """Print what follows from a config; ValueError lists everything that `train` would refuse. Starts no Ray, engine or rank."""
+    lines, found = report(config)
+    for line in lines:
+        print(line)
+    found.refuse()
+    print(f"{named} is valid")
+
+
+def report(config: Config) -> tuple[list[str], Findings]:
+    """What follows from a config, as labelled lines, and what was found wrong with it."""
     config = fetch_models(config, print)
     examined = examine(config)
     found = examined.found
     begins = list(describe_start(config, examined, found))
-    last = ""
+    lines, last = [], ""
     for label, text in (*describe(config, examined), *(("start", line) for line in begins)):
-        print(f"{label if label != last else '':<{LABEL_CHARS}} {text}")
+        lines.append(f"{label if label != last else '':<{LABEL_CHARS}} {text}")
         last = label
-    for line in (*(f"note: {note}" for note in found.notes), *found.warned):
-        print(line)
-    found.refuse()
-    print(f"{named} is valid")
+    return [*lines, *(f"note: {note}" for note in found.notes), *found.warned], found
 
 
 def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,9 @@ from rollout.prompts import PromptSet
 
 SAMPLES, SHOWN_CHARS = 3, 60
 ERROR = "error: "
+OTHER_RESPONSES = ("-1", "I do not know.", "")  # wrong ones, as a policy may give them
 MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError))
+SLIPS = tuple(f"{ERROR}{kind.__name__}: " for kind in (NameError, UnboundLocalError, ImportError, ModuleNotFoundError))
 
 
 @raises(RewardError)
@@ -43,9 +45,9 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
 
 
 async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet) -> list[str]:
-    """Import the user's functions in a reward worker and score a few rows' own references as responses; a line about each function.
+    """Import the user's functions in a reward worker and score a few responses: rows' own references, a wrong and an empty one.
 
-    ValueError where one cannot be imported, or where every call ends in a mistake of the program, whatever the response.
+    A line about each function. ValueError where one cannot be imported, fails whatever the response, or names what does not exist.
     A worker sees less of the environment than the driver, and the driver itself imports none of the user's code.
     """
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
@@ -55,14 +57,19 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
 
 async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str, Item]]) -> str:
     """The line about one function; ValueError where it is broken."""
-    verdicts = await pool.score([item for _, item in samples])
-    failures = [verdict.failure for verdict in verdicts if verdict.failure]
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
     where, item = samples[0]
+    others = [Item(checker=name, response=response, reference=item.reference) for response in OTHER_RESPONSES]
     tried = f"with the reference of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
-    if len(failures) == len(verdicts) and all(failure.startswith(MISTAKES) for failure in failures):
-        raise ValueError(f"checker {name!r} fails {tried}: {failures[0].removeprefix(ERROR)}")
+    verdicts = await pool.score([*(item for _, item in samples), *others])
+    failures = [verdict.failure for verdict in verdicts if verdict.failure]
+    always = len(failures) == len(verdicts)
+    slip = next((failure for failure in failures if failure.startswith(SLIPS)), None)
+    if always or slip:
+        what = f"fails {tried}" if always else f"has a mistake on one of its ways, seen with a wrong or an empty response to {where}"
+        advice = "" if slip or failures[0].startswith(MISTAKES) else "; it should score 0 for a response that it cannot read"
+        raise ValueError(f"checker {name!r} {what}: {(slip or failures[0]).removeprefix(ERROR)}{advice}")
     if verdicts[0].failure:
         return f"{name}: {verdicts[0].outcome} {tried}: {verdicts[0].failure}"
     return f"{name}: {verdicts[0].reward:g} {tried}"

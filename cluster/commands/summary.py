@@ -27,7 +27,9 @@ def summary(folder: Path) -> list[str]:
         )
     for name in evaluated[-1][1] if evaluated else ():
         course = [(step, found[name]) for step, found in evaluated if name in found]
-        lines.append(f"{name:<8} {course[0][1]:.3f} -> {course[-1][1]:.3f} correctness of greedy responses{_best(course)}")
+        before = f"{course[0][1]:.3f} -> " if len(course) > 1 else ""
+        since = "" if len(course) > 1 else f" at step {course[0][0]}, not evaluated since"
+        lines.append(f"{name:<8} {before}{course[-1][1]:.3f} correctness of greedy responses{since}{_best(course)}")
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
     return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]

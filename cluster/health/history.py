@@ -27,8 +27,9 @@ class Evaluation:
 class History:
     """The rows of one run, oldest first. A value that is missing, NaN or null counts as unknown."""
 
-    def __init__(self, config: Config, rows: Sequence[Mapping[str, float | None]] = ()) -> None:
-        self.config = config
+    def __init__(self, config: Config, rows: Sequence[Mapping[str, float | None]] = (), held_out: Mapping[str, int] | None = None) -> None:
+        """`held_out` has the number of prompts of each eval set, by the name that people call it."""
+        self.config, self.held_out = config, dict(held_out or {})
         self.first: list[Row] = []
         self.recent: deque[Row] = deque(maxlen=RECENT)
         self.evaluations: dict[str, list[Evaluation]] = {}
@@ -66,6 +67,12 @@ class History:
     def values(self, key: str) -> list[float]:
         """Every known value among the recent steps."""
         return [float(value) for row in self.recent if known(value := row.get(key)) and value is not None]
+
+    def failed(self, count: int) -> float:
+        """The share of the responses of the newest `count` steps that have no reward."""
+        rollout = self.config.rollout
+        failures = self.last("reward/failures", count) or [0.0]
+        return mean(failures) / (rollout.groups_per_step * rollout.group_size)
 
     def beginning(self, key: str) -> float | None:
         """The mean over the first steps; None until they are complete."""

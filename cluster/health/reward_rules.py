@@ -1,5 +1,7 @@
 """Rules about rewards and responses: nothing to learn from, a reward without correctness, truncation, held-out against training."""
 
+import math
+
 from cluster.health.history import History, mean
 from cluster.health.rule import Rule
 from reward.shaping import SECOND
@@ -9,40 +11,49 @@ ALIKE = 0.95  # share of groups whose responses all have one reward
 ALONE_STEPS = 5
 MOST, NEARLY_ALL = 0.5, 0.95  # of the responses
 WRONG, RIGHT = 0.02, 0.98
-FALL = 0.05  # of held-out correctness: more than the noise of a few hundred prompts
+FAILED = 0.05  # share of responses without a reward above which nobody knows whether they are right
+RESPONSES = 96  # that a verdict about all of them needs at least
+FALL = 0.05  # of held-out correctness, at least
+DEVIATIONS = 3.0  # of the difference of two evaluations: the best of several is high by chance
+EVALUATIONS = 3  # a best one, and two below it
+UNKNOWN = 256  # prompts of an eval set whose size is not known
 PART = "reward/part/"
 
 
 def no_signal(history: History) -> str | None:
     """Every group has one reward for all its responses, so every advantage is 0."""
-    alike, correct = history.last("groups/no_signal", STEPS), history.last("reward/correct", STEPS)
+    rollout = history.config.rollout
+    steps = max(STEPS, math.ceil(RESPONSES / (rollout.groups_per_step * rollout.group_size)))
+    alike, correct = history.last("groups/no_signal", steps), history.last("reward/correct", steps)
     if alike is None or correct is None or min(alike) < ALIKE:
         return None
     if max(correct) <= WRONG:
-        return _all_wrong(history)
+        return _all_wrong(history, steps)
     if min(correct) >= RIGHT:
-        return f"all responses of the last {STEPS} steps are right, so there is nothing left to learn: use harder prompts in data.train"
+        if history.failed(steps) > FAILED:
+            return None  # what failed is not right; its own warning says what to do
+        return f"all responses of the last {steps} steps are right, so there is nothing left to learn: use harder prompts in data.train"
     if history.config.objective.resolved.advantage == "whitened":
         return None  # it compares groups with each other
     return (
-        f"all responses to a prompt got the same reward for {STEPS} steps, so nothing is learned: raise rollout.temperature or "
+        f"all responses to a prompt got the same reward for {steps} steps, so nothing is learned: raise rollout.temperature or "
         "rollout.group_size, or choose prompts that are sometimes answered right"
     )
 
 
-def _all_wrong(history: History) -> str | None:
+def _all_wrong(history: History, steps: int) -> str | None:
     """The message for wrong responses only: a policy that collapsed, or one that never was right."""
-    before = history.values("reward/correct")[:-STEPS]
+    before = history.values("reward/correct")[:-steps]
     if before and (best := max(before)) > 2 * WRONG:
         return (
-            f"all responses of the last {STEPS} steps are wrong, but correctness was {best:.3g} before: the policy collapsed; lower "
+            f"all responses of the last {steps} steps are wrong, but correctness was {best:.3g} before: the policy collapsed; lower "
             f"learner.lr (now {history.config.learner.lr:g}) and go on from an earlier checkpoint, or start again"
         )
-    truncated = history.last("length/truncated", STEPS)
+    truncated = history.last("length/truncated", steps)
     if truncated is not None and min(truncated) >= NEARLY_ALL:
         return None  # the rule about truncation names the cause
     return (
-        f"all responses of the last {STEPS} steps are wrong, so nothing is learned: compare reference and response in responses/, "
+        f"all responses of the last {steps} steps are wrong, so nothing is learned: compare reference and response in responses/, "
         "correct data.reference_field or reward.checker, or start with easier prompts"
     )
 
@@ -82,12 +93,17 @@ def truncated(history: History) -> str | None:
 
 
 def held_out_falls(history: History) -> str | None:
-    """Training reward rises while held-out correctness falls: the policy fits its prompts or its checker, not the task."""
+    """Training reward rises while held-out correctness falls, twice in a row and by more than chance: the policy fits its prompts."""
     for name, evaluations in history.evaluations.items():
-        *before, newest = evaluations
-        trained = [evaluation for evaluation in before if evaluation.step]
-        best = max(trained, key=lambda evaluation: evaluation.correct, default=None)
-        if best is not None and newest.correct < best.correct - FALL and newest.reward > best.reward:
+        if len(evaluations) < EVALUATIONS:
+            continue
+        *before, last, newest = evaluations
+        best = max((found for found in before if found.step), key=lambda found: found.correct, default=None)
+        if best is None or newest.reward <= best.reward:
+            continue
+        share = min(max(best.correct, 0.05), 0.95)
+        noise = DEVIATIONS * math.sqrt(2 * share * (1 - share) / history.held_out.get(name, UNKNOWN))
+        if max(last.correct, newest.correct) < best.correct - max(FALL, noise):
             return (
                 f"{name} correctness fell from {best.correct:.3f} (step {best.step}) to {newest.correct:.3f} while the training reward "
                 f"rose from {best.reward:.3f} to {newest.reward:.3f}: use more prompts in data.train, stop earlier with run.steps, or "

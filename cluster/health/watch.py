@@ -18,9 +18,10 @@ CALM = 10  # steps without the symptom that end a warning; it is printed again i
 class Watch:
     """Follows one run."""
 
-    def __init__(self, config: Config, rules: Sequence[Rule] = RULES) -> None:
-        self.config, self.rules = config, rules
-        self.history = History(config)
+    def __init__(self, config: Config, rules: Sequence[Rule] = RULES, held_out: Mapping[str, int] | None = None) -> None:
+        """`held_out` has the number of prompts of each eval set."""
+        self.config, self.rules, self.held_out = config, rules, held_out
+        self.history = History(config, held_out=held_out)
         self.log = WarningLog(config.run_dir)
         self.seen: dict[str, int] = {}  # open warnings, and the last step that showed the symptom
 
@@ -29,7 +30,7 @@ class Watch:
         self.log.cut(from_step)
         self.seen = dict.fromkeys(self.log.open(), from_step)
         path = self.config.run_dir / METRICS
-        self.history = History(self.config, read_metrics(self.config.run_dir) if path.exists() else ())
+        self.history = History(self.config, read_metrics(self.config.run_dir) if path.exists() else (), self.held_out)
 
     def observe(self, step: int, values: Mapping[str, float], found: Mapping[str, str] | None = None) -> list[str]:
         """The warnings that begin with this step. `found` has symptoms that others saw, by name; an empty text is none."""

@@ -34,6 +34,8 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     shards.close()
     trust = config.model.trust_remote_code
     AutoConfig.from_pretrained(config.model.path, trust_remote_code=trust, dtype=config.model.dtype).save_pretrained(aside)
+    for path in aside.glob("*.safetensors"):  # the library lets the owner alone read them
+        path.chmod((aside / "config.json").stat().st_mode)
     trained_tokenizer(config).save_pretrained(aside)
     generation = Path(config.model.path) / "generation_config.json"
     if generation.exists():

@@ -66,8 +66,8 @@ def test_a_healthy_run_gets_no_warning(sections: Any) -> None:
         ("truncated", after(1, **{"length/truncated": 1.0}), 3, "all responses of the last 3 steps are cut off"),
         ("truncated", after(9, **{"length/truncated": 0.6}), 11, "60% of the responses"),
         ("truncated", after(9, **{"length/truncated": 0.6}), 11, "up from 1% at the start"),
-        ("held_out_falls", lambda s: {"eval/greedy": 0.2} if s == 60 else {}, 60, "from 0.450 (step 30) to 0.200"),
-        ("held_out_falls", lambda s: {"eval/sums/greedy": 0.9 - s / 100} if s % 20 == 0 else {}, 40, "data.train"),
+        ("held_out_falls", lambda s: {"eval/greedy": 0.2} if s in (50, 60) else {}, 60, "from 0.450 (step 30) to 0.200"),
+        ("held_out_falls", lambda s: {"eval/sums/greedy": 0.9 - s / 100} if s % 20 == 0 else {}, 60, "data.train"),
         ("not_learning", lambda s: {"updates_skipped": float(max(0, s - 10)), "grad_norm": NAN}, 13, "were not finite"),
         ("not_learning", after(4, **{"learned_tokens": 0.0}), 6, "no response of the last 3 steps was learned"),
         ("not_learning", after(4, **{"grad_norm": 0.0}), 6, "the gradient was 0"),
@@ -86,6 +86,28 @@ def test_an_ill_run_is_named(name: str, change: Callable[[int], Row], begins: in
     assert name in said, said
     step, _, text = said[name].partition(": ")
     assert (int(step), words in text) == (begins, True), said[name]
+
+
+@pytest.mark.parametrize(("prompts", "warned"), [(30, False), (1000, True)])
+def test_held_out_correctness_must_fall_by_more_than_chance_in_so_many_prompts(prompts: int, warned: bool) -> None:
+    history = History(run_config(Path("x")), held_out={"held-out": prompts})
+    texts = []
+    for step, correct in ((10, 0.5), (20, 0.35), (30, 0.35)):
+        history.add({"step": step, "reward/mean": step / 100, "eval/greedy": correct})
+        texts += [rule.test(history) for rule in RULES if rule.name == "held_out_falls"]
+    assert any(texts) is warned
+
+
+def test_responses_that_failed_are_not_called_right() -> None:
+    right = {**WRONG, "reward/correct": 1.0, "reward/mean": 1.0}
+    assert "no_signal" in course(9, after(1, **right))
+    assert "no_signal" not in course(9, after(1, **right, **{"reward/failures": 300.0}))
+
+
+def test_a_few_small_steps_without_a_right_answer_say_nothing() -> None:
+    few = {"rollout": {"groups_per_step": 4, "group_size": 2, "max_response_tokens": 8}}
+    assert course(11, after(1, **WRONG), **few).keys() & {"no_signal"} == set()
+    assert "no_signal" in course(12, after(1, **WRONG), **few)
 
 
 def test_a_jump_of_the_mismatch_under_staleness_names_staleness_and_is_left_to_the_alarm_where_one_is_set() -> None:

@@ -29,6 +29,9 @@ def nothing(response, reference):
 def picky(response, reference):
     raise ValueError(f"cannot read {response}")
 
+def one_way(response, reference):
+    return 1.0 if response == str(reference) else abs(wnat)
+
 def part(response, reference):
     return reference["weight"]
 """
@@ -59,10 +62,12 @@ def test_a_function_is_tried_on_the_first_rows_before_anything_starts(here: Path
         "mine.py:right: 1 with the reference of t.jsonl line 1 as the response ('42')",
         "mine.py:part: 0.5 with the reference of t.jsonl line 1 as the response ('{\"weight\": 0.5}')",
     ]
-    (line,) = said_of("mine.py:picky")[1:]
-    assert line.startswith(
-        "mine.py:picky: unscorable with the reference of t.jsonl line 1 as the response ('42'): error: ValueError: cannot"
-    )
+    with pytest.raises(
+        ValueError, match=r"mine\.py:picky' fails .* cannot read 42 .*; it should score 0 for a response"
+    ):
+        said_of("mine.py:picky")
+    with pytest.raises(ValueError, match=r"mine\.py:one_way' has a mistake on one of its ways.* NameError: name 'wnat' is not defined"):
+        said_of("mine.py:one_way")
 
 
 @pytest.mark.parametrize(

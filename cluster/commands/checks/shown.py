@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.arithmetic import amount
 from configs.families import family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.schema import Config
@@ -12,7 +13,6 @@ from rollout.types import Prompt
 
 SHOWN_CHARS = 400  # of a prompt
 PERCENTILES = (50, 90, 99)
-UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def describe_model(config: Config, model: dict[str, Any]) -> str:
@@ -25,11 +25,6 @@ def describe_model(config: Config, model: dict[str, Any]) -> str:
     layers += f", {experts} experts a layer of which {model.get('num_experts_per_tok')} see a token" if experts else ""
     context = f"context {model['max_position_embeddings']}" if model.get("max_position_embeddings") else "no limit of its context"
     return f"{family.name} in {config.model.path}: {size}; {layers}; vocabulary {model['vocab_size']}, {context}"
-
-
-def amount(number: float) -> str:
-    """A number with three digits and a unit."""
-    return next((f"{number / size:.3g}{unit}" for size, unit in UNITS if number >= size), f"{number:g}")
 
 
 def render(prompt: Prompt, tokenizer: Any) -> str:

@@ -9,7 +9,7 @@ from cluster.commands.init.data import Data
 from cluster.commands.init.machine import Machine
 from cluster.commands.init.model import Model
 from cluster.commands.init.split import Split
-from configs.arithmetic import counted
+from configs.arithmetic import amount, counted
 from configs.toml_writer import write_value
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -92,7 +92,7 @@ def sections(seen: Seen) -> Iterator[tuple[str, list[Key]]]:
             Key(
                 "path",
                 seen.model.path,
-                f"{seen.model.family.name}, {seen.model.parameters / 1e9:.3g}B parameters, {seen.model.layers} layers",
+                f"{seen.model.family.name}, {amount(seen.model.parameters)} parameters, {seen.model.layers} layers",
             ),
             Key("dtype", "bfloat16" if seen.split else "float32", "" if seen.split else "engines on CPU are exact in float32"),
         ],
