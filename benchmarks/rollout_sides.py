@@ -1,6 +1,7 @@
 """The ways to vLLM that `benchmarks.rollout` compares, each in a process of its own."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def actors(config: Config) -> Iterator[Work]:
         return int(scored.summary.lengths.sum())
 
     with ray_session(), asyncio.Runner() as runner:
-        reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [])
+        reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [], os.getcwd())
         placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
         actor: Any = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
