@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.findings import Findings
-from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes
+from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_place
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
@@ -59,14 +59,21 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
     """A line about the first row's right answer; a wrong score becomes a warning."""
     if examined.found.problems:
         return
-    row = score_first_row(config, examined.checked.prompts)
-    yield row.line
-    if row.warning:
+    with examined.found.collect():
+        row = score_first_row(config, examined.checked.prompts)
+        yield row.line
+        if not row.warning:
+            return
         examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
 
 
 def describe_start(config: Config, examined: Examined, found: Findings) -> Iterator[str]:
     """Lines about run.dir and where the run would begin; what `train` would refuse there becomes a problem."""
+    known = len(found.problems)
+    with found.collect():
+        refuse_place(config)
+    if len(found.problems) > known:  # nothing can be looked up there
+        return
     with found.collect():
         refuse_locked(config)
         found.warnings += check_folder(config)

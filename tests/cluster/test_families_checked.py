@@ -101,6 +101,7 @@ def test_a_config_that_is_not_json_is_named(config: Path, models: Path) -> None:
         ({"model_type": None}, 'is of model_type "None", needed one of the families'),
         ({"num_experts": "x"}, "has a config.json that transformers cannot use"),
         ({"vocab_size": None}, "has a config.json that transformers cannot use"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "has a config.json that transformers cannot use (KeyError: "),
         ({"num_experts": 10**30}, "has a config.json with a num_experts above 64 bits"),
         ({"num_hidden_layers": 10**9}, "it has tensors for 2 of 1000000000 layers"),
         ({"num_local_experts": 10**9}, "it lacks model.layers.1.mlp.experts.4.gate_proj.weight, "),
