@@ -107,6 +107,10 @@ def test_a_config_that_is_not_json_is_named(config: Path, models: Path) -> None:
         ({"num_local_experts": 10**9}, "it lacks model.layers.1.mlp.experts.4.gate_proj.weight, "),
         ({"num_attention_heads": 0}, "transformers cannot build that model from them (ZeroDivisionError"),
         ({"num_experts": 0, "num_local_experts": 0}, "is a mixture of experts (Qwen3-MoE) with 0 experts"),
+        ({"num_experts_per_tok": 5}, "has num_experts_per_tok = 5 in its config.json, needed a whole number from 1 to its 4 experts"),
+        ({"num_experts_per_tok": 0}, "has num_experts_per_tok = 0 in its config.json"),
+        ({"max_position_embeddings": 0}, "has max_position_embeddings = 0 in its config.json, needed a whole number, at least 1"),
+        ({"max_position_embeddings": -1}, "has max_position_embeddings = -1 in its config.json"),
         ({"num_experts": -4, "num_local_experts": -4}, "is a mixture of experts (Qwen3-MoE) with -4 experts"),
     ],
 )
