@@ -11,6 +11,7 @@ from cluster.commands.checks.shown import describe_epoch, describe_lengths, desc
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
+from cluster.record.damage import refuse_damaged_record
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
 from configs.parameters import count_parameters
 from configs.schema import Config
@@ -79,6 +80,7 @@ def describe_start(config: Config, examined: Examined, found: Findings) -> Itera
         found.warnings += check_folder(config)
     with found.collect():
         refuse_unknown_resume(config)
+        refuse_damaged_record(config)
         refuse_other_run(config)
         yield from begins(config, examined, where_to_begin(config))
     if parameters := count_parameters(examined.model):
