@@ -149,7 +149,12 @@ def refuse_kind(key: str, path: str, raw: Mapping[str, Any]) -> None:
             f"{key} {path} is quantised ({method}, by quantization_config in its config.json), and quantised weights cannot be trained: "
             "give the unquantised model in bfloat16, which most models also come as; rollout.vllm.quantization may quantise the engines"
         )
-    architectures = [str(name) for name in raw.get("architectures") or ()]
+    classes = raw.get("architectures") or []
+    if not isinstance(classes, list):
+        raise ValueError(
+            f"{key} {path} has a config.json with architectures = {classes!r}, needed a list of names: download the model again"
+        )
+    architectures = [str(name) for name in classes]
     if raw.get("is_encoder_decoder"):
         raise ValueError(f"{key} {path} is an encoder-decoder ({listed(architectures)}), needed a decoder: give a causal language model")
     if sees := [part for part in ("vision_config", "audio_config", "vision_tower") if raw.get(part)]:

@@ -98,6 +98,7 @@ def test_a_config_that_is_not_json_is_named(config: Path, models: Path) -> None:
     [
         ([], "is a JSON list, no object"),
         ({"model_type": ["qwen3_moe"]}, "is of model_type \"['qwen3_moe']\", needed one of the families"),
+        ({"architectures": -1}, "has a config.json with architectures = -1, needed a list of names"),
         ({"model_type": None}, 'is of model_type "None", needed one of the families'),
         ({"num_experts": "x"}, "has a config.json that transformers cannot use"),
         ({"vocab_size": None}, "has a config.json that transformers cannot use"),
