@@ -61,8 +61,10 @@ def worker_starts(config: Config) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
+        first, *others = str(error).strip().splitlines() or [type(error).__name__]
+        said = f"{first} … {others[-1].strip()}" if others else first  # of a traceback the last line says what happened
         raise RewardError(
-            f"{in_one_line(str(error))}: raise reward.memory_mb (got {config.reward.memory_mb}) if memory is short, or correct the "
+            f"{in_one_line(said)}: raise reward.memory_mb (got {config.reward.memory_mb}) if memory is short, or correct the "
             "function that the worker imports"
         ) from error
 

@@ -73,3 +73,4 @@ def test_a_reward_worker_that_cannot_start_is_one_line(
     _, problems = refused(capsys, config, f"reward.checker={checker}", f"reward.memory_mb={memory_mb}")
     assert len(problems) == 1
     assert said in problems[0]
+    assert "File " not in problems[0], "a traceback is no clear line"
