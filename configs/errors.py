@@ -79,6 +79,11 @@ class DeadlineExceeded(RunFailed, TimeoutError):
     """A wait took longer than run.deadline_s."""
 
 
+def in_one_line(text: str) -> str:
+    """Text that another program wrote, safe to print: line ends and control characters are escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def raises(kind: type[InputError]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Turn the plain ValueErrors of a function into errors of one kind; those that already have a kind keep it."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ConfigError
+from configs.home import expanded
 from configs.loader import check_table, is_overridden, read_table
 from configs.overrides import merge_overrides, merge_value
 from configs.schema import Config
@@ -52,7 +53,7 @@ def read(given: Given) -> tuple[Table, str]:
 
 def find(given: str | PathLike[str]) -> Path:
     """The file of a path, of a run's folder, or of a shipped recipe's name."""
-    path = Path(given).expanduser()
+    path = expanded(given)
     if path.is_dir() and (path / "config.toml").is_file():
         return path / "config.toml"
     recipe = (RECIPES / path.name).with_suffix(".toml")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from configs.home import expanded
 from configs.presets import Objective
 from configs.section import Section
 from configs.sections.data import DataConfig
@@ -57,7 +58,7 @@ class Keys(Section):
 
     @property
     def run_dir(self) -> Path:
-        return Path(self.run.dir).absolute()
+        return expanded(self.run.dir).absolute()
 
     @property
     def template_copy(self) -> Path:

@@ -20,7 +20,7 @@ class Parameters:
 
 def count_parameters(model: Model) -> Parameters | None:
     """The parameters of a model; None for another family, and where its config lacks a number or holds something else."""
-    if model.get("model_type") not in FAMILIES:
+    if str(model.get("model_type")) not in FAMILIES:
         return None
     try:
         return _count(model)

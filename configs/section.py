@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
 LARGEST = 2**63 - 1
 
@@ -14,7 +14,15 @@ def fits_64_bits(value: int) -> int:
     return value
 
 
+def names_something(value: str) -> str:
+    """The text itself; ValueError where it can name no file or folder: empty, blank or with the byte 0."""
+    if not value.strip() or "\0" in value:
+        raise ValueError("needed a path")
+    return value
+
+
 Int = Annotated[StrictInt, AfterValidator(fits_64_bits)]
+PathText = Annotated[StrictStr, Field(min_length=1), AfterValidator(names_something)]
 Number = StrictFloat | Int
 Count = Annotated[Int, Field(ge=1)]
 Whole = Annotated[Int, Field(ge=0)]

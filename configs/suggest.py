@@ -59,7 +59,7 @@ def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
     elif schema["type"] == "array":
         each = describe_bounds(flatten_type(schema["prefixItems"][0]))
         need = f"an array of {schema['minItems']} numbers" + (f", each{each.removeprefix(',')}" if each else "")
-    need += describe_bounds(schema)
+    need += describe_bounds(schema) + (", not empty" if schema.get("minLength") else "")
     about = f" ({first_sentence(schema['description'])})" if "description" in schema else ""
     return f"{need}{about}: write for example {leaf} = {example_of(schema)} in [{table}]"
 

@@ -13,6 +13,7 @@ from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
 from configs.errors import NoRun
 from configs.given import configured
+from configs.home import expanded
 from configs.schema import Config
 
 
@@ -33,7 +34,7 @@ class Run:
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         """NoRun if the folder holds no run."""
-        self.dir = Path(folder).expanduser().absolute()
+        self.dir = expanded(folder).absolute()
         if not (self.dir / "config.toml").is_file():
             what = "holds no run: it has no config.toml" if self.dir.is_dir() else "is no folder"
             raise NoRun(f"{self.dir} {what}; give the run.dir of a run that has started")

@@ -7,8 +7,8 @@ A name with a colon, "package.module:function" or "path/to/file.py:function", is
 import difflib
 import json
 from collections.abc import Callable
-from pathlib import Path
 
+from configs.home import expanded
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
@@ -94,7 +94,7 @@ def refuse_unknown(name: str) -> None:
     elif name not in CHECKERS and name not in SERVICES:
         near = difflib.get_close_matches(name, known_checkers(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        if (file := Path(name if name.endswith(".py") else f"{name}.py").expanduser()).is_file():
+        if (file := expanded(name if name.endswith(".py") else f"{name}.py")).is_file():
             hint = f"; of the file {file} name the function too: '{file}:FUNCTION'"
         raise ValueError(f"unknown checker {name!r}: use one of {', '.join(known_checkers())} or {FORMS}{hint}")
 

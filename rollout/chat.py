@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from configs.errors import in_one_line
 from configs.sections.data import DataConfig
 from rollout.data.row import DatasetError, Row
 
@@ -28,7 +29,7 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
             return text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         except Exception as error:  # a template is a program of the model's author and may raise anything
             raise DatasetError(
-                f"{row.where} does not fit the model's chat template ({error}): change its messages or data.system"
+                f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
     if not isinstance(asked, str):
         raise DatasetError(

@@ -1,9 +1,12 @@
 """A chat template from a file, for a tokenizer that has none or another one."""
 
-from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import TemplateSyntaxError
+
+from configs.errors import in_one_line
+from configs.home import expanded
+from rollout.data.row import DatasetError
 
 QUESTION = "How many legs has a spider?"  # a template must show it
 ADVICE = "end it with {% if add_generation_prompt %}…{% endif %}, where … is what comes before an answer"
@@ -11,7 +14,7 @@ ADVICE = "end it with {% if add_generation_prompt %}…{% endif %}, where … is
 
 def read_template(path: str) -> str:
     """The text of `data.template_file`; ValueError where there is none."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -41,9 +44,10 @@ def _render(tokenizer: Any, path: str, opens: bool) -> str:
     try:
         text: str = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=opens)
     except TemplateSyntaxError as error:
-        raise ValueError(
+        raise DatasetError(
             f"data.template_file {path}, line {error.lineno}: not a Jinja template: {error.message}: correct that line"
         ) from error
-    except (TemplateError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"data.template_file {path} cannot render a user's message ({error}): correct it") from error
+    except Exception as error:  # a template is a program and may raise anything
+        said = in_one_line(f"{type(error).__name__}: {error}")
+        raise DatasetError(f"data.template_file {path} cannot render a user's message ({said}): correct it") from error
     return text

@@ -29,6 +29,7 @@ CATCH_ALL = {
     "gatewise/commands.py",
     "gatewise/errors.py",
     "cluster/actors/engine_actor.py",
+    "cluster/commands/validate.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",
     "reward/answers/mathematics.py",
@@ -41,6 +42,7 @@ CATCH_ALL = {
     "rollout/chat.py",
     "rollout/data/hub.py",
     "rollout/data/saved.py",
+    "rollout/template.py",
 }
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
 MOST_ENTRIES = 15  # of a folder

@@ -7,6 +7,7 @@ from pathlib import Path
 from cluster.record.changes import NEEDED_TO_LOAD, Change, allowed_changes, changes, config_of
 from cluster.record.checkpoint import Checkpoints, Position, read_position
 from cluster.record.run_dir import never_began
+from configs.home import expanded
 from configs.loader import load
 from configs.schema import Config
 
@@ -52,7 +53,7 @@ def where_to_resume(config: Config) -> tuple[Path | None, list[Change]]:
     found = allowed_changes(load(kept), config) if kept.exists() and not never_began(config.run_dir) else []
     if asked == "auto":
         return Checkpoints(config).newest(), found
-    checkpoint = Path(asked).absolute()  # actors have working directories of their own
+    checkpoint = expanded(asked).absolute()  # actors have working directories of their own
     if source := config_of(checkpoint):
         theirs = allowed_changes(source, config, checkpoint)
         found = found or theirs
@@ -64,7 +65,7 @@ def find_origin(config: Config) -> Path | None:
     asked = config.run.origin
     if asked is None:
         return None
-    folder = Path(asked).absolute()
+    folder = expanded(asked).absolute()
     inside = folder / "checkpoints"
     if not folder.is_dir():
         raise ValueError(f"run.from {asked} is no folder: give a checkpoint folder, or the folder of a run that has one")

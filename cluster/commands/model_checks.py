@@ -21,6 +21,23 @@ PLAIN = {
 BY_ITS_ROUTER = ("learner.routing", "rollout.capture_routing", "learner.aux_loss", "learner.router", "objective.router_shift")
 
 
+def refuse_impossible_numbers(named: str, family: Family, model: dict[str, Any]) -> None:
+    """Raise ValueError where the numbers of a Hugging Face config are those of no model: of its experts, or of its context."""
+    experts, chosen, context = number_of_experts(model), model.get("num_experts_per_tok"), model.get("max_position_embeddings")
+    if not family.dense and experts < 1:
+        raise ValueError(f"{named} is a mixture of experts ({family.name}) with {experts} experts: correct its config.json")
+    if not family.dense and chosen is not None and not (isinstance(chosen, int) and 1 <= chosen <= experts):
+        raise ValueError(
+            f"{named} has num_experts_per_tok = {chosen!r} in its config.json, needed a whole number from 1 to its {experts} experts: "
+            "correct its config.json"
+        )
+    if context is not None and not (isinstance(context, int) and context >= 1):
+        raise ValueError(
+            f"{named} has max_position_embeddings = {context!r} in its config.json, needed a whole number, at least 1: "
+            "correct its config.json"
+        )
+
+
 def followed(family: Family) -> bool:
     return family.followed
 

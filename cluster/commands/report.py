@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.findings import Findings
-from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes
+from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_place
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
+from cluster.record.damage import refuse_damaged_record
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
 from configs.parameters import count_parameters
 from configs.schema import Config
@@ -65,19 +66,27 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
     """A line about the first row's right answer; a wrong score becomes a warning."""
     if examined.found.problems:
         return
-    row = score_first_row(config, examined.checked.prompts)
-    yield row.line
-    if row.warning:
+    with examined.found.collect():
+        row = score_first_row(config, examined.checked.prompts)
+        yield row.line
+        if not row.warning:
+            return
         examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
 
 
 def describe_start(config: Config, examined: Examined, found: Findings) -> Iterator[str]:
     """Lines about run.dir and where the run would begin; what `train` would refuse there becomes a problem."""
+    known = len(found.problems)
+    with found.collect():
+        refuse_place(config)
+    if len(found.problems) > known:  # nothing can be looked up there
+        return
     with found.collect():
         refuse_locked(config)
         found.warnings += check_folder(config)
     with found.collect():
         refuse_unknown_resume(config)
+        refuse_damaged_record(config)
         refuse_other_run(config)
         yield from begins(config, examined, where_to_begin(config))
     if parameters := count_parameters(examined.model):

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from configs.arithmetic import counted
-from configs.errors import RewardError, raises
+from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from reward.checkers import check_reference, checkers_for_data, refuse_unknown
 from reward.own.name import is_own
@@ -51,8 +52,23 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
     A worker sees less of the environment than the driver, and the driver itself imports none of the user's code.
     """
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
-    async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
-        return [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+    with worker_starts(config):
+        async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
+            return [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+
+
+@contextmanager
+def worker_starts(config: Config) -> Iterator[None]:
+    """Within: a reward worker that cannot start is a RewardError of one line."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        first, *others = str(error).strip().splitlines() or [type(error).__name__]
+        said = f"{first} … {others[-1].strip()}" if others else first  # of a traceback the last line says what happened
+        raise RewardError(
+            f"{in_one_line(said)}: raise reward.memory_mb (got {config.reward.memory_mb}) if memory is short, or correct the "
+            "function that the worker imports"
+        ) from error
 
 
 async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str, Item]]) -> str:
@@ -63,7 +79,7 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     others = [Item(checker=name, response=response, reference=item.reference) for response in OTHER_RESPONSES]
     tried = f"with the reference of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
     verdicts = await pool.score([*(item for _, item in samples), *others])
-    failures = [verdict.failure for verdict in verdicts if verdict.failure]
+    failures = [in_one_line(verdict.failure) for verdict in verdicts if verdict.failure]
     always = len(failures) == len(verdicts)
     slip = next((failure for failure in failures if failure.startswith(SLIPS)), None)
     if always or slip:
@@ -71,7 +87,7 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
         advice = "" if slip or failures[0].startswith(MISTAKES) else "; it should score 0 for a response that it cannot read"
         raise ValueError(f"checker {name!r} {what}: {(slip or failures[0]).removeprefix(ERROR)}{advice}")
     if verdicts[0].failure:
-        return f"{name}: {verdicts[0].outcome} {tried}: {verdicts[0].failure}"
+        return f"{name}: {verdicts[0].outcome} {tried}: {failures[0]}"
     return f"{name}: {verdicts[0].reward:g} {tried}"
 
 

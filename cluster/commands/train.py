@@ -19,6 +19,7 @@ from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
+from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.metrics.metrics import Metrics, OnStep
@@ -51,6 +52,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     warnings = check_folder(config)
     refuse_unknown_resume(config)
     with lock_run_dir(config) as folder:
+        refuse_damaged_record(config)
         refuse_other_run(config)
         begin = where_to_begin(config)
         refuse_changed_template(config, begin.checkpoint)

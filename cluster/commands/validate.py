@@ -13,11 +13,11 @@ from cluster.commands.checks.machine import check_machine
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
-from cluster.commands.model_checks import experts_of_the_model
+from cluster.commands.model_checks import experts_of_the_model, refuse_impossible_numbers
 from cluster.commands.reward_checks import check_rewards
-from cluster.models.folder import model_folder, refuse_kind, refuse_no_tokenizer
+from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import plan
-from configs.errors import ModelError, raises
+from configs.errors import ModelError, in_one_line, raises
 from configs.families import families_that, family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
@@ -163,7 +163,6 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
 @raises(ModelError)
 def model_settings(config: Config, key: str, path: str) -> Any:
     """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     folder = model_folder(key, path)
@@ -179,11 +178,12 @@ def model_settings(config: Config, key: str, path: str) -> Any:
     family = family_of(raw.get("model_type"), f"{key} {path}")  # first: transformers itself may not know the family
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.model.trust_remote_code)
-        experts = number_of_experts(settings.to_dict())
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, StrictDataclassError) as error:
-        raise ValueError(f"{key} {path} has a config.json that transformers cannot use ({error}): download the model again") from error
-    if not family.dense and experts < 1:
-        raise ValueError(f"{key} {path} is a mixture of experts ({family.name}) with {experts} experts: correct its config.json")
+        number_of_experts(settings.to_dict())
+    except Exception as error:  # whatever transformers, or the model's own class, makes of a value that it does not expect
+        said = in_one_line(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{key} {path} has a config.json that transformers cannot use ({said}): download the model again") from error
+    refuse_impossible_numbers(f"{key} {path}", family, settings.to_dict())
+    refuse_generation_config(key, folder)
     return settings
 
 
@@ -195,8 +195,8 @@ def load_tokenizer(config: Config) -> Any:
     refuse_no_tokenizer(config.model.path)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of a file that is no tokenizer
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception as error:  # whatever transformers raises of a file that is no tokenizer
+        said = " ".join(in_one_line(f"{type(error).__name__}: {error}").split())
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: {said}") from error
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
@@ -207,10 +207,12 @@ def load_tokenizer(config: Config) -> Any:
 
 def refuse_short_vocabulary(config: Config, settings: Any, tokenizer: Any) -> None:
     """Raise ValueError where the tokenizer makes ids for which the model has no embedding."""
-    if len(tokenizer) > settings.vocab_size:
+    largest = max(tokenizer.get_vocab().values(), default=0)  # ids may have gaps, so their number says less
+    if largest >= settings.vocab_size:
         raise ValueError(
-            f"the tokenizer of model.path {config.model.path} has {len(tokenizer)} tokens, but its config.json a vocabulary of "
-            f"{settings.vocab_size}: use the tokenizer that belongs to the model, or a model with the added tokens"
+            f"the tokenizer of model.path {config.model.path} has ids up to {largest}, but its config.json a vocabulary of "
+            f"{settings.vocab_size} (ids up to {settings.vocab_size - 1}): "
+            "use the tokenizer that belongs to the model, or a model with the added tokens"
         )
 
 

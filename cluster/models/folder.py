@@ -122,6 +122,19 @@ def shards_of_index(folder: Path) -> set[str]:
         raise ValueError(f"{folder / INDEX} is no index of weights ({type(error).__name__}: {error}): download it again") from error
 
 
+def refuse_generation_config(key: str, folder: Path) -> None:
+    """Raise ValueError where generation_config.json, which engines read at their start, is no JSON object."""
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{key}: {file} is not JSON ({error}): download it again, or delete it") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{key}: {file} is a JSON {type(found).__name__}, no object: download it again, or delete it")
+
+
 def is_pointer(file: Path) -> bool:
     """Whether a file is what git leaves of a large file without git-lfs."""
     with file.open("rb") as opened:
@@ -136,7 +149,12 @@ def refuse_kind(key: str, path: str, raw: Mapping[str, Any]) -> None:
             f"{key} {path} is quantised ({method}, by quantization_config in its config.json), and quantised weights cannot be trained: "
             "give the unquantised model in bfloat16, which most models also come as; rollout.vllm.quantization may quantise the engines"
         )
-    architectures = [str(name) for name in raw.get("architectures") or ()]
+    classes = raw.get("architectures") or []
+    if not isinstance(classes, list):
+        raise ValueError(
+            f"{key} {path} has a config.json with architectures = {classes!r}, needed a list of names: download the model again"
+        )
+    architectures = [str(name) for name in classes]
     if raw.get("is_encoder_decoder"):
         raise ValueError(f"{key} {path} is an encoder-decoder ({listed(architectures)}), needed a decoder: give a causal language model")
     if sees := [part for part in ("vision_config", "audio_config", "vision_tower") if raw.get(part)]:

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 from cluster.models.folder import model_folder, refuse_kind, refuse_weights
 from cluster.models.recorded import models_of_run
 from configs.families import family_of
+from configs.home import expanded
 from configs.hub import HubModel, hub_model, model_of_snapshot
 from configs.schema import Config
 from configs.sections.objective import INITIAL
@@ -55,7 +56,7 @@ def fetch(key: str, path: str, kept: dict[str, HubModel], wanted: tuple[str, ...
     """The folder of one model. A path of this machine is returned as it is, but for a home directory written as ~."""
     asked = hub_model(path)
     if asked is None:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
+        return str(expanded(path)) if path.startswith("~") else path
     recorded = kept.get(key)
     if recorded and recorded.name == asked.name and not asked.pinned:
         asked = recorded  # a continued run has the weights it began with, whatever the branch says today

@@ -17,6 +17,7 @@ from cluster.models.recorded import recorded
 from cluster.record.changes import changes
 from cluster.record.ledger import finished_steps
 from configs.errors import CheckpointError, RunDirTaken
+from configs.home import expanded
 from configs.loader import dump, load
 from configs.schema import Config
 from rollout.template import read_template
@@ -70,10 +71,10 @@ def refuse_other_run(config: Config) -> None:
 def refuse_unknown_resume(config: Config) -> None:
     """Raise ValueError if run.resume is none of its words and no folder."""
     asked = config.run.resume
-    if asked not in ("never", "auto") and not Path(asked).is_dir():
+    if asked not in ("never", "auto") and not expanded(asked).is_dir():
         raise CheckpointError(
             f'run.resume got "{asked}", needed "never" (a new run), "auto" (the newest whole checkpoint of run.dir) or a checkpoint '
-            f"folder, and {Path(asked).absolute()} is no folder: use one of these"
+            f"folder, and {expanded(asked).absolute()} is no folder: use one of these"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 
+MOST_APART = 1e9  # shares of two sources
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -45,6 +46,18 @@ def all_sources_have_a_share_or_none(config: Keys) -> Iterator[Problem]:
         yield Problem((f"data.sources.{without[0]}.share", "data.sources"), message)
 
 
+def shares_are_of_one_order(config: Keys) -> Iterator[Problem]:
+    """The largest `share` is at most 10⁹ times the smallest, as a smaller one would never give a group."""
+    shares = {name: source.share for name, source in config.data.sources.items() if source.share is not None}
+    if shares and max(shares.values()) / MOST_APART > min(shares.values()):
+        least = min(shares, key=lambda name: float(shares[name]))
+        message = (
+            f"got {shares[least]:g} beside a share of {max(shares.values()):g}, needed at least a part in {MOST_APART:.0e}, as it would "
+            "never give a group: raise it, or remove that source"
+        )
+        yield Problem((f"data.sources.{least}.share", "data.sources"), message)
+
+
 def keys_of_turns_need_the_chat_template(config: Keys) -> Iterator[Problem]:
     """`system` and `answer_turn` of a source or eval set need `data.chat_template = true`."""
     if config.data.chat_template:
@@ -60,5 +73,6 @@ DATA_RULES: tuple[Rule, ...] = (
     prompts_come_from_train_or_from_sources,
     sources_and_eval_sets_have_usable_names,
     all_sources_have_a_share_or_none,
+    shares_are_of_one_order,
     keys_of_turns_need_the_chat_template,
 )

@@ -1,17 +1,17 @@
 """Keys of `[run]`."""
 
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section, Whole
+from configs.section import Count, PathText, Positive, Section, Whole
 
 
 class RunConfig(Section):
     """How long the run is, where its files are and how far generation may run ahead of learning."""
 
-    dir: StrictStr = Field(
+    dir: PathText = Field(
         default="runs/gatewise",
-        description="folder of the run. A relative path starts at the working directory; on a cluster give an absolute path "
-        "that every node can read and write",
+        description="folder of the run, outside of any model folder. A relative path starts at the working directory; on a cluster give "
+        "an absolute path that every node can read and write",
     )
     steps: Count = Field(default=100, description="steps to train. A resumed run counts the steps before its checkpoint too")
     seed: Whole = Field(default=0, description="seed of the prompt order, of every request, of vLLM and of the learner")
@@ -20,12 +20,12 @@ class RunConfig(Section):
         description="largest staleness: steps between the publish of a token's weights and the step that learns the token. "
         "0: generation and learning take turns; 1 and more: generation runs ahead",
     )
-    resume: StrictStr = Field(
+    resume: PathText = Field(
         default="never",
         description='"never", "auto" or a checkpoint folder. "never" refuses a `run.dir` that already holds a run; "auto" continues from '
         "the newest complete checkpoint of `run.dir`, or starts from the model if there is none; a folder continues from that checkpoint",
     )
-    origin: StrictStr | None = Field(
+    origin: PathText | None = Field(
         default=None,
         alias="from",
         description="begin a new run at step 0 from the weights of this checkpoint: a checkpoint folder, or the folder of a run for its "

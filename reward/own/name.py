@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RewardError
+from configs.home import expanded
 
 FORMS = "'package.module:function' or 'path/to/file.py:function'"
 
@@ -39,7 +40,12 @@ class OwnName:
     @property
     def path(self) -> Path | None:
         """The file that it names, resolved against the current folder; None for a module."""
-        return Path(self.place).expanduser().resolve() if self.place.endswith(".py") else None
+        if not self.place.endswith(".py"):
+            return None
+        try:
+            return expanded(self.place).resolve()
+        except (RuntimeError, OSError) as error:  # a link to itself, or a name that is too long
+            raise OwnCodeError(f"checker {self.whole!r} names a file that cannot be reached ({error}): correct its path") from None
 
     @property
     def module(self) -> str:

@@ -9,6 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from configs.errors import in_one_line
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.words import at_import
 
@@ -22,7 +23,7 @@ def import_own(own: OwnName) -> ModuleType:
     except OwnCodeError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise OwnCodeError(f"checker {own.whole!r} cannot be imported: {at_import(own, error)}") from error
+        raise OwnCodeError(f"checker {own.whole!r} cannot be imported: {in_one_line(at_import(own, error))}") from error
 
 
 def import_file(own: OwnName, path: Path) -> ModuleType:

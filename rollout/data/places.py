@@ -4,6 +4,7 @@ import glob
 import re
 from pathlib import Path
 
+from configs.home import expanded
 from rollout.data.forms import COLUMNS, KNOWN, TEXT, form_of, is_data
 from rollout.data.row import DatasetError
 from rollout.data.text import COMPRESSED
@@ -28,7 +29,7 @@ def looks_local(source: str) -> bool:
 
 def files_of(source: str) -> list[Path]:
     """The data files of a local source, sorted by name; a DatasetError if there are none."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return files_in(path)
     if path.exists():
@@ -61,7 +62,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def files_like(pattern: str) -> list[Path]:
     """The files that a pattern names, `**` included; hidden ones only where the pattern itself has the dot."""
-    found = sorted(Path(name) for name in glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(expanded(pattern)), recursive=True))
     files = [path for path in found if path.is_file()]
     if not files:
         raise DatasetError(f"{pattern} names no file (looked from {Path.cwd()}): {NEEDED}")

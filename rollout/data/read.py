@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
+from configs.home import expanded
 from rollout.data.fields import describe_missing, find, names_in
 from rollout.data.forms import read_file
 from rollout.data.hub import read_hub
@@ -33,7 +33,7 @@ def raw_rows(source: str, split: str, needed: Sequence[str], wanted: Sequence[st
         raise DatasetError("the path of a dataset is empty: give a file, a folder, a pattern or a Hugging Face dataset id")
     if not looks_local(source):
         return read_hub(source, split, needed, wanted)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir() and is_saved(path):
         return read_saved(path, split, needed, wanted)
     return chain.from_iterable(read_file(file, needed, wanted) for file in files_of(source))

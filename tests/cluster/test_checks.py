@@ -1,7 +1,9 @@
 """The checks behind `validate` that look at the machine, the engine, run.dir and at settings that hardly can be meant."""
 
 import fcntl
+import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,28 @@ def test_a_class_of_the_models_own_folder_is_left_to_transformers() -> None:
         pass
 
     refuse_attention(config_with(*FLASH), Own())
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("model", "is in the folder of model.path"),
+        ("model/deep/run", "is in the folder of model.path"),
+        ("link/run", "is in the folder of model.path"),
+        ("other/checkpoints", "is in the checkpoints of the run"),
+        ("other/checkpoints/step_3", "is in the checkpoints of the run"),
+        ("b" * 300, "cannot be a path here (File name too long)"),
+        ("loop/run", "cannot be a path here"),
+        ("checkpoints/mine", None),
+        ("models-of-mine", None),
+    ],
+)
+def test_a_run_dir_that_would_mix_with_other_files_or_cannot_be_a_path_is_refused(tmp_path: Path, place: str, said: str | None) -> None:
+    for name in ("model/config.json", "other/config.toml"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    asked = config_with(f"run.dir={tmp_path / place}", f"model.path={tmp_path / 'model'}")
+    with nullcontext() if said is None else pytest.raises(ValueError, match=re.escape(said)):
+        folder.refuse_place(asked)

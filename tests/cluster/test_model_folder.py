@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen3MoeForCausalLM
 
-from cluster.models.folder import CONVERT, INDEX, model_folder, refuse_kind, refuse_no_tokenizer
+from cluster.models.folder import CONVERT, INDEX, model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from tests.toys.model import tiny_config, toy_tokenizer
 
 LORA = ("adapter_config.json", "adapter_model.safetensors")
@@ -142,3 +143,11 @@ def test_a_folder_without_a_tokenizer_says_which_files_to_copy(tmp_path: Path) -
     with pytest.raises(ValueError, match=r"holds no tokenizer that can be loaded: it has no tokenizer\.json\. Copy tokenizer\.json"):
         refuse_no_tokenizer(str(folder_of(tmp_path, "config.json")))
     refuse_no_tokenizer(str(folder_of(tmp_path, "tokenizer.model")))
+
+
+@pytest.mark.parametrize(("text", "said"), [("[]", "is a JSON list, no object"), ("null", "no object"), ("{", "is not JSON"), ("{}", None)])
+def test_a_generation_config_is_an_object(tmp_path: Path, text: str, said: str | None) -> None:
+    refuse_generation_config("model.path", tmp_path)  # most models have one, none needs it
+    (tmp_path / "generation_config.json").write_text(text)
+    with nullcontext() if said is None else pytest.raises(ValueError, match=said):
+        refuse_generation_config("model.path", tmp_path)

@@ -62,9 +62,7 @@ def test_a_function_is_tried_on_the_first_rows_before_anything_starts(here: Path
         "mine.py:right: 1 with the reference of t.jsonl line 1 as the response ('42')",
         "mine.py:part: 0.5 with the reference of t.jsonl line 1 as the response ('{\"weight\": 0.5}')",
     ]
-    with pytest.raises(
-        ValueError, match=r"mine\.py:picky' fails .* cannot read 42 .*; it should score 0 for a response"
-    ):
+    with pytest.raises(ValueError, match=r"mine\.py:picky' fails .* cannot read 42 .*; it should score 0 for a response"):
         said_of("mine.py:picky")
     with pytest.raises(ValueError, match=r"mine\.py:one_way' has a mistake on one of its ways.* NameError: name 'wnat' is not defined"):
         said_of("mine.py:one_way")

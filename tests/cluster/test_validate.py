@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import ray
 from cluster.cli import main
 from cluster.commands import offline
 from cluster.commands.checks.shown import render
+from cluster.commands.validate import refuse_short_vocabulary
 from cluster.record.checkpoint import STATE, Checkpoints, Position
 from cluster.record.run_dir import write_config
 from configs.loader import load
@@ -160,7 +162,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(
     (small / "config.json").write_text(json.dumps(raw | {"vocab_size": 30}))
     _, problems = refused(capsys, config, f"model.path={small}")
     assert "shapes differ: lm_head.weight [32, 64], needed [30, 64]" in problems[0]
-    assert "has 32 tokens, but its config.json a vocabulary of 30" in problems[1]
+    assert "has ids up to 31, but its config.json a vocabulary of 30 (ids up to 29)" in problems[1]
 
 
 def with_checkpoint(config: str) -> Path:
@@ -214,3 +216,10 @@ def test_an_evaluation_makes_no_run_dir(config: str, monkeypatch: pytest.MonkeyP
     load(config).run_dir.mkdir()
     main(asked)
     assert places.pop()[0] == load(config).run_dir
+
+
+def test_the_largest_id_of_a_tokenizer_counts_and_not_their_number() -> None:
+    tokenizer, asked = SimpleNamespace(get_vocab=lambda: {"a": 0, "b": 40}), SimpleNamespace(model=SimpleNamespace(path="m"))
+    with pytest.raises(ValueError, match=r"has ids up to 40, but its config\.json a vocabulary of 40"):
+        refuse_short_vocabulary(asked, SimpleNamespace(vocab_size=40), tokenizer)
+    refuse_short_vocabulary(asked, SimpleNamespace(vocab_size=41), tokenizer)

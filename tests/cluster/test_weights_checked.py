@@ -15,6 +15,7 @@ from configs.families import FAMILIES
 from tests.toys.families import write_family
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+NORM = "model.layers.0.input_layernorm.weight"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -87,6 +88,31 @@ def test_tensors_that_contradict_the_config_are_named(broken: Path, change: Call
 )
 def test_a_damaged_file_is_named(broken: Path, change: Callable[[bytes], bytes], said: str) -> None:
     (broken / SINGLE).write_bytes(change((broken / SINGLE).read_bytes()))
+    assert said in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dtype": "ZZ"}, 'input_layernorm.weight is of type "ZZ", which safetensors does not know'),
+        ({"shape": [-64]}, "input_layernorm.weight has the shape [-64]"),
+        ({"shape": [1.5]}, "input_layernorm.weight has the shape [1.5]"),
+        ({"data_offsets": [0, 0]}, "input_layernorm.weight [64] in F32 takes 256 bytes, but has 0"),
+        ({"data_offsets": [0, 256]}, "begins at byte 0, but "),
+        ({"data_offsets": ["a", 0]}, "has a damaged header (ValueError)"),
+        ({"data_offsets": [None, 0]}, "has a damaged header (TypeError)"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_named(broken: Path, change: dict[str, object], said: str) -> None:
+    raw = (broken / SINGLE).read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    assert header[NORM]["dtype"] == "F32"
+    end = header[NORM]["data_offsets"][1]
+    assert max(row["data_offsets"][1] for row in header.values() if "dtype" in row) > end, "the file's end would move too"
+    header[NORM] |= change
+    changed = json.dumps(header).encode()
+    (broken / SINGLE).write_bytes(len(changed).to_bytes(8, "little") + changed + raw[8 + length :])
     assert said in refusal(broken)
 
 

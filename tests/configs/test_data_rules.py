@@ -50,6 +50,11 @@ def test_sources_and_eval_sets_are_read_and_written_back(tmp_path: Path) -> None
         ("data.train=t.jsonl", 'data.train: got "t.jsonl" beside [data.sources.gsm8k]: remove it, or make it a source of its own'),
         ("data.split=dev", 'data.split: got "dev" with [data.sources.NAME], so it has no effect: set the split of each source'),
         ("data.sources.third.path=x", "data.sources.third.share: missing, but other sources have a share"),
+        (
+            "data.sources.gsm8k.share=1e300",
+            "data.sources.math-500.share: got 0.25 beside a share of 1e+300, needed at least a part in 1e+09",
+        ),
+        ("data.sources.gsm8k.share=1e-300", "data.sources.gsm8k.share: got 1e-300 beside a share of 0.25"),
         ("data.sources.gsm8k.share=0", "data.sources.gsm8k.share: got 0; needed a number, above 0"),
         ("data.sources.gsm8k.pth=x", 'data.sources.gsm8k.pth: unknown key (got "x"); did you mean path?'),
         ("data.evals.aime.limit=0", "data.evals.aime.limit: got 0; needed a whole number, at least 1"),

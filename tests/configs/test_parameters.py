@@ -31,7 +31,9 @@ def test_every_familys_parameters_are_counted_exactly(family: str) -> None:
         assert found.active == found.total - unused
 
 
-@pytest.mark.parametrize("change", [{"hidden_size": None}, {"num_hidden_layers": "x"}, {"num_attention_heads": 0}, {"num_experts": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"model_type": []}, {"hidden_size": None}, {"num_hidden_layers": "x"}, {"num_attention_heads": 0}, {"num_experts": "x"}]
+)
 def test_a_config_that_no_model_can_have_is_not_counted(change: dict[str, Any]) -> None:
     config = {"model_type": "qwen3_moe", **SIZES, **OF_THE_FAMILY["qwen3_moe"], "head_dim": None}
     assert count_parameters(config) is not None

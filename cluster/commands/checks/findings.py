@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from configs.errors import ConfigError, InputError
+from configs.errors import ConfigError, InputError, in_one_line
 
 
 @dataclass(slots=True)
@@ -18,12 +18,18 @@ class Findings:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Within: a ValueError is a problem of the config, and the next check goes on."""
+        """Within: an error of what was given is a problem of the config, and the next check goes on.
+
+        Libraries and the system raise other types than ValueError for files and numbers that they cannot use.
+        """
         try:
             yield
         except ValueError as error:
-            self.problems.append(str(error))
+            self.problems.append("\n".join(in_one_line(line) for line in str(error).split("\n")))
             self.kinds.add(type(error) if isinstance(error, InputError) else InputError)
+        except (OSError, RuntimeError, LookupError, ArithmeticError) as error:
+            self.problems.append(in_one_line(f"{type(error).__name__}: {error}"))
+            self.kinds.add(InputError)
 
     def refuse(self) -> None:
         """Raise an InputError with every problem, if there is one; of their own kind if they are all of one."""

@@ -13,9 +13,32 @@ MB = 1e6
 
 def check_folder(config: Config) -> list[str]:
     """Warnings about run.dir; ValueError if the run could not write there. Leaves no trace."""
+    refuse_place(config)
     refuse_unwritable(config.run_dir)
     parameters = count_parameters(model_config(config))
     return [] if parameters is None else check_room(config, checkpoint_bytes(config, parameters))
+
+
+def refuse_place(config: Config) -> None:
+    """Raise ValueError if run.dir cannot be a path here, or lies where it would mix with a model or with checkpoints."""
+    folder = config.run_dir
+    try:
+        real = folder.resolve()
+        folder.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a link to itself
+        said = getattr(error, "strerror", None) or error
+        raise ValueError(f"run.dir {folder} cannot be a path here ({said}): choose another run.dir") from error
+    model = Path(config.model.path)
+    if (model / "config.json").is_file() and real.is_relative_to(model.resolve()):
+        raise ValueError(
+            f"run.dir {folder} is in the folder of model.path {model}, whose files a run must not mix with its own: choose another run.dir"
+        )
+    for above in (real, *real.parents):
+        if above.name == "checkpoints" and (above.parent / "config.toml").is_file():
+            raise ValueError(
+                f"run.dir {folder} is in the checkpoints of the run {above.parent}, which deletes old ones: choose another run.dir, "
+                'or continue that run with run.resume = "auto"'
+            )
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -4,15 +4,22 @@ A file is 8 bytes with the header's length, the header as JSON, then the tensors
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from cluster.models.folder import WHOLE, shards_of_index
 
 LENGTH_BYTES = 8
+# Bits of one number of each type of the format.
+BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
+    "C64": 64,
+}  # fmt: skip
 LONGEST_HEADER = 100_000_000  # the format's own limit
 AGAIN = "download the model again"
 
@@ -51,12 +58,32 @@ def read_header(key: str, path: Path) -> dict[str, Header]:
     try:
         header: dict[str, Any] = json.loads(raw)
         tensors = {name: Header(row["dtype"], tuple(row["shape"])) for name, row in header.items() if name != "__metadata__"}
-        end = max((row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"), default=0)
+        ranges = {name: (int(row["data_offsets"][0]), int(row["data_offsets"][1])) for name, row in header.items() if name in tensors}
+        faults = list(misplaced(tensors, ranges))
+        end = max((end for _, end in ranges.values()), default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{key}: {path} has a damaged header ({type(error).__name__}): {AGAIN}") from error
     if size != (needed := LENGTH_BYTES + length + end):
         raise ValueError(f"{key}: {path} has {size} bytes, but its header describes {needed}, so it is cut off: {AGAIN}")
+    if faults:
+        raise ValueError(f"{key}: {path} has a damaged header: {faults[0]}: {AGAIN}")
     return tensors
+
+
+def misplaced(tensors: Mapping[str, Header], ranges: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """Tensors of an unknown type, or whose bytes are not as many as their shape asks for, or not right behind the tensor before."""
+    last, before = 0, "the header"
+    for name, (start, end) in sorted(ranges.items(), key=lambda item: item[1]):
+        tensor = tensors[name]
+        if tensor.dtype not in BITS:
+            yield f'{name} is of type "{tensor.dtype}", which safetensors does not know'
+        elif any(type(size) is not int or size < 0 for size in tensor.shape):
+            yield f"{name} has the shape {list(tensor.shape)}"
+        elif (end - start) * 8 != (needed := prod(tensor.shape) * BITS[tensor.dtype]):
+            yield f"{name} {list(tensor.shape)} in {tensor.dtype} takes {needed // 8} bytes, but has {end - start}"
+        if start != last:
+            yield f"{name} begins at byte {start}, but {before} ends at {last}"
+        last, before = end, name
 
 
 def some(names: Iterable[str], count: int, shown: int = 3) -> str:

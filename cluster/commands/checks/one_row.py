@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.commands.reward_checks import as_response
+from cluster.commands.reward_checks import as_response, worker_starts
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
+from configs.errors import in_one_line
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import SERVICES
@@ -36,11 +37,12 @@ def score_first_row(config: Config, prompts: PromptSet) -> Scored:
     response = right_answer(prompt)
     if response is None:
         return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
-    (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
+    with worker_starts(config):
+        (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
     where = prompts.where.get(prompt.prompt_id, "the first row")
     said = f"{where}, {prompt.checker}: response {shorten(response)} to reference {shorten(prompt.reference)}"
     if verdict.reward is None:
-        line = f"{said} has no reward ({verdict.failure})"
+        line = f"{said} has no reward ({in_one_line(str(verdict.failure))})"
         return Scored(line, f"{line}: the run learns nothing from such responses")
     parts = ", ".join(f"{name} {value:g}" for name, value in verdict.parts.items())
     line = f"{said} → reward {verdict.reward:g} ({parts})"

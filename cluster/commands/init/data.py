@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cluster.commands.init.rows import Fields, find_fields
+from configs.home import expanded
 from rollout.chat import Message
 from rollout.data.fields import EVERYTHING, find
 from rollout.data.places import looks_local
@@ -99,7 +99,7 @@ def held_out_beside(source: str) -> str | None:
     """A file of held-out rows in the same folder: `test.jsonl` beside `train.jsonl`, `sums_eval.csv` beside `sums_train.csv`."""
     if not looks_local(source):
         return None
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_file():
         return None
     stem = path.name.partition(".")[0]
