@@ -130,6 +130,33 @@ def test_gpus_that_are_too_few_are_refused_with_the_number_needed(machine: Machi
         split_gpus(machine, large(parameters=parameters))
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--gpus", "-1"], "--gpus -1: needs a whole number"),
+        (["--gpus", "1000000000"], "--gpus 1000000000: needs a whole number"),
+        (["--gpus", "8", "--gpus-per-node", "0"], "--gpus-per-node 0: needs at least 1"),
+        (["--gpus", "8", "--gpu-memory", "nan"], "--gpu-memory nan: needs the GB"),
+        (["--gpus", "8", "--gpu-memory", "inf"], "--gpu-memory inf: needs the GB"),
+        (["--gpus", "8", "--gpu-memory", "-5"], "--gpu-memory -5: needs the GB"),
+        (["--gpus", "0", "--to", "/proc/x.toml"], "/proc/x.toml cannot be written"),
+        (["--gpus", "0", "--to", "x" * 300], "cannot be written (File name too long)"),
+    ],
+)
+def test_flags_that_no_config_can_follow_are_refused(model: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str) -> None:
+    write("sums.jsonl", SUMS)
+    with pytest.raises(SystemExit, match="1"):
+        main(["init", "sums.jsonl", str(model), *flags])
+    assert said in capsys.readouterr().err
+    assert not Path("sums.toml").exists()
+
+
+def test_a_file_name_with_a_line_break_and_quotes_becomes_a_config(model: Path) -> None:
+    name = write('su\nm\'s "x".jsonl', SUMS)
+    main(["init", name, str(model), "--gpus", "0", "--to", "mine.toml"])
+    assert load("mine.toml").data.train == name
+
+
 def test_parameters_are_counted_from_the_headers_of_the_weights(model: Path) -> None:
     from transformers import AutoModelForCausalLM
 

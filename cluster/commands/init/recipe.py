@@ -1,5 +1,6 @@
 """The sections of a new config, each key with its value and the reason for it."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,13 +222,18 @@ def learner_keys(seen: Seen) -> list[Key]:
 def text(seen: Seen, made_by: str, words: str, path: Path) -> str:
     """The config as commented TOML; `words` start the program, and `path` is the file."""
     lines = [
-        f"# Made by `{made_by}`. Every key: docs/config.md. Change what you like, then run:",
-        f"#   {words} validate {path}",
-        f"#   {words} train {path}",
+        f"# Made by `{on_one_line(made_by)}`. Every key: docs/config.md. Change what you like, then run:",
+        f"#   {words} validate {on_one_line(shlex.quote(str(path)))}",
+        f"#   {words} train {on_one_line(shlex.quote(str(path)))}",
     ]
     for section, keys in sections(seen):
         lines += ["", f"[{section}]", *(line_of(key) for key in keys)]
     return "\n".join(lines) + "\n"
+
+
+def on_one_line(text: str) -> str:
+    """The text with its line breaks and control characters escaped: in a comment, they would break the file."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def line_of(key: Key) -> str:
