@@ -19,9 +19,7 @@ NO_STOP = "a response ends at the model's own end token or at rollout.max_respon
 OFFLOAD = 'set learner.deepspeed.zero_optimization.{0} = {{ device = "cpu" }}'
 IN_TOKENS = "learner.micro_batch_tokens: it counts tokens of a rank in one pass, not responses, and changes memory and speed alone"
 NO_ACCUMULATION = "remove it: an update always covers its whole part of the step, in as many passes as learner.micro_batch_tokens needs"
-LEARNER_PARALLEL = (
-    "set rollout.vllm.tensor_parallel_size for the engines; the learner shards by ZeRO: see learner.deepspeed and learner.ranks"
-)
+LEARNER_PARALLEL = "set rollout.vllm.tensor_parallel_size for the engines; the learner shards by ZeRO (learner.deepspeed)"
 PARALLEL = "set rollout.vllm.tensor_parallel_size (vLLM's own name) in [rollout.vllm]"
 MEMORY = "set rollout.vllm.gpu_memory_utilization (vLLM's own name) in [rollout.vllm]"
 GROUP = "rollout.group_size"
@@ -66,7 +64,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     # Sizes of batches.
     (
-        "n_samples_per_prompt num_generations num_generations_per_prompt rollout.n n_samples rollout.samples rollout.num_samples rollout.num_responses",
+        "n_samples_per_prompt num_generations num_generations_per_prompt rollout.n n_samples",
         GROUP,
     ),
     ("rollout_batch_size num_prompts_per_step gen_batch_size prompts_per_step rollout.batch_size", PROMPTS),
@@ -105,6 +103,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("val_kwargs.n eval_n n_samples_per_eval_prompt eval_n_samples_per_prompt", "rollout.eval_responses"),
     ("do_sample val_kwargs.do_sample val_kwargs.temperature", "evaluation is greedy, with rollout.eval_responses sampled beside it"),
     ("stop stop_sequences stop_words stop_strings stop_token_ids eos_token", NO_STOP),
+    ("rollout.samples rollout.num_samples rollout.num_responses", GROUP),
     # Engines and places.
     ("gpu_memory_utilization vllm_gpu_memory_utilization mem_fraction_static", MEMORY),
     ("tensor_model_parallel_size tensor_parallel_size vllm_tensor_parallel_size rollout_num_gpus_per_engine", PARALLEL),
@@ -147,8 +146,9 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("critic value_loss_coef vf_coef gamma lam lambd critic_learning_rate critic_warmup", NO_CRITIC),
     ("filter_groups dynamic_filtering filter_groups.enable", "rollout.dynamic_sampling"),
     # Rewards.
+    ("reward.function reward.func reward.fn reward.path reward.file", OWN_REWARD),
     (
-        "reward_fn reward_funcs reward_function custom_reward_function rm_type reward_func reward.function reward.func reward.fn reward.path reward.file",
+        "reward_fn reward_funcs reward_function custom_reward_function rm_type reward_func",
         OWN_REWARD,
     ),
     ("reward_weights", "reward.parts: each part has its own weight"),

@@ -66,6 +66,17 @@ def test_fields_and_checker_are_found(row: dict[str, Any], prompt: str, referenc
     assert (found.prompt, found.reference, found.checker) == (prompt, reference, checker)
 
 
+def test_messages_that_end_in_an_answer_have_it_as_their_reference() -> None:
+    turns = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
+    found = find_fields(rows({"messages": turns}, {"messages": turns}), "data", None)
+    assert (found.prompt, found.reference, found.checker) == ("messages", "messages.-1.content", "math")
+    with pytest.raises(ValueError, match="no field that looks like a reference"):
+        find_fields(rows({"messages": turns}, {"messages": turns[:1]}), "data", None)
+    prose = [turns[0], {"role": "assistant", "content": "a long text that no rule can compare with anything else"}]
+    with pytest.raises(ValueError, match=r"--reward my_reward\.py:score"):
+        find_fields(rows({"messages": prose}), "data", None)
+
+
 def test_rows_that_name_their_checker_are_believed() -> None:
     row = {"prompt": "1+1=", "answer": "2", "checker": "exact"}
     assert find_fields(rows(row), "data", None).checker_field == "checker"

@@ -159,6 +159,7 @@ def data_keys(seen: Seen) -> list[Key]:
         *([Key("eval_split", held_out.split)] if held_out and held_out.split != "test" else []),
         *([Key("eval_limit", MOST_HELD_OUT, "the first rows")] if held_out and held_out.rows > MOST_HELD_OUT else []),
         Key("prompt_field", train.fields.prompt, "messages" if train.messages else "text"),
+        *answer_turn_keys(seen),
         Key("reference_field", train.fields.reference, "the checker compares with it"),
         *([Key("checker_field", train.fields.checker_field, "rows name their checkers")] if train.fields.checker_field else []),
         Key("chat_template", model.chat, chat),
@@ -170,6 +171,12 @@ def data_keys(seen: Seen) -> list[Key]:
         ),
     ]
     return [*keys, *([Key("overlong", "drop", f"{100 * seen.drops:.2g} % of the prompts are longer")] if seen.drops else [])]
+
+
+def answer_turn_keys(seen: Seen) -> list[Key]:
+    """Cut the assistant's turn off where messages end in it; only a chat template reads messages."""
+    cut = seen.model.chat and any(each.ends_in_answers for each in seen.data)
+    return [Key("answer_turn", "cut", "the turns before the assistant's answer are the prompt")] if cut else []
 
 
 def rollout_keys(seen: Seen) -> list[Key]:
