@@ -35,7 +35,8 @@ async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
 
     greedy = asyncio.gather(*(correct(place, 1, 0.0) for place in range(len(prompts))))
     sampled = asyncio.gather(*(correct(place, samples, temperature) for place in range(len(prompts))))
-    firsts, many = np.concatenate(await greedy), np.stack(await sampled)
+    found = await asyncio.gather(greedy, sampled)  # together: a cancelled evaluation must leave neither of them unawaited
+    firsts, many = np.concatenate(found[0]), np.stack(found[1])
     prefix = f"eval/{asked.name}/" if asked.name else "eval/"
     return {
         f"{prefix}greedy": mean_of_finite(firsts),

@@ -14,10 +14,12 @@ NO_FILTERED_SAMPLING = (
 )
 NO_CRITIC = "there is no critic and no value function: advantages compare the responses of a group; remove it, see objective.advantage"
 NO_ENTROPY = "there is no entropy term in the loss: remove it. A higher objective.clip_high or rollout.temperature keeps entropy up"
-NO_SCHEDULE = "the learning rate stays at learner.lr after learner.warmup_updates: remove it"
+NO_SCHEDULE = "there is no schedule: the learning rate stays at learner.lr after learner.warmup_updates: remove it"
+NO_STOP = "a response ends at the model's own end token or at rollout.max_response_tokens: no other stop can be set; remove it"
 OFFLOAD = 'set learner.deepspeed.zero_optimization.{0} = {{ device = "cpu" }}'
 IN_TOKENS = "learner.micro_batch_tokens: it counts tokens of a rank in one pass, not responses, and changes memory and speed alone"
 NO_ACCUMULATION = "remove it: an update always covers its whole part of the step, in as many passes as learner.micro_batch_tokens needs"
+LEARNER_PARALLEL = "set rollout.vllm.tensor_parallel_size for the engines; the learner shards by ZeRO (learner.deepspeed)"
 PARALLEL = "set rollout.vllm.tensor_parallel_size (vLLM's own name) in [rollout.vllm]"
 MEMORY = "set rollout.vllm.gpu_memory_utilization (vLLM's own name) in [rollout.vllm]"
 GROUP = "rollout.group_size"
@@ -46,7 +48,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("use_remove_padding packing_samples sequence_packing use_dynamic_bsz", "learner.packing"),
     # The optimizer.
     ("learning_rate actor_learning_rate optim.lr", "learner.lr"),
-    ("lr_scheduler_type lr_scheduler lr_decay_style min_lr_ratio num_cycles warmup_style", NO_SCHEDULE),
+    ("scheduler schedule lr_schedule lr_scheduler_type lr_scheduler lr_decay_style min_lr_ratio num_cycles warmup_style", NO_SCHEDULE),
     ("warmup_steps lr_warmup_steps num_warmup_steps", "learner.warmup_updates: it counts updates, not steps"),
     ("warmup_ratio lr_warmup_ratio lr_warmup_steps_ratio", "learner.warmup_updates: it is a number of updates, not a share"),
     ("grad_clip clip_grad max_norm gradient_clipping", "learner.max_grad_norm"),
@@ -61,8 +63,11 @@ ROWS: tuple[tuple[str, str], ...] = (
         "the learner has no sequence parallelism: remove it; learner.packing and ZeRO (learner.deepspeed) save memory",
     ),
     # Sizes of batches.
-    ("n_samples_per_prompt num_generations num_generations_per_prompt rollout.n n_samples", GROUP),
-    ("rollout_batch_size num_prompts_per_step gen_batch_size prompts_per_step", PROMPTS),
+    (
+        "n_samples_per_prompt num_generations num_generations_per_prompt rollout.n n_samples",
+        GROUP,
+    ),
+    ("rollout_batch_size num_prompts_per_step gen_batch_size prompts_per_step rollout.batch_size", PROMPTS),
     (
         "train_batch_size",
         f"{PROMPTS}. Where it counted the responses of an update (OpenRLHF), learner.updates_per_step divides the step instead",
@@ -86,9 +91,9 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("ppo_max_token_len_per_gpu max_tokens_per_gpu log_prob_max_token_len_per_gpu", "learner.micro_batch_tokens"),
     ("gradient_accumulation_steps grad_accum accumulate_grad_batches steps_per_generation", NO_ACCUMULATION),
     # Lengths and sampling.
-    ("max_prompt_length prompt_max_len max_prompt_len rollout_max_prompt_len", PROMPT_TOKENS),
+    ("data.max_tokens max_prompt_length prompt_max_len max_prompt_len rollout_max_prompt_len", PROMPT_TOKENS),
     ("max_response_length max_completion_length generate_max_len max_new_tokens", "rollout.max_response_tokens"),
-    ("rollout_max_response_len response_length max_completion_len", "rollout.max_response_tokens"),
+    ("rollout_max_response_len response_length max_completion_len rollout.max_tokens", "rollout.max_response_tokens"),
     (
         "max_model_len max_seq_len max_length max_seq_length",
         "the context follows from data.max_prompt_tokens + rollout.max_response_tokens: set those",
@@ -97,9 +102,13 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("rollout_temperature sampling_temperature", "rollout.temperature"),
     ("val_kwargs.n eval_n n_samples_per_eval_prompt eval_n_samples_per_prompt", "rollout.eval_responses"),
     ("do_sample val_kwargs.do_sample val_kwargs.temperature", "evaluation is greedy, with rollout.eval_responses sampled beside it"),
+    ("stop stop_sequences stop_words stop_strings stop_token_ids eos_token", NO_STOP),
+    ("rollout.samples rollout.num_samples rollout.num_responses", GROUP),
     # Engines and places.
     ("gpu_memory_utilization vllm_gpu_memory_utilization mem_fraction_static", MEMORY),
     ("tensor_model_parallel_size tensor_parallel_size vllm_tensor_parallel_size rollout_num_gpus_per_engine", PARALLEL),
+    ("learner.tensor_parallel learner.tensor_parallel_size learner.pipeline_parallel learner.context_parallel", LEARNER_PARALLEL),
+    ("tensor_parallel", PARALLEL),
     ("vllm_num_engines num_engines data_parallel_size", "rollout.engines"),
     ("actor_num_gpus_per_node actor_num_nodes n_gpus_per_node nnodes num_nodes gpus_per_node", PLACED),
     ("colocate_all_models colocate vllm_mode vllm_enable_sleep free_cache_engine hybrid_engine", PLACED),
@@ -137,7 +146,11 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("critic value_loss_coef vf_coef gamma lam lambd critic_learning_rate critic_warmup", NO_CRITIC),
     ("filter_groups dynamic_filtering filter_groups.enable", "rollout.dynamic_sampling"),
     # Rewards.
-    ("reward_fn reward_funcs reward_function custom_reward_function rm_type reward_func", OWN_REWARD),
+    ("reward.function reward.func reward.fn reward.path reward.file", OWN_REWARD),
+    (
+        "reward_fn reward_funcs reward_function custom_reward_function rm_type reward_func",
+        OWN_REWARD,
+    ),
     ("reward_weights", "reward.parts: each part has its own weight"),
     (
         "reward_model reward_pretrain reward_model_path",
@@ -145,10 +158,10 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     ("remote_rm_url", 'http.url: with reward.checker = "http"'),
     # Data.
-    ("train_files prompt_data dataset_name train_file train_data dataset", "data.train"),
-    ("val_files eval_data val_file eval_dataset val_data eval_prompt_data", "data.eval"),
-    ("prompt_key input_key", "data.prompt_field"),
-    ("label_key answer_key reward_fn_key solution_key", "data.reference_field"),
+    ("train_files data.path prompt_data dataset_name train_file train_data dataset", "data.train"),
+    ("val_files eval_data val_file data.test data.validation eval_dataset val_data eval_prompt_data", "data.eval"),
+    ("prompt_key input_key data.prompt", "data.prompt_field"),
+    ("data.reference data.answer label_key answer_key reward_fn_key solution_key", "data.reference_field"),
     ("apply_chat_template custom_chat_template", "data.chat_template"),
     ("chat_template_path chat_template_file", "data.template_file"),
     ("system_prompt system_message", "data.system"),
@@ -160,6 +173,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("num_train_epochs total_epochs num_episodes epochs num_epochs max_num_epochs", EPOCHS),
     ("save_freq save_steps save_interval checkpoint_interval save_period", "run.save_every"),
     ("save_total_limit max_ckpt_num max_actor_ckpt_to_keep", "run.keep_checkpoints"),
+    ("checkpoint_every", "run.save_every"),
     ("test_freq eval_steps eval_interval val_period eval_freq", "run.eval_every"),
     ("val_before_train eval_on_start", "a new run with data.eval always evaluates before its first step: remove it"),
     ("output_dir default_local_dir save_path ckpt_path save_dir", "run.dir"),

@@ -11,10 +11,12 @@ from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
-from configs.errors import NoRun
+from configs.errors import InputError, NoRun
 from configs.given import configured
 from configs.home import expanded
 from configs.schema import Config
+
+READING = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 
 
 class Rows(list[dict[str, Any]]):
@@ -27,6 +29,15 @@ class Rows(list[dict[str, Any]]):
         except ImportError as error:
             raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas, or use the rows as they are") from error
         return pandas.DataFrame.from_records(list(self))
+
+
+def raise_known(error: sqlite3.DatabaseError, path: Path) -> None:
+    """Raise an InputError where the query would change something, and NoRun where the file is no ledger."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_AUTH or "not authorized" in str(error):
+        raise InputError(f"{path} is only read: give a SELECT, without ATTACH or PRAGMA") from error
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        raise NoRun(f"{path} is no ledger, or is damaged ({error}): give a run.dir whose ledger.db a run has written") from error
 
 
 class Run:
@@ -64,7 +75,12 @@ class Run:
         mode = "mode=ro" if path.with_name("ledger.db-wal").exists() else "immutable=1"
         with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)) as db:
             db.row_factory = sqlite3.Row
-            return Rows(dict(row) for row in db.execute(query, values))
+            db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in READING else sqlite3.SQLITE_DENY)
+            try:
+                return Rows(dict(row) for row in db.execute(query, values))
+            except sqlite3.DatabaseError as error:
+                raise_known(error, path)
+                raise
 
     @property
     def checkpoints(self) -> list[Path]:

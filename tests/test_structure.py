@@ -38,6 +38,7 @@ CATCH_ALL = {
     "reward/workers/supervisor.py",
     "reward/workers/template_main.py",
     "reward/programs/tester.py",
+    "reward/own/words.py",
     "reward/workers/worker_main.py",
     "rollout/chat.py",
     "rollout/data/hub.py",

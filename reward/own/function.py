@@ -12,7 +12,7 @@ from typing import Any
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.number import number_of
 from reward.own.source import import_own
-from reward.own.words import at_call, hidden_by_ours, own_frame
+from reward.own.words import at_call, hidden_by_ours, named, own_frame
 
 SHOWN_FRAMES = 20
 QUOTED = 200
@@ -46,7 +46,7 @@ class OwnFunction:
 
     def report(self, error: BaseException, response: str) -> None:
         """Print the error's last frames to stderr, which the pool writes to its log."""
-        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{error}\n"
+        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{named(error)}\n"
         print(f"{self.name} failed on the response {response[:QUOTED]!r}:\n{shown}", file=sys.__stderr__, end="", flush=True)
 
 

@@ -35,10 +35,25 @@ def where(error: BaseException, file: str | None) -> str:
     return f" ({frame.filename}:{frame.lineno} in {frame.name})" if frame else ""
 
 
+def text_of(error: BaseException) -> str:
+    """The text of an error. Its `__str__` is the user's code and may fail itself, which must not end the worker."""
+    try:
+        return str(error)
+    except MemoryError:
+        raise
+    except BaseException as second:
+        return f"its text cannot be had, because its __str__ raised {type(second).__name__}"
+
+
+def named(error: BaseException) -> str:
+    """An error's type with its text."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
 def at_call(error: BaseException, file: str | None) -> str:
     """An error of a call."""
     hint = environment_hint(error) or memory_hint(error)
-    return f"{type(error).__name__}: {error}{where(error, file)}{f': {hint}' if hint else ''}"
+    return f"{named(error)}{where(error, file)}{f': {hint}' if hint else ''}"
 
 
 def at_import(own: OwnName, error: BaseException) -> str:
@@ -48,7 +63,7 @@ def at_import(own: OwnName, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         line = f": `{error.text.strip()}`" if error.text else ""
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}{line}"
-    what = f"{type(error).__name__}: {error}{where(error, str(own.path) if own.path else None)}"
+    what = f"{named(error)}{where(error, str(own.path) if own.path else None)}"
     hint = import_hint(error) or environment_hint(error) or memory_hint(error)
     return f"{what}: {hint}" if hint else what
 
@@ -92,6 +107,6 @@ def environment_hint(error: BaseException) -> str:
 
 
 def memory_hint(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+    if isinstance(error, MemoryError) or any(words in text_of(error).lower() for words in NO_MEMORY):
         return "a worker may use reward.memory_mb of address space: raise it, and count that every worker has a copy of what it writes to"
     return ""

@@ -23,6 +23,7 @@ from typing import NoReturn
 from reward.checker import Score
 from reward.checkers import get_checker, load_checker, own_score
 from reward.own.function import OwnFunction
+from reward.own.words import named
 from reward.processes.prctl import die_with
 from reward.programs.limits import CodeLimits
 from reward.workers.protocol import Message, State
@@ -109,7 +110,7 @@ def score(checker: Score, item: int, response: str, reference: object) -> Messag
         raise
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a checker must not end its worker politely
         if not isinstance(checker, OwnFunction):
-            return failed(item, f"{type(error).__name__}: {error}")
+            return failed(item, named(error))
         checker.report(error, response)
         return failed(item, checker.describe(error))
 
@@ -166,6 +167,6 @@ class Worker:
             except MemoryError:
                 raise
             except (Exception, SystemExit) as error:
-                return failed(item, f"{type(error).__name__}: {error}")
+                return failed(item, named(error))
             self.send(Message(state=State.LOADED, item=item))
         return score(self.loaded[name], item, response, reference)

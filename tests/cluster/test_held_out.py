@@ -1,6 +1,7 @@
 """Eval sets are asked together and reported apart; sources are reported apart."""
 
 import asyncio
+import gc
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,29 @@ def test_every_set_has_its_metrics_and_the_unnamed_one_keeps_its_names_and_seeds
     asyncio.run(evaluate(alone, [eval_set("math", 4, 0.0)]))
     assert alone.asked == {asked for asked in engines.asked if asked[0] == "math"}
     assert all(EVALUATION < group < 1 << 63 for _, group, _ in alone.asked)
+
+
+def test_an_evaluation_that_is_cancelled_leaves_no_exception_behind() -> None:
+    heard: list[dict[str, Any]] = []
+
+    class SlowEngines(ToyEngines):
+        async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float) -> Any:
+            await asyncio.sleep(60)
+
+    async def stop_at_once() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+        engines: Any = SlowEngines()
+        task = asyncio.create_task(evaluate(engines, [eval_set("", 2, 0.0, 1.0), eval_set("math", 2, 0.0)]))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    asyncio.run(stop_at_once())
+    gc.collect()
+    assert heard == []
 
 
 def test_a_line_names_every_set() -> None:

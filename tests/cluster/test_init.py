@@ -66,6 +66,17 @@ def test_fields_and_checker_are_found(row: dict[str, Any], prompt: str, referenc
     assert (found.prompt, found.reference, found.checker) == (prompt, reference, checker)
 
 
+def test_messages_that_end_in_an_answer_have_it_as_their_reference() -> None:
+    turns = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
+    found = find_fields(rows({"messages": turns}, {"messages": turns}), "data", None)
+    assert (found.prompt, found.reference, found.checker) == ("messages", "messages.-1.content", "math")
+    with pytest.raises(ValueError, match="no field that looks like a reference"):
+        find_fields(rows({"messages": turns}, {"messages": turns[:1]}), "data", None)
+    prose = [turns[0], {"role": "assistant", "content": "a long text that no rule can compare with anything else"}]
+    with pytest.raises(ValueError, match=r"--reward my_reward\.py:score"):
+        find_fields(rows({"messages": prose}), "data", None)
+
+
 def test_rows_that_name_their_checker_are_believed() -> None:
     row = {"prompt": "1+1=", "answer": "2", "checker": "exact"}
     assert find_fields(rows(row), "data", None).checker_field == "checker"
@@ -128,6 +139,33 @@ def test_the_optimizer_is_offloaded_only_where_it_must_be() -> None:
 def test_gpus_that_are_too_few_are_refused_with_the_number_needed(machine: Machine, parameters: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         split_gpus(machine, large(parameters=parameters))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--gpus", "-1"], "--gpus -1: needs a whole number"),
+        (["--gpus", "1000000000"], "--gpus 1000000000: needs a whole number"),
+        (["--gpus", "8", "--gpus-per-node", "0"], "--gpus-per-node 0: needs at least 1"),
+        (["--gpus", "8", "--gpu-memory", "nan"], "--gpu-memory nan: needs the GB"),
+        (["--gpus", "8", "--gpu-memory", "inf"], "--gpu-memory inf: needs the GB"),
+        (["--gpus", "8", "--gpu-memory", "-5"], "--gpu-memory -5: needs the GB"),
+        (["--gpus", "0", "--to", "/proc/x.toml"], "/proc/x.toml cannot be written"),
+        (["--gpus", "0", "--to", "x" * 300], "cannot be written (File name too long)"),
+    ],
+)
+def test_flags_that_no_config_can_follow_are_refused(model: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str) -> None:
+    write("sums.jsonl", SUMS)
+    with pytest.raises(SystemExit, match="1"):
+        main(["init", "sums.jsonl", str(model), *flags])
+    assert said in capsys.readouterr().err
+    assert not Path("sums.toml").exists()
+
+
+def test_a_file_name_with_a_line_break_and_quotes_becomes_a_config(model: Path) -> None:
+    name = write('su\nm\'s "x".jsonl', SUMS)
+    main(["init", name, str(model), "--gpus", "0", "--to", "mine.toml"])
+    assert load("mine.toml").data.train == name
 
 
 def test_parameters_are_counted_from_the_headers_of_the_weights(model: Path) -> None:

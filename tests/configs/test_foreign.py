@@ -61,6 +61,20 @@ BROUGHT = {
     "learner.peft": "learner.deepspeed",
     "data.chat_template_path": "data.template_file",
     "trainer.total_training_steps": "run.steps",
+    "learner.scheduler": "there is no schedule",
+    "reward.function": "path/to/file.py:function",
+    "reward.path": "reward.checker",
+    "rollout.stop": "rollout.max_response_tokens",
+    "rollout.max_tokens": "rollout.max_response_tokens",
+    "learner.tensor_parallel": "the learner shards by ZeRO",
+    "rollout.tensor_parallel": "rollout.vllm.tensor_parallel_size",
+    "rollout.num_samples": "rollout.group_size",
+    "rollout.batch_size": "rollout.groups_per_step",
+    "data.path": "data.train",
+    "data.prompt": "data.prompt_field",
+    "data.reference": "data.reference_field",
+    "data.max_tokens": "data.max_prompt_tokens",
+    "run.checkpoint_every": "run.save_every",
 }
 
 

@@ -68,8 +68,21 @@ def test_a_run_is_read_where_it_lies(folder: Path) -> None:
 def test_the_ledger_answers_queries_and_cannot_be_changed(folder: Path) -> None:
     run = gatewise.load_run(folder)
     assert run.ledger("SELECT prompt_id, reward FROM groups WHERE step = ?", 1) == [{"prompt_id": "p0", "reward": 0.5}]
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        run.ledger("DELETE FROM groups")
+    for changes in ("DELETE FROM groups", f"ATTACH '{folder / 'x.db'}' AS x", "PRAGMA journal_mode = DELETE", "CREATE TEMP TABLE t (a)"):
+        with pytest.raises(gatewise.GatewiseError, match="is only read"):
+            run.ledger(changes)
+    assert not (folder / "x.db").exists()
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        run.ledger("SELECT absent FROM groups")
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "metrics.jsonl"])
+def test_files_that_no_run_wrote_are_refused(tmp_path: Path, name: str) -> None:
+    write_config(run_config(tmp_path))
+    (tmp_path / name).write_bytes(b"\xff\xfe junk" * 200)
+    run = gatewise.load_run(tmp_path)
+    with pytest.raises(gatewise.NoRun, match=name):
+        run.ledger("SELECT * FROM groups") if name == "ledger.db" else run.metrics
 
 
 def test_the_ledger_of_a_run_at_work_shows_its_newest_rows(folder: Path) -> None:

@@ -233,3 +233,14 @@ def test_an_error_of_a_call_names_the_innermost_line_of_the_users_own_file() -> 
         score("no JSON", None)
     said = score.describe(raised.value)
     assert said == f"JSONDecodeError: Expecting value: line 1 column 1 (char 0) ({file.absolute()}:3 in parse)"
+
+
+@pytest.mark.parametrize("second", ["ValueError", "SystemExit"])
+def test_an_error_whose_text_cannot_be_had_still_has_its_type_and_line(second: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = f"class Odd(Exception):\n    def __str__(self): raise {second}\n\n\ndef score(response, reference):\n    raise Odd\n"
+    own = load(f"{write('odd.py', text)}:score")
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        own("1", "1")
+    assert f"Odd: its text cannot be had, because its __str__ raised {second}" in own.describe(caught.value)
+    assert "odd.py:6 in score" in own.describe(caught.value)
+    own.report(caught.value, "1")

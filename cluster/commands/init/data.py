@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.commands.init.rows import Fields, find_fields
+from cluster.commands.init.rows import Fields, ends_in_answer, find_fields
 from configs.home import expanded
 from rollout.chat import Message
 from rollout.data.fields import EVERYTHING, find
@@ -30,6 +30,7 @@ class Data:
     rows: int
     fields: Fields
     messages: bool  # a prompt is a list of messages
+    ends_in_answers: bool  # some messages end in the assistant's turn
     own_system: bool  # some prompts have a system turn
     lengths: NDArray[np.int64]  # prompts in tokens, of the rows that were looked at
     longest_reference: int  # in tokens, as text
@@ -66,6 +67,7 @@ def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) ->
         rows=count,
         fields=fields,
         messages=any(isinstance(prompt, list) for prompt in prompts),
+        ends_in_answers=any(map(ends_in_answer, prompts)),
         own_system=any(isinstance(prompt, list) and prompt[0]["role"] == "system" for prompt in prompts),
         lengths=lengths,
         longest_reference=max(len(tokenizer.encode(str(reference))) for reference in references),
@@ -91,6 +93,8 @@ def count_tokens(prompt: str | list[Message], tokenizer: Any) -> int:
     if not tokenizer.chat_template:
         return len(tokenizer.encode(prompt if isinstance(prompt, str) else str(prompt)))
     messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    while messages[-1]["role"] == "assistant" and len(messages) > 1:  # the run cuts an answer off too
+        messages = messages[:-1]
     ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     return len(ids)
 

@@ -1,5 +1,6 @@
 """What a machine has for a run: GPUs with their memory, CPU cores, host memory."""
 
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from configs.arithmetic import GB
 ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 ASK_S = 10
 MIB = 2**20
+MOST_GPUS = 100_000
+MOST_GPU_GB = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class Machine:
 
 def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:
     """This machine, or the GPUs that were asked for in its place."""
+    refuse_impossible(gpus, gpu_gb, gpus_per_node)
     there = gpus_here() if gpus is None or gpu_gb is None else []
     count = len(there) if gpus is None else gpus
     smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
@@ -31,6 +35,16 @@ def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> 
     return Machine(
         gpus=count, gpu_gb=smallest, gpus_per_node=min(gpus_per_node, count or 1), cpus=len(os.sched_getaffinity(0)), host_gb=host
     )
+
+
+def refuse_impossible(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> None:
+    """Raise ValueError for numbers that no machine has."""
+    if gpus is not None and not 0 <= gpus <= MOST_GPUS:
+        raise ValueError(f"--gpus {gpus}: needs a whole number from 0, which is a machine without GPUs, to {MOST_GPUS}")
+    if gpus_per_node < 1:
+        raise ValueError(f"--gpus-per-node {gpus_per_node}: needs at least 1; for a machine without GPUs give --gpus 0")
+    if gpu_gb is not None and not (math.isfinite(gpu_gb) and 0 < gpu_gb <= MOST_GPU_GB):
+        raise ValueError(f"--gpu-memory {gpu_gb:g}: needs the GB of one GPU, above 0 and at most {MOST_GPU_GB}, such as 80")
 
 
 def gpus_here() -> list[float]:

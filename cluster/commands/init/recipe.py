@@ -1,5 +1,6 @@
 """The sections of a new config, each key with its value and the reason for it."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ def data_keys(seen: Seen) -> list[Key]:
         *([Key("eval_split", held_out.split)] if held_out and held_out.split != "test" else []),
         *([Key("eval_limit", MOST_HELD_OUT, "the first rows")] if held_out and held_out.rows > MOST_HELD_OUT else []),
         Key("prompt_field", train.fields.prompt, "messages" if train.messages else "text"),
+        *answer_turn_keys(seen),
         Key("reference_field", train.fields.reference, "the checker compares with it"),
         *([Key("checker_field", train.fields.checker_field, "rows name their checkers")] if train.fields.checker_field else []),
         Key("chat_template", model.chat, chat),
@@ -169,6 +171,12 @@ def data_keys(seen: Seen) -> list[Key]:
         ),
     ]
     return [*keys, *([Key("overlong", "drop", f"{100 * seen.drops:.2g} % of the prompts are longer")] if seen.drops else [])]
+
+
+def answer_turn_keys(seen: Seen) -> list[Key]:
+    """Cut the assistant's turn off where messages end in it; only a chat template reads messages."""
+    cut = seen.model.chat and any(each.ends_in_answers for each in seen.data)
+    return [Key("answer_turn", "cut", "the turns before the assistant's answer are the prompt")] if cut else []
 
 
 def rollout_keys(seen: Seen) -> list[Key]:
@@ -221,13 +229,18 @@ def learner_keys(seen: Seen) -> list[Key]:
 def text(seen: Seen, made_by: str, words: str, path: Path) -> str:
     """The config as commented TOML; `words` start the program, and `path` is the file."""
     lines = [
-        f"# Made by `{made_by}`. Every key: docs/config.md. Change what you like, then run:",
-        f"#   {words} validate {path}",
-        f"#   {words} train {path}",
+        f"# Made by `{on_one_line(made_by)}`. Every key: docs/config.md. Change what you like, then run:",
+        f"#   {words} validate {on_one_line(shlex.quote(str(path)))}",
+        f"#   {words} train {on_one_line(shlex.quote(str(path)))}",
     ]
     for section, keys in sections(seen):
         lines += ["", f"[{section}]", *(line_of(key) for key in keys)]
     return "\n".join(lines) + "\n"
+
+
+def on_one_line(text: str) -> str:
+    """The text with its line breaks and control characters escaped: in a comment, they would break the file."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def line_of(key: Key) -> str:

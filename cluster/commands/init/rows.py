@@ -65,6 +65,9 @@ def find_fields(rows: Sequence[RawRow], source: str, own_checker: str | None) ->
     )
     named = [name for name in by_name(columns, REFERENCE_NAMES) if name != prompt]
     candidates = [name for name in named if len(columns[name]) == len(rows)]
+    answers = [find(row.values, f"{prompt}.-1.content") for row in rows]
+    if not named and all(map(ends_in_answer, columns[prompt])) and all(answers):
+        candidates, columns[f"{prompt}.-1.content"] = [f"{prompt}.-1.content"], answers
     if not candidates:
         raise ValueError(without_reference(rows, columns, prompt, named, source))
     if own_checker:
@@ -131,6 +134,11 @@ def is_question(value: object) -> bool:
     return isinstance(value, str) or (
         isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and {"role", "content"} <= set(turn) for turn in value)
     )
+
+
+def ends_in_answer(prompt: object) -> bool:
+    """Whether messages end in the assistant's turn, as those for supervised training do."""
+    return isinstance(prompt, list) and prompt[-1]["role"] == "assistant"
 
 
 def choose_checker(references: Sequence[Any], prompts: Sequence[Any]) -> tuple[str, str] | None:

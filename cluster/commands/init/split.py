@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.commands.init.machine import Machine
+from cluster.commands.init.machine import MOST_GPUS, Machine
 from cluster.commands.init.model import Model
 from configs.arithmetic import GB, counted
 
@@ -60,11 +60,11 @@ def engine_sizes(machine: Machine, model: Model) -> list[int]:
 
 def holdings(gpus: int, tensor: int) -> Iterator[tuple[int, int, bool]]:
     """(ranks, ZeRO stage, offload) in the order of preference: nothing offloaded, an even split, the lowest stage."""
-    counts = [ranks for ranks in range(1, gpus - tensor + 1) if (gpus - ranks) % tensor == 0]
-    counts.sort(key=lambda ranks: (abs(2 * ranks - gpus), ranks))
     for offload in (False, True):
-        for ranks in counts:
-            yield from ((ranks, stage, offload) for stage in (GRADIENTS_SHARED, WEIGHTS_SHARED))
+        for distance in range(gpus % 2, gpus, 2):  # between the numbers of GPUs of the two roles
+            for ranks in sorted({(gpus - distance) // 2, (gpus + distance) // 2}):
+                if ranks <= gpus - tensor and (gpus - ranks) % tensor == 0:
+                    yield from ((ranks, stage, offload) for stage in (GRADIENTS_SHARED, WEIGHTS_SHARED))
 
 
 def rank_gb(model: Model, ranks: int, stage: int, offload: bool) -> float:
@@ -75,7 +75,7 @@ def rank_gb(model: Model, ranks: int, stage: int, offload: bool) -> float:
 
 
 def too_few(machine: Machine, model: Model, tensor: int) -> str:
-    needed = next((n for n in range(2, 4097) if any(fits(n, tensor, machine, model))), None)
+    needed = next((n for n in range(tensor + 1, MOST_GPUS + 1) if fits(n, tensor, machine, model)), None)
     more = f"at least about {needed} such GPUs are needed" if needed else "no number of such GPUs is enough"
     return (
         f"{counted(machine.gpus, 'GPU')} of {machine.gpu_gb:.0f} GB cannot train {model.path} "
@@ -85,8 +85,9 @@ def too_few(machine: Machine, model: Model, tensor: int) -> str:
     )
 
 
-def fits(gpus: int, tensor: int, machine: Machine, model: Model) -> Iterator[bool]:
-    return (rank_gb(model, ranks, stage, offload) <= USABLE * machine.gpu_gb for ranks, stage, offload in holdings(gpus, tensor))
+def fits(gpus: int, tensor: int, machine: Machine, model: Model) -> bool:
+    """Whether the holding with the least memory a rank fits: all GPUs but one engine's are ranks, with everything shared and offloaded."""
+    return gpus > tensor and rank_gb(model, gpus - tensor, WEIGHTS_SHARED, True) <= USABLE * machine.gpu_gb
 
 
 def refuse_too_large_for_cpus(machine: Machine, model: Model) -> None:

@@ -35,21 +35,37 @@ class Asked:
     def arguments(self) -> str:
         """The arguments that matter for what was written."""
         gpus = f" --gpus {self.gpus}" if self.gpus is not None else ""
-        return f"init {self.data} {self.model}{gpus}"
+        return f"init {shlex.join((self.data, self.model))}{gpus}"
 
 
 def write_config_for(asked: Asked, to: Path) -> Sequence[str]:
     """Write a config and check it; the lines of the check. ValueError where a file is in the way, or nothing fits."""
-    if to.exists():
+    if is_there(to):
         raise ValueError(f"{to} exists: name another file with --to, or delete it")
     if not to.absolute().parent.is_dir():
         raise ValueError(f"{to} cannot be written: there is no folder {to.absolute().parent}; make it, or name another file with --to")
     seen, words = look(asked, to.stem), shlex.join(program())
-    to.write_text(text(seen, f"{words} {asked.arguments}", words, to), encoding="utf-8")
     try:
-        return check(fetch_models(load(to), print), here=asked.gpus is None).lines
+        to.write_text(text(seen, f"{words} {asked.arguments}", words, to), encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{to} cannot be written ({error}): name another file with --to") from error
+    try:
+        config = load(to)
+    except ValueError as error:
+        to.unlink()
+        raise ValueError(f"no config was written, because it could not be loaded:\n{error}") from error
+    try:
+        return check(fetch_models(config, print), here=asked.gpus is None).lines
     except ValueError as error:
         raise ValueError(f"{to} is written, but must be completed by hand before it can train:\n{error}") from error
+
+
+def is_there(to: Path) -> bool:
+    """Whether the file exists; ValueError for a name that the file system cannot have."""
+    try:
+        return to.exists()
+    except OSError as error:
+        raise ValueError(f"{to} cannot be written ({error.strerror}): name another file with --to") from error
 
 
 def look(asked: Asked, name: str) -> Seen:

@@ -5,11 +5,17 @@ import math
 from pathlib import Path
 from typing import Any
 
+from configs.errors import NoRun
+
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of such a file; a line that a killed driver left half-written is skipped."""
     rows = []
-    for line in path.read_text().splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise NoRun(f"{path} holds no lines of JSON ({error}): give a run.dir whose files a run has written") from error
+    for line in lines:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
