@@ -11,7 +11,7 @@ from cluster.cli import main
 from cluster.commands.init.data import held_out_beside
 from cluster.commands.init.machine import Machine
 from cluster.commands.init.model import Model, read_model
-from cluster.commands.init.rows import find_fields
+from cluster.commands.init.rows import Told, find_fields
 from cluster.commands.init.split import rank_gb, split_gpus
 from configs.families import FAMILIES
 from configs.loader import load
@@ -62,24 +62,32 @@ def large(**changes: Any) -> Model:
     ],
 )
 def test_fields_and_checker_are_found(row: dict[str, Any], prompt: str, reference: str, checker: str) -> None:
-    found = find_fields(rows(row, row), "data", None)
+    found = find_fields(rows(row, row), "data")
     assert (found.prompt, found.reference, found.checker) == (prompt, reference, checker)
 
 
 def test_messages_that_end_in_an_answer_have_it_as_their_reference() -> None:
     turns = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]
-    found = find_fields(rows({"messages": turns}, {"messages": turns}), "data", None)
+    found = find_fields(rows({"messages": turns}, {"messages": turns}), "data")
     assert (found.prompt, found.reference, found.checker) == ("messages", "messages.-1.content", "math")
     with pytest.raises(ValueError, match="no field that looks like a reference"):
-        find_fields(rows({"messages": turns}, {"messages": turns[:1]}), "data", None)
+        find_fields(rows({"messages": turns}, {"messages": turns[:1]}), "data")
     prose = [turns[0], {"role": "assistant", "content": "a long text that no rule can compare with anything else"}]
     with pytest.raises(ValueError, match=r"--reward my_reward\.py:score"):
-        find_fields(rows({"messages": prose}), "data", None)
+        find_fields(rows({"messages": prose}), "data")
+
+
+def test_fields_that_the_user_names_need_no_guess() -> None:
+    row = {"exercise": "1+1=", "solution_value": 2, "extra": {"deep": "3"}}
+    found = find_fields(rows(row), "data", Told(prompt="exercise", reference="extra.deep"))
+    assert (found.prompt, found.reference, found.checker) == ("exercise", "extra.deep", "math")
+    with pytest.raises(ValueError, match='no value for field "nope" in every row: its fields are "exercise", "solution_value"'):
+        find_fields(rows(row), "data", Told(reference="nope"))
 
 
 def test_rows_that_name_their_checker_are_believed() -> None:
     row = {"prompt": "1+1=", "answer": "2", "checker": "exact"}
-    assert find_fields(rows(row), "data", None).checker_field == "checker"
+    assert find_fields(rows(row), "data").checker_field == "checker"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +101,7 @@ def test_rows_that_name_their_checker_are_believed() -> None:
 )
 def test_data_that_cannot_be_guessed_is_refused_with_what_it_has(values: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
-        find_fields(rows(*values), "data", None)
+        find_fields(rows(*values), "data")
 
 
 def test_own_data_becomes_a_config_for_cpus(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,8 @@ def add_init(commands: Any) -> None:
     command.add_argument(
         "--reward", metavar="CHECKER", help="a checker's name or your own function; default: one that reads the references"
     )
+    command.add_argument("--prompt-field", metavar="FIELD", help="field with the question; default: found by looking at the rows")
+    command.add_argument("--reference-field", metavar="FIELD", help="field with the right answer; default: found by looking at the rows")
     command.add_argument("--to", help="file to write; default: the data's name with .toml, in the current folder")
     command.add_argument("--gpus", type=int, help="write for that many GPUs; default: those of this machine")
     command.add_argument("--gpu-memory", type=float, metavar="GB", help="memory of a GPU; default: that of this machine's, or 80")
@@ -39,6 +41,7 @@ def add_init(commands: Any) -> None:
 def run_init(asked: argparse.Namespace) -> None:
     """Write the config and print what it says; ValueError where nothing that validates can be written."""
     from cluster.commands.going_on import program
+    from cluster.commands.init.rows import Told
     from cluster.commands.init.write import Asked, write_config_for
 
     to = Path(asked.to or f"{stem(asked.data)}.toml")
@@ -48,7 +51,7 @@ def run_init(asked: argparse.Namespace) -> None:
             model=asked.model,
             held_out=asked.eval,
             splits=(asked.split, asked.eval_split),
-            reward=asked.reward,
+            told=Told(prompt=asked.prompt_field, reference=asked.reference_field, checker=asked.reward),
             gpus=asked.gpus,
             gpu_gb=asked.gpu_memory,
             gpus_per_node=asked.gpus_per_node,

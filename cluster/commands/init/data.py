@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.commands.init.rows import Fields, ends_in_answer, find_fields
+from cluster.commands.init.rows import Fields, Told, ends_in_answer, find_fields
 from configs.home import expanded
 from rollout.chat import Message
 from rollout.data.fields import EVERYTHING, find
@@ -52,12 +52,12 @@ class Data:
         return float((self.lengths > tokens).mean())
 
 
-def look_at(source: str, split: str, tokenizer: Any, own_checker: str | None) -> Data:
+def look_at(source: str, split: str, tokenizer: Any, told: Told) -> Data:
     """Read a dataset and guess what a run must know; ValueError where its fields cannot be guessed."""
     rows, count = spread(raw_rows(source, split, (), (EVERYTHING,)))
     if not rows:
         raise DatasetError(f"{source} has no rows: needs at least one")
-    fields = find_fields(rows, source, own_checker)
+    fields = find_fields(rows, source, told)
     prompts = [find(row.values, fields.prompt) for row in rows]
     references = [find(row.values, fields.reference) for row in rows]
     lengths = np.array([count_tokens(prompt, tokenizer) for prompt in prompts])

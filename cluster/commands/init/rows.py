@@ -48,30 +48,43 @@ class Fields:
     why: str  # the checker was chosen
 
 
-def find_fields(rows: Sequence[RawRow], source: str, own_checker: str | None) -> Fields:
-    """Guess the fields of a dataset from its rows; ValueError, with what the rows have, where nothing fits.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the user names himself instead of leaving it to a guess."""
 
-    `own_checker` replaces the guess of the checker.
-    """
+    prompt: str | None = None
+    reference: str | None = None
+    checker: str | None = None
+
+
+NOTHING = Told()
+
+
+def find_fields(rows: Sequence[RawRow], source: str, told: Told = NOTHING) -> Fields:
+    """Guess the fields of a dataset from its rows; ValueError, with what the rows have, where nothing fits."""
     columns = flat_columns(rows)
-    prompt = next(prompts_of(columns), None)
+    for name in filter(None, (told.prompt, told.reference)):
+        columns.setdefault(name, [value for row in rows if (value := find(row.values, name)) not in (None, "")])
+        if len(columns[name]) < len(rows):
+            raise ValueError(f'{source} has no value for field "{name}" in every row: its fields are {listed(columns)}')
+    prompt = told.prompt or next(prompts_of(columns), None)
     if prompt is None:
         raise ValueError(
-            f'{source} has no field that looks like a question: its fields are {listed(columns)}. Rename that field to "prompt"; '
+            f"{source} has no field that looks like a question: its fields are {listed(columns)}. Name it with --prompt-field; "
             "it must hold text, or a list of messages with role and content, in every row"
         )
     named_by = next(
         (name for name, values in columns.items() if name == "checker" and set(map(str, values)) <= set(known_checkers())), None
     )
-    named = [name for name in by_name(columns, REFERENCE_NAMES) if name != prompt]
+    named = [told.reference] if told.reference else [name for name in by_name(columns, REFERENCE_NAMES) if name != prompt]
     candidates = [name for name in named if len(columns[name]) == len(rows)]
     answers = [find(row.values, f"{prompt}.-1.content") for row in rows]
     if not named and all(map(ends_in_answer, columns[prompt])) and all(answers):
         candidates, columns[f"{prompt}.-1.content"] = [f"{prompt}.-1.content"], answers
     if not candidates:
         raise ValueError(without_reference(rows, columns, prompt, named, source))
-    if own_checker:
-        return Fields(prompt=prompt, reference=candidates[0], checker=own_checker, checker_field=named_by, why="as asked")
+    if told.checker:
+        return Fields(prompt=prompt, reference=candidates[0], checker=told.checker, checker_field=named_by, why="as asked")
     for name in candidates:
         if found := choose_checker(columns[name], columns[prompt]):
             return Fields(prompt=prompt, reference=name, checker=found[0], checker_field=named_by, why=found[1])
@@ -85,8 +98,8 @@ def without_reference(rows: Sequence[RawRow], columns: dict[str, list[Any]], pro
     """Why no field can be the reference: none is called like one, or some rows have no value there."""
     if not named:
         return (
-            f'{source} has no field that looks like a reference beside "{prompt}": its fields are {listed(columns)}. Rename the field with '
-            'the right answer to "answer"'
+            f'{source} has no field that looks like a reference beside "{prompt}": its fields are {listed(columns)}. Name the one with '
+            "the right answer with --reference-field"
         )
     field = named[0]
     without = [row.where for row in rows if find(row.values, field) in (None, "")]

@@ -10,6 +10,7 @@ from cluster.commands.init.data import held_out_beside, look_at
 from cluster.commands.init.machine import this_machine
 from cluster.commands.init.model import read_model
 from cluster.commands.init.recipe import Seen, text
+from cluster.commands.init.rows import Told
 from cluster.commands.init.split import refuse_too_large_for_cpus, split_gpus
 from cluster.commands.validate import check
 from cluster.models.hub import fetch_models
@@ -26,7 +27,7 @@ class Asked:
     model: str
     held_out: str | None
     splits: tuple[str, str]  # of the data and of the held-out data
-    reward: str | None
+    told: Told
     gpus: int | None
     gpu_gb: float | None
     gpus_per_node: int
@@ -77,9 +78,9 @@ def look(asked: Asked, name: str) -> Seen:
         split = split_gpus(machine, model)
     else:
         refuse_too_large_for_cpus(machine, model)
-    train = look_at(asked.data, asked.splits[0], model.tokenizer, asked.reward)
+    train = look_at(asked.data, asked.splits[0], model.tokenizer, asked.told)
     source = asked.held_out or held_out_beside(asked.data)
-    held_out = look_at(source, asked.splits[1], model.tokenizer, asked.reward) if source else None
+    held_out = look_at(source, asked.splits[1], model.tokenizer, asked.told) if source else None
     seen = Seen(model=model, train=train, held_out=held_out, machine=machine, split=split, name=name)
     if seen.drops > MOST_DROPPED:
         raise ValueError(
