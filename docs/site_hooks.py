@@ -12,6 +12,7 @@ from mkdocs.structure.pages import Page
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "examples/README.md": "examples.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "LICENSE": "LICENSE",
@@ -28,7 +29,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links as the repository has them, such as `../README.md` or `docs/moe.md`, become links of the site."""
-    folder = "." if page.file.src_uri in PAGES.values() else "docs"
+    source = next((source for source, name in PAGES.items() if name == page.file.src_uri), f"docs/{page.file.src_uri}")
+    folder = posixpath.dirname(source) or "."
 
     def moved(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(folder, link[1]))
