@@ -16,6 +16,7 @@ from configs.sections.learner import LearnerConfig
 from configs.sections.mismatch import MismatchConfig
 from configs.sections.model import ModelConfig
 from configs.sections.objective import CorrectionConfig, KlConfig, ObjectiveConfig
+from configs.sections.placement import PlacementConfig
 from configs.sections.reward import CodeConfig, HttpConfig, JudgeConfig, RewardConfig
 from configs.sections.rollout import RolloutConfig
 from configs.sections.run import RunConfig
@@ -33,6 +34,7 @@ class Keys(Section):
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
+    placement: PlacementConfig = Field(default_factory=PlacementConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     correction: CorrectionConfig = Field(default_factory=CorrectionConfig)
     kl: KlConfig = Field(default_factory=KlConfig)

@@ -10,11 +10,11 @@ from cluster.commands.checks.attention import refuse_attention
 from cluster.commands.checks.engine import engine_problems
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
+from cluster.commands.checks.model import experts_of_the_model, refuse_impossible_numbers
+from cluster.commands.checks.rewards import check_rewards
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
-from cluster.commands.model_checks import experts_of_the_model, refuse_impossible_numbers
-from cluster.commands.reward_checks import check_rewards
 from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import plan
 from configs.errors import ModelError, in_one_line, raises

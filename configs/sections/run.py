@@ -1,5 +1,7 @@
 """Keys of `[run]`."""
 
+from typing import Literal
+
 from pydantic import Field, StrictBool
 
 from configs.section import Count, PathText, Positive, Section, Whole
@@ -15,6 +17,11 @@ class RunConfig(Section):
     )
     steps: Count = Field(default=100, description="steps to train. A resumed run counts the steps before its checkpoint too")
     seed: Whole = Field(default=0, description="seed of the prompt order, of every request, of vLLM and of the learner")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto",
+        description='where engines and ranks run; "auto" is "gpu" where the cluster has GPUs and the installed torch is a CUDA build, '
+        'and otherwise "cpu"',
+    )
     max_staleness: Whole = Field(
         default=0,
         description="largest staleness: steps between the publish of a token's weights and the step that learns the token. "

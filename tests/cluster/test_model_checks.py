@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.commands.model_checks import BY_ITS_ROUTER, PLAIN, asked_of_experts, experts_of_the_model, followed
+from cluster.commands.checks.model import BY_ITS_ROUTER, PLAIN, asked_of_experts, experts_of_the_model, followed
 from configs.families import families_that
 from tests.configs.test_configs import config_with
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cluster.cli import main
-from cluster.commands.reward_checks import check_rewards
+from cluster.commands.checks.rewards import check_rewards
 from configs.loader import dump
 from configs.schema import Config
 from reward.own.name import OwnCodeError

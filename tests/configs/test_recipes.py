@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.commands.model_checks import experts_of_the_model
+from cluster.commands.checks.model import experts_of_the_model
 from configs.arithmetic import gpus_per_engine, plan
 from configs.loader import dump, load
 from configs.parameters import Parameters, count_parameters

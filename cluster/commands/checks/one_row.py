@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.commands.reward_checks import as_response, worker_starts
+from cluster.commands.checks.rewards import as_response, worker_starts
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.errors import in_one_line
 from configs.schema import Config
