@@ -7,24 +7,29 @@ Every response is its own request with its own seed, so it does not depend on th
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vllm import SamplingParams
+from vllm import RequestOutput, SamplingParams
+from vllm.config import VllmConfig
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
+from vllm.logprobs import FlatLogprobs
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import StatLoggerBase
 
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof
 from rollout.seeds import derive_seed
+from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
 from rollout.types import Finish, Prompt, Response
 
@@ -39,15 +44,14 @@ class Engine:
 
     def __init__(self, config: Config, transport: Transport) -> None:
         self.config, self.transport = config, transport
-        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport))
+        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[SilentLogger])
         self.tokenizer = self.llm.get_tokenizer()
-        self.version = -1
+        self.served = ServedVersions()
         self._requests = 0
 
     async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None) -> Response:
         """One response of at most `limit` tokens. `temperature` 0 is greedy; None means the configured value, also for `limit`."""
         self._requests += 1
-        oldest = self.version
         rollout = self.config.rollout
         # The identity publish compares the log-probs of greedy answers.
         with_logprobs = rollout.logprobs or temperature == 0
@@ -55,11 +59,11 @@ class Engine:
             rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens, with_logprobs
         )
         # The salt keeps prefix-cache blocks of other weights from serving this request.
-        tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(oldest))
+        tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(self.served.newest))
         answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
         if not answers or not answers[-1].outputs:
             raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
-        return self._response(answers[-1].outputs[0], oldest, with_logprobs)
+        return self._response(answers[-1], with_logprobs)
 
     async def respond_group(
         self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
@@ -73,14 +77,17 @@ class Engine:
         for done in asyncio.as_completed([one(member) for member in range(size)]):
             yield await done
 
-    def _response(self, output: Any, oldest: int, with_logprobs: bool) -> Response:
+    def _response(self, answer: RequestOutput, with_logprobs: bool) -> Response:
+        output, times = answer.outputs[0], answer.metrics
+        assert times is not None, "vLLM measures requests, as the engine has a logger"
         token_ids = np.asarray(output.token_ids, np.int32)
+        began, ended = (times.first_token_ts, times.last_token_ts) if len(token_ids) else (time.monotonic(),) * 2
         return Response(
             token_ids=token_ids,
             logprobs=sampled_logprobs(token_ids, output.logprobs) if with_logprobs else None,
-            finish=FINISH.get(output.finish_reason, Finish.ABORTED),
-            oldest_version=oldest,
-            newest_version=self.version,
+            finish=FINISH.get(output.finish_reason or "", Finish.ABORTED),
+            oldest_version=self.served.at(began),
+            newest_version=self.served.at(ended),
             text=self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True),
             routed_experts=output.routed_experts,
         )
@@ -91,6 +98,10 @@ class Engine:
 
     async def resume(self) -> None:
         await self.llm.resume_generation()
+
+    async def room(self) -> int:
+        """Bytes that the worker with the least free memory can still take."""
+        return min(await self.llm.collective_rpc("room"))
 
     async def join_transfer(self, seat: Seat) -> None:
         """Meet the learner's sender in a transfer group."""
@@ -113,7 +124,7 @@ class Engine:
         """End the update; returns the digests that every worker saw, and the layers that miss some or all of their weights."""
         proofs = await self.llm.collective_rpc("publish_proof")
         await self.llm.finish_weight_update(str(version))
-        self.version = version
+        self.served.begin(version)
         return [proof for proof, _ in proofs], sorted({layer for _, layers in proofs for layer in layers})
 
     async def abandon_update(self) -> None:
@@ -123,7 +134,8 @@ class Engine:
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         """Greedy tokens and log-probs of a few prompts, which an identity publish must not change."""
         asked = [Prompt(prompt_id="probe", token_ids=ids, reference=None, checker="") for ids in prompts]
-        answers = await asyncio.gather(*(self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked))
+        # One after another: requests of one moment share a batch or not by chance, and other batch shapes are other kernels on a GPU.
+        answers = [await self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked]
         return [(answer.token_ids.tolist(), [] if answer.logprobs is None else answer.logprobs.tolist()) for answer in answers]
 
     def processes(self) -> list[BaseProcess]:
@@ -133,6 +145,14 @@ class Engine:
     def shutdown(self) -> None:
         """End vLLM's processes; they hold nothing that has to be saved."""
         self.llm.shutdown(timeout=SHUTDOWN_S)
+
+
+class SilentLogger(StatLoggerBase):
+    """Logs nothing: with a logger of ours vLLM measures when each request began and ended, without its own loggers."""
+
+    def __init__(self, vllm_config: VllmConfig, engine_index: int = 0) -> None: ...
+    def record(self, *args: Any, **kwargs: Any) -> None: ...
+    def log_engine_initialized(self) -> None: ...
 
 
 def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -> SamplingParams:
@@ -145,6 +165,7 @@ def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -
         seed=seed if temperature > 0 else None,
         max_tokens=limit,
         logprobs=0 if logprobs else None,
+        flat_logprobs=logprobs,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
@@ -152,8 +173,12 @@ def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -
 
 
 def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.float32]:
-    """Each sampled token's own log-prob, looked up by its id: vLLM may list other tokens before it."""
-    return np.array([step[int(token)].logprob for token, step in zip(token_ids, logprobs or (), strict=True)], np.float32)
+    """Each sampled token's own log-prob [T]; ValueError if vLLM lists other tokens than the sampled ones, one at each place."""
+    flat = logprobs or FlatLogprobs()
+    listed = np.asarray(flat.token_ids, np.int32)
+    if not np.array_equal(listed, token_ids):
+        raise ValueError(f"vLLM returned log-probs of {len(listed)} tokens, needed those of the {len(token_ids)} sampled ones, one each")
+    return np.asarray(flat.logprobs, np.float32)
 
 
 def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:

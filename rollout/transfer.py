@@ -1,15 +1,12 @@
-"""Tools that both ends of a weight transfer share: digests of tensors, rendezvous and gloo groups with a deadline."""
+"""Tools that both ends of a weight transfer share: free memory, rendezvous and gloo groups with a deadline."""
 
+import os
 import socket
 from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
 from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore, Work
-
-from rollout.proof import Digest
-
-CHUNK = 1 << 16  # words digested at a time: their int64 copy then stays within a core's cache
 
 
 class GlooGroup(Protocol):
@@ -27,24 +24,12 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def digest(tensor: torch.Tensor) -> Digest:
-    """Two 64-bit sums over the tensor's bytes: one of the words, one of each word times its place, both modulo 2**64.
-
-    Permuted, missing, cast or altered words change it. Runs on the tensor's own device, so a GPU tensor is not copied.
-    """
-    raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    whole = raw.numel() // 4 * 4
-    words = raw[:whole].view(torch.int32)
-    total = torch.zeros((), dtype=torch.int64, device=raw.device)
-    placed = torch.zeros((), dtype=torch.int64, device=raw.device)
-    for start in range(0, words.numel(), CHUNK):
-        chunk = words[start : start + CHUNK].to(torch.int64)
-        total += chunk.sum()
-        placed += (chunk * torch.arange(start + 1, start + 1 + chunk.numel(), device=raw.device)).sum()
-    for place, byte in enumerate(raw[whole:].tolist()):
-        total += byte
-        placed += byte * (words.numel() + 1 + place)
-    return int(total), int(placed)
+def free_bytes() -> int:
+    """Bytes that this process can still take of its GPU, or of the machine's memory if it has no GPU."""
+    if not torch.cuda.is_available():
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(torch.cuda.mem_get_info()[0]) + unused
 
 
 def free_socket(host: str) -> socket.socket:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 from configs.schema import Config
+from rollout.proof import Manifest
 
 BUCKET_BYTES = 1 << 28
+PACKED_BYTES = 1 << 30  # that fill a packed chunk: vLLM's default
 # A gloo collective gives up after this share of run.deadline_s: a healthy member must report its failure before it is late itself.
 PATIENCE = 0.5
 
@@ -19,6 +21,7 @@ class Rendezvous:
     host: str  # rank 0 listens there
     port: int
     world_size: int  # rank 0 and every worker of every engine
+    buffers: int = 1  # packed chunks that are under way at once; both ends have the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class Transport(Protocol):
 
     backend: ClassVar[str]  # vLLM's name of the engines' end
     recoverable: ClassVar[bool]  # whether the living members of a broken exchange can meet again; if not, the run ends
+    packs: ClassVar[bool]  # whether chunks are packed in the memory that engines and ranks compute in
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -57,6 +61,7 @@ class Gloo:
 
     backend: ClassVar[str] = "gloo"
     recoverable: ClassVar[bool] = True
+    packs: ClassVar[bool] = False
 
     deadline_s: float
     bucket_bytes: int = BUCKET_BYTES
@@ -87,6 +92,7 @@ class Nccl:
 
     backend: ClassVar[str] = "nccl"
     recoverable: ClassVar[bool] = False
+    packs: ClassVar[bool] = True
 
     deadline_s: None = None
 
@@ -104,7 +110,18 @@ class Nccl:
             "world_size": meeting.world_size,
             "rank_offset": seat.rank_offset,
             "packed": True,
+            "packed_num_buffers": meeting.buffers,
         }
+
+
+def packed_buffers(manifest: Manifest, room: int) -> int:
+    """How many packed chunks a publish has under way at once: 2 to overlap sending and loading, if a GPU with `room` bytes can hold them.
+
+    A chunk ends with the tensor that fills it. While n are under way, vLLM makes room for the next: n + 1 are there at once.
+    """
+    largest = max((entry.nbytes for entry in manifest), default=0)
+    chunk = min(PACKED_BYTES + largest, sum(entry.nbytes for entry in manifest))
+    return 2 if 3 * chunk <= room else 1
 
 
 TRANSPORTS: Mapping[str, type[Transport]] = {"gloo": Gloo, "nccl": Nccl}

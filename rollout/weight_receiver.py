@@ -13,11 +13,13 @@ from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransfe
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, get_layerwise_info, initialize_layerwise_reload
+from vllm.platforms import current_platform
 from vllm.utils.network_utils import get_ip
 
 from configs.families import ROWS
+from rollout.digest import read, sums
 from rollout.proof import Proof, aligned, buckets, manifest_of
-from rollout.transfer import GlooGroup, broadcast, digest, open_gloo, open_store, torch_dtype
+from rollout.transfer import GlooGroup, broadcast, free_bytes, open_gloo, open_store, torch_dtype
 
 BUFFERS = {leaf for row in ROWS for leaf in row.buffers}
 
@@ -61,11 +63,8 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
 
     def start_weight_update(self) -> None:
-        # The CPU expert kernel packs weights only while unset; an old kernel would serve the old experts for ever.
-        for module in self.model.modules():
-            method: Any = getattr(module, "quant_method", None)
-            if getattr(method, "moe_kernel", None) is not None:
-                method.moe_kernel = None
+        if current_platform.is_cpu():
+            forget_packed_experts(self.model)
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
@@ -86,7 +85,8 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
-        repack_tied_heads(self.model)
+        if current_platform.is_cpu():
+            repack_tied_heads(self.model)
 
     def shutdown(self) -> None:
         self.group = None
@@ -96,16 +96,25 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 class WeightReceiver:
     """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
+    def room(self) -> int:
+        """Bytes that this worker can still take of its GPU."""
+        return free_bytes()
+
     def watch_publish(self) -> None:
         """Digest every tensor that the transfer hands to the model from now on."""
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
-        self._proof: Proof = {}
+        self._sums: dict[str, torch.Tensor] = {}
         load = type(model).load_weights
 
         def load_and_digest(weights: Any) -> Any:
             pairs = list(weights)
-            self._proof.update((name, digest(tensor)) for name, tensor in pairs)
-            return load(model, pairs)
+            self._sums.update((name, sums(tensor)) for name, tensor in pairs)
+            loaded = load(model, pairs)
+            if any(tensor.is_cuda for _, tensor in pairs):
+                # vLLM receives chunks on streams in turn and loads a layer once its last tensor is there. Without the wait the memory of
+                # an earlier chunk, which belongs to another stream, could be written again before the layer has read it.
+                torch.cuda.current_stream().synchronize()
+            return loaded
 
         # An instance attribute shadows the method for the transfer engine only; `publish_proof` removes it.
         object.__setattr__(model, "load_weights", load_and_digest)
@@ -117,7 +126,8 @@ class WeightReceiver:
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
-        return self._proof, [*incomplete_layers(model), *missing_buffers(model, self._proof)]
+        proof, self._sums = read(self._sums), {}
+        return proof, [*incomplete_layers(model), *missing_buffers(model, proof)]
 
     def abandon_publish(self) -> None:
         """Abandon an update that failed half-way: incomplete layers keep the weights they had before."""
@@ -129,6 +139,14 @@ class WeightReceiver:
             info.load_numel = 0 if info.can_load() else info.load_numel
         finalize_layerwise_reload(engine.model, engine.model_config)
         self._weight_update_active = False
+
+
+def forget_packed_experts(model: torch.nn.Module) -> None:
+    """Unset vLLM's expert kernels for CPUs: they pack weights only while unset, and an old one would serve the old experts."""
+    for module in model.modules():
+        method: Any = getattr(module, "quant_method", None)
+        if getattr(method, "moe_kernel", None) is not None:
+            method.moe_kernel = None
 
 
 def repack_tied_heads(model: torch.nn.Module) -> None:

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
     "reward": ("configs", "rollout.types", "reward"),
-    "learner": ("configs", "rollout.types", "rollout.proof", "rollout.transfer", "rollout.transport", "learner"),
+    "learner": ("configs", "rollout.types", "rollout.digest", "rollout.proof", "rollout.transfer", "rollout.transport", "learner"),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
     "gatewise": ("configs", "rollout", "reward", "learner", "cluster", "gatewise"),
 }

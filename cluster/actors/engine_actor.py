@@ -113,6 +113,9 @@ class EngineActor:
     async def resume(self) -> None:
         await self.engine.resume()
 
+    async def room(self) -> int:
+        return await self.engine.room()
+
     async def join_transfer(self, seat: Seat) -> None:
         await self.engine.join_transfer(seat)
 

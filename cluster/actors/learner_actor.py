@@ -60,6 +60,12 @@ class LearnerActor:
         """The tensors of a publish in sending order."""
         return self.source.manifest()
 
+    def room(self) -> int:
+        """Bytes that this rank can still take of its GPU."""
+        from rollout.transfer import free_bytes
+
+        return free_bytes()
+
     def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
         """Meet the engines in a transfer group; an earlier group is left first."""
         from learner.weights.sender import open_sender

@@ -22,7 +22,7 @@ from cluster.publish.blame import Failure, answer, culprits, last_line, until_on
 from configs.arithmetic import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
-from rollout.transport import Rendezvous, Seat, Transport
+from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 
@@ -134,7 +134,13 @@ class Publisher:
         self._joined, self._groups = list(engines), self._groups + 1
         workers = gpus_per_engine(self.config)
         host, port = await self.learners.address()
-        meeting = Rendezvous(name=f"publish-{self._groups}", host=host, port=port, world_size=1 + workers * len(engines))
+        meeting = Rendezvous(
+            name=f"publish-{self._groups}",
+            host=host,
+            port=port,
+            world_size=1 + workers * len(engines),
+            buffers=await self._buffers(engines),
+        )
 
         def join(engine: EngineHandle) -> Awaitable[Any]:
             seat = Seat(rendezvous=meeting, rank_offset=1 + workers * engines.index(engine))
@@ -142,6 +148,14 @@ class Publisher:
             return joined
 
         await self._exchange("join", join, self.learners.all("join_transfer", self.transport, meeting))
+
+    async def _buffers(self, engines: list[EngineHandle]) -> int:
+        """How many packed chunks are under way at once, by the memory of the fullest GPU that takes part."""
+        if not self.transport.packs:
+            return 1
+        rooms = await self._each("measure", engines, lambda engine: engine.actor.room.remote())
+        sender, *_ = await self.learners.all("room")
+        return packed_buffers(self._manifest, min(sender, *rooms))
 
     async def _transfer(self) -> Proof:
         manifest = self._manifest

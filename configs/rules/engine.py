@@ -75,6 +75,16 @@ def engine_is_one_replica(config: Keys) -> Iterator[Problem]:
         yield Problem(("rollout.vllm.data_parallel_size", "rollout.engines"), message)
 
 
+def experts_stay_where_a_publish_writes_them(config: Keys) -> Iterator[Problem]:
+    """No `rollout.vllm.enable_eplb`, which moves experts between GPUs."""
+    if config.rollout.vllm.get("enable_eplb"):
+        message = (
+            "got true; vLLM moves experts to balance their load, but loads published weights by the places of the start, so experts would "
+            "get each other's weights: remove it; enable_expert_parallel alone works"
+        )
+        yield Problem(("rollout.vllm.enable_eplb",), message)
+
+
 def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:
     """`rollout.capture_routing` and `learner.routing = "replay_rollout"` exclude pipeline and context parallelism and `kv_transfer_config`
     in the engine."""
@@ -163,6 +173,7 @@ ENGINE_RULES: tuple[Rule, ...] = (
     owned_keys_are_set_elsewhere,
     parallel_sizes_are_counts,
     engine_is_one_replica,
+    experts_stay_where_a_publish_writes_them,
     captured_routing_excludes_pipelines,
     engine_holds_the_whole_context,
     secrets_stay_in_the_environment,

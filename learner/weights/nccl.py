@@ -32,14 +32,18 @@ class AsVllmSource(WeightSource):
         return [ParamMeta(entry.name, torch_dtype(entry.dtype), entry.shape) for entry in self.source.manifest()]
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        return iter(self.source)
+        for name, tensor in self.source:
+            if tensor.is_cuda:
+                # vLLM packs on streams in turn: a tensor's memory may be written again only when this one has read it.
+                tensor.record_stream(torch.cuda.current_stream())
+            yield name, tensor
 
 
 class NcclSender:
     """Rank 0 of an NCCL transfer group."""
 
     def __init__(self, source: ZeroWeightSource, meeting: Rendezvous) -> None:
-        init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0)
+        init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0, packed_num_buffers=meeting.buffers)
         # vLLM's factory declares the base class, which has no `model_update_group`.
         self.engine: Any = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
 

@@ -1,14 +1,14 @@
 """The learner's weights as a stream of whole tensors, layer by layer, the same on every rank."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from learner.model.zero import ZeroEngine
 from learner.weights.whole_experts import Published, published
+from rollout.digest import read, sums
 from rollout.proof import Entry, Manifest, Proof
-from rollout.transfer import digest
 
 PREFIX = "language_model."
 Tensors = Iterator[tuple[str, torch.Tensor]]
@@ -44,11 +44,13 @@ class ZeroWeightSource:
         self.proof = {}
         for layer in self.layers:
             with self.zero.whole([part for tensor in layer for part in tensor.parts]):
-                copies = [tensor.assembled(tensor.parts, self.dtype) for tensor in layer]
-            for tensor, copy in zip(layer, copies, strict=True):
-                if self.prove:
-                    self.proof[tensor.name] = digest(copy)
-                yield tensor.name, copy
+                copies = {tensor.name: tensor.assembled(tensor.parts, self.dtype) for tensor in layer}
+            if self.prove:
+                self.proof |= read({name: sums(copy) for name, copy in copies.items()})
+            # The receiver of a copy may read it on another stream than the one that is writing it.
+            finish(copies.values())
+            for name in list(copies):
+                yield name, copies.pop(name)  # given away, so that the copies of two layers are never there at once
 
     def stand_by(self) -> None:
         """Take part in the gathers of one pass and keep nothing."""
@@ -57,6 +59,12 @@ class ZeroWeightSource:
                 for tensor in layer:
                     if tensor.group is not None:
                         tensor.assembled(tensor.parts, self.dtype)
+
+
+def finish(tensors: Iterable[torch.Tensor]) -> None:
+    """Wait until this stream has written the tensors; a CPU has nothing to wait for."""
+    if any(tensor.is_cuda for tensor in tensors):
+        torch.cuda.current_stream().synchronize()
 
 
 def by_layer(names: list[str]) -> list[list[str]]:

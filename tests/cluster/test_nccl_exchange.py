@@ -7,10 +7,13 @@ import time
 import pytest
 
 from cluster.publish.publisher import LearnerFailed
+from rollout.proof import Entry
+from rollout.transport import packed_buffers
 from tests.cluster.test_publisher import METHODS, Site
-from tests.toys.publish import DEADLINE_S
+from tests.toys.publish import DEADLINE_S, NAMES
 
 PATIENT_S = 5.0  # a deadline that no test waits for
+WEIGHTS = len(NAMES) * 2 * 3 * 4  # bytes of all tensors of a toy
 
 
 def nccl_site(deadline_s: float) -> Site:
@@ -74,3 +77,50 @@ def test_engines_that_fail_outside_an_exchange_are_left_out_as_ever():
         assert (await site.publish(1)).engines == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("fullest", "buffers"), [("nobody", 2), ("rank", 1), ("engine 0", 1), ("engine 1", 1)])
+def test_chunks_overlap_only_where_the_fullest_gpu_that_takes_part_has_room_for_three(fullest: str, buffers: int):
+    async def run() -> Site:
+        site = nccl_site(PATIENT_S)
+        for name, party in {"rank": site.ranks[0], "engine 0": site.engines[0], "engine 1": site.engines[1]}.items():
+            party.free = 3 * WEIGHTS - (name == fullest)
+        await site.publish(1)
+        return site
+
+    site = asyncio.run(run())
+    assert {party.meeting.buffers for party in (site.ranks[0], *site.engines)} == {buffers}
+
+
+def test_an_engine_that_cannot_be_measured_is_left_out():
+    async def run() -> Site:
+        site = nccl_site(PATIENT_S)
+        site.engines[1].faults["room"] = "die"
+        await site.publish(1)
+        return site
+
+    site = asyncio.run(run())
+    site.assert_serves(1, 0)
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "room", "buffers"),
+    [
+        ("a model smaller than a chunk", 100_000, 300_000, 2),
+        ("and no room for three of it", 100_000, 299_999, 1),
+        ("30B: experts of 1.2 GB", 1.2 * GB, 7 * GB, 2),
+        ("235B: experts of 3.2 GB", 3.2 * GB, 11 * GB, 1),
+        ("235B on a GPU with much room", 3.2 * GB, 13 * GB, 2),
+    ],
+)
+def test_the_largest_tensor_makes_the_largest_chunk(name: str, largest: float, room: float, buffers: int):
+    bytes_ = int(largest)
+    manifest = tuple(Entry(f"{name} {i}", "uint8", (bytes_,)) for i in range(1 if bytes_ < GB else 48))
+    assert packed_buffers(manifest, int(room)) == buffers
+
+
+def test_without_tensors_there_is_room() -> None:
+    assert packed_buffers((), 0) == 2

@@ -37,3 +37,10 @@ def test_communication_is_overlapped_only_where_gradients_are_sharded(given: lis
 def test_communication_may_be_overlapped_where_gradients_are_sharded(stage: int) -> None:
     config_with(OVERLAP, f"learner.deepspeed.zero_optimization.stage={stage}")
     config_with(OVERLAP.replace("true", "false"))
+
+
+def test_experts_that_vllm_would_move_are_refused() -> None:
+    line = sole_refusal("rollout.vllm.enable_expert_parallel=true", "rollout.vllm.enable_eplb=true")
+    assert "rollout.vllm.enable_eplb: got true; vLLM moves experts" in line
+    assert line.endswith("remove it; enable_expert_parallel alone works")
+    config_with("rollout.vllm.enable_eplb=false")

@@ -79,6 +79,7 @@ class Member:
         self.faults: dict[str, str] = {}
         self.calls: list[str] = []
         self.worlds: list[int] = []
+        self.free = 1 << 30  # bytes of its GPU
 
     async def join(self, meeting: Rendezvous) -> None:
         self.meeting, self.round = meeting, 0
@@ -101,6 +102,9 @@ class ToyRank(Member):
 
     async def manifest(self) -> Manifest:
         return tuple(Entry(name, "float32", (2, 3)) for name in NAMES)
+
+    async def room(self) -> int:
+        return self.free
 
     async def join_transfer(self, transport: Transport, meeting: Rendezvous) -> None:
         await self.join(meeting)
@@ -140,6 +144,9 @@ class ToyEngine(Member):
         assert self.paused
         assert len(set(self.weights.values())) == 1, "half old and half new"
         self.paused = False
+
+    async def room(self) -> int:
+        return self.free
 
     async def join_transfer(self, seat: Seat) -> None:
         self.offsets.append(seat.rank_offset)
