@@ -68,10 +68,11 @@ def reserve(config: Config, say: Callable[[str], object] = print) -> Places:
         say(f"waiting for resources that other jobs use: {describe_need(layout)}")
         if deadline <= patience or not group.wait(deadline - patience):
             needed = describe_need(layout)
+            smaller = ", or lower learner.expert_parallel, whose groups each need one node" if layout.group > 1 else ""
             remove_placement_group(group)
             raise TimeoutError(
                 f"the cluster is large enough for this run, but other jobs use its resources: no placement within run.deadline_s "
-                f"({config.run.deadline_s} s), with {needed}; wait for those jobs, or raise it"
+                f"({config.run.deadline_s} s), with {needed}; wait for those jobs, or raise it{smaller}"
             )
     places = Places(group, layout.numbered(_nodes_of_bundles(group)), on_gpu(config, nodes))
     ranks, size = places.nodes()[layout.engines :], layout.group
