@@ -198,4 +198,6 @@ def test_init_counts_the_gpus_that_a_run_would_use(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = init_machine.this_machine(None, None, 8)
     assert (found.gpus, round(found.gpu_gb)) == (len(gpus), min(gpus, default=80) if gpus or builds is CUDA else 24)
+    assert found.unused == (2 if builds is CPU else 0)
+    assert ("make setup DEVICE=gpu" in found.without_gpus) is (builds is CPU)
     assert init_machine.this_machine(4, None, 8).gpus == 4

@@ -47,26 +47,31 @@ def spread(engines: int, ranks: int, size: int, *, tensor_parallel: int = 1, ran
 
 
 @pytest.mark.parametrize(
-    ("config", "nodes", "ranks_a_bundle"),
+    ("config", "nodes", "sizes"),
     [
-        (spread(4, 64, 8, tensor_parallel=8), [EIGHT_GPUS] * 12, 8),
-        (spread(5, 8, 8), [EIGHT_GPUS] * 2, 8),
-        (spread(1, 16, 16), [EIGHT_GPUS] * 3, 8),  # a group larger than a node
-        (spread(1, 12, 4), [EIGHT_GPUS] * 2, 4),
-        (spread(2, 10, 10), [EIGHT_GPUS, FOUR_GPUS], 2),
-        (spread(1, 12, 4), [{"CPU": 64.0, "GPU": 6.0}] * 3, 4),
-        (spread(1, 11, 11), [{"CPU": 64.0, "GPU": 6.0}] * 2, 1),
-        (spread(1, 12, 4, rank_cpus=3), [{"CPU": 10.0, "GPU": 8.0}] * 8, 2),  # cores leave no room for four
+        (spread(4, 64, 8, tensor_parallel=8), [EIGHT_GPUS] * 12, [8] * 8),
+        (spread(5, 8, 8), [EIGHT_GPUS] * 2, [8]),
+        (spread(5, 6, 2, tensor_parallel=2), [EIGHT_GPUS] * 2, [2] * 3),
+        (spread(5, 11, 1), [EIGHT_GPUS] * 2, [1] * 11),
+        (spread(1, 16, 16), [EIGHT_GPUS] * 3, [8] * 2),  # a group larger than a node
+        (spread(1, 12, 4), [EIGHT_GPUS] * 2, [4] * 3),
+        (spread(2, 10, 10), [EIGHT_GPUS, FOUR_GPUS], [2] * 5),
+        (spread(1, 16, 8, tensor_parallel=4), [EIGHT_GPUS, FOUR_GPUS, {"CPU": 8.0, "GPU": 6.0}, {"CPU": 8.0, "GPU": 2.0}], [8, *[2] * 4]),
+        (spread(1, 15, 5), [EIGHT_GPUS] * 2, [5, 5, *[1] * 5]),
+        (spread(1, 12, 4), [{"CPU": 64.0, "GPU": 6.0}] * 3, [4] * 3),
+        (spread(1, 11, 11), [{"CPU": 64.0, "GPU": 6.0}] * 2, [1] * 11),
+        (spread(1, 12, 4, rank_cpus=3), [{"CPU": 10.0, "GPU": 8.0}] * 8, [2] * 6),  # cores leave no room for four
     ],
 )
-def test_a_bundle_holds_as_much_of_an_expert_group_as_the_nodes_have_room_for(config: Config, nodes: list[Bundle], ranks_a_bundle: int):
+def test_bundles_hold_as_much_of_an_expert_group_as_the_nodes_have_room_for(config: Config, nodes: list[Bundle], sizes: list[int]):
     layout = room_for(config, nodes)
-    engines = config.rollout.engines
-    assert [bundle["GPU"] for bundle in layout.bundles[engines:]] == [ranks_a_bundle] * (config.learner.ranks // ranks_a_bundle)
+    assert [bundle["GPU"] for bundle in layout.bundles[config.rollout.engines :]] == sizes
     taken = [0.0] * len(layout.bundles)
     for home, need in zip(layout.homes, layout.needs, strict=True):
         taken[home] += need["GPU"]
     assert taken == [bundle["GPU"] for bundle in layout.bundles]
+    placed = [f"node {home % 3}" for home in range(len(layout.bundles))]
+    assert sorted(layout.numbered(placed).homes) == sorted(layout.homes)
 
 
 def test_fractions_of_cores_add_up_in_a_bundle():

@@ -29,9 +29,9 @@ class Layout:
 
 
 def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
-    """The ways to reserve a run, the best first.
+    """The ways to reserve a run, the best first; a bundle always lies on one node.
 
-    A bundle of ranks has a whole expert group, then a part of one, at last a single rank. A bundle always lies on one node.
+    First every expert group has a bundle. Then ever fewer have one, and the ranks of the rest come in parts of a group, at last singly.
     """
     engine: Bundle = {"CPU": float(config.rollout.cpus_per_engine)}
     rank: Bundle = {"CPU": float(config.learner.cpus_per_rank)}
@@ -39,15 +39,18 @@ def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
         engine["GPU"] = float(gpus_per_engine(config))
         rank["GPU"] = 1.0
     engines, ranks, group = config.rollout.engines, config.learner.ranks, config.learner.expert_parallel
-    for size in (n for n in range(group, 0, -1) if group % n == 0):
-        part = {kind: round(count * size, EXACT) for kind, count in rank.items()}
-        yield Layout(
-            bundles=[dict(engine) for _ in range(engines)] + [dict(part) for _ in range(ranks // size)],
-            homes=[*range(engines), *(engines + i // size for i in range(ranks))],
-            needs=[dict(engine) for _ in range(engines)] + [dict(rank) for _ in range(ranks)],
-            engines=engines,
-            group=group,
-        )
+    for whole in range(ranks // group, -1, -1):
+        rest = ranks - whole * group
+        for part in (n for n in range(group - 1, 0, -1) if group % n == 0) if rest else (1,):
+            sizes = [group] * whole + [part] * (rest // part)
+            yield Layout(
+                bundles=[dict(engine) for _ in range(engines)]
+                + [{kind: round(count * size, EXACT) for kind, count in rank.items()} for size in sizes],
+                homes=[*range(engines), *(engines + i for i, size in enumerate(sizes) for _ in range(size))],
+                needs=[dict(engine) for _ in range(engines)] + [dict(rank) for _ in range(ranks)],
+                engines=engines,
+                group=group,
+            )
 
 
 def fits(wanted: Sequence[Bundle], nodes: Sequence[Bundle]) -> bool:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 from cluster.actors.places.device import decide, visible_gpus
-from configs.arithmetic import GB
+from configs.arithmetic import GB, counted
 
 ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 ASK_S = 10
@@ -24,17 +24,31 @@ class Machine:
     gpus_per_node: int
     cpus: int  # of this machine
     host_gb: float
+    unused: int = 0  # GPUs that are there, but that the installed packages cannot use
+
+    @property
+    def without_gpus(self) -> str:
+        """Why there are no GPUs for the config, in words that follow "this machine has"."""
+        if not self.unused:
+            return "no GPU"
+        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use (`make setup DEVICE=gpu` installs what can)"
 
 
 def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:
     """This machine, or the GPUs that were asked for in its place; its own only where the installed packages can use them."""
     refuse_impossible(gpus, gpu_gb, gpus_per_node)
     there = gpus_here() if gpus is None or gpu_gb is None else []
-    count = (len(there) if decide("auto", len(there)) else 0) if gpus is None else gpus
+    usable = len(there) if decide("auto", len(there)) else 0
+    count = usable if gpus is None else gpus
     smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
     return Machine(
-        gpus=count, gpu_gb=smallest, gpus_per_node=min(gpus_per_node, count or 1), cpus=len(os.sched_getaffinity(0)), host_gb=host
+        gpus=count,
+        gpu_gb=smallest,
+        gpus_per_node=min(gpus_per_node, count or 1),
+        cpus=len(os.sched_getaffinity(0)),
+        host_gb=host,
+        unused=len(there) - usable if gpus is None else 0,
     )
 
 
