@@ -77,6 +77,21 @@ def test_the_builds_are_read_without_an_import() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "cuda"),
+    [
+        ("from typing import Optional\n__version__ = '2.13.0'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", "13.0"),
+        ("__version__ = '2.13.0'\ncuda = '13.0'\n", "13.0"),
+        ("__version__ = '2.13.0'\ncuda: Optional[str] = None\nhip: Optional[str] = '7.2'\n", None),
+    ],
+)
+def test_a_cuda_build_is_known_by_its_version_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cuda: str | None) -> None:
+    (tmp_path / "version.py").write_text(text)
+    monkeypatch.setattr(device, "find_spec", lambda name: type("Spec", (), {"origin": str(tmp_path / "__init__.py")}))
+    found = device.installed.__wrapped__()
+    assert (found.torch, found.cuda) == ("2.13.0", cuda)
+
+
+@pytest.mark.parametrize(
     ("visible", "there", "count"),
     [
         (None, 2, 2),

@@ -49,12 +49,12 @@ def installed() -> Builds:
     found = find_spec("torch")
     if found is None or found.origin is None:
         return Builds("(not installed)", None, _vllm())
-    values: dict[str, str | None] = {}
+    values: dict[str, str] = {}
     for line in ast.parse((Path(found.origin).parent / "version.py").read_text(encoding="utf-8")).body:
         match line:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(value))):
                 values[name] = value
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=value)):
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(value))):
                 values[name] = value
     return Builds(values.get("__version__") or "(unknown)", values.get("cuda"), _vllm())
 
