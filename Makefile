@@ -123,7 +123,7 @@ lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt \
 		|| $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) --torch-backend cpu \
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt
-	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) \
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_31 $(UPGRADE) \
 		requirements/gpu.in -o requirements/gpu.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/docs.in -o requirements/docs.txt

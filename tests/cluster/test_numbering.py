@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.actors.places.numbering import groups_across_nodes, in_order_of_node
@@ -39,6 +39,7 @@ def test_only_places_that_remain_on_their_nodes_make_groups_across_nodes(counts:
     assert groups_across_nodes(numbered(list(Counter(counts).elements()), group), group) == across
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=24), st.sampled_from([1, 2, 3, 4, 8]))
 def test_as_many_groups_as_possible_lie_on_one_node(nodes: list[str], group: int) -> None:
     nodes += ["a"] * (math.ceil(len(nodes) / group) * group - len(nodes))
