@@ -1,7 +1,7 @@
 # The image that docs/rayjob.yaml names: this project at /opt/gatewise with all that a GPU node needs.
 #   docker build -t gatewise:0.6.0 .
 # The devel image, because vLLM, Triton and DeepSpeed compile kernels when they first need them.
-# CUDA 13.0 is what the pinned torch is built for.
+# CUDA 13.0 is what the locked torch is built for; the nodes need an NVIDIA driver of version 580 or newer.
 FROM nvidia/cuda:13.0.2-devel-ubuntu24.04
 
 LABEL org.opencontainers.image.title="gatewise" \
@@ -22,7 +22,9 @@ RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/uv venv --python 3.11 /opt/venv
 
 COPY . /opt/gatewise
-RUN /opt/uv/bin/uv pip install --no-cache --python /opt/venv "/opt/gatewise[gpu]"
+# The lock has every package of its closure, so nothing is resolved here.
+RUN /opt/uv/bin/uv pip install --no-cache --python /opt/venv --no-deps -r /opt/gatewise/requirements/gpu.txt \
+    && /opt/uv/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/gatewise
 
 # docs/rayjob.yaml gives the shared volume to this group.
 USER 10001:10001

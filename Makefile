@@ -4,8 +4,11 @@
 PYTHON ?= $(shell for name in python3.11 python3.12; do $$name -c "import ensurepip, venv" >/dev/null 2>&1 && echo $$name && break; done; true)
 VENV := .venv
 BIN := $(VENV)/bin
+# The device whose packages $(VENV) has. Without DEVICE= every target takes the packages that are there, else those for CPUs.
+INSTALLED := $(if $(wildcard $(VENV)/device),$(shell cat $(VENV)/device),$(if $(wildcard $(VENV)/installed),cpu))
+DEVICE ?= $(or $(INSTALLED),cpu)
 DOCS := .cache/docs
-CONFIG ?= configs/tiny_cpu.toml
+CONFIG ?= configs/tiny_$(DEVICE).toml
 SET ?=
 RUN ?= runs/$(basename $(notdir $(CONFIG)))-$(shell date +%m%d-%H%M%S)
 TORCH := torch==2.13.0+cpu
@@ -18,6 +21,21 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup tiny train test lint format unit end-to-end bench docs lock clean
 
+$(if $(filter cpu gpu,$(DEVICE)),,$(error DEVICE is $(DEVICE): use cpu or gpu))
+OTHER := $(if $(INSTALLED),$(filter-out $(DEVICE),$(INSTALLED)))
+ifneq ($(OTHER),)
+ifneq ($(filter-out setup help clean,$(MAKECMDGOALS)),)
+$(error $(VENV) has the packages for $(OTHER): `make setup DEVICE=$(DEVICE)` makes it anew for $(DEVICE), and \
+`make $(MAKECMDGOALS) DEVICE=$(DEVICE) VENV=.venv-$(DEVICE)` keeps both side by side)
+endif
+endif
+ifeq ($(DEVICE),gpu)
+ifneq ($(filter test end-to-end bench,$(MAKECMDGOALS)),)
+$(error $(MAKECMDGOALS): the engines of tests and benchmarks run on CPUs, and vLLM for GPUs cannot: \
+`make $(MAKECMDGOALS) DEVICE=cpu VENV=.venv-cpu` runs beside the packages for GPUs)
+endif
+endif
+
 # Make the virtual environment $(1) where there is none.
 make_venv = test -x $(1)/bin/python || { $(or $(PYTHON),false) -c \
 	"import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" 2>/dev/null || { \
@@ -29,20 +47,34 @@ make_venv = test -x $(1)/bin/python || { $(or $(PYTHON),false) -c \
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/installed ## make .venv and install the locked packages
+setup: $(VENV)/installed ## make .venv and install the locked packages; DEVICE=gpu for NVIDIA GPUs
 
-# torch's CPU build comes from the configured indexes where they have it, else from PyTorch's own CPU index, which uv knows by name.
-$(VENV)/installed: requirements/cpu.txt setup.py configs/version.py
+$(VENV)/installed: requirements/$(DEVICE).txt setup.py configs/version.py $(if $(OTHER),anew)
 	@$(call make_venv,$(VENV))
-	@echo "installing $$(grep -c == requirements/cpu.txt) locked packages into $(VENV)"
+	@echo $(DEVICE) > $(VENV)/device
+	@echo "installing $$(grep -c == requirements/$(DEVICE).txt) locked packages into $(VENV)$(ABOUT_$(DEVICE))"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
-	@$(BIN)/python -c "import torch; assert torch.__version__ == '$(TORCH)'.split('==')[1]" 2>/dev/null \
-		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
-		|| $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --torch-backend cpu "$(TORCH)"
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements/cpu.txt \
-		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.txt
+	@$(TORCH_$(DEVICE))
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements/$(DEVICE).txt \
+		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/$(DEVICE).txt
+	@$(BIN)/python -c "$(BUILT_FOR_$(DEVICE))" \
+		|| { echo "the torch in $(VENV) is no build for $(DEVICE): which index or PIP_FIND_LINKS has it?" >&2; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+ABOUT_gpu := : about 4 GB to download; CUDA 13 needs an NVIDIA driver of version 580 or newer
+# torch's CPU build comes from the configured indexes where they have it, else from PyTorch's own CPU index, which uv knows by name.
+TORCH_cpu = $(BIN)/python -c "import torch; assert torch.__version__ == '$(TORCH)'.split('==')[1]" 2>/dev/null \
+	|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)" 2>/dev/null \
+	|| $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --torch-backend cpu "$(TORCH)"
+TORCH_gpu := true
+BUILT_FOR_cpu := from torch.version import cuda; assert cuda is None
+BUILT_FOR_gpu := from torch.version import cuda; assert cuda is not None
+
+# Packages of two devices in one environment would be mixed: one of them would import the other's torch.
+anew:
+	@echo "$(VENV) has the packages for $(OTHER): it is made anew for $(DEVICE)"
+	@rm -rf $(VENV)
 
 $(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements/dev.txt \
@@ -91,6 +123,8 @@ lock: $(VENV)/installed ## renew the locks from requirements/*.in; versions stay
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt \
 		|| $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) --torch-backend cpu \
 		--override requirements/cpu.overrides requirements/cpu.in -o requirements/cpu.txt
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_31 $(UPGRADE) \
+		requirements/gpu.in -o requirements/gpu.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11 $(UPGRADE) requirements/docs.in -o requirements/docs.txt
 

@@ -86,7 +86,7 @@ def run(config: Config) -> Iterator[Work]:
             return {"bytes": [entry.nbytes for entry in await actors.learners.manifest()]}
         return await publish(actors, publisher, next(versions))
 
-    with ray_session(), asyncio.Runner() as runner:
+    with ray_session(config), asyncio.Runner() as runner:
         stack, versions = AsyncExitStack(), count()
         try:
             actors = runner.run(stack.enter_async_context(start_actors(config, on_retry=lambda group_id: None)))

@@ -98,7 +98,7 @@ def actors(config: Config) -> Iterator[Work]:
         scored = await pool.respond(group_id, prompt, config.rollout.group_size, texts=1)
         return int(scored.summary.lengths.sum())
 
-    with ray_session(), asyncio.Runner() as runner:
+    with ray_session(config), asyncio.Runner() as runner:
         reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [], os.getcwd())
         placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
         actor: Any = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)

@@ -10,9 +10,20 @@ import torch.distributed as dist
 from rollout.transfer import open_store
 
 
-def join_ranks(*, rank: int, world: int, host: str, port: int, deadline_s: float, listener: socket.socket | None) -> torch.device:
-    """Join the default group as `rank` and return the device of this rank. Rank 0 passes the listening socket."""
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+def join_ranks(
+    *, rank: int, world: int, host: str, port: int, deadline_s: float, listener: socket.socket | None, gpu: bool = False
+) -> torch.device:
+    """Join the default group as `rank` and return the device of this rank. Rank 0 passes the listening socket.
+
+    RuntimeError if the run is on GPUs and torch can use none here.
+    """
+    if gpu and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"torch {torch.__version__} (CUDA {torch.version.cuda}) can use no GPU on the node of learner rank {rank}, where "
+            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}: `nvidia-smi` there must show one, and a driver "
+            "that is new enough for this CUDA (580 for CUDA 13)"
+        )
+    backend = "nccl" if gpu else "gloo"
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK="0", MASTER_ADDR=host, MASTER_PORT=str(port))
     if host in ("127.0.0.1", "localhost", "::1"):
         # Without an interface name gloo listens on the host's external address.

@@ -54,6 +54,7 @@ TESTED = {
     "ray start": "tests/runs/test_jobs.py",
     "ray job submit": "tests/runs/test_jobs.py",
     "export RAY_AUTH_MODE=token": "tests/runs/test_jobs.py",  # as a variable of the process, not of a shell
+    "python -m tests.toys.simulated_cluster": "tests/runs/test_simulated_cluster.py",
     "cat": "tests/test_paths_in_docs.py",
     "python -c": "tests/test_paths_in_docs.py",
 }

@@ -11,6 +11,7 @@ import ray
 from numpy.typing import NDArray
 
 from cluster.actors.core_watch import CoreWatch
+from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from reward.asked import Asked
@@ -23,8 +24,9 @@ from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    def __init__(self, config: Config, index: int, transport: Transport, reward: Any) -> None:
+    def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
+        refuse_other_builds(gpu)
         from cluster.models.hub import fetch_to_this_node
         from rollout.engine import Engine
 

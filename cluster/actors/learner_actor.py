@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from rollout.proof import Manifest, Proof
@@ -17,9 +18,10 @@ from rollout.types import Group, GroupSummary
 class LearnerActor:
     """One rank in its own process. Methods are called on all ranks at once, except `address` and `expert_load`."""
 
-    def __init__(self, config: Config, rank: int) -> None:
+    def __init__(self, config: Config, rank: int, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"learner-{rank}")
-        self.config, self.rank = config, rank
+        refuse_other_builds(gpu)
+        self.config, self.rank, self.gpu = config, rank, gpu
         self.host = ray.util.get_node_ip_address()
         self._listener: socket.socket | None = None
         self._sender: Any = None
@@ -49,7 +51,9 @@ class LearnerActor:
             torch.set_num_threads(max(1, int(self.config.learner.cpus_per_rank)))
         world = self.config.learner.ranks
         deadline = float(self.config.run.deadline_s)
-        device = join_ranks(rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener())
+        device = join_ranks(
+            rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener(), gpu=self.gpu
+        )
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
         self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)

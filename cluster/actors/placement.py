@@ -1,124 +1,52 @@
-"""Where engines and ranks go: what they need, whether it fits, and the placement group that reserves it."""
+"""The placement group of a run: bundles reserved together, PACKed onto few nodes, with ranks numbered by node."""
 
-import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray._private.state import available_resources_per_node
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from configs.arithmetic import counted, gpus_per_engine
-from configs.rules.engine import is_count, vllm_size
+from cluster.actors.places.bundles import Bundle, Layout
+from cluster.actors.places.device import on_gpu
+from cluster.actors.places.fit import room_for
+from cluster.actors.places.numbering import groups_across_nodes
 from configs.schema import Config
-from configs.toml_writer import write_value
 
-Bundle = dict[str, float]
-
-
-def on_gpu() -> bool:
-    """Whether the cluster has GPUs: then engines and ranks take them, else they run on CPUs."""
-    return ray.cluster_resources().get("GPU", 0) > 0
+PATIENCE_S = 10.0  # for free resources, before the user hears what the run waits for
 
 
-def bundles(config: Config, gpu: bool) -> list[Bundle]:
-    """One bundle an engine, then one a rank."""
-    engine: Bundle = {"CPU": float(config.rollout.cpus_per_engine)}
-    rank: Bundle = {"CPU": float(config.learner.cpus_per_rank)}
-    if gpu:
-        engine["GPU"] = float(gpus_per_engine(config))
-        rank["GPU"] = 1.0
-    return [dict(engine) for _ in range(config.rollout.engines)] + [dict(rank) for _ in range(config.learner.ranks)]
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A reserved place for every engine, then for every rank."""
 
+    group: PlacementGroup
+    layout: Layout
+    gpu: bool
 
-def refuse_what_cannot_fit(config: Config, nodes: list[Bundle]) -> None:
-    """Raise ValueError, with the arithmetic, if engines and ranks do not fit on the nodes' free resources or cannot run there."""
-    if not any(node.get("GPU", 0) > 0 for node in nodes):
-        refuse_what_engines_on_cpus_cannot(config)
-        if needed := list(needs_of_gpus(config)):
-            raise ValueError("\n".join(needed))
-    refuse_what_has_no_room(config, nodes)
+    def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
+        """Options that put an actor into its bundle; Ray never restarts it, since a fresh actor would have no weights."""
+        needs, bundle = self.layout.needs[index], self.layout.homes[index]
+        return {
+            "num_cpus": needs["CPU"],
+            "num_gpus": needs.get("GPU", 0),
+            "max_restarts": 0,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle),
+            "runtime_env": {"env_vars": env},
+        }
 
+    def nodes(self) -> list[str]:
+        """The id of the node that holds each actor."""
+        homes = placement_group_table(self.group)["bundles_to_node_id"]
+        return [str(homes[bundle]) for bundle in self.layout.homes]
 
-def refuse_what_has_no_room(config: Config, nodes: list[Bundle]) -> None:
-    """Raise ValueError, with the arithmetic, if engines and ranks do not fit on the nodes' free resources."""
-    gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    wanted = bundles(config, gpu)
-    if fits(wanted, nodes):
-        return
-    lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in wanted], nodes) else "CPU"
-    raise ValueError(_does_not_fit(config, wanted, nodes, lacking))
-
-
-def needs_of_gpus(config: Config) -> Iterator[str]:
-    """A line for each setting that has no meaning without GPUs."""
-    if config.rollout.transfer == "nccl":
-        yield 'rollout.transfer: got "nccl", which sends weights between GPUs, and there is none: use "auto" or "gloo"'
-    if config.learner.attention == "flash_attention_2":
-        yield 'learner.attention: got "flash_attention_2", whose kernels need a GPU, and there is none: use "sdpa"'
-
-
-def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
-    """Raise ValueError for settings of `[rollout.vllm]` with which an engine without a GPU would die at its first batch or later."""
-    vllm, context = config.rollout.vllm, config.context_tokens
-    if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
-        # vLLM's expert kernel for CPUs cannot skip experts of another worker: it reads past its own weights, and the worker dies.
-        given = write_value(vllm["enable_expert_parallel"])
-        raise ValueError(
-            f"rollout.vllm.enable_expert_parallel got {given} with rollout.vllm.tensor_parallel_size > 1 "
-            "on a machine without GPUs, where vLLM cannot spread experts: remove it; tensor parallelism alone works here"
-        )
-    whole = "on a machine without GPUs, where vLLM must read every prompt whole (it cannot continue a seeded request after a split)"
-    if vllm.get("enable_chunked_prefill"):
-        raise ValueError(f"rollout.vllm.enable_chunked_prefill got {write_value(vllm['enable_chunked_prefill'])} {whole}: remove it")
-    if vllm.get("long_prefill_token_threshold"):
-        raise ValueError(
-            f"rollout.vllm.long_prefill_token_threshold got {vllm['long_prefill_token_threshold']} {whole}: remove it, or use 0"
-        )
-    longest = max(context, int(vllm.get("max_model_len", 0)))
-    for name in ("max_num_batched_tokens", "max_num_scheduled_tokens"):  # left out, vLLM takes at least the engine's context
-        if name in vllm and not (is_count(room := vllm[name]) and room >= longest):
-            raise ValueError(
-                f"rollout.vllm.{name} got {room!r} {whole}, needed a whole number of at least {longest} (the engine's context): "
-                f"use {longest}, or remove it"
-            )
-
-
-def fits(wanted: list[Bundle], nodes: list[Bundle]) -> bool:
-    """Whether every bundle fits whole on a node: largest first, each on the node that it fills most."""
-    free = [dict(node) for node in nodes]
-    for bundle in sorted(wanted, key=_size, reverse=True):
-        homes = [node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())]
-        if not homes:
-            return False
-        home = min(homes, key=_size)
-        for kind, n in bundle.items():
-            home[kind] -= n
-    return True
-
-
-def _size(resources: Bundle) -> tuple[float, float]:
-    return resources.get("GPU", 0), resources.get("CPU", 0)
-
-
-def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], kind: str) -> str:
-    engine, rank = wanted[0], wanted[-1]
-    engines, ranks = config.rollout.engines, config.learner.ranks
-    total = sum(bundle[kind] for bundle in wanted)
-    there = sum(node.get(kind, 0) for node in nodes)
-    each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
-    return (
-        f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
-        f"needed, but {counted(len(nodes), 'node')} with {there:g} {kind}s in all ({each} each) "
-        f"cannot hold them: lower rollout.engines or learner.ranks"
-        + (
-            ", or rollout.vllm.tensor_parallel_size"
-            if kind == "GPU"
-            else ", or rollout.cpus_per_engine and learner.cpus_per_rank (fractions share a core)"
-        )
-    )
+    def give_back(self) -> None:
+        """Free every bundle."""
+        remove_placement_group(self.group)
 
 
 def cluster_nodes() -> list[Bundle]:
@@ -126,52 +54,47 @@ def cluster_nodes() -> list[Bundle]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def local_nodes() -> list[Bundle]:
-    """The resources that a Ray on this machine alone would have; starts nothing."""
-    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}]
+def reserve(config: Config, say: Callable[[str], object] = print) -> Places:
+    """Reserve every bundle at once; TimeoutError if other jobs hold the resources until the deadline.
 
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """A reserved bundle for every engine, then for every rank."""
-
-    group: PlacementGroup
-    bundles: list[Bundle]
-    gpu: bool
-
-    def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
-        """Options that put an actor into its bundle; Ray never restarts it, since a fresh actor would have no weights."""
-        bundle = self.bundles[index]
-        return {
-            "num_cpus": bundle["CPU"],
-            "num_gpus": bundle.get("GPU", 0),
-            "max_restarts": 0,
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=index),
-            "runtime_env": {"env_vars": env},
-        }
-
-    def nodes(self) -> list[str]:
-        """The id of the node that holds each bundle."""
-        homes = placement_group_table(self.group)["bundles_to_node_id"]
-        return [str(homes[index]) for index in range(len(self.bundles))]
-
-    def give_back(self) -> None:
-        """Free every bundle."""
-        remove_placement_group(self.group)
-
-
-def reserve(config: Config) -> Places:
-    """Reserve every bundle at once; raises TimeoutError if other jobs hold the resources."""
-    gpu = on_gpu()
-    wanted = bundles(config, gpu)
-    group = placement_group(wanted, strategy="PACK")
-    ready, _ = ray.wait([group.ready()], timeout=float(config.run.deadline_s))
-    if not ready:
-        remove_placement_group(group)
-        deadline = config.run.deadline_s
-        raise TimeoutError(
-            f"the cluster is large enough for this run, but other jobs use its resources: no placement within "
-            f"run.deadline_s ({deadline} s); wait for those jobs, or raise it"
+    `say` gets a line when the run waits for other jobs, and one if expert groups lie on several nodes.
+    """
+    nodes = cluster_nodes()
+    layout = room_for(config, nodes)
+    group = placement_group(layout.bundles, strategy="PACK")
+    deadline = float(config.run.deadline_s)
+    patience = min(PATIENCE_S, deadline)
+    if not group.wait(patience):
+        say(f"waiting for resources that other jobs use: {describe_need(layout)}")
+        if deadline <= patience or not group.wait(deadline - patience):
+            needed = describe_need(layout)
+            smaller = ", or lower learner.expert_parallel, whose groups each need one node" if layout.group > 1 else ""
+            remove_placement_group(group)
+            raise TimeoutError(
+                f"the cluster is large enough for this run, but other jobs use its resources: no placement within run.deadline_s "
+                f"({config.run.deadline_s} s), with {needed}; wait for those jobs, or raise it{smaller}"
+            )
+    places = Places(group, layout.numbered(_nodes_of_bundles(group)), on_gpu(config, nodes))
+    ranks, size = places.nodes()[layout.engines :], layout.group
+    if across := groups_across_nodes(ranks, size):
+        say(
+            f"warning: {len(across)} of {len(ranks) // size} expert groups lie on several nodes, which have no room for groups of "
+            f"learner.expert_parallel = {size} ranks: their tokens travel between nodes in every layer; a smaller one avoids that"
         )
-    return Places(group, wanted, gpu)
+    return places
+
+
+def _nodes_of_bundles(group: PlacementGroup) -> list[str]:
+    """The node of each bundle, in words that sort by address."""
+    addresses = {node["NodeID"]: re.sub(r"\d+", lambda number: number[0].zfill(3), node["NodeManagerAddress"]) for node in ray.nodes()}
+    homes = placement_group_table(group)["bundles_to_node_id"]
+    return [f"{addresses[homes[bundle]]} {homes[bundle]}" for bundle in sorted(homes)]
+
+
+def describe_need(layout: Layout) -> str:
+    """The bundles that a run waits for, and what every node has free at present."""
+    kind = "GPU" if "GPU" in layout.bundles[0] else "CPU"
+    sizes = Counter(f"{bundle[kind]:g}" for bundle in layout.bundles)
+    wanted = " and ".join(f"{count} × {size}" for size, count in sizes.items())
+    free = ", ".join(f"{node.get(kind, 0):g}" for node in available_resources_per_node().values())
+    return f"{wanted} {kind}s needed, each on one node; free on the nodes: {free}"

@@ -14,11 +14,13 @@ from typing import Any
 import ray
 from ray._private import services
 
+from cluster.actors.places.device import count_gpus, on_gpu, this_machine
 from configs.errors import InputError
 from configs.schema import Config
 
 ANSWERS_S = 10.0  # for a cluster's head to accept a connection
 ROOT = Path(__file__).resolve().parents[2]
+OURS = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # variables of an actor that the user's own do not replace
 
 
 def joins_cluster() -> bool:
@@ -37,14 +39,14 @@ def refuse_ray_in_use() -> None:
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(config: Config) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this session.
 
     The environment of this process is the same afterwards.
     """
     before = dict(os.environ)
     try:
-        _start()
+        _start(config)
         yield
     finally:
         ray.shutdown()
@@ -53,7 +55,7 @@ def ray_session() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _start() -> None:
+def _start(config: Config) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Every failure of an actor reaches this driver as an exception; Ray would print those that nobody awaits any more as well.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -66,9 +68,11 @@ def _start() -> None:
         os.environ.setdefault("RAY_worker_niceness", "0")
         # Actors must find the packages whether or not the project is installed.
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        here = this_machine()
         with _loopback_stays(), _away_from_the_terminal(), _handlers_stay():
             ray.init(
                 address="local",
+                num_gpus=int(count_gpus(here)) if on_gpu(config, here) else 0,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 runtime_env={"env_vars": {"PYTHONPATH": paths}},
@@ -134,6 +138,7 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not gpu:
         env |= {
+            "CUDA_VISIBLE_DEVICES": "",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # Runs the only CPU worker inside the engine core's process.
@@ -150,15 +155,19 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
 
 def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of a learner rank's process."""
-    env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cuda" if gpu else "cpu"}
     if not gpu:
-        env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
+        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
+    elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:
+        # Micro-batches and gathered layers of ever other sizes would leave gaps in the GPU's memory. Ranks that share GPUs send weights as
+        # CUDA IPC handles, which are many times slower to make and to open for such segments. Engines are left to vLLM.
+        env["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     return _unless_set(env)
 
 
 def _unless_set(env: dict[str, str]) -> dict[str, str]:
-    """Keep the user's variables, except OMP_NUM_THREADS, which Ray sets for submitted drivers."""
-    return {name: value if name == "OMP_NUM_THREADS" else os.environ.get(name, value) for name, value in env.items()}
+    """Keep the user's variables, except OMP_NUM_THREADS, which Ray sets for submitted drivers, and the GPUs that a CPU run must not see."""
+    return {name: value if name in OURS else os.environ.get(name, value) for name, value in env.items()}
 
 
 def threads(cpus: float) -> str:

@@ -17,10 +17,12 @@ from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
-from cluster.actors.placement import Places, cluster_nodes, refuse_what_cannot_fit, reserve
+from cluster.actors.placement import Places, cluster_nodes, reserve
+from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
+from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.process import log_path
 from cluster.actors.reward_actor import RewardActor
-from cluster.actors.session import engine_env, learner_env
+from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
 from rollout.transport import Transport, choose_transport
@@ -43,16 +45,16 @@ async def start_actors(
 ) -> AsyncIterator[Actors]:
     """Start every actor and wait until all are ready; kill them all at the end.
 
-    `checkers` are those that rows of the data name; `say` shows a line to the user, when an engine dies.
+    `checkers` are those that rows of the data name; `say` shows a line to the user: when the run waits for resources, when an engine dies.
     """
-    async with _places(config) as places, _every_actor(config) as actors:
+    async with _places(config, say) as places, _every_actor(config) as actors:
         transport = choose_transport(config, gpu=places.gpu)
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
         engines = [
             actors.add(
-                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i]),
+                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i], gpu=places.gpu),
                 f"engine {i}",
                 f"engine-{i}",
                 has_children=True,
@@ -68,9 +70,9 @@ async def start_actors(
 
 
 @asynccontextmanager
-async def start_learners(config: Config) -> AsyncIterator[Learners]:
+async def start_learners(config: Config, say: Callable[[str], object] = print) -> AsyncIterator[Learners]:
     """Start the learner ranks alone; kill them at the end."""
-    async with _places(config) as places, _every_actor(config) as actors:
+    async with _places(config, say) as places, _every_actor(config) as actors:
         learners = _rank_actors(config, places, actors)
         await learners.start()
         yield learners
@@ -97,7 +99,7 @@ def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
     kind = ray.remote(LearnerActor)
-    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank) for rank in range(config.learner.ranks)]
+    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
     return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
 
 
@@ -132,9 +134,13 @@ async def _every_actor(config: Config) -> AsyncIterator[Started]:
 
 
 @asynccontextmanager
-async def _places(config: Config) -> AsyncIterator[Places]:
-    refuse_what_cannot_fit(config, cluster_nodes())
-    places = await asyncio.to_thread(reserve, config)
+async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator[Places]:
+    nodes = cluster_nodes()
+    refuse_what_cannot_fit(config, nodes)
+    # Ray was told of no GPUs where a local run uses none.
+    for line in unused_gpus(config, count_gpus(nodes if joins_cluster() else this_machine())):
+        say(line)
+    places = await asyncio.to_thread(reserve, config, say)
     try:
         yield places
     finally:

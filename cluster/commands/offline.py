@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cluster.actors.placement import local_nodes, refuse_what_cannot_fit
+from cluster.actors.places.device import this_machine
+from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
@@ -49,7 +50,7 @@ def evaluate_offline(config: Config, asked: str | None, show: Progress | None = 
     checkpoint = checkpoint_of(config, asked)
 
     async def work() -> dict[str, float]:
-        async with start_actors(config, lambda _: None, checked.checkers) as actors:
+        async with start_actors(config, lambda _: None, checked.checkers, show.say) as actors:
             publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:
@@ -90,7 +91,7 @@ def export_offline(config: Config, asked: str | None, to: str, show: Progress | 
         raise InputError(f"{folder} exists: name a folder that does not")
 
     async def work() -> None:
-        async with start_learners(config) as learners:
+        async with start_learners(config, show.say) as learners:
             await learners.load(checkpoint)
             await learners.export(folder)
 
@@ -115,6 +116,6 @@ def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, T]], show:
 
     refuse_ray_in_use()
     if not joins_cluster():
-        refuse_what_cannot_fit(config, local_nodes())
-    with ray_session():
+        refuse_what_cannot_fit(config, this_machine())
+    with ray_session(config):
         return asyncio.run(stoppable())

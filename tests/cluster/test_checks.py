@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, Qwen3MoeForCausalLM
 
+from cluster.actors.places import device
 from cluster.commands.checks import folder, machine
 from cluster.commands.checks.attention import missing_package, refuse_attention
 from cluster.commands.checks.engine import cpu_problems, engine_problems
@@ -69,8 +70,12 @@ def test_an_attention_that_the_model_lacks_is_refused_with_what_it_has(monkeypat
     refuse_attention(config_with(), tiny_config())
 
 
+CUDA = device.Builds("2.13.0", "13.0", None)
+
+
 def found_on(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], address: str, *overrides: str) -> Findings:
-    monkeypatch.setattr(machine, "local_nodes", lambda: nodes)
+    monkeypatch.setattr(machine, "this_machine", lambda: nodes)
+    monkeypatch.setattr(device, "installed", lambda: CUDA)
     monkeypatch.setenv("RAY_ADDRESS", address)
     found = Findings()
     machine.check_machine(config_with(*overrides), MODEL, found)

@@ -2,12 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from cluster.actors.placement import Bundle, bundles, fits, refuse_what_cannot_fit
+from cluster.actors.places import device
+from cluster.actors.places.bundles import Bundle, fits, layouts
+from cluster.actors.places.fit import refuse_what_cannot_fit, room_for
 from configs.schema import Config
 from tests.toys.run import run_config
 
 EIGHT_GPUS: Bundle = {"CPU": 64.0, "GPU": 8.0}
 FOUR_GPUS: Bundle = {"CPU": 32.0, "GPU": 4.0}
+
+
+@pytest.fixture(autouse=True)
+def packages_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "installed", lambda: device.Builds("2.13.0", "13.0", None))
 
 
 def sized(engines: int, ranks: int, *, tensor_parallel: int = 1, cpus: float = 1, rank_cpus: float = 1) -> Config:
@@ -19,12 +26,57 @@ def sized(engines: int, ranks: int, *, tensor_parallel: int = 1, cpus: float = 1
 
 
 def test_there_is_a_bundle_for_every_engine_and_then_for_every_rank():
-    assert bundles(sized(2, 1, tensor_parallel=4, cpus=3), gpu=True) == [
-        {"CPU": 3.0, "GPU": 4.0},
-        {"CPU": 3.0, "GPU": 4.0},
-        {"CPU": 1.0, "GPU": 1.0},
-    ]
-    assert bundles(sized(1, 1, tensor_parallel=4), gpu=False) == [{"CPU": 1.0}, {"CPU": 1.0}]
+    (layout,) = layouts(sized(2, 1, tensor_parallel=4, cpus=3), gpu=True)
+    assert layout.bundles == layout.needs == [{"CPU": 3.0, "GPU": 4.0}, {"CPU": 3.0, "GPU": 4.0}, {"CPU": 1.0, "GPU": 1.0}]
+    (layout,) = layouts(sized(1, 1, tensor_parallel=4), gpu=False)
+    assert layout.bundles == [{"CPU": 1.0}, {"CPU": 1.0}]
+    assert layout.homes == [0, 1]
+
+
+def spread(engines: int, ranks: int, size: int, *, tensor_parallel: int = 1, rank_cpus: float = 1) -> Config:
+    return run_config(
+        Path("run"),
+        rollout={"engines": engines, "cpus_per_engine": 1, "vllm": {"tensor_parallel_size": tensor_parallel}},
+        learner={
+            "ranks": ranks,
+            "cpus_per_rank": rank_cpus,
+            "expert_parallel": size,
+            "deepspeed": {"zero_optimization": {"stage": 2}},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes", "sizes"),
+    [
+        (spread(4, 64, 8, tensor_parallel=8), [EIGHT_GPUS] * 12, [8] * 8),
+        (spread(5, 8, 8), [EIGHT_GPUS] * 2, [8]),
+        (spread(5, 6, 2, tensor_parallel=2), [EIGHT_GPUS] * 2, [2] * 3),
+        (spread(5, 11, 1), [EIGHT_GPUS] * 2, [1] * 11),
+        (spread(1, 16, 16), [EIGHT_GPUS] * 3, [8] * 2),  # a group larger than a node
+        (spread(1, 12, 4), [EIGHT_GPUS] * 2, [4] * 3),
+        (spread(2, 10, 10), [EIGHT_GPUS, FOUR_GPUS], [2] * 5),
+        (spread(1, 16, 8, tensor_parallel=4), [EIGHT_GPUS, FOUR_GPUS, {"CPU": 8.0, "GPU": 6.0}, {"CPU": 8.0, "GPU": 2.0}], [8, *[2] * 4]),
+        (spread(1, 15, 5), [EIGHT_GPUS] * 2, [5, 5, *[1] * 5]),
+        (spread(1, 12, 4), [{"CPU": 64.0, "GPU": 6.0}] * 3, [4] * 3),
+        (spread(1, 11, 11), [{"CPU": 64.0, "GPU": 6.0}] * 2, [1] * 11),
+        (spread(1, 12, 4, rank_cpus=3), [{"CPU": 10.0, "GPU": 8.0}] * 8, [2] * 6),  # cores leave no room for four
+    ],
+)
+def test_bundles_hold_as_much_of_an_expert_group_as_the_nodes_have_room_for(config: Config, nodes: list[Bundle], sizes: list[int]):
+    layout = room_for(config, nodes)
+    assert [bundle["GPU"] for bundle in layout.bundles[config.rollout.engines :]] == sizes
+    taken = [0.0] * len(layout.bundles)
+    for home, need in zip(layout.homes, layout.needs, strict=True):
+        taken[home] += need["GPU"]
+    assert taken == [bundle["GPU"] for bundle in layout.bundles]
+    placed = [f"node {home % 3}" for home in range(len(layout.bundles))]
+    assert sorted(layout.numbered(placed).homes) == sorted(layout.homes)
+
+
+def test_fractions_of_cores_add_up_in_a_bundle():
+    config = spread(1, 3, 3, rank_cpus=0.1)
+    assert room_for(config, [{"CPU": 1.3}]).bundles == [{"CPU": 1.0}, {"CPU": 0.3}]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +147,7 @@ def test_where_cores_are_what_lacks_on_gpu_nodes_cores_are_counted():
 
 
 def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
-    spread = Config.model_validate(
+    experts = Config.model_validate(
         {
             "model": {"path": "model"},
             "data": {"train": "train.jsonl"},
@@ -103,8 +155,8 @@ def test_engines_that_spread_experts_are_refused_on_cpus() -> None:
         }
     )
     with pytest.raises(ValueError, match=r"enable_expert_parallel got true with rollout\.vllm\.tensor_parallel_size"):
-        refuse_what_cannot_fit(spread, [{"CPU": 8.0}])
-    refuse_what_cannot_fit(spread, [{"CPU": 8.0, "GPU": 8.0}])
+        refuse_what_cannot_fit(experts, [{"CPU": 8.0}])
+    refuse_what_cannot_fit(experts, [{"CPU": 8.0, "GPU": 8.0}])
     refuse_what_cannot_fit(sized(1, 1, tensor_parallel=2), [{"CPU": 8.0}])
 
 

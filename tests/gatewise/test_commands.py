@@ -167,7 +167,7 @@ def test_a_process_that_has_initialised_ray_is_told_what_to_do(monkeypatch: pyte
         session.refuse_ray_in_use()
 
 
-def test_a_session_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray itself adds variables, which would decide about the next session."""
     monkeypatch.setenv("RAY_worker_niceness", "3")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -175,6 +175,6 @@ def test_a_session_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     before = dict(session.os.environ)
-    with session.ray_session():
+    with session.ray_session(run_config(tmp_path)):
         assert session.os.environ["RAY_AUTH_MODE"] == "token"
     assert dict(session.os.environ) == before

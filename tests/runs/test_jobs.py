@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A one-node Ray cluster with token authentication, as a user starts one."""
+    """A one-node Ray cluster with token authentication, as a user starts one, with GPUs that the installed packages cannot use."""
 
     def __init__(self, folder: Path) -> None:
         self.mark, self.dashboard = secrets.token_hex(8), free_port()
@@ -43,7 +43,7 @@ class Cluster:
         }
         self.env.pop("RAY_ADDRESS", None)
         ports = [f"--{kind}={free_port()}" for kind in ("port", "dashboard-agent-listen-port")] + [f"--dashboard-port={self.dashboard}"]
-        self.ray("start", "--head", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={folder}", *ports, timeout=120)
+        self.ray("start", "--head", "--num-cpus=2", "--num-gpus=2", "--disable-usage-stats", f"--temp-dir={folder}", *ports, timeout=120)
 
     def ray(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run([BIN / "ray", *words], cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=timeout, check=False)
@@ -97,6 +97,7 @@ def test_a_submitted_job_succeeds_with_its_reward_risen(cluster: Cluster, tmp_pa
     done = cluster.submit(f"run.dir={run}", "run.steps=20", "run.eval_every=0", "data.eval_limit=32", own)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "succeeded" in done.stdout
+    assert "cannot use the 2 GPUs that are there" in done.stdout, "the GPUs of the cluster are left alone by a driver with the CPU packages"
     rewards = [row["reward/mean"] for row in metrics(run) if row["step"] > 0]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.05
 

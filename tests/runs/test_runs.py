@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
-from tests.toys.drive import CONFIG, driving, metrics, train, wait_for_step
+from tests.toys.drive import CONFIG, driving, gpu_box, metrics, train, wait_for_step
 
 pytestmark = pytest.mark.end_to_end
 
@@ -81,7 +81,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
-    """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4."""
+    """The same run, its driver killed in the middle of step 6 and continued from the checkpoint of step 4, on a machine with a GPU."""
     folder = tmp_path_factory.mktemp("resumed")
     run = folder / "run"
     with driving(command(run, settings), folder) as driver:
@@ -89,8 +89,9 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...])
         driver.process.send_signal(signal.SIGKILL)
         assert driver.wait_for_nobody() == [], "a killed driver must take all its processes along"
     (folder / "killed.json").write_text(json.dumps(metrics(run)))
-    with driving(command(run, settings, "run.resume=auto"), folder) as driver:
+    with driving(command(run, settings, "run.resume=auto"), folder, gpu_box(1)) as driver:
         assert driver.wait() == 0, driver.text()
+        assert "cannot use the 1 GPU that is there" in driver.text()
         assert "after step 4" in driver.text()
     return run
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.toys.drive import driving, metrics, train, wait_for_step
+from tests.toys.drive import driving, gpu_box, metrics, train, wait_for_step
 
 pytestmark = pytest.mark.end_to_end
 
@@ -43,10 +43,10 @@ SUMS = ("37+58=95", "12+30=42", "88+9=97")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wide run that loses the second of its engines after three steps, and ends well."""
+    """A wide run that loses the second of its engines after three steps, and ends well; on a machine with GPUs that it cannot use."""
     folder = tmp_path_factory.mktemp("wide")
     run = folder / "run"
-    with driving(train(run, *WIDE), folder) as driver:
+    with driving(train(run, *WIDE), folder, gpu_box(2)) as driver:
         wait_for_step(driver, run, 3)
         engines = [p for p in driver.family() if "EngineCore" in p.name() or "EngineCore" in " ".join(p.cmdline())]
         assert len(engines) == 2
@@ -82,6 +82,12 @@ def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:
     assert twice == []
     assert learned == 8 * 16
     assert order == sorted(order), "groups are learned in the order in which their prompts were handed out"
+
+
+def test_the_cpu_packages_train_on_the_cpus_of_a_machine_with_gpus(run: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    assert "the run is on CPUs: torch" in said
+    assert "cannot use the 2 GPUs that are there; `make setup DEVICE=gpu` installs what can" in said
 
 
 def refuse_a_gap_other_than_staleness(rows: list[dict[str, Any]]) -> None:

@@ -118,3 +118,9 @@ def wait_for_step(driver: Driver, run_dir: Path, step: int, timeout: float = 240
         assert driver.process.poll() is None, f"the driver ended before step {step}:\n{driver.text()[-3000:]}"
         assert time.monotonic() < deadline, f"step {step} did not come within {timeout} s"
         time.sleep(0.02)
+
+
+def gpu_box(gpus: int) -> dict[str, str]:
+    """The environment of a machine on which Ray and vLLM find GPUs, in every process of a run."""
+    paths = [str(ROOT / "tests/toys/gpu_box"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"GATEWISE_TEST_GPUS": str(gpus), "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,11 +1,13 @@
 """What this machine cannot run of a config. With RAY_ADDRESS the run goes to a cluster, whose nodes are not known here."""
 
-from cluster.actors.placement import local_nodes, needs_of_gpus, refuse_what_engines_on_cpus_cannot, refuse_what_has_no_room
+from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
+from cluster.actors.places.fit import needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
 from cluster.actors.session import joins_cluster
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
 from cluster.commands.checks.findings import Findings
 from configs.schema import Config
+from rollout.transport import choose_transport
 
 
 def check_machine(config: Config, model: Model, found: Findings) -> None:
@@ -15,21 +17,30 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
         refuse_what_engines_on_cpus_cannot(config)
     without.problems += [*needs_of_gpus(config), *(cpu_problems(config, model) if model else ())]
     missing = [problem] if (problem := missing_package(config)) else []
-    if joins_cluster():
-        found.notes += [f"on nodes without GPUs this would be refused: {problem}" for problem in without.problems]
-        found.notes += missing
-        return
-    nodes = local_nodes()
-    on_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
     before = len(found.problems)
-    found.problems += missing if on_gpus else without.problems
     with found.collect():
-        refuse_what_has_no_room(config, nodes)
+        refuse_device(config, None if joins_cluster() else this_machine())
+    if len(found.problems) > before:  # on which device the run would be is not known
+        return
+    if joins_cluster():
+        if config.run.device == "cpu":
+            found.problems += without.problems
+        else:
+            found.notes += [f"on nodes without GPUs this would be refused: {problem}" for problem in without.problems]
+            found.notes += missing
+        found.notes += unused_gpus(config, None)
+        return
+    nodes = this_machine()
+    gpu = on_gpu(config, nodes)
+    found.problems += missing if gpu else without.problems
+    with found.collect():
+        room_for(config, nodes)
     if len(found.problems) > before:
         found.notes.append(
             "without RAY_ADDRESS a run starts on this machine, so its cores and GPUs were checked: "
             "for a run on a cluster give `validate` that variable too (RAY_ADDRESS=auto)"
         )
+    found.notes += unused_gpus(config, count_gpus(nodes))
 
 
 def describe_places(config: Config) -> str:
@@ -37,11 +48,12 @@ def describe_places(config: Config) -> str:
     engines, ranks, workers = config.rollout.engines, config.learner.ranks, config.reward.workers
     if joins_cluster():
         return "the cluster of RAY_ADDRESS, whose nodes are counted when the run starts"
-    (here,) = local_nodes()
-    gpu = here["GPU"] > 0
+    nodes = this_machine()
+    gpu = on_gpu(config, nodes)
     each = "a GPU and " if gpu else ""
-    transfer = config.rollout.transfer if config.rollout.transfer != "auto" else "nccl" if gpu else "gloo"
+    unused = "" if gpu or not count_gpus(nodes) else ", which are not used"
     return (
-        f"this machine ({here['CPU']:g} CPU cores, {here['GPU']:g} GPUs): engines {engines} on {each}{config.rollout.cpus_per_engine:g} "
-        f"CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each, reward workers {workers}; weights by {transfer}"
+        f"this machine ({nodes[0]['CPU']:g} CPU cores, {nodes[0]['GPU']:g} GPUs{unused}): engines {engines} on {each}"
+        f"{config.rollout.cpus_per_engine:g} CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each, "
+        f"reward workers {workers}; weights by {choose_transport(config, gpu=gpu).backend}"
     )

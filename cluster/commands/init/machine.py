@@ -5,7 +5,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from configs.arithmetic import GB
+from cluster.actors.places.device import decide, visible_gpus
+from configs.arithmetic import GB, counted
 
 ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 ASK_S = 10
@@ -23,17 +24,31 @@ class Machine:
     gpus_per_node: int
     cpus: int  # of this machine
     host_gb: float
+    unused: int = 0  # GPUs that are there, but that the installed packages cannot use
+
+    @property
+    def without_gpus(self) -> str:
+        """Why there are no GPUs for the config, in words that follow "this machine has"."""
+        if not self.unused:
+            return "no GPU"
+        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use (`make setup DEVICE=gpu` installs what can)"
 
 
 def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:
-    """This machine, or the GPUs that were asked for in its place."""
+    """This machine, or the GPUs that were asked for in its place; its own only where the installed packages can use them."""
     refuse_impossible(gpus, gpu_gb, gpus_per_node)
     there = gpus_here() if gpus is None or gpu_gb is None else []
-    count = len(there) if gpus is None else gpus
+    usable = len(there) if decide("auto", len(there)) else 0
+    count = usable if gpus is None else gpus
     smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
     return Machine(
-        gpus=count, gpu_gb=smallest, gpus_per_node=min(gpus_per_node, count or 1), cpus=len(os.sched_getaffinity(0)), host_gb=host
+        gpus=count,
+        gpu_gb=smallest,
+        gpus_per_node=min(gpus_per_node, count or 1),
+        cpus=len(os.sched_getaffinity(0)),
+        host_gb=host,
+        unused=len(there) - usable if gpus is None else 0,
     )
 
 
@@ -48,9 +63,12 @@ def refuse_impossible(gpus: int | None, gpu_gb: float | None, gpus_per_node: int
 
 
 def gpus_here() -> list[float]:
-    """Memory in GB of each GPU of this machine, empty where its driver knows none."""
+    """Memory in GB of each GPU that a run on this machine would see, empty where its driver knows none."""
     try:
         answer = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: then no run could use its GPUs either
         return []
-    return [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdigit()]
+    there = [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdigit()]
+    named = [int(name) for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip().isdigit()]
+    visible = [there[index] for index in named if index < len(there)] or there
+    return visible[: visible_gpus()]

@@ -183,7 +183,11 @@ def rollout_keys(seen: Seen) -> list[Key]:
     """How many engines there are, and what they generate."""
     split = seen.split
     keys = [
-        Key("engines", split.engines if split else 1, f"{split.engines * split.tensor_parallel} GPUs" if split else "vLLM on CPU"),
+        Key(
+            "engines",
+            split.engines if split else 1,
+            f"{split.engines * split.tensor_parallel} GPUs" if split else f"vLLM on CPU: this machine has {seen.machine.without_gpus}",
+        ),
         Key("group_size", 8, "responses to each prompt"),
         Key("groups_per_step", seen.groups, "prompts a step"),
         Key("max_response_tokens", seen.response_tokens, "a longer response is truncated: raise it if metrics show truncated > 0.1"),

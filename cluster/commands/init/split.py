@@ -95,6 +95,7 @@ def refuse_too_large_for_cpus(machine: Machine, model: Model) -> None:
     needed = model.parameters * CPU_BYTES / GB
     if needed > machine.host_gb:
         raise ValueError(
-            f"this machine has no GPU and {machine.host_gb:.0f} GB of memory; {model.path} ({model.parameters / 1e9:.3g}B parameters) "
-            f"needs about {needed:.0f} GB on CPU: give a smaller model, or --gpus N to write a config for another machine"
+            f"this machine has {machine.without_gpus} and {machine.host_gb:.0f} GB of memory; "
+            f"{model.path} ({model.parameters / 1e9:.3g}B parameters) needs about {needed:.0f} GB on CPU: "
+            "give a smaller model, or --gpus N to write a config for another machine"
         )

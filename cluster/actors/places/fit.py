@@ -1,0 +1,84 @@
+"""What a run cannot do on the nodes that there are: too few GPUs or cores, or settings that need GPUs."""
+
+from collections.abc import Iterator, Sequence
+
+from cluster.actors.places.bundles import Bundle, Layout, fits, layouts
+from cluster.actors.places.device import on_gpu, refuse_device
+from configs.arithmetic import counted
+from configs.rules.engine import is_count, vllm_size
+from configs.schema import Config
+from configs.toml_writer import write_value
+
+
+def refuse_what_cannot_fit(config: Config, nodes: Sequence[Bundle]) -> None:
+    """Raise ValueError if the run has no device, if engines and ranks do not fit on the nodes, or if they cannot run there."""
+    refuse_device(config, nodes)
+    if not on_gpu(config, nodes):
+        refuse_what_engines_on_cpus_cannot(config)
+        if needed := list(needs_of_gpus(config)):
+            raise ValueError("\n".join(needed))
+    room_for(config, nodes)
+
+
+def room_for(config: Config, nodes: Sequence[Bundle]) -> Layout:
+    """The best layout of bundles that the nodes hold; ValueError, with the arithmetic, if engines and ranks do not fit."""
+    gpu = on_gpu(config, nodes)
+    tried: list[Layout] = []
+    for layout in layouts(config, gpu):
+        if fits(layout.bundles, nodes):
+            return layout
+        tried.append(layout)
+    lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in tried[-1].bundles], nodes) else "CPU"
+    raise ValueError(_does_not_fit(tried[-1], nodes, lacking))
+
+
+def needs_of_gpus(config: Config) -> Iterator[str]:
+    """A line for each setting that has no meaning without GPUs."""
+    if config.rollout.transfer == "nccl":
+        yield 'rollout.transfer: got "nccl", which sends weights between GPUs, and there is none: use "auto" or "gloo"'
+    if config.learner.attention == "flash_attention_2":
+        yield 'learner.attention: got "flash_attention_2", whose kernels need a GPU, and there is none: use "sdpa"'
+
+
+def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
+    """Raise ValueError for settings of `[rollout.vllm]` with which an engine without a GPU would die at its first batch or later."""
+    vllm, context = config.rollout.vllm, config.context_tokens
+    if vllm.get("enable_expert_parallel") and vllm_size(config, "tensor_parallel_size") > 1:
+        # vLLM's expert kernel for CPUs cannot skip experts of another worker: it reads past its own weights, and the worker dies.
+        given = write_value(vllm["enable_expert_parallel"])
+        raise ValueError(
+            f"rollout.vllm.enable_expert_parallel got {given} with rollout.vllm.tensor_parallel_size > 1 "
+            "on a machine without GPUs, where vLLM cannot spread experts: remove it; tensor parallelism alone works here"
+        )
+    whole = "on a machine without GPUs, where vLLM must read every prompt whole (it cannot continue a seeded request after a split)"
+    if vllm.get("enable_chunked_prefill"):
+        raise ValueError(f"rollout.vllm.enable_chunked_prefill got {write_value(vllm['enable_chunked_prefill'])} {whole}: remove it")
+    if vllm.get("long_prefill_token_threshold"):
+        raise ValueError(
+            f"rollout.vllm.long_prefill_token_threshold got {vllm['long_prefill_token_threshold']} {whole}: remove it, or use 0"
+        )
+    longest = max(context, int(vllm.get("max_model_len", 0)))
+    for name in ("max_num_batched_tokens", "max_num_scheduled_tokens"):  # left out, vLLM takes at least the engine's context
+        if name in vllm and not (is_count(room := vllm[name]) and room >= longest):
+            raise ValueError(
+                f"rollout.vllm.{name} got {room!r} {whole}, needed a whole number of at least {longest} (the engine's context): "
+                f"use {longest}, or remove it"
+            )
+
+
+def _does_not_fit(layout: Layout, nodes: Sequence[Bundle], kind: str) -> str:
+    engine, rank = layout.needs[0], layout.needs[-1]
+    engines, ranks = layout.engines, len(layout.needs) - layout.engines
+    total = sum(need[kind] for need in layout.needs)
+    there = sum(node.get(kind, 0) for node in nodes)
+    each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
+    return (
+        f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
+        f"needed, but {counted(len(nodes), 'node')} with {there:g} {kind}s in all ({each} each) "
+        f"cannot hold them: lower rollout.engines or learner.ranks"
+        + (
+            ", or rollout.vllm.tensor_parallel_size"
+            if kind == "GPU"
+            else ", or rollout.cpus_per_engine and learner.cpus_per_rank (fractions share a core)"
+        )
+    )
