@@ -1,10 +1,12 @@
 """What this machine cannot run of a config. With RAY_ADDRESS the run goes to a cluster, whose nodes are not known here."""
 
+from cluster.actors.object_store import local_store
 from cluster.actors.placement import local_nodes, needs_of_gpus, refuse_what_engines_on_cpus_cannot, refuse_what_has_no_room
 from cluster.actors.session import joins_cluster
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
 from cluster.commands.checks.findings import Findings
+from configs.object_store import shortage, store_need
 from configs.schema import Config
 
 
@@ -25,11 +27,20 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
     found.problems += missing if on_gpus else without.problems
     with found.collect():
         refuse_what_has_no_room(config, nodes)
+    check_store(config, model, found)
     if len(found.problems) > before:
         found.notes.append(
             "without RAY_ADDRESS a run starts on this machine, so its cores and GPUs were checked: "
             "for a run on a cluster give `validate` that variable too (RAY_ADDRESS=auto)"
         )
+
+
+def check_store(config: Config, model: Model, found: Findings) -> None:
+    """Add what is wrong with the object store that Ray would have here."""
+    need = store_need(config, model)
+    short = shortage(config, need, config.rollout.engines, config.learner.ranks, local_store(), "this machine")
+    if short is not None:
+        (found.problems if short.hopeless else found.warnings).append(short.text)
 
 
 def describe_places(config: Config) -> str:
