@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ class EngineActor:
             group_id=group_id,
             prompt=prompt,
             responses=tuple(responses[member] for member in range(size)),
-            verdicts=tuple(replace(verdict, words={}) for verdict in scored),  # the summary has no use for a judge's words
+            verdicts=tuple(scored),
         )
         summary = GroupSummary.of(group, time.perf_counter() - generated)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
