@@ -20,6 +20,7 @@ BENCHMARKS = {
     "learner": "a learner step against a bare torch loop",
     "packing": "learner passes without padding against padded ones",
     "routing": "capturing experts in the engine and replaying them in the learner against doing neither",
+    "plane": "the bytes that learner nodes fetch against the bytes that their rows need",
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "rewards": "reward workers against one, and healthy items among hanging, crashing and memory-eating ones against healthy ones alone",
     "sandbox": "a program in the sandbox against a bare start of the same program",

@@ -43,6 +43,7 @@ def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] 
     import torch
 
     from benchmarks.prompts import recorded_groups
+    from learner.batch.fetched import InMemory
     from learner.learner import Learner
     from learner.process_group import join_ranks
     from rollout.transfer import free_socket
@@ -58,7 +59,7 @@ def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] 
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
-        stats = learner.step(summaries, lambda places: {place: groups[place] for place in places})
+        stats = learner.step(summaries, InMemory(groups))
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "norm": stats["grad_norm"], **{part: stats[f"seconds/learn_{part}"] for part in PARTS}}
 
@@ -73,6 +74,7 @@ def bare(config: Config) -> Iterator[Work]:
     from transformers import AutoModelForCausalLM
 
     from benchmarks.prompts import recorded_groups
+    from learner.batch.fetched import fetch_all
     from learner.batch.plan import plan_step
     from learner.batch.tensors import Batch, build_batch
     from rollout.types import GroupSummary
@@ -86,7 +88,7 @@ def bare(config: Config) -> Iterator[Work]:
     summaries = [GroupSummary.of(group) for group in groups]
     longest = config.rollout.max_response_tokens
     plan = plan_step(summaries, preset, updates=learner.updates_per_step, ranks=1, micro_batch_tokens=budget, response_tokens=longest)
-    updates = [[build_batch(part, groups, 0) for part in update] for update in plan.of_rank(0)]
+    updates = [[build_batch(part, fetch_all(groups, part), 0) for part in update] for update in plan.of_rank(0)]
     model: Any = AutoModelForCausalLM.from_pretrained(
         config.model.path, dtype=getattr(torch, config.model.dtype), attn_implementation=learner.attention
     ).train()

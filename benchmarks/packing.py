@@ -19,6 +19,7 @@ from benchmarks.prompts import recorded_groups
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from configs.loader import load
 from configs.schema import Config
+from learner.batch.fetched import InMemory, fetch_all
 from learner.batch.plan import plan_step
 from learner.batch.tensors import build_batch
 from learner.experts.routers import attach
@@ -120,7 +121,7 @@ def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
         response_tokens=LONGEST,
         packed=learner.packing,
     )
-    batches = [build_batch(rows, groups, 0) for rows in plan.of_rank(0)[0]]
+    batches = [build_batch(rows, fetch_all(groups, rows), 0) for rows in plan.of_rank(0)[0]]
 
     def work() -> None:
         for batch in batches:
@@ -150,7 +151,7 @@ def steps(size: Size) -> list[Row]:
 
         def step(side: str) -> None:
             learner, groups, summaries = made[side]
-            learner.step(summaries, lambda places: {place: groups[place] for place in places})
+            learner.step(summaries, InMemory(groups))
 
         found = alternate({side: partial(clocked, partial(step, side)) for side in SIDES}, size)
     padded, packed = ([answer["seconds"] for answer in found[side]] for side in SIDES)

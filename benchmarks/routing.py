@@ -86,6 +86,7 @@ def with_experts(groups: list[Group], of: Any) -> list[Group]:
     """The groups with the experts that the learner `of` chooses, as an engine returns them."""
     import torch
 
+    from learner.batch.fetched import fetch_all
     from learner.batch.plan import Row as Planned
     from learner.batch.tensors import build_batch
     from learner.experts.routing import Recorder
@@ -98,7 +99,7 @@ def with_experts(groups: list[Group], of: Any) -> list[Group]:
             for i, response in enumerate(group.responses)
         ]
         recorder = Recorder(torch.uint8)
-        batch = build_batch(rows, [group], 0)
+        batch = build_batch(rows, fetch_all([group], rows), 0)
         with torch.no_grad():
             of.zero(batch, None, (recorder,))
         experts = recorder.recording(batch.attention).experts.numpy()

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 
@@ -110,7 +109,8 @@ class Controller:
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
-        stats = await self.learners.step(summaries, [scored.learnable for scored in groups])
+        stats = await self.learners.step(groups)
+        groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         published = await self.publisher.publish(step)
         clock.lap("publish")
@@ -164,7 +164,7 @@ class Controller:
         texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step)
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
         # A group without signal only waits to be rejected: free its tokens in the object store now.
-        return scored if self.worth_learning(scored) else replace(scored, tokens=None)
+        return scored if self.worth_learning(scored) else scored.without_tokens()
 
     def worth_learning(self, scored: Scored) -> bool:
         return has_signal(scored.summary) if self.config.dynamic_sampling else True

@@ -30,8 +30,7 @@ async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
     first = EVALUATION + APART * crc32(asked.name.encode())  # the unnamed set's is EVALUATION
 
     async def correct(place: int, size: int, heat: float) -> NDArray[np.float64]:
-        # Keep only the numbers: the tokens of a whole evaluation would fill the object store.
-        return (await engines.respond(first + place, prompts[place], size, temperature=heat)).summary.correct
+        return (await engines.respond(first + place, prompts[place], size, temperature=heat, learned=False)).summary.correct
 
     greedy = asyncio.gather(*(correct(place, 1, 0.0) for place in range(len(prompts))))
     sampled = asyncio.gather(*(correct(place, samples, temperature) for place in range(len(prompts))))

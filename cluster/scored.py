@@ -1,13 +1,21 @@
 """A scored group as the driver sees it: numbers and a few texts. Its tokens stay on the node that made them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NewType
 
 from rollout.types import GroupSummary, Prompt, Verdict
 
 Text = tuple[int, str, Verdict]  # member of the group, its text, its verdict
-GroupReference = NewType("GroupReference", object)  # to a rollout.types.Group in Ray's object store; only `cluster.actors` resolves it
+Reference = NewType("Reference", object)  # to an object in Ray's object store; only `cluster.actors` resolves it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """The tokens and the recorded experts of a group, an object for each response, so that a rank fetches its own responses only."""
+
+    tokens: Sequence[Reference]  # [G], each to a `rollout.types.Sampled`
+    experts: Sequence[Reference] = ()  # [G], each to recorded experts or None; empty if the engines record none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +24,16 @@ class Scored:
 
     summary: GroupSummary
     texts: Sequence[Text]
-    tokens: GroupReference | None  # None for a group that will not be learned
+    tokens: References | None  # None for a group that will not be learned, or was
     engine: int
     prompt: Prompt
 
     @property
-    def learnable(self) -> GroupReference:
+    def learnable(self) -> References:
         """The tokens of a group that will be learned."""
         assert self.tokens is not None, f"group {self.summary.group_id} is to be learned, but its tokens were freed"
         return self.tokens
+
+    def without_tokens(self) -> "Scored":
+        """The same without references, so that Ray frees the tokens at once."""
+        return replace(self, tokens=None)

@@ -33,16 +33,25 @@ def describe_routing(config: Config) -> list[str]:
 
 def describe_capture(config: Config, model: dict[str, Any]) -> list[str]:
     """What the recorded experts weigh."""
-    layers, experts, top_k = model.get("num_hidden_layers"), number_of_experts(model), model.get("num_experts_per_tok")
-    if not (config.rollout.capture_routing and layers and experts and top_k):
+    if not (each := recorded_bytes(config, model)):
         return []
-    size = 1 if experts <= BYTE else 2
-    each = layers * top_k * size
+    layers, top_k, size = model["num_hidden_layers"], model["num_experts_per_tok"], expert_bytes(model)
     response = config.context_tokens * each / 1e6
     return [
         f"recorded experts: {layers} {'layer' if layers == 1 else 'layers'} × {top_k} × {size} B = {each} B a token, "
         f"up to {response:.3g} MB a response with its prompt"
     ]
+
+
+def recorded_bytes(config: Config, model: dict[str, Any]) -> int:
+    """Bytes of a token's recorded experts; 0 if engines record none, or the model's experts are not known."""
+    layers, experts, top_k = model.get("num_hidden_layers"), number_of_experts(model), model.get("num_experts_per_tok")
+    return layers * top_k * expert_bytes(model) if config.rollout.capture_routing and layers and experts and top_k else 0
+
+
+def expert_bytes(model: dict[str, Any]) -> int:
+    """Bytes of an expert's number."""
+    return 1 if number_of_experts(model) <= BYTE else 2
 
 
 def describe_spread(config: Config, model: dict[str, Any]) -> list[str]:

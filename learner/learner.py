@@ -1,6 +1,6 @@
 """One learner rank: a step's groups in, optimizer updates out.
 
-    summaries ──► plan_step ──► this rank's rows ──► fetch groups ──► old and reference log-probs ──► for each update: micro-batches
+    summaries ──► plan_step ──► this rank's rows ──► fetch them ──► old and reference log-probs ──► for each update: micro-batches
                       ▲                                                          │
                       └──────── rewards less their KL (kl.place = "reward") ─────┘
 
@@ -9,7 +9,7 @@ Every rank computes the same plan from the same summaries, so ranks exchange onl
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 
 from configs.schema import Config
 from learner.balance import Balanced, balance
-from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_step
+from learner.batch.fetched import Fetched, Source, fetch
+from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_for
 from learner.batch.recorded import ExpertShape
 from learner.experts.load import ExpertLoad, Table, describe_load
 from learner.experts.router_shift import Shift
@@ -31,9 +32,7 @@ from learner.model.reference import Reference
 from learner.model.zero import ZeroEngine
 from learner.penalty import charged, kl_costs, repriced
 from learner.statistics import StepStatistics
-from rollout.types import Group, GroupSummary
-
-Fetch = Callable[[Sequence[int]], Mapping[int, Group]]
+from rollout.types import GroupSummary
 
 
 class Learner:
@@ -59,18 +58,20 @@ class Learner:
         self.counted = ExpertLoad()
         self.experts: Table | None = None
 
-    def step(self, summaries: Sequence[GroupSummary], fetch: Fetch) -> dict[str, float]:
-        """Learn from one step's groups; the step's metrics, equal on every rank. `fetch(positions)` brings the tokens of those groups."""
+    def step(self, summaries: Sequence[GroupSummary], source: Source) -> dict[str, float]:
+        """Learn from one step's groups, whose tokens come from `source`; the step's metrics, equal on every rank."""
         started = time.perf_counter()
         plan = self._plan(summaries)
         rows = plan.of_rank(self.rank)
-        groups = fetch(sorted({row.group for update in rows for part in update for row in part}))
-        fetched = time.perf_counter()
-        updates = [[self._measure(part, groups, first=number == 0) for part in update] for number, update in enumerate(rows)]
+        mine = plan.rows_of_rank(self.rank)
+        fetched = fetch(self.config, source, mine)
+        drawn = self.rescoring.draw(self.steps_done, mine, fetched)
+        arrived = time.perf_counter()
+        updates = [[self._measure(part, fetched, first=number == 0) for part in update] for number, update in enumerate(rows)]
         if self.objective.kl.in_reward:
             plan, updates = self._charge_kl(summaries, updates)
         measured = time.perf_counter()
-        mismatch = self.rescoring.measure(self.steps_done, (row for update in rows for part in update for row in part), groups)
+        mismatch = self.rescoring.measure(self.steps_done, drawn, fetched)
         rescored = time.perf_counter()
         statistics = StepStatistics(self.device)
         self.counted = ExpertLoad()
@@ -93,8 +94,8 @@ class Learner:
             "updates_skipped": float(self.skipped),
             "updates_empty": float(len(plan.updates) - len(norms)),
             "updates_without_signal": float(sum(flat)),
-            "seconds/learn_fetch": fetched - started,
-            "seconds/learn_old": measured - fetched,
+            "seconds/learn_fetch": arrived - started,
+            "seconds/learn_old": measured - arrived,
             "seconds/learn_split": rescored - measured,
             "seconds/learn_update": time.perf_counter() - rescored,
         }
@@ -104,19 +105,9 @@ class Learner:
         return self.experts
 
     def _plan(self, summaries: Sequence[GroupSummary]) -> StepPlan:
-        learner = self.config.learner
-        return plan_step(
-            summaries,
-            self.objective.preset,
-            updates=learner.updates_per_step,
-            ranks=self.world,
-            micro_batch_tokens=learner.micro_batch_tokens,
-            response_tokens=self.config.rollout.max_response_tokens,
-            overlong_filter=self.config.objective.overlong_filter,
-            packed=learner.packing,
-        )
+        return plan_for(self.config, self.objective.preset, self.world, summaries)
 
-    def _measure(self, rows: MicroBatch, groups: Mapping[int, Group], first: bool) -> Part:
+    def _measure(self, rows: MicroBatch, fetched: Fetched, first: bool) -> Part:
         measurement = Measurement(
             config=self.config,
             objective=self.objective,
@@ -125,7 +116,7 @@ class Learner:
             watch=self.watch,
             shape=self.shape,
         )
-        return measurement.part(measurement.batch(rows, groups).to(self.device), rows, first)
+        return measurement.part(measurement.batch(rows, fetched).to(self.device), rows, first)
 
     def _charge_kl(self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]]) -> tuple[StepPlan, list[list[Part]]]:
         """Plan again with rewards less their KL: the same rows with other advantages."""

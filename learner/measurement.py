@@ -1,6 +1,5 @@
 """What is measured of a micro-batch before the step's first update: its old log-probs, and the experts that its tokens replay."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from configs.presets import Objective, Preset
 from configs.schema import Config
+from learner.batch.fetched import Fetched
 from learner.batch.plan import MicroBatch
 from learner.batch.recorded import ExpertShape, Recording
 from learner.batch.tensors import Batch, build_batch
@@ -16,7 +16,6 @@ from learner.experts.routing import Recorder
 from learner.mismatch.routing_watch import RoutingWatch
 from learner.model.reference import Reference
 from learner.model.zero import ZeroEngine
-from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +51,12 @@ class Measurement:
     watch: RoutingWatch
     shape: ExpertShape | None  # of recordings of the model's experts; None for a dense model
 
-    def batch(self, rows: MicroBatch, groups: Mapping[int, Group]) -> Batch:
+    def batch(self, rows: MicroBatch, fetched: Fetched) -> Batch:
         """The micro-batch as tensors, on the host."""
         learner = self.config.learner
         masked = learner.routing == "replay_rollout" and learner.missing_routing == "mask"
         captured = self.shape if self.config.rollout.capture_routing else None
-        return build_batch(rows, groups, 0, captured=captured, mask_unrouted=masked)
+        return build_batch(rows, fetched, 0, captured=captured, mask_unrouted=masked)
 
     @torch.no_grad()
     def part(self, batch: Batch, rows: MicroBatch, first: bool) -> Part:

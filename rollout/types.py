@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Experts = NDArray[np.uint8] | NDArray[np.uint16]  # [P+T-1, L, K]; layers without experts have a column too
+
 
 class Finish(StrEnum):
     """Why a response ended."""
@@ -43,7 +45,30 @@ class Response:
     oldest_version: int  # step whose weights sampled the first token
     newest_version: int  # step whose weights sampled the last token
     text: str  # decoded, for checkers and people only
-    routed_experts: NDArray[np.uint8] | NDArray[np.uint16] | None = None  # [P+T-1, L, K]; layers without experts have a column too
+    routed_experts: Experts | None = None
+
+    def __len__(self) -> int:
+        return int(self.token_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """What every learned response brings to its rank; recorded experts travel apart, the text and the verdict stay behind."""
+
+    token_ids: NDArray[np.int32]  # [T]
+    logprobs: NDArray[np.float32] | None  # [T]
+    oldest_version: int
+    newest_version: int
+
+    @classmethod
+    def of(cls, response: Response) -> "Sampled":
+        """That part of a response."""
+        return cls(
+            token_ids=response.token_ids,
+            logprobs=response.logprobs,
+            oldest_version=response.oldest_version,
+            newest_version=response.newest_version,
+        )
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])

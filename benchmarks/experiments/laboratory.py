@@ -20,6 +20,7 @@ from benchmarks.experiments.sampler import Answer, Diverged, EngineLike, StandIn
 from cluster.commands.validate import load_tokenizer
 from cluster.record.metrics.metrics import describe_groups
 from configs.schema import Config
+from learner.batch.fetched import InMemory
 from learner.learner import Learner
 from learner.loss.advantages import has_signal
 from learner.process_group import join_ranks
@@ -89,7 +90,7 @@ class Laboratory:
         sampled = time.perf_counter()
         summaries = [GroupSummary.of(group) for group in groups]
         skipped = self.learner.skipped
-        stats = self.learner.step(summaries, lambda places: {place: groups[place] for place in places})
+        stats = self.learner.step(summaries, InMemory(groups))
         self.skips = self.skips + 1 if self.learner.skipped > skipped else 0
         self.stand_in.publish()
         for summary in seen:

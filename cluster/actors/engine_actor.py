@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from reward.asked import Asked
 from reward.shaping import disagrees
 from rollout.proof import Manifest, Proof
 from rollout.transport import Seat, Transport
-from rollout.types import Group, GroupSummary, Prompt, Response, Verdict
+from rollout.types import Group, GroupSummary, Prompt, Response, Sampled, Verdict
+
+Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
 
 
 class EngineActor:
@@ -43,11 +44,13 @@ class EngineActor:
         return ray.util.get_node_ip_address()
 
     async def respond(
-        self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int
-    ) -> tuple[tuple[GroupSummary, list[tuple[int, str, Verdict]]], Group]:
-        """A scored group in two parts: its summary with a few texts for the driver, and the group itself.
+        self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool
+    ) -> tuple[Any, ...]:
+        """A scored group: its head for the driver, the tokens of every response, and every response's recorded experts if there are any.
 
-        The texts are the first `texts` responses and those on which two checkers disagree.
+        The head is the summary with a few texts: of the first `texts` responses and of those on which two checkers disagree. A group that
+        will not be `learned` is the head alone. Ray makes an object of each part, and the driver that asked for them owns them all: they
+        outlive this process.
         """
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
@@ -60,12 +63,16 @@ class EngineActor:
             group_id=group_id,
             prompt=prompt,
             responses=tuple(responses[member] for member in range(size)),
-            verdicts=tuple(replace(verdict, words={}) for verdict in scored),  # the learner has no use for a judge's words
+            verdicts=tuple(scored),
         )
         summary = GroupSummary.of(group, time.perf_counter() - generated)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
-        return (summary, shown), group
+        head: Head = (summary, shown)
+        if not learned:
+            return head
+        experts = [response.routed_experts for response in group.responses] if self.config.rollout.capture_routing else []
+        return (head, *map(Sampled.of, group.responses), *experts)
 
     def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
         """A future for the verdict. Responses that finish in one turn of the loop share a call; no call waits for an earlier one."""

@@ -11,7 +11,7 @@ from cluster.actors.died import has_died
 from cluster.actors.process import log_path
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, Role, RoleFailed, RoleLate
-from cluster.scored import GroupReference, Scored
+from cluster.scored import Reference, References, Scored
 from configs.errors import EngineFailed
 from configs.schema import Config
 from rollout.types import Prompt
@@ -71,15 +71,24 @@ class EnginePool:
         error.__cause__ = RoleFailed.behind(self.dead[-1].role, "died", self.dead[-1].cause)
         return error
 
-    async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0) -> Scored:
-        """A scored group from the least busy engine; if that engine dies, from another one with the same seeds."""
+    async def respond(
+        self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0, learned: bool = True
+    ) -> Scored:
+        """A scored group from the least busy engine; if that engine dies, from another one with the same seeds.
+
+        The tokens of a group that will not be `learned` never leave the engine.
+        """
+        objects = size * (1 + self.config.rollout.capture_routing) if learned else 0
         while True:
             engine = self._least_busy()
             engine.outstanding += 1
             try:
-                head, tokens = engine.actor.respond.options(num_returns=2).remote(group_id, prompt, size, temperature, texts)
+                call = engine.actor.respond.options(num_returns=1 + objects)
+                made = call.remote(group_id, prompt, size, temperature, texts, learned)
+                head, *parts = made if learned else [made]
                 summary, shown = await asyncio.wait_for(head, float(self.config.run.deadline_s))
-                return Scored(summary=summary, texts=shown, tokens=GroupReference(tokens), engine=engine.index, prompt=prompt)
+                tokens = references(parts, size) if learned else None
+                return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, prompt=prompt)
             except ray.exceptions.RayError as error:
                 if not has_died(error):
                     raise
@@ -95,3 +104,9 @@ class EnginePool:
         if not alive:
             raise self.none_left()
         return min(alive, key=lambda engine: (engine.outstanding, engine.index))
+
+
+def references(parts: Sequence[Any], size: int) -> References:
+    """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any."""
+    made = [Reference(part) for part in parts]
+    return References(tokens=made[:size], experts=made[size:])

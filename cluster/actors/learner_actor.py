@@ -1,18 +1,42 @@
-"""A learner rank as a Ray actor: it fetches its groups, learns, sends weights and saves."""
+"""A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 
+from cluster.actors.learners import Shared
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
+from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
 from rollout.transport import Rendezvous, Transport
-from rollout.types import Group, GroupSummary
+from rollout.types import Experts, Sampled
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """A rank's responses in Ray's object store. A node fetches a large object once for all its ranks; the driver sends small ones."""
+
+    prompts: Sequence[NDArray[np.int32]]  # [P] each, of the step's groups
+    tokens: Mapping[Place, ray.ObjectRef[Sampled]]  # of this rank's responses, as are the experts
+    recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
+    get: Callable[[Sequence[Any]], Sequence[Any]]
+
+    def prompt(self, group: int) -> NDArray[np.int32]:
+        return self.prompts[group]
+
+    def sampled(self, places: Sequence[Place]) -> Sequence[Sampled]:
+        return self.get([self.tokens[place] for place in places])
+
+    def experts(self, places: Sequence[Place]) -> Sequence[Experts | None]:
+        return self.get([self.recorded[place] for place in places])
 
 
 class LearnerActor:
@@ -83,14 +107,16 @@ class LearnerActor:
         self._sender.send()
         return self.source.proof
 
-    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[ray.ObjectRef[Group]]) -> dict[str, float]:
-        """Learn one step; `groups[i]` refers to the tokens of `summaries[i]`."""
+    def step(
+        self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
+    ) -> dict[str, float]:
+        """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
+        summaries, prompts = shared
+        return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
 
-        def fetch(positions: Sequence[int]) -> Mapping[int, Group]:
-            fetched = ray.get([groups[i] for i in positions], timeout=float(self.config.run.deadline_s))
-            return dict(zip(positions, fetched, strict=True))
-
-        return self.learner.step(summaries, fetch)
+    def get(self, references: Sequence[Any]) -> Sequence[Any]:
+        """What objects in Ray's object store hold, fetched within the run's deadline."""
+        return ray.get(list(references), timeout=float(self.config.run.deadline_s))
 
     def expert_load(self) -> Any:
         """The tokens that each expert took in the last step [L, E]; None for a dense model."""

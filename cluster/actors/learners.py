@@ -1,21 +1,25 @@
 """The driver's view of the learner ranks: one call is a call on every rank, and a failure is that of the rank that broke it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from numpy.typing import NDArray
 
 from cluster.actors.died import has_died
 from cluster.actors.process import log_path
 from cluster.causes.choice import follows_from_another
 from cluster.causes.roles import Role, RoleLate
-from cluster.scored import GroupReference
+from cluster.scored import Reference, Scored
 from configs.schema import Config
+from learner.batch.plan import Place, plan_for
 from rollout.proof import Manifest
 from rollout.types import GroupSummary
+
+Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group
 
 GRACE_S = 3.0  # for other ranks to fail too, once one has
 
@@ -23,8 +27,9 @@ GRACE_S = 3.0  # for other ranks to fail too, once one has
 class Learners:
     """All ranks of the learner. A call fails once one rank fails."""
 
-    def __init__(self, config: Config, actors: Sequence[Any]) -> None:
-        self.config, self.actors = config, list(actors)
+    def __init__(self, config: Config, actors: Sequence[Any], share: Callable[[Shared], object] = ray.put) -> None:
+        """`share` makes an object that every rank can have as an argument; by default each node fetches it once."""
+        self.config, self.actors, self.share = config, list(actors), share
 
     async def start(self) -> list[str]:
         """Let the ranks meet and load the model; returns the address of each rank's node."""
@@ -38,7 +43,11 @@ class Learners:
 
     async def all(self, method: str, *args: Any) -> list[Any]:
         """Call `method` on every rank within the run's deadline; the ranks' answers in order."""
-        calls = [asyncio.ensure_future(getattr(actor, method).remote(*args)) for actor in self.actors]
+        return await self.each(method, [args] * len(self.actors))
+
+    async def each(self, method: str, args: Sequence[Sequence[Any]]) -> list[Any]:
+        """The same with arguments of its own for every rank."""
+        calls = [asyncio.ensure_future(getattr(actor, method).remote(*of_rank)) for actor, of_rank in zip(self.actors, args, strict=True)]
         deadline = float(self.config.run.deadline_s)
         try:
             _, waiting = await asyncio.wait(calls, timeout=deadline, return_when=asyncio.FIRST_EXCEPTION)
@@ -58,9 +67,23 @@ class Learners:
         others = f" (nor did {', '.join(f'rank {rank}' for rank in ranks[1:])})" if ranks[1:] else ""
         return RoleLate(role, f"did not finish '{what}'{others}", float(self.config.run.deadline_s))
 
-    async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[GroupReference]) -> dict[str, float]:
-        # The references travel inside a list, so that Ray does not fetch every group to every rank.
-        stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
+    async def step(self, groups: Sequence[Scored]) -> dict[str, float]:
+        """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others."""
+        summaries = [scored.summary for scored in groups]
+        plan = plan_for(self.config, self.config.whole_objective.preset, len(self.actors), summaries)
+        shared = self.share((summaries, [scored.prompt.token_ids for scored in groups]))
+        parts = [scored.learnable for scored in groups]
+        hands = []
+        for rank in range(len(self.actors)):
+            # References inside a mapping, so that Ray does not fetch what they refer to before the rank asks for it.
+            tokens: dict[Place, Reference] = {}
+            experts: dict[Place, Reference] = {}
+            for group, member in (row.place for row in plan.rows_of_rank(rank)):
+                tokens[group, member] = parts[group].tokens[member]
+                if parts[group].experts:
+                    experts[group, member] = parts[group].experts[member]
+            hands.append((shared, tokens, experts))
+        stats: dict[str, float] = (await self.each("step", hands))[0]
         return stats
 
     async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:

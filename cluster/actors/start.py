@@ -17,6 +17,7 @@ from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
+from cluster.actors.object_store import refuse_small_stores
 from cluster.actors.placement import Places, cluster_nodes, reserve
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
@@ -48,6 +49,7 @@ async def start_actors(
     `checkers` are those that rows of the data name; `say` shows a line to the user: when the run waits for resources, when an engine dies.
     """
     async with _places(config, say) as places, _every_actor(config) as actors:
+        refuse_small_stores(config, places.nodes(), say)
         transport = choose_transport(config, gpu=places.gpu)
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)

@@ -19,6 +19,7 @@ from cluster.models.folder import model_folder, refuse_generation_config, refuse
 from configs.arithmetic import plan
 from configs.errors import ModelError, in_one_line, raises
 from configs.families import families_that, family_of, number_of_experts
+from configs.object_store import describe_object_store
 from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
@@ -77,7 +78,7 @@ def examine(config: Config, *, here: bool = True) -> Examined:
             refuse_short_vocabulary(config, settings, tokenizer)
     prompts = held_out = PromptSet(prompts=[], dropped=0)
     eval_sets: list[EvalSet] = []
-    lines = plan(config, model)
+    lines = [*plan(config, model), *describe_object_store(config, model)]
     with found.collect():
         prompts = load_training_prompts(config, tokenizer or NoTokenizer())
         lines += describe_prompts(config, prompts)

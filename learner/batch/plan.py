@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from configs.arithmetic import counted
 from configs.presets import Preset
+from configs.schema import Config
 from learner.loss.advantages import ADVANTAGES
 from learner.loss.reductions import REDUCTIONS, Extent
 from rollout.types import GroupSummary
+
+Place = tuple[int, int]  # of a response: the position of its group among the step's groups, its own among the group's responses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,10 @@ class Row:
     weight: float  # of each of its tokens in the update's loss
     prompt_tokens: int
     tokens: int  # prompt and response
+
+    @property
+    def place(self) -> Place:
+        return self.group, self.member
 
 
 MicroBatch = tuple[Row, ...]
@@ -60,6 +67,25 @@ class StepPlan:
     def of_rank(self, rank: int) -> tuple[tuple[MicroBatch, ...], ...]:
         """The micro-batches of one rank [update][micro-batch]."""
         return tuple(update.micro_batches[rank] for update in self.updates)
+
+    def rows_of_rank(self, rank: int) -> tuple[Row, ...]:
+        """All rows of one rank."""
+        return tuple(chain.from_iterable(chain.from_iterable(self.of_rank(rank))))
+
+
+def plan_for(config: Config, preset: Preset, ranks: int, summaries: Sequence[GroupSummary]) -> StepPlan:
+    """The plan of a step under a run's config. The driver makes it too, to know which rank needs which response."""
+    learner = config.learner
+    return plan_step(
+        summaries,
+        preset,
+        updates=learner.updates_per_step,
+        ranks=ranks,
+        micro_batch_tokens=learner.micro_batch_tokens,
+        response_tokens=config.rollout.max_response_tokens,
+        overlong_filter=config.objective.overlong_filter,
+        packed=learner.packing,
+    )
 
 
 def plan_step(

@@ -1,6 +1,6 @@
 """Recordings of experts: checked against the model, and laid out beside the tokens of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rollout.types import Response
+from rollout.types import Experts
 
 BYTE = 256  # experts that one byte can name
 
@@ -48,20 +48,24 @@ def expert_dtype(experts: int) -> torch.dtype:
 
 
 def lay_out_experts(
-    prompts: Sequence[NDArray[np.int32]], responses: Sequence[Response], width: int, length: int, shape: ExpertShape
+    recorded: Mapping[int, Experts | None], prompts: Sequence[int], responses: Sequence[int], width: int, length: int, shape: ExpertShape
 ) -> tuple[Recording | None, NDArray[np.bool_]]:
-    """The engine's recording beside the tokens of a batch (None if no response has one), and which responses have a complete one [B]."""
+    """The engine's recording beside the tokens of a batch, None if no response has one; and which responses lack none of it [B].
+
+    `recorded` has the fetched recordings by the response's position in the batch. A response whose recording was not fetched lacks
+    nothing, and its router chooses live. `prompts` and `responses` are the numbers of tokens.
+    """
     experts = torch.zeros(len(responses), width + length, shape.layers, shape.top_k, dtype=shape.dtype).numpy()
     known = np.zeros(experts.shape[:2], np.bool_)
-    whole = np.zeros(len(responses), np.bool_)
-    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+    whole = np.ones(len(responses), np.bool_)
+    for i, found in recorded.items():
         # A prompt of P and a response of T tokens have P+T-1 rows: the last token is never fed to the engine.
-        rows = len(prompt) + len(response) - 1
-        usable = usable_rows(response.routed_experts, rows, shape)
+        rows = prompts[i] + responses[i] - 1
+        usable = usable_rows(found, rows, shape)
         whole[i] = usable.all()
         if usable.any():
-            place = slice(width - len(prompt), width - len(prompt) + rows)
-            experts[i, place], known[i, place] = response.routed_experts, usable
+            place = slice(width - prompts[i], width - prompts[i] + rows)
+            experts[i, place], known[i, place] = found, usable
     if not known.any():
         return None, whole
     return Recording(experts=torch.from_numpy(experts), known=torch.from_numpy(known)), whole

@@ -1,6 +1,6 @@
 """A micro-batch as tensors: prompts padded on the left, responses on the right, so all responses begin in the same column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.batch.fetched import Fetched
 from learner.batch.plan import Row
 from learner.batch.recorded import ExpertShape, Recording, lay_out_experts
-from rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Batch:
     prompt_width: int  # P
     experts: Recording | None = None  # the engine's; None if it did not record experts, or no response of the batch has any
     bad_logprobs: int = 0  # tokens masked because their engine log-prob is not finite
-    unrouted: int = 0  # responses without a complete recording although the engine records experts
+    unrouted: int = 0  # responses whose recording was fetched and is not complete
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device. Recorded experts stay on the host until a pass replays them."""
@@ -38,22 +38,22 @@ class Batch:
 
 def build_batch(
     rows: Sequence[Row],
-    groups: Mapping[int, Group] | Sequence[Group],
+    fetched: Fetched,
     pad_id: int,
     *,
     captured: ExpertShape | None = None,
     mask_unrouted: bool = False,
 ) -> Batch:
-    """Lay out the rows' prompts and responses as one padded batch; `groups[row.group]` has each row's tokens.
+    """Lay out the rows' prompts and responses as one padded batch; `fetched` has each row's tokens.
 
     Without rows the batch is one padding row with an empty mask: its rank must still take part in every collective of the pass.
     Tokens whose engine log-prob is NaN or infinite are masked and counted; they stay in the denominator of the loss. With `mask_unrouted`
-    so are all tokens of a response whose recording is incomplete. `captured` is the shape of recordings, None if the engine makes none.
+    so are all tokens of a response whose recording is incomplete.
+    `captured` is the shape of recordings, None if the engine makes none. A row whose recording was not fetched is routed live, uncounted.
     """
     if not rows:
         return _idle_batch(pad_id)
-    prompts = [groups[row.group].prompt.token_ids for row in rows]
-    responses = [groups[row.group].responses[row.member] for row in rows]
+    prompts, responses = [fetched.prompt(row) for row in rows], [fetched.response(row) for row in rows]
     width, length = max(map(len, prompts)), max(map(len, responses))
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     attention = np.zeros((len(rows), width + length), np.bool_)
@@ -69,7 +69,8 @@ def build_batch(
     bad = int((attention[:, width:] & ~mask).sum())
     experts, routed = None, np.ones(len(rows), np.bool_)
     if captured is not None:
-        experts, routed = lay_out_experts(prompts, responses, width, length, captured)
+        recorded = {i: fetched.experts(row) for i, row in enumerate(rows) if fetched.has_experts(row)}
+        experts, routed = lay_out_experts(recorded, list(map(len, prompts)), list(map(len, responses)), width, length, captured)
     if mask_unrouted:
         mask &= routed[:, None]
     weights = np.array([row.weight for row in rows], np.float32)

@@ -20,7 +20,7 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, read_metrics
 from cluster.stop import Stop
 from rollout.prompts import PromptSet
-from rollout.types import GroupSummary, Prompt
+from rollout.types import Prompt
 from tests.toys.run import run_config, toy_summary
 
 STEPS = 18
@@ -53,11 +53,11 @@ class ToyLearners:
     def __init__(self, version: list[int], reached: Reached) -> None:
         self.version, self.reached = version, reached
 
-    async def step(self, summaries: list[GroupSummary], tokens: list[Any]) -> dict[str, float]:
-        assert tokens == ["tokens"] * len(summaries)
+    async def step(self, groups: list[Scored]) -> dict[str, float]:
+        assert [scored.learnable for scored in groups] == ["tokens"] * len(groups)
         self.reached("learn", self.version[0] + 1)
         await asyncio.sleep(0)
-        return {"loss": float(sum(summary.group_id for summary in summaries))}
+        return {"loss": float(sum(scored.summary.group_id for scored in groups))}
 
     async def expert_load(self, stats: dict[str, float]) -> Any:
         return np.array([[int(stats["loss"]), 1]])

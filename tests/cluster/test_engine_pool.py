@@ -27,7 +27,7 @@ class ToyEngineActor:
         self.fails: BaseException | None = None
         self.respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=self.ask))
 
-    def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int) -> tuple[Any, str]:
+    def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> list[Any]:
         self.asked.append(group_id)
 
         async def head() -> Any:
@@ -36,7 +36,7 @@ class ToyEngineActor:
                 raise self.fails
             return toy_summary(group_id, [1.0] * size), []
 
-        return head(), f"tokens of {group_id}"
+        return [head(), *(f"{group_id}.{member}" for member in range(size))] if learned else head()
 
 
 class EngineDeadError(Exception):
@@ -66,7 +66,9 @@ def test_groups_go_to_the_engine_with_least_to_do():
     pool, actors, _, _ = pool_of(3)
     scored = respond(pool, 7)
     assert [actor.asked for actor in actors] == [[0, 3, 6], [1, 4], [2, 5]]
-    assert [(one.engine, one.tokens, one.summary.group_id) for one in scored[:2]] == [(0, "tokens of 0", 0), (1, "tokens of 1", 1)]
+    assert [(one.engine, one.learnable.tokens, one.summary.group_id) for one in scored[:2]] == [
+        (0, ["0.0", "0.1", "0.2", "0.3"], 0), (1, ["1.0", "1.1", "1.2", "1.3"], 1)
+    ]  # fmt: skip
     assert [engine.outstanding for engine in pool.engines] == [0, 0, 0]
 
 
@@ -125,7 +127,7 @@ def test_a_group_that_is_never_finished_is_named_with_its_engine():
     async def never() -> Any:
         await asyncio.sleep(3600)
 
-    actors[0].respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=lambda *_: (never(), "")))
+    actors[0].respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=lambda *_: [never(), *"tttt"]))
     with pytest.raises(TimeoutError, match=r"engine 0 did not finish group 0 within run\.deadline_s \(0\.6 s\)"):
         respond(pool, 1)
 
@@ -155,6 +157,12 @@ def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
 
     actor.engine = SimpleNamespace(respond_group=respond_group)
     actor.reward = SimpleNamespace(score=SimpleNamespace(remote=score))
-    head, group = asyncio.run(actor.respond(0, PROMPT, 4, None, 1))
+    head, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
     assert len(pickle.dumps(head)) < 10_000
-    assert all(response.routed_experts is experts for response in group.responses)
+    assert [len(sampled) for sampled in parts] == [3] * 4, "engines that record no experts send none"
+    actor.config = run_config(Path("run"), rollout={"capture_routing": True})
+    _, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
+    assert max(len(pickle.dumps(sampled)) for sampled in parts[:4]) < 1000
+    assert all(recorded is experts for recorded in parts[4:])
+    summary, _ = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, False))
+    assert summary.group_id == 0, "a group that is not learned is its head alone"

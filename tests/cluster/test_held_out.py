@@ -27,7 +27,7 @@ class ToyEngines:
         self.config = SimpleNamespace(rollout=SimpleNamespace(temperature=1.0))
         self.asked: set[tuple[str, int, int]] = set()
 
-    async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float) -> Any:
+    async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float, learned: bool) -> Any:
         self.asked.add((prompt.source, group_id, size))
         await asyncio.sleep(0)
         return SimpleNamespace(summary=toy_summary(group_id, [1.0 if temperature == 0 else prompt.reference] * size))
@@ -59,7 +59,7 @@ def test_an_evaluation_that_is_cancelled_leaves_no_exception_behind() -> None:
     heard: list[dict[str, Any]] = []
 
     class SlowEngines(ToyEngines):
-        async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float) -> Any:
+        async def respond(self, group_id: int, prompt: Prompt, size: int, *, temperature: float, learned: bool) -> Any:
             await asyncio.sleep(60)
 
     async def stop_at_once() -> None:

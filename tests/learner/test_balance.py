@@ -12,10 +12,11 @@ from configs.presets import PRESETS
 from learner.balance import Balanced, balance
 from learner.batch.plan import MicroBatch, plan_step
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.measurement import Part
 from rollout.types import Group, GroupSummary
 from tests.toys.balance import EXPERTS, LAYERS, TOP_K, Probabilities, ToyMixture
+from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group
 from tests.toys.process_group import alone
 
@@ -36,7 +37,7 @@ def replayed(batch: Batch) -> Recording:
 
 
 def part_of(rows: MicroBatch, groups: Sequence[Group], replays: bool) -> Part:
-    batch = build_batch(rows, groups, 0)
+    batch = whole_batch(rows, groups, 0)
     return Part(rows=rows, batch=batch, old_logprobs=None, reference_logprobs=None, replay=replayed(batch) if replays else None)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from learner.batch.plan import Row
-from learner.batch.tensors import build_batch
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group
 
 PAD = 99
@@ -42,7 +42,7 @@ GROUPS = {
 
 
 def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
-    batch = build_batch([row(2, 0, 0.25, 0.5), row(5, 1, -1.5, 0.125)], GROUPS, PAD)
+    batch = whole_batch([row(2, 0, 0.25, 0.5), row(5, 1, -1.5, 0.125)], GROUPS, PAD)
     assert batch.prompt_width == 3
     assert batch.token_ids.tolist() == [[1, 2, 3, 4, 5, PAD], [PAD, PAD, 6, 7, 8, 9]]
     assert batch.attention.int().tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
@@ -56,20 +56,20 @@ def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
 
 
 def test_types_are_those_the_loss_and_the_model_expect() -> None:
-    for batch in (build_batch([row(2, 0)], GROUPS, PAD), build_batch([], GROUPS, PAD)):
+    for batch in (whole_batch([row(2, 0)], GROUPS, PAD), whole_batch([], GROUPS, PAD)):
         assert {t.dtype for t in (batch.token_ids, batch.position_ids, batch.versions)} == {torch.int64}
         assert {t.dtype for t in (batch.attention, batch.mask)} == {torch.bool}
         assert {t.dtype for t in (batch.engine_logprobs, batch.advantages, batch.token_weight)} == {torch.float32}
 
 
 def test_a_sequence_of_groups_serves_as_well_as_a_mapping() -> None:
-    by_position = build_batch([row(0, 0)], [GROUPS[2]], PAD)
+    by_position = whole_batch([row(0, 0)], [GROUPS[2]], PAD)
     assert by_position.token_ids.tolist() == [[1, 2, 3, 4, 5]]
 
 
 def test_tokens_with_unusable_logprobs_are_masked_and_counted() -> None:
     groups = [group(0, [1], response([2, 3, 4, 5], [-0.1, float("nan"), float("-inf"), -0.2]))]
-    batch = build_batch([row(0, 0)], groups, PAD)
+    batch = whole_batch([row(0, 0)], groups, PAD)
     assert batch.bad_logprobs == 2
     assert batch.mask.tolist() == [[True, False, False, True]]
     assert batch.attention.all()
@@ -78,7 +78,7 @@ def test_tokens_with_unusable_logprobs_are_masked_and_counted() -> None:
 
 
 def test_no_rows_make_a_row_that_runs_but_teaches_nothing() -> None:
-    batch = build_batch([], {}, PAD)
+    batch = whole_batch([], {}, PAD)
     assert batch.token_ids.shape == batch.attention.shape == batch.position_ids.shape == (1, 2)
     assert batch.prompt_width == 1
     assert batch.mask.shape == batch.engine_logprobs.shape == batch.token_weight.shape == (1, 1)
@@ -88,7 +88,7 @@ def test_no_rows_make_a_row_that_runs_but_teaches_nothing() -> None:
 
 
 def test_moving_a_batch_moves_every_tensor() -> None:
-    batch = build_batch([row(2, 0)], GROUPS, PAD).to("meta")
+    batch = whole_batch([row(2, 0)], GROUPS, PAD).to("meta")
     tensors = [getattr(batch, name) for name in batch.__slots__ if isinstance(getattr(batch, name), torch.Tensor)]
     assert len(tensors) == 8
     assert {t.device.type for t in tensors} == {"meta"}
@@ -100,10 +100,10 @@ def test_log_probs_that_one_response_lacks_are_masked_and_counted_and_of_none_ar
     lengths = [len(response) for response in group.responses]
     rows = [Row(group=0, member=m, advantage=1.0, weight=0.5, prompt_tokens=1, tokens=1 + n) for m, n in enumerate(lengths)]
     one = replace(group, responses=(*group.responses[:2], replace(group.responses[2], logprobs=None)))
-    batch = build_batch(rows, [one], 0)
+    batch = whole_batch(rows, [one], 0)
     assert batch.bad_logprobs == lengths[2] > 0
     assert not batch.mask[2].any()
     none = replace(group, responses=tuple(replace(response, logprobs=None) for response in group.responses))
-    batch = build_batch(rows, [none], 0)
+    batch = whole_batch(rows, [none], 0)
     assert batch.engine_logprobs is None
     assert (batch.bad_logprobs, int(batch.mask.sum())) == (0, sum(lengths))

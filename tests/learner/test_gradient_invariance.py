@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
 from learner.batch.plan import MicroBatch, plan_step
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.model.logprobs import token_logprobs
 from rollout.types import Group, GroupSummary
+from tests.toys.batches import whole_batch
 from tests.toys.learner import VOCABULARY, toy_group
 from tests.toys.one_batch import batch_loss
 
@@ -42,7 +43,7 @@ def learn(
     policy.zero_grad()
     total = 0.0
     for rows in micro_batches:
-        batch = build_batch(rows, groups, pad_id=0)
+        batch = whole_batch(rows, groups, 0)
         logprobs, _ = token_logprobs(policy(batch), batch.token_ids[:, batch.prompt_width :], temperature=1.0)
         assert batch.engine_logprobs is not None
         # The distances to the other policies follow from a token's log-prob: on both sides of every bound, and equal in any division.

@@ -21,12 +21,12 @@ from cluster.commands.validate import refuse_layers_that_cannot_be_packed
 from configs.loader import load
 from configs.presets import PRESETS
 from learner.batch.plan import plan_step
-from learner.batch.tensors import build_batch
 from learner.experts.routers import attach
 from learner.experts.routing import Recorder
 from learner.model.packed_attention import PACKED
 from learner.model.policy import Policy, load_policy
 from rollout.types import GroupSummary
+from tests.toys.batches import whole_batch
 from tests.toys.model import tiny_config
 from tests.toys.packing import Lengths, batch_of, gradient, learn, other_experts
 from tests.toys.ranks import recorded_groups, write_run
@@ -143,7 +143,7 @@ def test_the_gradient_does_not_depend_on_how_packs_are_cut(folder: Path, budget:
         parts = plan.of_rank(0)[0]
         policy.zero_grad()
         for rows in (*parts, ()):
-            learn(policy, build_batch(rows, groups, 0))
+            learn(policy, whole_batch(rows, groups, 0))
         return len(parts), gradient(policy).clone()
 
     (count, found), (one, wanted) = whole(budget), whole(10_000)

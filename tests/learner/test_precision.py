@@ -8,11 +8,12 @@ from torch.nn import functional
 from transformers import Qwen3MoeForCausalLM
 
 from configs.sections.learner import LearnerConfig
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.experts.routers import routers_of
 from learner.model.policy import Policy, load_policy
 from learner.model.precision import apply_precision
 from tests.learner.test_router_shift import whole_plan
+from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group
 from tests.toys.model import tiny_config
 from tests.toys.run import run_config
@@ -29,7 +30,7 @@ def bfloat16_policy(*, tied: bool = False, chunks: int = 1, **learner: str) -> P
 
 def toy_batch() -> Batch:
     groups = [toy_group(5), toy_group(6)]
-    return build_batch(whole_plan(groups), groups, 0)
+    return whole_batch(whole_plan(groups), groups, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "model"])

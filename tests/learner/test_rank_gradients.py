@@ -13,12 +13,13 @@ from torch import Tensor
 from configs.loader import load
 from learner.batch.plan import plan_step
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.loss.kl import kl_of_responses
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
+from tests.toys.batches import whole_batch
 from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
 from tests.toys.one_batch import batch_loss, planned
 from tests.toys.ranks import BUDGET, PACKED_BUDGET, recorded_groups
@@ -43,7 +44,7 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
     summaries = [GroupSummary.of(group) for group in groups]
 
     rows = planned(summaries, objective)
-    batch = build_batch(rows, groups, 0)
+    batch = whole_batch(rows, groups, 0)
     logprobs, _ = policy(batch)
     batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
     kl = objective.kl
@@ -53,7 +54,7 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
         for row, cost in zip(rows, costs.tolist(), strict=True):
             rewards[row.group][row.member] -= cost
         charged = planned([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)], objective)
-        batch = replace(batch, advantages=build_batch(charged, groups, 0).advantages)
+        batch = replace(batch, advantages=whole_batch(charged, groups, 0).advantages)
     if routed is not None:
         logprobs, _ = policy(batch, routed(batch))
     base = old if objective.preset.old == "learner" else batch.engine_logprobs

@@ -12,11 +12,12 @@ from torch.nn import functional
 from learner.batch.layout import Layout
 from learner.batch.plan import Row
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.experts.routers import expert_shape, routers_of
 from learner.experts.routing import Recorder
 from learner.model.policy import Policy
 from rollout.types import Group
+from tests.toys.batches import whole_batch
 from tests.toys.moe import learn, moe_batch, moe_group, moe_policy, permuted
 
 LENGTHS = [5, 1, 8, 3]  # so that every row but one has padding on the right
@@ -196,13 +197,13 @@ def test_the_engines_experts_find_their_tokens_whatever_the_lengths() -> None:
     groups = [moe_group(LENGTHS, 6, long), moe_group([2, 7], 2, short)]
     shape = expert_shape(policy.language_model)
     rows = [row for g, group in enumerate(groups) for row in rows_of(group, g)]
-    batch = build_batch(rows, groups, 0, captured=shape)
+    batch = whole_batch(rows, groups, 0, captured=shape)
     assert batch.experts is not None
     assert batch.unrouted == 0
     assert batch.experts.experts.dtype == torch.uint8
     together = learn(policy, batch, batch.experts)[0]
     for place, row in enumerate(rows):
-        alone = build_batch([row], groups, 0, captured=shape)
+        alone = whole_batch([row], groups, 0, captured=shape)
         assert alone.experts is not None
         # All tokens that the engine was fed are replayed: the prompt's, and the response's but its last.
         assert alone.experts.known[0].tolist() == [True] * (row.tokens - 1) + [False]
@@ -219,7 +220,7 @@ def test_more_than_256_experts_travel_in_two_bytes() -> None:
     assert shape.dtype == torch.int16
     experts = np.random.default_rng(0).permuted(np.tile(np.arange(300), (3 + 5 - 1, 2, 1)), axis=-1)[..., -8:].astype(np.uint16)
     group = moe_group([5, 2], 3, {0: experts})
-    batch = build_batch(rows_of(group, 0), [group], 0, captured=shape)
+    batch = whole_batch(rows_of(group, 0), [group], 0, captured=shape)
     assert batch.experts is not None
     assert (batch.experts.experts.dtype, batch.unrouted) == (torch.int16, 1)
     assert int(batch.experts.experts.max()) > 256
@@ -245,12 +246,12 @@ def test_a_recording_that_does_not_fit_is_never_shifted_but_live_or_masked_and_c
     experts = good | {2: WRONG[wrong](good[2])}
     group = moe_group(LENGTHS, 3, experts)
     shape, rows = expert_shape(policy.language_model), rows_of(group, 0)
-    batch = build_batch(rows, [group], 0, captured=shape)
+    batch = whole_batch(rows, [group], 0, captured=shape)
     assert batch.experts is not None
     assert batch.unrouted == 1
     assert not batch.experts.known[2].any()
     assert batch.experts.known[[0, 1, 3]].any(1).all()
-    masked = build_batch(rows, [group], 0, captured=shape, mask_unrouted=True)
+    masked = whole_batch(rows, [group], 0, captured=shape, mask_unrouted=True)
     assert masked.mask.sum(1).tolist() == [5, 1, 0, 3]
     assert not masked.token_weight[2].any()
     assert masked.unrouted == 1
@@ -266,7 +267,7 @@ def test_a_response_known_in_part_replays_that_part_and_is_masked_whole() -> Non
     torn[4] = 255
     group = moe_group(LENGTHS, 3, good | {0: torn})
     shape, rows = expert_shape(policy.language_model), rows_of(group, 0)
-    batch = build_batch(rows, [group], 0, captured=shape, mask_unrouted=True)
+    batch = whole_batch(rows, [group], 0, captured=shape, mask_unrouted=True)
     assert batch.experts is not None
     width = batch.prompt_width
     assert batch.experts.known[0, width - 3 :].tolist() == [True] * 4 + [False] + [True] * 2 + [False] * 4
@@ -277,12 +278,12 @@ def test_a_response_known_in_part_replays_that_part_and_is_masked_whole() -> Non
 def test_a_batch_of_which_nothing_is_known_and_an_idle_one_are_live() -> None:
     shape = expert_shape(moe_policy().language_model)
     group = moe_group(LENGTHS)
-    nothing = build_batch(rows_of(group, 0), [group], 0, captured=shape)
+    nothing = whole_batch(rows_of(group, 0), [group], 0, captured=shape)
     assert nothing.experts is None
     assert nothing.unrouted == 4
-    unasked = build_batch(rows_of(group, 0), [group], 0)
+    unasked = whole_batch(rows_of(group, 0), [group], 0)
     assert (unasked.experts, unasked.unrouted) == (None, 0)
-    idle = build_batch((), [group], 0, captured=shape, mask_unrouted=True)
+    idle = whole_batch((), [group], 0, captured=shape, mask_unrouted=True)
     assert (idle.experts, idle.unrouted) == (None, 0)
     logprobs, gradient = learn(moe_policy(), idle)
     assert logprobs.isfinite().all()

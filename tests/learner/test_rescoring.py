@@ -1,6 +1,6 @@
 """The parts of the mismatch between learner and engine: they add up, each shows its own cause, and measuring them learns nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from learner.batch.fetched import Fetched, InMemory, fetch_all
+from learner.batch.plan import Place, Row
 from learner.batch.tensors import build_batch
 from learner.mismatch.parts import WITH_EXPERTS, WITHOUT_EXPERTS, MismatchParts, Scores, parts_of
 from learner.mismatch.rescoring import Rescoring
 from learner.model.policy import Policy
-from rollout.types import Group, Response
+from rollout.types import Experts, Group, Response
+from tests.toys.batches import whole_batch
 from tests.toys.process_group import alone
 from tests.toys.rescoring import MEMBERS, next_expert, rows_of, sampled, toy_policy, toy_rescoring, with_responses
 
@@ -34,7 +37,9 @@ def policy() -> Policy:
 
 def measure(rescoring: Rescoring, groups: list[Group], version: int = 0) -> dict[str, float]:
     """The metrics of all responses, without their prefix."""
-    return {k.removeprefix("split/"): v for k, v in rescoring.measure(version, rows_of(groups), dict(enumerate(groups))).items()}
+    fetched = fetch_all(groups, rows_of(groups))
+    drawn = rescoring.draw(version, rows_of(groups), fetched)
+    return {k.removeprefix("split/"): v for k, v in rescoring.measure(version, drawn, fetched).items()}
 
 
 def noisy(response: Response) -> Response:
@@ -92,7 +97,7 @@ def test_an_engine_that_computes_as_the_learner_does_leaves_no_part(policy: Poli
 def test_each_part_shows_its_own_cause(policy: Policy, cause: str) -> None:
     rescoring = toy_rescoring(policy, **STALE)
     groups = [sampled(policy, seed, choose=next_expert if cause == "routing" else None) for seed in (1, 2)]
-    rescoring.measure(0, [], {})
+    measure(rescoring, [])
     if cause == "numerics":
         groups = with_responses(groups, noisy)
     if cause == "staleness":
@@ -116,12 +121,12 @@ def test_without_the_engines_experts_numerics_and_routing_are_one(policy: Policy
 def test_past_weights_give_the_same_log_probs_as_then_and_the_present_ones_come_back_bitwise(policy: Policy) -> None:
     rescoring = toy_rescoring(policy, **STALE)
     assert rescoring.history is not None
-    batch = build_batch(rows_of([sampled(policy, 1)]), [sampled(policy, 1)], 0)
+    batch = whole_batch(rows_of([sampled(policy, 1)]), [sampled(policy, 1)], 0)
     answers = []
     with torch.no_grad():
         for version in range(4):
             answers.append(policy(batch)[0])
-            rescoring.measure(version, [], {})
+            measure(rescoring, [], version)
             drift(policy)
         assert sorted(rescoring.history.stored) == [2, 3]
         present = {name: parameter.clone() for name, parameter in policy.named_parameters()}
@@ -156,8 +161,13 @@ def test_responses_that_are_left_out_are_counted_by_reason(policy: Policy) -> No
 def test_a_share_is_drawn_anew_every_step_and_the_same_by_everyone(policy: Policy) -> None:
     groups = [sampled(policy, seed) for seed in range(5)]
     rows, rescoring = rows_of(groups), toy_rescoring(policy, mismatch={"share": 0.2})
-    drawn = [rescoring._draw(step, rows, 4) for step in range(20)]
-    assert drawn[3] == toy_rescoring(policy)._draw(3, list(reversed(rows)), 4)
+
+    def draw(by: Rescoring, step: int, rows: list[Row]) -> Sequence[Row]:
+        now = with_responses(groups, lambda response: replace(response, oldest_version=step, newest_version=step))
+        return by.draw(step, rows, fetch_all(now, rows)).rows
+
+    drawn = [draw(rescoring, step, rows) for step in range(20)]
+    assert drawn[3] == draw(toy_rescoring(policy, mismatch={"share": 0.2}), 3, list(reversed(rows)))
     assert len({tuple(some) for some in drawn}) == 20
     assert {(row.group, row.member) for some in drawn for row in some} == {(row.group, row.member) for row in rows}
     assert measure(rescoring, groups)["responses"] == len(groups) * MEMBERS * 0.2
@@ -194,3 +204,41 @@ def test_nothing_is_scored_without_a_share(policy: Policy) -> None:
     assert measure(rescoring, [sampled(policy, 1)]) == {}
     assert rescoring.history is None
     assert rescoring.zero.passes == 0  # type: ignore[attr-defined]
+
+
+class Counting(InMemory):
+    """A source that notes whose recorded experts were fetched."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        super().__init__(groups)
+        self.asked: list[Place] = []
+
+    def experts(self, places: Sequence[Place]) -> Sequence[Experts | None]:
+        self.asked += places
+        return super().experts(places)
+
+
+def test_recorded_experts_are_fetched_for_the_drawn_responses_only_and_more_where_those_lack_them(policy: Policy) -> None:
+    groups = [sampled(policy, seed) for seed in range(5)]
+    rows, rescoring = rows_of(groups), toy_rescoring(policy, mismatch={"share": 0.2})
+    source = Counting(groups)
+    fetched = Fetched(source, rows)
+    drawn = rescoring.draw(0, rows, fetched)
+    assert source.asked == [row.place for row in drawn.rows]
+    assert len(drawn.rows) == len(rows) * 0.2
+    assert drawn == rescoring.draw(0, rows, fetch_all(groups, rows)), "the draw is the same if all are here"
+    assert source.asked == [row.place for row in drawn.rows], "nothing is fetched twice"
+    measured = rescoring.measure(0, drawn, fetched)
+    assert measured["split/differ"] == 0.0
+    first, member = drawn.rows[0].place
+    torn = list(groups[first].responses)
+    torn[member] = replace(torn[member], routed_experts=None)
+    source = Counting([replace(group, responses=tuple(torn)) if place == first else group for place, group in enumerate(groups)])
+    fetched = Fetched(source, rows)
+    again = rescoring.draw(0, rows, fetched)
+    assert again.rows[: len(drawn.rows) - 1] == drawn.rows[1:]
+    assert (len(again.rows), again.left_out, len(source.asked)) == (len(drawn.rows), ["unrouted"], len(drawn.rows) + 1)
+    batch = build_batch(rows, fetched, 0, captured=rescoring.captured)
+    assert batch.unrouted == 1, "a recording that nobody fetched is not missing"
+    assert batch.experts is not None
+    assert int(batch.experts.known.any(1).sum()) == len(drawn.rows)

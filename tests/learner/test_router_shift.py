@@ -13,13 +13,14 @@ import torch
 from configs.presets import PRESETS, Objective
 from learner.batch.layout import Layout
 from learner.batch.plan import MicroBatch, plan_step
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.experts.router_shift import RouterState, Shift
 from learner.measurement import Measurement, Part
 from learner.mismatch.routing_watch import RoutingWatch
 from rollout.types import Group, GroupSummary
 from tests.learner.test_balance import replayed
 from tests.toys.balance import Probabilities, ToyMixture
+from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group
 from tests.toys.one_batch import batch_loss
 from tests.toys.run import run_config
@@ -97,7 +98,7 @@ def measure(model: ToyMixture, folder: str, routing: str, first: bool = False) -
     """A part as the learner measures it before the step's first update, and the router probabilities of that pass."""
     groups = [toy_group(5), toy_group(6)]
     rows = whole_plan(groups)
-    batch = build_batch(rows, groups, 0)
+    batch = whole_batch(rows, groups, 0)
     sections = {"learner": {"updates_per_step": 2, "routing": routing}, "objective": {"preset": "gmpo", "router_shift": FLOOR}}
     config = run_config(folder, **sections, rollout={"groups_per_step": 2, "capture_routing": routing == "replay_rollout"})
     batch = replace(batch, experts=replayed(batch))

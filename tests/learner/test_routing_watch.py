@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from learner.batch.layout import lay_out
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.experts.routers import expert_shape
 from learner.mismatch.routing_watch import RoutingWatch
+from tests.toys.batches import whole_batch
 from tests.toys.process_group import alone
 from tests.toys.rescoring import next_expert, rows_of, sampled, toy_policy
 
@@ -35,7 +36,7 @@ def toy_batch() -> tuple[Batch, NDArray[np.bool_]]:
     known = attention.clone()
     known[1, 4] = False
     batch = replace(
-        build_batch((), {}, 0),
+        whole_batch((), {}, 0),
         attention=attention,
         mask=mask,
         prompt_width=3,
@@ -72,7 +73,7 @@ def test_sets_are_compared_where_learned_tokens_are_spoken_of(packed: bool) -> N
 def test_a_replayed_pass_differs_nowhere_and_a_live_one_where_the_engine_went_elsewhere() -> None:
     policy = toy_policy()
     groups = [sampled(policy, 1), sampled(policy, 2, choose=next_expert)]
-    batch = build_batch(rows_of(groups), groups, 0, captured=expert_shape(policy.language_model))
+    batch = whole_batch(rows_of(groups), groups, 0, captured=expert_shape(policy.language_model))
     watch = RoutingWatch([0, 1], CPU)
     with torch.no_grad():
         policy(batch, batch.experts, watch.watchers(batch))

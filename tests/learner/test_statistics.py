@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.process_group import largest_over_ranks
 from learner.statistics import StepStatistics
+from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group
 from tests.toys.process_group import alone
 
@@ -25,7 +26,7 @@ def batch_of(engine: np.ndarray) -> Batch:
     logprobs = torch.from_numpy(engine)
     mask = torch.ones(engine.shape, dtype=torch.bool)
     mask[:, -1] = False
-    return replace(build_batch((), [toy_group(0)], 0), engine_logprobs=logprobs, mask=mask)
+    return replace(whole_batch((), [toy_group(0)], 0), engine_logprobs=logprobs, mask=mask)
 
 
 def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
@@ -57,7 +58,7 @@ def test_k_is_told_by_its_mean_extremes_tail_and_divergences() -> None:
 
 def test_a_step_without_the_engines_log_probs_tells_nothing_of_k() -> None:
     statistics = StepStatistics(CPU)
-    statistics.add_mismatch(torch.zeros(1, 1), replace(build_batch((), [toy_group(0)], 0), engine_logprobs=None))
+    statistics.add_mismatch(torch.zeros(1, 1), replace(whole_batch((), [toy_group(0)], 0), engine_logprobs=None))
     assert not [name for name in statistics.describe(1, 1) if name.startswith("mismatch/")]
 
 

@@ -12,11 +12,11 @@ import torch
 
 from configs.loader import load
 from learner.batch.plan import Row
-from learner.batch.tensors import build_batch
 from learner.experts.routers import attach, expert_shape
 from learner.experts.routing import Recorder
 from learner.model.policy import load_policy
 from rollout.types import Group, Verdict
+from tests.toys.batches import whole_batch
 from tests.toys.capture_worker import LONG, OVERRIDES
 from tests.toys.ranks import write_run
 
@@ -63,7 +63,7 @@ def test_engine_and_learner_take_the_same_experts_and_so_replay_changes_nothing(
         Row(group=0, member=i, advantage=0.0, weight=0.0, prompt_tokens=LONG, tokens=LONG + len(response))
         for i, response in enumerate(responses)
     ]
-    batch = build_batch(rows, [group], 0, captured=expert_shape(policy.language_model))
+    batch = whole_batch(rows, [group], 0, captured=expert_shape(policy.language_model))
     assert batch.unrouted == 0
     assert batch.experts is not None
     recorder = Recorder(torch.uint8)

@@ -106,17 +106,16 @@ def test_the_export_has_the_names_types_and_shapes_of_the_familys_checkpoints(ru
 
 @each_family
 def test_the_export_says_in_transformers_what_the_engine_says(runs: Path, family: str) -> None:
-    groups = found(runs, family)["said"]
+    said = found(runs, family)["said"]
     model, report = AutoModelForCausalLM.from_pretrained(runs / family / "exported", output_loading_info=True)
     assert not any(report.values()), report
     first = AutoModelForCausalLM.from_pretrained(runs / family / "model")
     moved = 0.0
-    for group in groups:
-        ids = torch.tensor([[*group.prompt.token_ids.tolist(), *group.responses[0].token_ids.tolist()]])
+    for prompt, response in said:
+        ids = torch.tensor([[*prompt.tolist(), *response.token_ids.tolist()]])
         with torch.no_grad():
             ours, before = (one(ids).logits.log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None]).squeeze(1) for one in (model, first))
-        response = slice(len(group.prompt.token_ids) - 1, None)
-        assert (ours[response] - torch.from_numpy(group.responses[0].logprobs)).abs().max() <= CLOSE
+        assert (ours[len(prompt) - 1 :] - torch.from_numpy(response.logprobs)).abs().max() <= CLOSE
         moved = max(moved, float((ours - before).abs().max()))
     assert moved > LEARNED, "what was exported must have learned"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learner.batch.plan import MicroBatch, Row
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.learner import Learner
 from learner.measurement import Part
 from learner.state import load_state
@@ -20,6 +20,7 @@ from learner.weights.export import export
 from learner.weights.source import ZeroWeightSource
 from learner.weights.whole_experts import Published
 from rollout.types import Group
+from tests.toys.batches import whole_batch
 from tests.toys.gradient import OBJECTIVES
 from tests.toys.gradient_worker import ONE_UPDATE, Displaced
 from tests.toys.rank_base import Rank, poison
@@ -37,7 +38,7 @@ def one_group(groups: Sequence[Group]) -> Batch:
         Row(group=group, member=m, advantage=0.0, weight=1.0, prompt_tokens=prompt, tokens=prompt + len(response))
         for m, response in enumerate(groups[group].responses)
     ]
-    return build_batch(rows, groups, 0)
+    return whole_batch(rows, groups, 0)
 
 
 def elsewhere_routed(batch: Batch) -> Recording:

@@ -23,11 +23,12 @@ import vllm.v1.engine.utils as vllm_processes
 import rollout.engine
 import rollout.weight_receiver  # noqa: F401
 from cluster.actors.engine_actor import EngineActor
-from cluster.actors.engines import EnginePool
+from cluster.actors.engines import EnginePool, references
 from cluster.actors.learners import Learners
 from cluster.actors.session import engine_env, learner_env
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher, PublishFailed
+from cluster.scored import Scored
 from configs.families import FAMILIES
 from configs.loader import load
 from configs.schema import Config
@@ -48,7 +49,7 @@ class Run:
         self.config, self.folder = config, folder
         self.transport = Gloo.of(config)
         self.engine, self.rank = EngineActor(config, 0, self.transport, InProcess(ShareOfDigits())), Rank(config)
-        self.learners = Learners(config, [InProcess(self.rank)])
+        self.learners = Learners(config, [InProcess(self.rank)], share=lambda shared: shared)
         self.pool = EnginePool(config, [InProcess(self.engine)], lambda _: None, kill=lambda _: None)
         self.publisher = Publisher(config, self.pool, self.learners, self.transport)
         draw = np.random.default_rng(0)
@@ -60,17 +61,20 @@ class Run:
         await self.learners.start()
         published, stats = [await prove_identity(self.publisher, self.prompts)], []
         for step in range(1, STEPS + 1):
-            answers = [await self.ask(step * 100 + i, self.config.rollout.group_size) for i in range(len(self.prompts))]
-            stats.append(await self.learners.step([head[0] for head, _ in answers], [group for _, group in answers]))
+            groups = [await self.ask(step * 100 + i, self.config.rollout.group_size) for i in range(len(self.prompts))]
+            stats.append(await self.learners.step(groups))
             self.move_buffers()
             published.append(await self.publisher.publish(step))
-        said = [(await self.ask(i, 1, temperature=0.0))[1] for i in range(len(self.prompts))]
+        greedy = [await self.ask(i, 1, temperature=0.0) for i in range(len(self.prompts))]
+        said = [(scored.prompt.token_ids, scored.learnable.tokens[0]) for scored in greedy]
         await self.learners.export(self.folder / "exported")
         found = {"published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
         return found | ({"without": await self.publish_without_buffers()} if self.buffers() else {})
 
-    async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Any:
-        return await self.engine.respond(group_id, self.prompts[group_id % 100], size, temperature, 0)
+    async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Scored:
+        prompt = self.prompts[group_id % 100]
+        (summary, _), *parts = await self.engine.respond(group_id, prompt, size, temperature, 0, True)
+        return Scored(summary=summary, texts=(), tokens=references(parts, size), engine=0, prompt=prompt)
 
     def move_buffers(self) -> None:
         """Nothing in training moves them, so whether they travel shows only when something else does."""

@@ -1,14 +1,14 @@
 """The actors of a run without Ray: the same classes and the same calls, in this process."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 from cluster.actors.learner_actor import LearnerActor
 from configs.schema import Config
-from rollout.types import Group, GroupSummary, Verdict
+from rollout.types import Verdict
 
 
 class InProcess:
@@ -30,17 +30,14 @@ class InProcess:
 
 
 class Rank(LearnerActor):
-    """The only learner rank, which takes groups where an actor takes references to them."""
+    """The only learner rank, which takes objects where an actor takes references to them."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, 0)
         self.host = "127.0.0.1"
 
-    def step(self, summaries: Sequence[GroupSummary], groups: Sequence[Any]) -> dict[str, float]:
-        def fetch(positions: Sequence[int]) -> Mapping[int, Group]:
-            return {place: groups[place] for place in positions}
-
-        return self.learner.step(summaries, fetch)
+    def get(self, references: Sequence[Any]) -> Sequence[Any]:
+        return references
 
 
 class ShareOfDigits:

@@ -9,10 +9,11 @@ from transformers import Qwen3MoeForCausalLM
 
 from learner.batch.plan import Row
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.experts.routers import attach, expert_shape
 from learner.model.policy import Policy
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys.batches import whole_batch
 from tests.toys.model import tiny_config
 
 
@@ -59,7 +60,7 @@ def moe_batch(group: Group, policy: Policy | None = None) -> Batch:
         Row(group=0, member=i, advantage=float(1 - 2 * (i % 2)), weight=0.1, prompt_tokens=prompt, tokens=prompt + len(response))
         for i, response in enumerate(group.responses)
     ]
-    return build_batch(rows, [group], 0, captured=None if policy is None else expert_shape(policy.language_model))
+    return whole_batch(rows, [group], 0, captured=None if policy is None else expert_shape(policy.language_model))
 
 
 def permuted(recording: Recording, experts: int) -> Recording:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from configs.presets import Objective
 from learner.batch.plan import MicroBatch, plan_step
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.loss.objective import LossInputs, policy_loss
 from rollout.types import Group, GroupSummary
+from tests.toys.batches import whole_batch
 
 
 def planned(summaries: Sequence[GroupSummary], objective: Objective) -> MicroBatch:
@@ -19,7 +20,7 @@ def planned(summaries: Sequence[GroupSummary], objective: Objective) -> MicroBat
 
 def one_batch(groups: Sequence[Group], objective: Objective) -> Batch:
     """All learned responses of the groups as one batch."""
-    return build_batch(planned([GroupSummary.of(group) for group in groups], objective), groups, 0)
+    return whole_batch(planned([GroupSummary.of(group) for group in groups], objective), groups, 0)
 
 
 def batch_loss(

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from learner.batch.plan import Row
 from learner.batch.recorded import Recording
-from learner.batch.tensors import Batch, build_batch
+from learner.batch.tensors import Batch
 from learner.model.policy import Policy
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys.batches import whole_batch
 
 VOCABULARY = 32
 Lengths = Sequence[tuple[int, int]]  # of prompt and response
@@ -51,7 +52,7 @@ def rows_of(lengths: Lengths) -> list[Row]:
 
 def batch_of(lengths: Lengths, seed: int = 0) -> Batch:
     """One batch of all; without lengths it is the batch of an idle rank."""
-    return build_batch(rows_of(lengths), groups_of(lengths, seed), 0)
+    return whole_batch(rows_of(lengths), groups_of(lengths, seed), 0)
 
 
 def other_experts(batch: Batch, layers: int, experts: int, top_k: int) -> Recording:

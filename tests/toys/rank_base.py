@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
+from learner.batch.fetched import InMemory
 from learner.batch.plan import Row
-from learner.batch.tensors import build_batch
 from learner.learner import Learner
 from learner.process_group import join_ranks
 from learner.state import load_state, save_state
 from learner.weights.source import ZeroWeightSource
 from rollout.transfer import free_socket
 from rollout.types import Group, GroupSummary
+from tests.toys.batches import whole_batch
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Rank:
     def step(self, learner: Learner, groups: Sequence[Group] | None = None) -> dict[str, float]:
         """One step on the recorded groups, or on others; its metrics."""
         chosen = self.groups if groups is None else groups
-        return learner.step([GroupSummary.of(group) for group in chosen], lambda places: {place: chosen[place] for place in places})
+        return learner.step([GroupSummary.of(group) for group in chosen], InMemory(chosen))
 
     def save(self, learner: Learner, name: str) -> Path:
         """Save the learner's state; the folder."""
@@ -83,7 +84,7 @@ class Rank:
         rows = [
             Row(group=1, member=m, advantage=0.0, weight=1.0, prompt_tokens=3, tokens=3 + len(self.groups[1].responses[m])) for m in (0, 2)
         ]
-        batch = build_batch(rows, self.groups, 0)
+        batch = whole_batch(rows, self.groups, 0)
         assert learner.reference is not None
         with torch.no_grad():
             return learner.zero(batch)[0].clone(), learner.reference(batch).clone()

@@ -10,10 +10,10 @@ from torch import Tensor
 from configs.loader import load
 from configs.presets import PRESETS, Kl, Objective
 from learner.batch.plan import Row
-from learner.batch.tensors import build_batch
 from learner.experts.routing import Recorder
 from learner.learner import Learner
 from rollout.types import Group
+from tests.toys.batches import whole_batch
 from tests.toys.gradient_worker import moment
 from tests.toys.rank_base import Rank
 from tests.toys.ranks import LIVE, R2, R3
@@ -77,7 +77,7 @@ class ReplayRank(Rank):
             for g, group in enumerate(self.groups)
             for m in range(len(group.responses))
         ]
-        batch = build_batch(rows, self.groups, 0)
+        batch = whole_batch(rows, self.groups, 0)
         with torch.no_grad():
             learner.zero(batch, None, (recorder,))
         experts = (recorder.recording(batch.attention).experts + shift) % 4

@@ -12,12 +12,12 @@ from transformers import Qwen3MoeForCausalLM
 
 from learner.batch.plan import Row
 from learner.batch.recorded import Recording
-from learner.batch.tensors import build_batch
 from learner.experts.routers import attach, expert_shape
 from learner.experts.routing import Recorder
 from learner.mismatch.rescoring import Rescoring
 from learner.model.policy import Policy
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from tests.toys.batches import whole_batch
 from tests.toys.model import tiny_config
 from tests.toys.run import run_config
 
@@ -77,7 +77,7 @@ def sampled(policy: Policy, seed: int, *, version: int = 0, choose: Choice | Non
             text="",
         )
         group = Group(group_id=seed, prompt=prompt, responses=(bare,), verdicts=(Verdict(reward=1.0),))
-        batch, recorder = build_batch([row_of(0, 0, length)], [group], 0), Recorder(torch.int16)
+        batch, recorder = whole_batch([row_of(0, 0, length)], [group], 0), Recorder(torch.int16)
         policy(batch, None, (recorder,))
         recording = recorder.recording(batch.attention)
         if choose is not None:

@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from learner.batch.tensors import build_batch
 from learner.learner import Learner
 from rollout.types import Group, Response
+from tests.toys.batches import whole_batch
 from tests.toys.rank_base import Rank
 from tests.toys.rescoring import rows_of
 
@@ -56,7 +56,7 @@ class RescoringRank(Rank):
         """Log-probs of one group; a collective."""
         rows = [replace(row, group=1) for row in rows_of(self.groups[1:2])]
         with torch.no_grad():
-            log_probs: Tensor = learner.zero(build_batch(rows, self.groups, 0))[0].clone()
+            log_probs: Tensor = learner.zero(whole_batch(rows, self.groups, 0))[0].clone()
         return log_probs
 
 

@@ -1,11 +1,13 @@
 """What this machine cannot run of a config. With RAY_ADDRESS the run goes to a cluster, whose nodes are not known here."""
 
+from cluster.actors.object_store import local_store
 from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
 from cluster.actors.places.fit import needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
 from cluster.actors.session import joins_cluster
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
 from cluster.commands.checks.findings import Findings
+from configs.object_store import shortage, store_need
 from configs.schema import Config
 from rollout.transport import choose_transport
 
@@ -35,12 +37,21 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
     found.problems += missing if gpu else without.problems
     with found.collect():
         room_for(config, nodes)
+    check_store(config, model, found)
     if len(found.problems) > before:
         found.notes.append(
             "without RAY_ADDRESS a run starts on this machine, so its cores and GPUs were checked: "
             "for a run on a cluster give `validate` that variable too (RAY_ADDRESS=auto)"
         )
     found.notes += unused_gpus(config, count_gpus(nodes))
+
+
+def check_store(config: Config, model: Model, found: Findings) -> None:
+    """Add what is wrong with the object store that Ray would have here."""
+    need = store_need(config, model)
+    short = shortage(config, need, config.rollout.engines, config.learner.ranks, local_store(), "this machine")
+    if short is not None:
+        (found.problems if short.hopeless else found.warnings).append(short.text)
 
 
 def describe_places(config: Config) -> str:
