@@ -1,4 +1,4 @@
-"""The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, without starting anything."""
+"""The arithmetic of a run in words: responses, updates and GPUs, without starting anything. Memory: `configs.memory`."""
 
 import json
 from dataclasses import asdict
@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from configs.expert_plan import describe_experts
-from configs.parameters import count_parameters
 from configs.rules.engine import vllm_size
 from configs.schema import Config
 from configs.surrogates import Minirl
-from configs.tables import inner_table
 
 GB = 1e9
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
-MOMENT_BYTES = 4  # of one of Adam's two moments, or of a master weight
 
 
 def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
     """Lines that say what follows from the numbers of a config; `model` is the Hugging Face config, empty where it cannot be read."""
     model = model_config(config) if model is None else model
     numbers = [describe_batch(config), describe_window(config), *describe_objective(config), *describe_experts(config, model)]
-    return [*numbers, describe_devices(config), *describe_memory(config, model)]
+    return [*numbers, describe_devices(config)]
 
 
 def model_config(config: Config) -> dict[str, Any]:
@@ -84,11 +81,15 @@ def describe_objective(config: Config) -> list[str]:
 
 
 def describe_devices(config: Config) -> str:
+    """The GPUs and CPU cores of engines and ranks."""
     engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
     cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
+    shared = config.placement.share
+    used = max(engines * each, ranks) if shared else engines * each + ranks
     return (
         f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
-        f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
+        f"→ {counted(used, 'GPU')} in all{', shared in turns' if shared else ''}, or none of them on CPU; "
+        f"CPU cores: {cpus:g} (engines, ranks, reward workers)"
     )
 
 
@@ -103,48 +104,3 @@ def amount(number: float) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {plural(noun, count)}"
-
-
-def weight_bytes(config: Config) -> int:
-    """Bytes of one of the policy's weights."""
-    return 4 if config.model.dtype == "float32" else 2
-
-
-def has_masters(config: Config) -> bool:
-    """Whether the optimizer has float32 master weights of its own: without ZeRO, float32 weights need none."""
-    return config.learner.zero_stage > 0 or config.model.dtype != "float32"
-
-
-def optimizer_bytes(config: Config) -> int:
-    """Bytes of the optimizer for one parameter."""
-    return (3 if has_masters(config) else 2) * MOMENT_BYTES
-
-
-def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
-    """The learner's memory a rank, if the model's config can be counted."""
-    found = count_parameters(model)
-    if found is None:
-        return []
-    parameters = found.total
-    stage, ranks = config.learner.zero_stage, config.learner.ranks
-    types = inner_table(config.learner.deepspeed, ("data_types",))
-    weight = weight_bytes(config)
-    gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
-    offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
-    masters = "fp32 master weights and Adam moments" if has_masters(config) else "Adam moments"
-    parts = [
-        (masters, optimizer_bytes(config), 1, offload),
-        ("gradients", gradient, 2, offload),
-        (f"{config.model.dtype} weights", weight, 3, "none"),
-    ]
-    if config.kl.reference:
-        parts.append((f"{config.model.dtype} weights of the reference", weight, 3, "none"))
-    words, on_gpu = [], 0.0
-    for name, size, sharded_from, device in parts:
-        share = ranks if stage >= sharded_from else 1
-        words.append(f"{name} {size} B" + (f" / {ranks} ranks" if share > 1 else "") + (f" (on {device})" if device != "none" else ""))
-        on_gpu += parameters * size / share if device == "none" else 0
-    return [
-        f"learner: {amount(parameters)} parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
-        f"{on_gpu / GB:.3g} GB a rank, plus activations, gathered layers and logits"
-    ]

@@ -13,6 +13,7 @@ from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
+from configs.memory.table import describe_memory
 from configs.parameters import count_parameters
 from configs.schema import Config
 
@@ -42,13 +43,14 @@ def report(config: Config) -> tuple[list[str], Findings]:
 
 
 def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
-    """Labelled lines: the model, the arithmetic, a prompt, lengths, the epoch, a scored row, places."""
+    """Labelled lines: the model, the arithmetic, memory, a prompt, lengths, the epoch, a scored row, places."""
     prompts, model, tokenizer = examined.checked.prompts, examined.model, examined.tokenizer
     if model:
         yield "model", describe_model(config, model)
     else:
         yield "model", f"not read, so neither its size and weights nor its prompts' tokens were checked: {config.model.path}"
     yield from (("plan", line) for line in examined.checked.lines)
+    yield from (("memory", line) for line in describe_memory(config, model, examined.gpu_gb))
     if prompts.prompts:
         first = prompts.prompts[0]
         where = prompts.where.get(first.prompt_id, "the first row")

@@ -61,7 +61,7 @@ def refused(capsys: pytest.CaptureFixture[str], config: str, *overrides: str) ->
 def test_it_shows_what_was_understood_in_the_order_of_questions(capsys: pytest.CaptureFixture[str], config: str, model: Path) -> None:
     lines = shown(capsys, config).splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
-        "model", "plan", "prompt", "lengths", "epoch", "scored", "places", "start", config,
+        "model", "plan", "memory", "prompt", "lengths", "epoch", "scored", "places", "start", config,
     ]  # fmt: skip
     text = "\n".join(lines)
     assert f"Qwen3-MoE in {model}: 66.2k parameters, 54k of them used by a token; 2 layers, 4 experts a layer of which 2 see" in text
