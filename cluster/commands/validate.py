@@ -15,7 +15,7 @@ from cluster.commands.checks.rewards import check_rewards
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
-from cluster.commands.init.machine import MIB, gpus_here
+from cluster.commands.init.machine import MIB, gpus_here, host_bytes
 from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import GB, plan
 from configs.errors import ModelError, in_one_line, raises
@@ -49,7 +49,7 @@ class Examined:
     found: Findings
     model: dict[str, Any]  # the Hugging Face config; empty where there is none
     tokenizer: Any  # None where there is none
-    gpu_gb: float | None  # memory of the smallest GPU of this machine; None where it has none
+    gpu_gb: float | None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
 
 def check(config: Config, *, here: bool = True) -> Checked:
@@ -62,8 +62,8 @@ def check(config: Config, *, here: bool = True) -> Checked:
     return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
 
-def examine(config: Config, *, here: bool = True) -> Examined:
-    """Check everything that can be checked, whatever else is wrong."""
+def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -> Examined:
+    """Check everything that can be checked, whatever else is wrong. `gpu_gb` is a GPU's memory, None for this machine's."""
     found = Findings(problems=check_passthrough(config))
     settings: Any = None
     with found.collect():
@@ -91,12 +91,12 @@ def examine(config: Config, *, here: bool = True) -> Examined:
     with found.collect():
         lines += check_rewards(config, prompts, held_out)
     family = model.get("model_type")
-    gpu_gb = smallest_gpu()
+    seen = smallest_gpu() if gpu_gb is None else None
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
-    found.warnings += memory_warnings(config, model, gpu_gb)
+    found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
-    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, gpu_gb=gpu_gb)
+    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, gpu_gb=gpu_gb or seen)
 
 
 def smallest_gpu() -> float | None:

@@ -79,8 +79,8 @@ def in_gb(size: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def memory_warnings(config: Config, model: dict[str, Any], gpu_gb: float | None) -> Iterator[str]:
-    """A line for each place that does not fit, with what to change."""
+def memory_warnings(config: Config, model: dict[str, Any], gpu_gb: float | None, host: float | None = None) -> Iterator[str]:
+    """A line for each place that does not fit, with what to change; `host` is a learner node's memory in bytes, None where unknown."""
     found = memory_of(config, model, gpu_gb or GPU_GB)
     if found is None or found.sizes.total < TOY:
         return
@@ -91,6 +91,11 @@ def memory_warnings(config: Config, model: dict[str, Any], gpu_gb: float | None)
                 f"memory: {place.name} would hold about {in_gb(place.peak)} GB in {place.peak_phase}, and {on} has "
                 f"{in_gb(found.gpu)} GB: {remedy(place)}"
             )
+    if host is not None and found.host.peak > host:
+        yield (
+            f"memory: a learner node would use about {in_gb(found.host.peak)} GB of host memory in {found.host.peak_phase}, and "
+            f"this machine has {in_gb(host)} GB: more nodes or ranks, a smaller model, or no offload_optimizer"
+        )
     if cache_bytes(config, found.sizes, found.gpu) <= 0 or found.cache.contexts < ROOM:
         yield (
             f"memory: an engine has room for {found.cache.contexts:.2g} whole contexts of {config.context_tokens} tokens on {on}: raise "

@@ -117,6 +117,8 @@ def test_what_does_not_fit_is_a_warning_that_says_what_to_change() -> None:
     assert "learner rank would hold about" in lines[0]
     assert "a GPU of 80 GB (assumed) has 85 GB: " in lines[0]
     assert "offload_optimizer" in lines[0]
+    (line,) = memory_warnings(config_with("model.dtype=bfloat16"), model_named("Qwen3-0.6B"), 80, host=1e9)
+    assert "of host memory in load, and this machine has 1 GB" in line
     assert any("engine has room for 0 whole contexts" in line for line in memory_warnings(config_with(), QWEN3_235B_A22B, 80))
     assert list(memory_warnings(config_with(), model_named("tiny"), 8)) == []
 

@@ -31,10 +31,18 @@ def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> 
     there = gpus_here() if gpus is None or gpu_gb is None else []
     count = len(there) if gpus is None else gpus
     smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
-    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
     return Machine(
-        gpus=count, gpu_gb=smallest, gpus_per_node=min(gpus_per_node, count or 1), cpus=len(os.sched_getaffinity(0)), host_gb=host
+        gpus=count,
+        gpu_gb=smallest,
+        gpus_per_node=min(gpus_per_node, count or 1),
+        cpus=len(os.sched_getaffinity(0)),
+        host_gb=host_bytes() / GB,
     )
+
+
+def host_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def refuse_impossible(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> None:
