@@ -1,4 +1,4 @@
-"""The arithmetic of a run in words: responses, updates and GPUs, without starting anything. Memory: `configs.memory`."""
+"""The arithmetic of a run in words: responses, updates and GPUs, without starting anything. Memory: `configs/memory/`."""
 
 import json
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from configs.surrogates import Minirl
 
 GB = 1e9
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+MOMENT_BYTES = 4  # of one of Adam's two moments, or of a master weight
 
 
 def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
@@ -81,15 +82,11 @@ def describe_objective(config: Config) -> list[str]:
 
 
 def describe_devices(config: Config) -> str:
-    """The GPUs and CPU cores of engines and ranks."""
     engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
     cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
-    shared = config.placement.share
-    used = max(engines * each, ranks) if shared else engines * each + ranks
     return (
         f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
-        f"→ {counted(used, 'GPU')} in all{', shared in turns' if shared else ''}, or none of them on CPU; "
-        f"CPU cores: {cpus:g} (engines, ranks, reward workers)"
+        f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
     )
 
 
@@ -104,3 +101,18 @@ def amount(number: float) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {plural(noun, count)}"
+
+
+def weight_bytes(config: Config) -> int:
+    """Bytes of one of the policy's weights."""
+    return 4 if config.model.dtype == "float32" else 2
+
+
+def has_masters(config: Config) -> bool:
+    """Whether the optimizer has float32 master weights of its own: without ZeRO, float32 weights need none."""
+    return config.learner.zero_stage > 0 or config.model.dtype != "float32"
+
+
+def optimizer_bytes(config: Config) -> int:
+    """Bytes of the optimizer for one parameter."""
+    return (3 if has_masters(config) else 2) * MOMENT_BYTES

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from math import ceil
 
-from configs.memory.activations import layer_bytes, logit_bytes
+from configs.arithmetic import MOMENT_BYTES, has_masters, optimizer_bytes, weight_bytes
+from configs.memory.activations import HALF, layer_bytes, logit_bytes
 from configs.memory.parts import Bytes, Place
 from configs.memory.sizes import Sizes
 from configs.schema import Config
 from configs.tables import inner_table, number_in
 
-MOMENT = 4  # bytes of one of Adam's two moments, of a master weight, and of a gradient as Adam reads it
 RUNTIME = 2e9  # CUDA's context, NCCL's buffers, and what the allocator cannot use again
 REDUCE_BUCKET = 5e8  # DeepSpeed's default of reduce_bucket_size, in elements
 SUB_GROUP = 1e9  # DeepSpeed's default of sub_group_size, in elements
@@ -25,21 +25,6 @@ class Division:
 
     whole: float  # the shared weights and its experts
     part: float  # 1 / ranks of everything
-
-
-def weight_bytes(config: Config) -> int:
-    """Bytes of one of the policy's weights."""
-    return 4 if config.model.dtype == "float32" else 2
-
-
-def has_masters(config: Config) -> bool:
-    """Whether the optimizer has float32 master weights of its own: without ZeRO, float32 weights need none."""
-    return config.learner.zero_stage > 0 or config.model.dtype != "float32"
-
-
-def optimizer_bytes(config: Config) -> int:
-    """Bytes of the optimizer for one parameter."""
-    return (3 if has_masters(config) else 2) * MOMENT
 
 
 def gradient_bytes(config: Config) -> int:
@@ -112,7 +97,7 @@ def backward(config: Config, sizes: Sizes) -> Bytes:
     layer = tokens * layer_bytes(sizes, weight, spread=learner.expert_parallel > 1)
     stored = sizes.layers * (tokens * sizes.hidden * weight if learner.gradient_checkpointing else layer)
     rows = ceil(tokens / ceil(tokens / learner.head_chunk_tokens))
-    head = float(sizes.embedding * 4) if learner.head_dtype == "float32" and weight != MOMENT else 0.0
+    head = float(sizes.embedding * 4) if learner.head_dtype == "float32" and weight == HALF else 0.0
     logits = rows * sizes.vocabulary * logit_bytes(learner.head_dtype, weight) + head
     again = layer if learner.gradient_checkpointing else 0.0
     gradient = weight * layer_weights(config, sizes)
@@ -129,7 +114,7 @@ def update(config: Config, sizes: Sizes) -> Bytes:
     stage, division = config.learner.zero_stage, divided(config, sizes)
     mine = division.part if stage else division.whole
     at_once = number_in(config.learner.zero, "sub_group_size", SUB_GROUP) if stage == WEIGHTS else mine
-    return {"AdamW": MOMENT * min(at_once, mine)}
+    return {"AdamW": MOMENT_BYTES * min(at_once, mine)}
 
 
 def publish(config: Config, sizes: Sizes, chunks: float) -> Bytes:

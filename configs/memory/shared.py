@@ -1,18 +1,16 @@
 """The memory of a GPU that an engine and a rank share, and of a node's host memory."""
 
-from configs.memory.engine import ASLEEP, CHUNK, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards, utilization
+from configs.arithmetic import MOMENT_BYTES, optimizer_bytes, weight_bytes
+from configs.memory.engine import ASLEEP, CHUNK, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
 from configs.memory.learner import (
-    MOMENT,
     RUNTIME,
     WEIGHTS,
     divided,
     gradient_bytes,
     layer_weights,
     offloads,
-    optimizer_bytes,
     rank_place,
     states,
-    weight_bytes,
     weights,
 )
 from configs.memory.parts import Place
@@ -50,17 +48,12 @@ def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
     )
 
 
-def spare(config: Config, gpu: float) -> float:
-    """Bytes of a GPU that `gpu_memory_utilization` leaves to others."""
-    return (1 - utilization(config)) * gpu
-
-
 def host_place(config: Config, sizes: Sizes) -> Place:
     """Host memory of a node full of ranks (and of engines, where they share its GPUs), without Ray's object store and page cache."""
     ranks, share = min(config.learner.ranks, GPUS_A_NODE), config.placement.share
     division = divided(config, sizes)
     moved = sum(weights(config, sizes).values()) + sum(states(config, sizes).values()) if share else 0
-    offloaded = (optimizer_bytes(config) + gradient_bytes(config) + MOMENT) * division.part if offloads(config) else 0
+    offloaded = (optimizer_bytes(config) + gradient_bytes(config) + MOMENT_BYTES) * division.part if offloads(config) else 0
     mine = weights(config, sizes)["weights"]
     past = mine * config.run.max_staleness if config.mismatch.share and config.run.max_staleness else 0
     engines = min(config.rollout.engines * shards(config), GPUS_A_NODE) if share else 0

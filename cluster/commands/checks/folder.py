@@ -4,8 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from configs.arithmetic import GB, model_config
-from configs.memory.learner import optimizer_bytes, weight_bytes
+from configs.arithmetic import GB, model_config, optimizer_bytes, weight_bytes
 from configs.parameters import Parameters, count_parameters
 from configs.schema import Config
 
