@@ -1,4 +1,4 @@
-"""What `configs.memory.activations` says of a layer and a logit, against what PyTorch has alive."""
+"""What `configs.memory` says of a layer, a logit and a family, against what PyTorch has alive and what transformers builds."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from configs.families import FAMILIES
 from configs.memory.activations import layer_bytes, logit_bytes
 from configs.memory.sizes import sizes_of
 from learner.model.logprobs import chunked_logprobs
+from tests.toys.families import OF_THE_FAMILY, SIZES
 from tests.toys.live_bytes import LiveBytes
 
 MOST_BELOW, MOST_ABOVE = 0.93, 1.35  # computed / measured
@@ -60,3 +62,18 @@ def test_a_logit_takes_what_is_computed(head_dtype: str, dtype: torch.dtype) -> 
         logprobs, _ = chunked_logprobs(states, head, torch.zeros(rows, dtype=torch.int64), 1.0, chunks)
         logprobs.sum().backward()
     assert live.peak / (rows // chunks * vocabulary) == pytest.approx(logit_bytes(head_dtype, 2), rel=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_experts_and_layers_of_every_family_are_those_of_its_model(family: str) -> None:
+    config = AutoConfig.for_model(family, **SIZES | OF_THE_FAMILY[family])
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    sizes = sizes_of(config.to_dict())
+    assert sizes is not None
+    parameters = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    layers = [sum(size for name, size in parameters.items() if f".layers.{n}." in name) for n in range(config.num_hidden_layers)]
+    assert sizes.total == sum(parameters.values())
+    assert sizes.experts == sum(size for name, size in parameters.items() if ".experts." in name)
+    assert sizes.layer == max(layers)
+    assert sizes.largest_tensor == max(parameters.values())
