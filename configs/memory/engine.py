@@ -16,7 +16,6 @@ ASLEEP = 2.5e9  # of an engine that sleeps: CUDA's context, NCCL, graphs
 DEFAULT_UTILIZATION, DEFAULT_BATCHED, DEFAULT_SEQUENCES = 0.92, 2048, 128  # vLLM's own, the last two as on a GPU of 80 GB
 LOGIT = 12  # bytes: float32 logits, their log-probs, and a copy for sampling
 FP8, HALF, SINGLE = 1, 2, 4
-TWO = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ def token_bytes(config: Config, sizes: Sizes) -> float:
     """Bytes of one token's keys and values on one GPU. With more GPUs than key heads, each head is on several of them."""
     heads = max(1.0, sizes.key_heads / vllm_size(config, "tensor_parallel_size"))
     size = FP8 if str(config.rollout.vllm.get("kv_cache_dtype", "auto")).startswith("fp8") else engine_weight_in_cache(config)
-    return sizes.layers / vllm_size(config, "pipeline_parallel_size") * heads * sizes.head_size * TWO * size
+    return sizes.layers / vllm_size(config, "pipeline_parallel_size") * heads * sizes.head_size * 2 * size
 
 
 def engine_weight_in_cache(config: Config) -> int:
@@ -59,8 +58,8 @@ def work_space(config: Config, sizes: Sizes) -> float:
     batched = number_in(config.rollout.vllm, "max_num_batched_tokens", DEFAULT_BATCHED)
     sequences = number_in(config.rollout.vllm, "max_num_seqs", DEFAULT_SEQUENCES)
     tensor = vllm_size(config, "tensor_parallel_size")
-    feed_forward = TWO * sizes.per_token * sizes.hidden + 3 * sizes.width / tensor
-    a_token = 6 * sizes.hidden + 3 * (sizes.queries + TWO * sizes.keys) / tensor + feed_forward
+    feed_forward = 2 * sizes.per_token * sizes.hidden + 3 * sizes.width / tensor
+    a_token = 6 * sizes.hidden + 3 * (sizes.queries + 2 * sizes.keys) / tensor + feed_forward
     return batched * a_token * engine_weight_in_cache(config) + sequences * sizes.vocabulary * LOGIT
 
 
@@ -80,7 +79,7 @@ def live_chunks(config: Config, sizes: Sizes, gpu: float) -> int:
 
 def reloaded(config: Config, sizes: Sizes) -> float:
     """A layer while vLLM loads it: as it arrives, and as its kernels want it."""
-    return TWO * engine_weight_in_cache(config) * sizes.layer / vllm_size(config, "tensor_parallel_size")
+    return 2 * engine_weight_in_cache(config) * sizes.layer / vllm_size(config, "tensor_parallel_size")
 
 
 def engine_weights(config: Config, sizes: Sizes) -> float:

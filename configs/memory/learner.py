@@ -16,7 +16,6 @@ SUB_GROUP = 1e9  # DeepSpeed's default of sub_group_size, in elements
 LIVE = 1e9  # DeepSpeed's default of stage3_max_live_parameters, in elements
 GRADIENTS, WEIGHTS = 2, 3  # the ZeRO stages from which these are divided
 FLOAT32 = ("fp32", "float32", "torch.float32")
-TWO = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ def gathered(config: Config, sizes: Sizes) -> float:
     if config.learner.zero_stage != WEIGHTS or config.learner.ranks == 1:
         return 0
     live = number_in(config.learner.zero, "stage3_max_live_parameters", LIVE)
-    return weight_bytes(config) * min(divided(config, sizes).whole, max(TWO * layer_weights(config, sizes), live))
+    return weight_bytes(config) * min(divided(config, sizes).whole, max(2 * layer_weights(config, sizes), live))
 
 
 def backward(config: Config, sizes: Sizes) -> Bytes:

@@ -1,7 +1,7 @@
 """The memory of a GPU that an engine and a rank share, and of a node's host memory."""
 
 from configs.arithmetic import MOMENT_BYTES, optimizer_bytes, weight_bytes
-from configs.memory.engine import ASLEEP, CHUNK, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
+from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
 from configs.memory.learner import (
     RUNTIME,
     WEIGHTS,
@@ -18,8 +18,8 @@ from configs.memory.sizes import Sizes
 from configs.schema import Config
 
 GPUS_A_NODE = 8
+BUCKET = float(1 << 28)  # of a publish between a rank and the engine beside it; a larger tensor is a bucket of its own
 PROCESS = 3e9  # host memory of a process with torch, CUDA and its libraries
-TWO = 2
 
 
 def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
@@ -28,7 +28,7 @@ def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
     A rank that waits has moved its states and weights to host memory; a sleeping engine has dropped its weights and its cache.
     """
     rank, engine = rank_place(config, sizes, 0), engine_place(config, sizes, gpu)
-    buffer = max(CHUNK, float(engine_weight_in_cache(config) * sizes.largest_tensor))
+    bucket = max(BUCKET, float(engine_weight_in_cache(config) * sizes.largest_tensor))
     learn = {phase: {**rank.stays, **rank.phases[phase], "sleeping engine": ASLEEP} for phase in ("backward", "update")}
     return Place(
         name="shared GPU",
@@ -42,7 +42,7 @@ def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
                 "engine's weights": engine_weights(config, sizes),
                 "sleeping engine": ASLEEP,
                 "a layer loaded": reloaded(config, sizes),
-                "packed buffer, sent and received": TWO * buffer,
+                "bucket, sent and received": 2 * bucket,
             },
         },
     )
@@ -62,7 +62,7 @@ def host_place(config: Config, sizes: Sizes) -> Place:
         name="learner node's host",
         stays={"processes": (ranks + engines) * PROCESS},
         phases={
-            "load": {"shards": ranks * mine, "two layers": ranks * TWO * layer},
+            "load": {"shards": ranks * mine, "two layers": ranks * 2 * layer},
             "learn": {"optimizer and gradients": ranks * offloaded, "past weights": ranks * past, "states that wait": ranks * moved},
         },
     )
