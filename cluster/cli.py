@@ -88,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
         if name == "export":
             command.add_argument("--to", required=True, help="folder to write")
+        if name == "validate":
+            command.add_argument(
+                "--gpu-memory", type=float, metavar="GB", help="memory of a GPU that the run is meant for; default: this machine's, or 80"
+            )
         if name in ("export", "evaluate"):
             command.add_argument(
                 "--checkpoint",
@@ -116,7 +120,7 @@ def run_validate(asked: argparse.Namespace) -> None:
     config = configured(asked)
     from cluster.commands.report import validate
 
-    validate(config, asked.config)
+    validate(config, asked.config, asked.gpu_memory)
 
 
 def run_evaluate(asked: argparse.Namespace) -> None:

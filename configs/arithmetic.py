@@ -1,4 +1,4 @@
-"""The arithmetic of a run in words: responses, updates, GPUs and the learner's memory, without starting anything."""
+"""The arithmetic of a run in words: responses, updates and GPUs, without starting anything. Memory: `configs/memory/`."""
 
 import json
 from dataclasses import asdict
@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.expert_plan import describe_experts
-from configs.parameters import count_parameters
 from configs.rules.engine import vllm_size
 from configs.schema import Config
 from configs.surrogates import Minirl
-from configs.tables import inner_table
 
 GB = 1e9
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -21,7 +19,7 @@ def plan(config: Config, model: dict[str, Any] | None = None) -> list[str]:
     """Lines that say what follows from the numbers of a config; `model` is the Hugging Face config, empty where it cannot be read."""
     model = model_config(config) if model is None else model
     numbers = [describe_batch(config), describe_window(config), *describe_objective(config), *describe_experts(config, model)]
-    return [*numbers, describe_devices(config), *describe_memory(config, model)]
+    return [*numbers, describe_devices(config)]
 
 
 def model_config(config: Config) -> dict[str, Any]:
@@ -118,33 +116,3 @@ def has_masters(config: Config) -> bool:
 def optimizer_bytes(config: Config) -> int:
     """Bytes of the optimizer for one parameter."""
     return (3 if has_masters(config) else 2) * MOMENT_BYTES
-
-
-def describe_memory(config: Config, model: dict[str, Any]) -> list[str]:
-    """The learner's memory a rank, if the model's config can be counted."""
-    found = count_parameters(model)
-    if found is None:
-        return []
-    parameters = found.total
-    stage, ranks = config.learner.zero_stage, config.learner.ranks
-    types = inner_table(config.learner.deepspeed, ("data_types",))
-    weight = weight_bytes(config)
-    gradient = 4 if types.get("grad_accum_dtype", "") in ("fp32", "float32", "torch.float32") else weight
-    offload = inner_table(config.learner.deepspeed, ("zero_optimization", "offload_optimizer")).get("device", "none")
-    masters = "fp32 master weights and Adam moments" if has_masters(config) else "Adam moments"
-    parts = [
-        (masters, optimizer_bytes(config), 1, offload),
-        ("gradients", gradient, 2, offload),
-        (f"{config.model.dtype} weights", weight, 3, "none"),
-    ]
-    if config.kl.reference:
-        parts.append((f"{config.model.dtype} weights of the reference", weight, 3, "none"))
-    words, on_gpu = [], 0.0
-    for name, size, sharded_from, device in parts:
-        share = ranks if stage >= sharded_from else 1
-        words.append(f"{name} {size} B" + (f" / {ranks} ranks" if share > 1 else "") + (f" (on {device})" if device != "none" else ""))
-        on_gpu += parameters * size / share if device == "none" else 0
-    return [
-        f"learner: {amount(parameters)} parameters, ZeRO stage {stage}; a parameter takes {' + '.join(words)} → about "
-        f"{on_gpu / GB:.3g} GB a rank, plus activations, gathered layers and logits"
-    ]

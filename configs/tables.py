@@ -13,3 +13,9 @@ def inner_table(table: Table, path: tuple[str, ...]) -> Table:
             return {}
         table = inner
     return table
+
+
+def number_in(table: Table, name: str, default: float) -> float:
+    """A number of a table; `default` if it is left out or is no number, which other checks report."""
+    value = table.get(name, default)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

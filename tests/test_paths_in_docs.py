@@ -62,6 +62,7 @@ NEEDS = {
     "make": "a network at its first call, then minutes; `make test` is what CI runs, and the tests call what its targets call",
     "python -m pytest": "nothing: it is how tests are run",
     "python -m configs.document": "a page to write; a test compares what it would write",
+    "python -m configs.memory": "recipes and a page to write; a test compares what it would write",
     "python -m benchmarks": "minutes to hours on a quiet machine",
     "pip install": "a network and a GPU node",
     "ray start --address": "a second machine",

@@ -8,30 +8,36 @@ from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_by
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
+from cluster.commands.init.machine import refuse_impossible
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
+from configs.memory.table import describe_memory
 from configs.parameters import count_parameters
 from configs.schema import Config
 
 LABEL_CHARS = 9
 
 
-def validate(config: Config, named: str) -> None:
-    """Print what follows from a config; ValueError lists everything that `train` would refuse. Starts no Ray, engine or rank."""
-    lines, found = report(config)
+def validate(config: Config, named: str, gpu_gb: float | None = None) -> None:
+    """Print what follows from a config; ValueError lists everything that `train` would refuse. Starts no Ray, engine or rank.
+
+    `gpu_gb` is the memory of a GPU that the run is meant for, None for those of this machine.
+    """
+    refuse_impossible(None, gpu_gb, 1)
+    lines, found = report(config, gpu_gb)
     for line in lines:
         print(line)
     found.refuse()
     print(f"{named} is valid")
 
 
-def report(config: Config) -> tuple[list[str], Findings]:
+def report(config: Config, gpu_gb: float | None = None) -> tuple[list[str], Findings]:
     """What follows from a config, as labelled lines, and what was found wrong with it."""
     config = fetch_models(config, print)
-    examined = examine(config)
+    examined = examine(config, gpu_gb=gpu_gb)
     found = examined.found
     begins = list(describe_start(config, examined, found))
     lines, last = [], ""
@@ -42,13 +48,14 @@ def report(config: Config) -> tuple[list[str], Findings]:
 
 
 def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
-    """Labelled lines: the model, the arithmetic, a prompt, lengths, the epoch, a scored row, places."""
+    """Labelled lines: the model, the arithmetic, memory, a prompt, lengths, the epoch, a scored row, places."""
     prompts, model, tokenizer = examined.checked.prompts, examined.model, examined.tokenizer
     if model:
         yield "model", describe_model(config, model)
     else:
         yield "model", f"not read, so neither its size and weights nor its prompts' tokens were checked: {config.model.path}"
     yield from (("plan", line) for line in examined.checked.lines)
+    yield from (("memory", line) for line in describe_memory(config, model, examined.gpu_gb))
     if prompts.prompts:
         first = prompts.prompts[0]
         where = prompts.where.get(first.prompt_id, "the first row")

@@ -15,10 +15,12 @@ from cluster.commands.checks.rewards import check_rewards
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
+from cluster.commands.init.machine import MIB, gpus_here, host_bytes
 from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
-from configs.arithmetic import plan
+from configs.arithmetic import GB, plan
 from configs.errors import ModelError, in_one_line, raises
 from configs.families import families_that, family_of, number_of_experts
+from configs.memory.table import memory_warnings
 from configs.object_store import describe_object_store
 from configs.parameters import count_parameters
 from configs.passthrough import check_passthrough, unchecked_libraries
@@ -48,6 +50,7 @@ class Examined:
     found: Findings
     model: dict[str, Any]  # the Hugging Face config; empty where there is none
     tokenizer: Any  # None where there is none
+    gpu_gb: float | None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
 
 def check(config: Config, *, here: bool = True) -> Checked:
@@ -60,8 +63,8 @@ def check(config: Config, *, here: bool = True) -> Checked:
     return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
 
-def examine(config: Config, *, here: bool = True) -> Examined:
-    """Check everything that can be checked, whatever else is wrong."""
+def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -> Examined:
+    """Check everything that can be checked, whatever else is wrong. `gpu_gb` is a GPU's memory, None for this machine's."""
     found = Findings(problems=check_passthrough(config))
     settings: Any = None
     with found.collect():
@@ -89,10 +92,18 @@ def examine(config: Config, *, here: bool = True) -> Examined:
     with found.collect():
         lines += check_rewards(config, prompts, held_out)
     family = model.get("model_type")
+    seen = smallest_gpu() if gpu_gb is None else None
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
+    found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
-    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer)
+    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, gpu_gb=gpu_gb or seen)
+
+
+def smallest_gpu() -> float | None:
+    """Memory of the smallest GPU of this machine in GB of 2^30 bytes, as GPUs are named; None where there is none."""
+    here = gpus_here()
+    return min(here) * GB / (1024 * MIB) if here else None
 
 
 def check_model(config: Config, settings: Any, found: Findings) -> None:

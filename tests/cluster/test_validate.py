@@ -10,12 +10,13 @@ import pytest
 import ray
 
 from cluster.cli import main
-from cluster.commands import offline
+from cluster.commands import offline, validate
 from cluster.commands.checks.shown import render
 from cluster.commands.validate import refuse_short_vocabulary
 from cluster.record.checkpoint import STATE, Checkpoints, Position
 from cluster.record.run_dir import write_config
 from configs.loader import load
+from configs.memory import table
 from rollout.types import Prompt
 from tests.cluster.test_cli import CONFIG, write_rows
 from tests.toys.families import write_family
@@ -61,7 +62,7 @@ def refused(capsys: pytest.CaptureFixture[str], config: str, *overrides: str) ->
 def test_it_shows_what_was_understood_in_the_order_of_questions(capsys: pytest.CaptureFixture[str], config: str, model: Path) -> None:
     lines = shown(capsys, config).splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
-        "model", "plan", "prompt", "lengths", "epoch", "scored", "places", "start", config,
+        "model", "plan", "memory", "prompt", "lengths", "epoch", "scored", "places", "start", config,
     ]  # fmt: skip
     text = "\n".join(lines)
     assert f"Qwen3-MoE in {model}: 66.2k parameters, 54k of them used by a token; 2 layers, 4 experts a layer of which 2 see" in text
@@ -78,6 +79,20 @@ def test_a_long_prompt_is_cut_in_the_middle_and_keeps_its_special_tokens() -> No
     ids = np.array([1, *[4] * 500, *[5] * 500, 2], np.int32)
     text = render(Prompt(prompt_id="long", token_ids=ids, reference="", checker="exact"), toy_tokenizer())
     assert text == f"<bos>{'0' * 195} […] {'1' * 195}<eos>"
+
+
+def test_memory_is_computed_for_the_gpus_of_this_machine_or_for_those_asked_for(
+    capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "TOY", 0)
+    monkeypatch.setattr(validate, "gpus_here", list)
+    assert "assumed GPUs of 80 GB, as none is here" in shown(capsys, config)
+    assert "for GPUs of 24 GB" in shown(capsys, config, "--gpu-memory", "24")
+    monkeypatch.setattr(validate, "gpus_here", lambda: [85.5, 42.7])
+    assert "for GPUs of 40 GB" in shown(capsys, config)
+    assert "for GPUs of 24 GB" in shown(capsys, config, "--gpu-memory", "24")
+    _, problems = refused(capsys, config, "--gpu-memory", "0")
+    assert "needs the GB of one GPU, above 0" in problems[0]
 
 
 def test_without_a_model_the_arithmetic_the_rows_and_the_epoch_are_still_shown(capsys: pytest.CaptureFixture[str], config: str) -> None:

@@ -9,7 +9,7 @@ from configs.arithmetic import plan
 from configs.rules.moe import MOE_RULES
 from configs.schema import ALL_RULES
 from tests.configs.test_configs import config_with, refusal, sole_refusal
-from tests.configs.test_recipes import QWEN3_30B_A3B
+from tests.toys.models import model_named
 
 R3 = "learner.routing=replay_rollout rollout.capture_routing=true"
 # rule, overrides that break it, the key to change first, what is said of what was given and what to do, overrides that keep it
@@ -70,7 +70,7 @@ def test_replay_is_named_where_it_is_why_an_engine_may_not_be_a_pipeline(size: s
 
 
 def lines_with(tmp_path: Path, *overrides: str) -> list[str]:
-    (tmp_path / "config.json").write_text(json.dumps(QWEN3_30B_A3B | {"num_experts_per_tok": 8}))
+    (tmp_path / "config.json").write_text(json.dumps(model_named("Qwen3-30B-A3B") | {"num_experts_per_tok": 8}))
     return plan(config_with(f"model.path={tmp_path}", *overrides))
 
 

@@ -60,6 +60,12 @@ RESCORINGS = [
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
 SPREAD = "learner.expert_parallel=2"
+MEMORIES = [
+    ("memory-zero2", stage(2)),
+    ("memory-zero3", stage(3, BARE)),
+    ("memory-experts2", stage(2, SPREAD)),
+    ("memory-experts3", stage(3, BARE, SPREAD)),
+]
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
@@ -77,6 +83,7 @@ RUNS_OF_TWO = [
     ("experts-zero2", stage(2, "learner.packing=true")),
     ("experts-zero3", stage(3, BARE, "learner.gradient_checkpointing=true")),
     *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
+    *MEMORIES,
 ]
 
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
@@ -135,6 +142,9 @@ def write_run(folder: Path) -> None:
     torch.manual_seed(0)
     Qwen3MoeForCausalLM(tiny_config()).save_pretrained(folder / "model")
     toy_tokenizer().save_pretrained(folder / "model")
+    large = tiny_config()
+    large.hidden_size, large.moe_intermediate_size, large.num_experts, large.num_hidden_layers = 128, 128, 8, 4
+    Qwen3MoeForCausalLM(large).save_pretrained(folder / "large")
     Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     write_family("mixtral", folder / "mixtral")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))

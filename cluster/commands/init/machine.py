@@ -41,15 +41,19 @@ def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> 
     usable = len(there) if decide("auto", len(there)) else 0
     count = usable if gpus is None else gpus
     smallest = gpu_gb if gpu_gb is not None else min(there, default=80.0)
-    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
     return Machine(
         gpus=count,
         gpu_gb=smallest,
         gpus_per_node=min(gpus_per_node, count or 1),
         cpus=len(os.sched_getaffinity(0)),
-        host_gb=host,
+        host_gb=host_bytes() / GB,
         unused=len(there) - usable if gpus is None else 0,
     )
+
+
+def host_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def refuse_impossible(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> None:

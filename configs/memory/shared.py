@@ -1,0 +1,68 @@
+"""The memory of a GPU that an engine and a rank share, and of a node's host memory."""
+
+from configs.arithmetic import MOMENT_BYTES, optimizer_bytes, weight_bytes
+from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
+from configs.memory.learner import (
+    RUNTIME,
+    WEIGHTS,
+    divided,
+    gradient_bytes,
+    layer_weights,
+    offloads,
+    rank_place,
+    states,
+    weights,
+)
+from configs.memory.parts import Place
+from configs.memory.sizes import Sizes
+from configs.schema import Config
+
+GPUS_A_NODE = 8
+BUCKET = float(1 << 28)  # of a publish between a rank and the engine beside it; a larger tensor is a bucket of its own
+PROCESS = 3e9  # host memory of a process with torch, CUDA and its libraries
+
+
+def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
+    """One GPU under `placement.share`: one side sleeps while the other works, and both hold weights during a publish.
+
+    A rank that waits has moved its states and weights to host memory; a sleeping engine has dropped its weights and its cache.
+    """
+    rank, engine = rank_place(config, sizes, 0), engine_place(config, sizes, gpu)
+    bucket = max(BUCKET, float(engine_weight_in_cache(config) * sizes.largest_tensor))
+    learn = {phase: {**rank.stays, **rank.phases[phase], "sleeping engine": ASLEEP} for phase in ("backward", "update")}
+    return Place(
+        name="shared GPU",
+        stays={},
+        phases={
+            "generate": {**engine.stays, "waiting rank": RUNTIME},
+            **learn,
+            "publish": {
+                **{f"rank's {name}": size for name, size in rank.stays.items()},
+                **rank.phases["publish"],
+                "engine's weights": engine_weights(config, sizes),
+                "sleeping engine": ASLEEP,
+                "a layer loaded": reloaded(config, sizes),
+                "bucket, sent and received": 2 * bucket,
+            },
+        },
+    )
+
+
+def host_place(config: Config, sizes: Sizes) -> Place:
+    """Host memory of a node full of ranks (and of engines, where they share its GPUs), without Ray's object store and page cache."""
+    ranks, share = min(config.learner.ranks, GPUS_A_NODE), config.placement.share
+    division = divided(config, sizes)
+    moved = sum(weights(config, sizes).values()) + sum(states(config, sizes).values()) if share else 0
+    offloaded = (optimizer_bytes(config) + gradient_bytes(config) + MOMENT_BYTES) * division.part if offloads(config) else 0
+    mine = weights(config, sizes)["weights"]
+    past = mine * config.run.max_staleness if config.mismatch.share and config.run.max_staleness else 0
+    engines = min(config.rollout.engines * shards(config), GPUS_A_NODE) if share else 0
+    layer = weight_bytes(config) * (sizes.layer if config.learner.zero_stage == WEIGHTS else layer_weights(config, sizes))
+    return Place(
+        name="learner node's host",
+        stays={"processes": (ranks + engines) * PROCESS},
+        phases={
+            "load": {"shards": ranks * mine, "two layers": ranks * 2 * layer},
+            "learn": {"optimizer and gradients": ranks * offloaded, "past weights": ranks * past, "states that wait": ranks * moved},
+        },
+    )
