@@ -96,6 +96,14 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 class WeightReceiver:
     """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
+    def leave_group(self) -> None:
+        """Free an earlier transfer group: vLLM only drops its reference, and NCCL would keep its buffers and threads on the GPU."""
+        engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
+        group = getattr(engine, "model_update_group", None)
+        if group is not None:
+            group.destroy()
+        engine.shutdown()
+
     def watch_publish(self) -> None:
         """Digest every tensor that the transfer hands to the model from now on."""
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
