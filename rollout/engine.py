@@ -104,7 +104,8 @@ class Engine:
         return min(await self.llm.collective_rpc("room"))
 
     async def join_transfer(self, seat: Seat) -> None:
-        """Meet the learner's sender in a transfer group."""
+        """Meet the learner's sender in a transfer group; an earlier group is left first."""
+        await self.llm.collective_rpc("leave_group")
         await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
 
     async def start_update(self) -> None:

@@ -100,6 +100,14 @@ class WeightReceiver:
         """Bytes that this worker can still take of its GPU."""
         return free_bytes()
 
+    def leave_group(self) -> None:
+        """Free an earlier transfer group: vLLM only drops its reference, and NCCL would keep its buffers and threads on the GPU."""
+        engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
+        group = getattr(engine, "model_update_group", None)
+        if group is not None:
+            group.destroy()
+        engine.shutdown()
+
     def watch_publish(self) -> None:
         """Digest every tensor that the transfer hands to the model from now on."""
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.causes.chain import back_from
 from cluster.causes.choice import choose
-from cluster.causes.died import how_it_died, last_words, oom_kills
+from cluster.causes.died import how_it_died, last_words, lost_a_worker, oom_kills
 from cluster.causes.known import filled, known
 from cluster.causes.logs import latest
 from cluster.causes.roles import ACTOR_ID, BehindARole, RoleFailed, RoleLate, node_of, process_of, role_of
@@ -71,7 +71,7 @@ def find_cause(error: BaseException, config: Config | None = None, *, oom_kills_
     log = latest(role.log)
     whats = [at.what for at in trail if isinstance(at, RoleFailed)]
     story = next((one_line(str(at)) for at in trail if isinstance(at, BehindARole) and not isinstance(at, RoleFailed)), "")
-    died = any(type(at).__name__ in LIBRARY_DIED for at in trail) or "The actor died" in said
+    died = any(type(at).__name__ in LIBRARY_DIED for at in trail) or "The actor died" in said or lost_a_worker(log)
     own, logged = chains(said), chains(log)
     silent = died and not own and not any(raised.fatal for chain in logged for raised in chain)
     chosen = choose(own, chains("\n".join(log.splitlines()[-NEAR_THE_END:])) if silent else logged, role.name)

@@ -10,6 +10,7 @@ from cluster.causes.tracebacks import Chain, Raised, chains
 ECHOES = re.compile(
     r"^(EngineDeadError|CancelledError|KeyboardInterrupt|SystemExit|RayTaskError|ActorDiedError|BrokenProcessPool|EOFError|RoleFailed)\b"
     r"|[Ss]ee (?:root cause|stack trace)|check the stack trace above|Engine core initialization failed|WorkerProc initialization failed"
+    r"|^\w+: (?:Call to \w+ method failed: )?cancelled(?: EngineCore .*)?$|^RuntimeError: Executor failed\.$"
 )
 TELLING = 2  # words that a message needs to explain itself
 

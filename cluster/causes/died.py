@@ -15,6 +15,8 @@ PROGRESS = re.compile(r"\d+%(?:\||\s+Completed)")  # bars that say nothing about
 DUMPED = 3  # lines of a dump; further ones are frames of the interpreter
 NATIVE = re.compile(r"^\s*what\(\):\s*(.+)$", re.MULTILINE)  # of an uncaught C++ exception
 ENDED = re.compile(r"\(process \d+\): (.+)$", re.MULTILINE)  # of `describe_exit`, in the log of an engine
+# Of vLLM, for one of the several workers of an engine. It may not know the exit code yet.
+LOST_WORKER = re.compile(r"Worker proc (\S+) died unexpectedly(?: \(exit code: (-?\d+))?")
 EXIT_CODE = re.compile(r"exit code: (-?\d+)|[Ff]ailed core proc\(s\): \{[^}]*: (-?\d+)")  # of vLLM
 NAMES = {
     "Segmentation fault": "SIGSEGV",
@@ -37,7 +39,10 @@ def how_it_died(log: str, said: str, oom_kills: int = 0) -> str:
     if by_ray := BY_RAY.search(said):
         return f"killed by Ray's memory monitor ({by_ray.group(0).strip(' .')})"
     child = [found.group(1) for found in ENDED.finditer(log)]
-    how = f"engine core {child[-1]}" if child else ""
+    how, whose = f"engine core {child[-1]}" if child else "", ""
+    if lost := LOST_WORKER.findall(log):
+        worker, code = lost[0]
+        how, whose = describe_exit(int(code)) if code else "", f"its worker {worker} "
     if not how and (codes := [int(first or second) for first, second in EXIT_CODE.findall(log + said)]):
         how = f"a child process {describe_exit(codes[-1])}"
     for dump in DUMPS:
@@ -52,7 +57,12 @@ def how_it_died(log: str, said: str, oom_kills: int = 0) -> str:
         count = f"{oom_kills} process{'es' * (oom_kills != 1)} of this machine meanwhile"
         by = f"most likely by the kernel's out-of-memory killer, which ended {count}"
         how = f"killed by SIGKILL, {by}" if how == UNSAID else f"{how}, {by}"
-    return how
+    return whose + how
+
+
+def lost_a_worker(log: str) -> bool:
+    """Whether vLLM's engine core says that one of its workers died. The engine's own error then only says "cancelled"."""
+    return LOST_WORKER.search(log) is not None
 
 
 def last_words(log: str, lines: int) -> list[str]:

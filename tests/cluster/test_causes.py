@@ -40,6 +40,22 @@ ERROR 11-26 02:18:02 [async_llm.py:843] Traceback (most recent call last):
 ERROR 11-26 02:18:02 [async_llm.py:843]   File "/x/vllm/v1/engine/async_llm.py", line 789, in output_handler
 ERROR 11-26 02:18:02 [async_llm.py:843] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above)
 """
+LOST_WORKER = """\
+(EngineCore pid=7926) ERROR 11-26 05:41:30 [multiproc_executor.py:314] Worker proc VllmWorker-1 died unexpectedly (exit code: None),
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1609] Invocation of collective_rpc method failed
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1609] Traceback (most recent call last):
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1609]     raise RuntimeError("cancelled")
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1609] RuntimeError: cancelled
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1368] EngineCore encountered a fatal error.
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1368] Traceback (most recent call last):
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1368]     raise RuntimeError("Executor failed.")
+(EngineCore pid=7926) ERROR 11-26 05:41:39 [core.py:1368] RuntimeError: Executor failed.
+"""
+CANCELLED = """\
+ray::EngineActor.receive() (pid=4242, ip=10.0.0.7, actor_id=ACTOR)
+  File "/x/vllm/v1/engine/core_client.py", line 1214, in _call_utility_async
+    return await future
+Exception: Call to collective_rpc method failed: cancelled"""
 CREATION = """\
 The actor died because of an error raised in its creation task, \
 \x1b[36mray::EngineActor.__init__()\x1b[39m (pid=2, ip=10.0.0.7, actor_id=ACTOR)
@@ -107,6 +123,14 @@ def failed(folder: Path, name: str, log: str, said: str, actor: str) -> tuple[Ro
             "model.path (model now)",
         ),
         ("engine 0", KILLED_CORE, DEATH, "ProcessDied: engine 0 (process 4242): engine core killed by SIGKILL", ""),
+        ("engine 0", LOST_WORKER, CANCELLED, f"ProcessDied: engine 0 (process 4242): its worker VllmWorker-1 {UNSAID}", ""),
+        (
+            "engine 0",
+            LOST_WORKER.replace("None", "-11"),
+            CANCELLED,
+            "ProcessDied: engine 0 (process 4242): its worker VllmWorker-1 killed by SIGSEGV",
+            "",
+        ),
         (
             "engine 0",
             "",

@@ -1,4 +1,4 @@
-"""Every snippet of docs/python.md runs as it stands. The one that trains does so in tests/runs/test_from_python.py."""
+"""Every snippet of docs/python.md runs as it stands. Only what `gatewise.train` starts is a toy; tests/runs/test_from_python.py trains."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,12 @@ from transformers import Qwen3MoeForCausalLM
 
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
-from cluster.record.metrics.metrics import Metrics
+from cluster.record.metrics.metrics import Metrics, OnStep
+from cluster.record.progress import Progress
 from cluster.record.run_dir import write_config
+from cluster.stop import Stop
 from configs.loader import load
+from configs.schema import Config
 from tests.toys.model import tiny_config, toy_tokenizer
 
 PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text()
@@ -38,6 +41,21 @@ def test_every_snippet_is_run_by_a_test() -> None:
     assert {heading for heading, found in SNIPPETS.items() if found} == {
         "Train", "Read a run", "Your own loop", "With a transformers model", "Errors",
     }  # fmt: skip
+
+
+def test_training_returns_a_run_and_calls_on_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def three_steps(config: Config, show: Progress, on_step: OnStep, stop: Stop) -> None:
+        write_config(config)
+        metrics = Metrics(config, 0, on_step)
+        for step in range(1, config.run.steps + 1):
+            metrics.write(step, {"reward/mean": step / 4, "seconds/step": 1.0, "tokens": 8.0})
+        metrics.close()
+
+    monkeypatch.setattr("cluster.commands.train.train", three_steps)
+    names = run_snippet("Train", run=str(tmp_path))
+    assert names["rewards"] == [0.25, 0.5, 0.75]
+    assert names["run"].config.learner.lr == 5e-5
+    assert [row["reward/mean"] for row in names["run"].metrics] == names["rewards"]
 
 
 def test_a_run_is_read(tmp_path: Path) -> None:

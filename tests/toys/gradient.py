@@ -14,6 +14,16 @@ OBJECTIVES["dapo+tis_sequence+ratio_k3"] = Objective(
 )
 OBJECTIVES["rloo+k1_in_reward"] = Objective(preset=PRESETS["rloo"], kl=Kl(coefficient=0.1, estimator="k1", place="reward"))
 
+# ZeRO sees the gradient of a number, whatever it is the loss of. So every objective is tried on one rank and on two, and under each
+# stage those that differ most: a ratio by token and by sequence, three reductions, corrections, a penalty in the loss and in the reward.
+WITH_ALL = (("gradient-zero1", 1), ("gradient-zero2", 2))
+EVERYWHERE = ("grpo", "gspo", "grpo+icepop+k2", "dapo+tis_sequence+ratio_k3", "rloo+k1_in_reward")
+
+
+def labels_of(run: str, world: int) -> tuple[str, ...]:
+    """The objectives of a run of so many ranks."""
+    return tuple(OBJECTIVES) if (run, world) in WITH_ALL else EVERYWHERE
+
 
 def elsewhere(batch: Batch, logprobs: Tensor, near: float) -> tuple[Batch, Tensor, Tensor]:
     """The batch with engine log-probs, old ones and a reference's. They differ from the policy's by token, equally in any division."""

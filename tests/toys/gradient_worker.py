@@ -1,4 +1,4 @@
-"""One learner rank that writes the gradient of one update under every objective, as it reaches DeepSpeed's optimizer."""
+"""One learner rank that writes the gradient of one update under several objectives, as it reaches DeepSpeed's optimizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from learner.learner import Learner
 from learner.measurement import Part
 from learner.statistics import StepStatistics
 from rollout.types import Group
-from tests.toys.gradient import OBJECTIVES, elsewhere, nearness
+from tests.toys.gradient import OBJECTIVES, elsewhere, labels_of, nearness
 from tests.toys.rank_base import Rank
 
 # With a beta of 0 Adam's first moment is the gradient, and a learning rate of 0 does not change the weights.
@@ -42,8 +42,8 @@ class GradientRank(Rank):
         """Write what it found."""
         learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
         gradients, stats = {}, {}
-        for label, objective in OBJECTIVES.items():
-            learner.objective = objective
+        for label in labels_of(name, self.world):
+            learner.objective = OBJECTIVES[label]
             stats[label] = self.step(learner)
             gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:

@@ -10,9 +10,6 @@ from typing import Any
 
 import psutil
 
-import gatewise
-from tests.toys.drive import ROOT
-
 
 def left_over() -> dict[str, Any]:
     """What a run may leave in its process."""
@@ -36,15 +33,3 @@ def open_descriptors() -> list[str]:
         except FileNotFoundError:
             continue  # the one that read the folder
     return found
-
-
-def train_as_the_page_shows(run_dir: Path) -> None:
-    """Run the first snippet of docs/python.md in a thread, word for word but for its folder."""
-    snippet = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert snippet is not None
-    names: dict[str, Any] = {}
-    thread = threading.Thread(target=exec, args=[snippet[1].replace("runs/python", str(run_dir)), names])
-    thread.start()
-    thread.join()
-    run: gatewise.Run = names["run"]
-    assert names["rewards"] == [row["reward/mean"] for row in run.metrics if row["step"] > 0]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - else DeepSpeed imports it, with torch's compiler, in every rank
 import torch
 
 from cluster.actors.process import freeze_gc
