@@ -19,6 +19,7 @@ from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
 
 # Tokens of a micro-batch: with these one of two ranks needs one micro-batch more than the other.
 BUDGET, PACKED_BUDGET = 40, 34
+LAYERS = 8  # of the model whose loading is looked at: so many that a rank's share and two layers are less than the whole
 PARTITIONED = 3  # the ZeRO stage that shards parameters
 
 
@@ -79,6 +80,8 @@ RUNS_OF_TWO = [
     *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
 ]
 
+LOADINGS = [("loading-zero3", stage(3, BARE)), *((f"loading-experts{n}", stage(n, SPREAD)) for n in (2, 3))]
+RUNS_OF_TWO += LOADINGS
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
 
 CONFIG = """
@@ -137,6 +140,7 @@ def write_run(folder: Path) -> None:
     toy_tokenizer().save_pretrained(folder / "model")
     Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     write_family("mixtral", folder / "mixtral")
+    Qwen3MoeForCausalLM(tiny_config(layers=LAYERS)).save_pretrained(folder / "deep")
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 

@@ -1,0 +1,54 @@
+"""Two ranks that load a model together: who reads, how much each holds meanwhile, and what is loaded in the end."""
+
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+from tests.conftest import RankResults
+from tests.toys.ranks import LAYERS
+
+pytestmark = pytest.mark.end_to_end
+
+Results = dict[tuple[str, int], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def results(ranks: RankResults) -> Any:
+    return ranks.of("loading")
+
+
+@pytest.fixture(scope="module")
+def model(ranks: RankResults) -> Any:
+    return AutoModelForCausalLM.from_pretrained(ranks.folder / "deep", dtype=torch.float32)
+
+
+def test_every_tensor_on_disk_is_read_by_one_rank_and_both_read(ranks: RankResults, results: Results) -> None:
+    with safe_open(ranks.folder / "deep" / "model.safetensors", framework="pt") as file:
+        names = sorted(file.keys())
+    for key, (first, second) in results.items():
+        assert sorted(first["read"] + second["read"]) == names, key
+        assert min(len(first["read"]), len(second["read"])) > len(names) / 3, key
+
+
+def test_no_rank_of_zero_3_holds_more_than_its_shard_and_two_layers(results: Results, model: Any) -> None:
+    layer = sum(parameter.nbytes for parameter in model.get_submodule("model.layers.0").parameters())
+    whole = sum(parameter.nbytes for parameter in model.parameters())
+    for name in ("zero3", "experts3"):
+        for rank in results[name, 2]:
+            assert rank["shard"] < rank["most"] <= rank["shard"] + 2 * layer < whole, name
+
+
+def test_the_ranks_load_what_transformers_loads_alone(results: Results, model: Any) -> None:
+    for key, found in results.items():
+        for rank in found:
+            assert list(rank["weights"]) == list(dict(model.named_parameters())), key
+            assert all(torch.equal(rank["weights"][name], parameter) for name, parameter in model.named_parameters()), key
+
+
+def test_the_experts_that_a_rank_gives_away_are_freed_block_by_block(results: Results) -> None:
+    for name in ("experts2", "experts3"):
+        for rank in results[name, 2]:
+            assert rank["alive"] == [2 * left for left in range(LAYERS, 0, -1)], name
