@@ -92,25 +92,9 @@ def load(model: Any, stored: Stored, settings: Any, division: Division) -> LoadS
     pieces, unexpected = pieces_of(model, slots, stored, conversions)
     shapes = {piece.name: shapes_of(model, piece, stored, slots) for piece in pieces}
     made = {name for parts in shapes.values() for name in parts}
-    parameters = {name for name, slot in slots.items() if isinstance(slot, nn.Parameter)}
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     types = types_of(slots, settings, kept=division.fill is not None)
-    for piece in logging.tqdm(pieces, desc="Loading weights", disable=rank > 0):
-        reader, dtype = reader_of(piece.name, world), types[piece.name]
-        values: dict[str, Tensor] = {}
-        if rank == reader:
-            values = piece.joined(model, lambda name, dtype=dtype: stored.read(name).to(division.device, dtype))
-            refuse_not_finite(values, piece, stored)
-        for name, shape in shapes[piece.name].items():
-            value, slot = values.get(name), slots[name]
-            if division.fill is not None and name in parameters:
-                division.fill(slot, value, reader)
-                slot._is_hf_initialized = True
-                continue
-            whole = torch.empty(shape, dtype=dtype, device=division.device) if value is None else value.contiguous()
-            if world > 1:
-                dist.broadcast(whole.view(-1).view(torch.uint8), src=reader)
-            put(model, name, own_part(name, whole, division))
+    for piece in logging.tqdm(pieces, desc="Loading weights", disable=dist.is_initialized() and dist.get_rank() > 0):
+        load_piece(model, piece, stored, slots, shapes[piece.name], types[piece.name], division)
     model._weight_conversions = [conversion for conversion in conversions if conversion.was_used()]
     return LoadStateDictInfo(
         missing_keys=set(slots) - made,
@@ -120,6 +104,33 @@ def load(model: Any, stored: Stored, settings: Any, division: Division) -> LoadS
         conversion_errors={},
         skipped_pp_keys=set(),
     )
+
+
+def load_piece(
+    model: Any,
+    piece: Piece,
+    stored: Stored,
+    slots: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: torch.dtype,
+    division: Division,
+) -> None:
+    """One rank reads, and all take their parts. Nothing whole is left behind, not even in a variable of the caller's."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    reader, values = reader_of(piece.name, world), {}
+    if rank == reader:
+        values = piece.joined(model, lambda name: stored.read(name).to(division.device, dtype))
+        refuse_not_finite(values, piece, stored)
+    for name, shape in shapes.items():
+        value, slot = values.pop(name, None), slots[name]
+        if division.fill is not None and isinstance(slot, nn.Parameter):
+            division.fill(slot, value, reader)
+            slot.__dict__["_is_hf_initialized"] = True  # else transformers draws initial values
+            continue
+        whole = torch.empty(shape, dtype=dtype, device=division.device) if value is None else value.contiguous()
+        if world > 1:
+            dist.broadcast(whole.view(-1).view(torch.uint8), src=reader)
+        put(model, name, own_part(name, whole, division))
 
 
 def shapes_of(model: Any, piece: Piece, stored: Stored, slots: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

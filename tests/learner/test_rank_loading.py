@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
+from configs.families import FAMILIES
 from tests.conftest import RankResults
 from tests.toys.ranks import LAYERS
 
@@ -46,6 +47,15 @@ def test_the_ranks_load_what_transformers_loads_alone(results: Results, model: A
         for rank in found:
             assert list(rank["weights"]) == list(dict(model.named_parameters())), key
             assert all(torch.equal(rank["weights"][name], parameter) for name, parameter in model.named_parameters()), key
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_loaded_in_shards_as_transformers_loads_it_alone(ranks: RankResults, results: Results, family: str) -> None:
+    alone = AutoModelForCausalLM.from_pretrained(ranks.folder / "families" / family, dtype=torch.float32).state_dict()
+    for rank in results["zero3", 2]:
+        loaded = rank["families"][family]
+        assert list(loaded) == list(alone)
+        assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in alone.items())
 
 
 def test_the_experts_that_a_rank_gives_away_are_freed_block_by_block(results: Results) -> None:

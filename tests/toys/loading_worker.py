@@ -8,12 +8,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from deepspeed.module_inject.auto_ep import AutoEP
+from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import learner.learner as of_learner
+from configs.families import FAMILIES
+from learner.learner import Learner
 from learner.model.loading import EXPERTS
+from learner.model.policy import load_policy
 from learner.model.stored import Stored
 from tests.toys.rank_base import Rank
 
@@ -49,21 +53,31 @@ class LoadingRank(Rank):
             replaced(AutoEP, "_replace_moe_layer_without_retarget", lambda theirs: lambda *given: self.replace(found, theirs, *given)),
         ]
         try:
-            _, source = self.learner([*overrides, f"model.path={self.folder / 'deep'}"])
+            learner, source = self.learner([*overrides, f"model.path={self.folder / 'deep'}"])
         finally:
             for back in undo:
                 back()
         found["weights"] = dict(source)
+        found["families"] = self.families(learner) if learner.zero.partitions_parameters and not learner.zero.spread else {}
         found.pop("experts", None)
         of_all: list[Any] = [None] * self.world
         dist.all_gather_object(of_all, found)
         if self.rank == 0:
             torch.save(of_all, Path(self.folder / f"{name}-{self.world}.pt"))
 
-    def load(self, found: dict[str, Any], load_policy: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    def families(self, learner: Learner) -> dict[str, dict[str, Tensor]]:
+        """The parameters and buffers of a model of every family, loaded with ZeRO-3 as the learner's is. A collective."""
+        found = {}
+        for family in FAMILIES:
+            loaded = load_policy(learner.config, str(self.folder / "families" / family), learner.zero.division).language_model
+            with learner.zero.whole(list(loaded.parameters())):
+                found[family] = {name: tensor.detach().clone() for name, tensor in loaded.state_dict().items()}
+        return found
+
+    def load(self, found: dict[str, Any], theirs: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """Load, and see how much is held."""
         with Held() as held:
-            policy = load_policy(*given, **named)
+            policy = theirs(*given, **named)
         found["most"] = held.most
         found["shard"] = sum(getattr(parameter, "ds_tensor", parameter).nbytes for parameter in policy.parameters())
         found["experts"] = [weakref.ref(parameter) for part, parameter in policy.named_parameters() if part.endswith(EXPERTS)]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
+from configs.families import FAMILIES
 from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
 from tests.toys.families import write_family
 from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
@@ -141,6 +142,8 @@ def write_run(folder: Path) -> None:
     Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     write_family("mixtral", folder / "mixtral")
     Qwen3MoeForCausalLM(tiny_config(layers=LAYERS)).save_pretrained(folder / "deep")
+    for family in FAMILIES:
+        write_family(family, folder / "families" / family)
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 
