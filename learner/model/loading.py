@@ -25,6 +25,7 @@ from configs.families import BLOCK, DOWN, GATE_UP
 from learner.model.stored import Stored
 
 EXPERTS = tuple(f".{BLOCK}.experts.{leaf}" for leaf in (GATE_UP, DOWN))
+FREQUENCIES = "inv_freq"  # ends of the names of the rotary embedding's buffers
 LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
@@ -92,6 +93,7 @@ def load(model: Any, stored: Stored, settings: Any, division: Division) -> LoadS
     pieces, unexpected = pieces_of(model, slots, stored, conversions)
     shapes = {piece.name: shapes_of(model, piece, stored, slots) for piece in pieces}
     made = {name for parts in shapes.values() for name in parts}
+    restore_frequencies(model)
     types = types_of(slots, settings, kept=division.fill is not None)
     for piece in logging.tqdm(pieces, desc="Loading weights", disable=dist.is_initialized() and dist.get_rank() > 0):
         load_piece(model, piece, stored, slots, shapes[piece.name], types[piece.name], division)
@@ -104,6 +106,17 @@ def load(model: Any, stored: Stored, settings: Any, division: Division) -> LoadS
         conversion_errors={},
         skipped_pp_keys=set(),
     )
+
+
+def restore_frequencies(model: Any) -> None:
+    """Make the rotary embedding's frequencies float32 again; transformers then computes them anew.
+
+    Under ZeRO-3 DeepSpeed makes every tensor of a new model bfloat16. Rounded frequencies turn positions of a few thousand by
+    other angles than the engine's.
+    """
+    for name, buffer in model.named_non_persistent_buffers():
+        if name.endswith(FREQUENCIES):
+            buffer.data = buffer.data.float()
 
 
 def load_piece(

@@ -81,7 +81,11 @@ RUNS_OF_TWO = [
     *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
 ]
 
-LOADINGS = [("loading-zero3", stage(3, BARE)), *((f"loading-experts{n}", stage(n, SPREAD)) for n in (2, 3))]
+LOADINGS = [
+    ("loading-zero3", stage(3, BARE)),
+    ("loading-half3", stage(3, 'model.dtype="bfloat16"')),
+    *((f"loading-experts{n}", stage(n, SPREAD)) for n in (2, 3)),
+]
 RUNS_OF_TWO += LOADINGS
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
 
