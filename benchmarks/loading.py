@@ -38,9 +38,11 @@ def measure(size: Size) -> list[Row]:
         found = alternate({side: partial(one, on["ranks"], *what) for side, what in SIDES.items()}, few)
     for side, answers in found.items():
         assert all(answer["digests"].items() <= found[PLAIN][0]["digests"].items() for answer in answers), f"{side} loaded other parameters"
-    seconds = {side: [answer["seconds"] for answer in answers] for side, answers in found.items()}
+    taken = {key: {side: [answer[key] for answer in answers] for side, answers in found.items()} for key in ("seconds", "cpu")}
+    others = [side for side in SIDES if side != PLAIN]
     return [
-        *(ratio(f"seconds, {side} / {PLAIN} from_pretrained", seconds[side], seconds[PLAIN]) for side in SIDES if side != PLAIN),
+        *(ratio(f"seconds, {side} / {PLAIN} from_pretrained", taken["seconds"][side], taken["seconds"][PLAIN]) for side in others),
+        *(ratio(f"CPU seconds of a rank, {side} / {PLAIN}", taken["cpu"][side], taken["cpu"][PLAIN]) for side in others),
         *(Row(what=f"layers beside the shard at the peak, {side}", unit="layers", values=beside(found[side], layer)) for side in SIDES),
         *(Row(what=f"peak without imports, {side}", unit="GB", values=peaks(found[side])) for side in SIDES),
         *(figures(f"load, {side}", "s", found[side], "seconds") for side in SIDES),

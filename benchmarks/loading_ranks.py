@@ -73,7 +73,12 @@ def one_load(side: str, world: int) -> dict[str, Any]:
     if failed:
         raise RuntimeError(f"{side}: {len(failed)} of {world} ranks failed")
     found = [json.loads((HERE / f"rank-{rank}.json").read_text()) for rank in range(world)]
-    return {"seconds": max(one["seconds"] for one in found), "ranks": found, "digests": found[0].pop("digests")}
+    return {
+        "seconds": max(one["seconds"] for one in found),
+        "cpu": max(one["cpu"] for one in found),
+        "ranks": found,
+        "digests": found[0].pop("digests"),
+    }
 
 
 def fork(work: Callable[[], dict[str, Any]], file: Path) -> int:
@@ -105,14 +110,21 @@ def load_as(side: str, rank: int, world: int, listener: Any) -> dict[str, Any]:
     division = Division(device=device, share=rank, shares=world) if side == SPREAD else Division(device=device, fill=fill)
     dist.barrier()
     Path("/proc/self/clear_refs").write_text("5")
-    base, started = memory("VmHWM"), time.perf_counter()
+    base, started, worked = memory("VmHWM"), time.perf_counter(), time.process_time()
     model = LOADERS[side](config, division)
     dist.barrier()
-    seconds, peak = time.perf_counter() - started, memory("VmHWM")
+    seconds, work, peak = time.perf_counter() - started, time.process_time() - worked, memory("VmHWM")
     del partitioned
     part = {name: getattr(parameter, "ds_tensor", parameter) for name, parameter in model.named_parameters()}
     shard = sum(kept.nbytes // (world if side == SPREAD and name.endswith(EXPERTS) else 1) for name, kept in part.items())
-    return {"seconds": seconds, "base": base, "peak": peak, "shard": shard, "digests": digests(model, EXPERTS if side == SPREAD else ())}
+    return {
+        "seconds": seconds,
+        "cpu": work,
+        "base": base,
+        "peak": peak,
+        "shard": shard,
+        "digests": digests(model, EXPERTS if side == SPREAD else ()),
+    }
 
 
 def memory(what: str) -> int:

@@ -58,7 +58,8 @@ class LoadingRank(Rank):
             for back in undo:
                 back()
         found["weights"] = dict(source)
-        found["buffers"] = {part: buffer.clone() for part, buffer in learner.zero.module.language_model.named_buffers()}
+        policy: Any = learner.zero.module
+        found["buffers"] = {part: buffer.clone() for part, buffer in policy.language_model.named_buffers()}
         found["families"] = self.families(learner) if learner.zero.partitions_parameters and not learner.zero.spread else {}
         found.pop("experts", None)
         of_all: list[Any] = [None] * self.world
