@@ -18,6 +18,7 @@ from benchmarks.rounds import FULL, OUT, QUICK, Row, Size
 BENCHMARKS = {
     "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
     "learner": "a learner step against a bare torch loop",
+    "loading": "a model of 1 GB onto ZeRO-3 ranks against plain from_pretrained, in time and memory",
     "packing": "learner passes without padding against padded ones",
     "routing": "capturing experts in the engine and replaying them in the learner against doing neither",
     "plane": "the bytes that learner nodes fetch against the bytes that their rows need",

@@ -46,7 +46,7 @@ class Learner:
         torch.manual_seed(seed)
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.objective = config.whole_objective
-        self.zero = ZeroEngine(config, lambda: load_policy(config), device, world)
+        self.zero = ZeroEngine(config, lambda division: load_policy(config, division=division), device, world)
         self.reference = Reference(config, self.zero, rank, device) if config.kl.reference else None
         policy: Any = self.zero.module
         self.shape = expert_shape(policy.language_model)

@@ -114,12 +114,20 @@ def refuse_shards(key: str, path: str, needed: Collection[str], names: Collectio
 
 def shards_of_index(folder: Path) -> set[str]:
     """The files that the index names; empty without an index."""
+    return set(homes_by_index(folder).values())
+
+
+def homes_by_index(folder: Path) -> dict[str, str]:
+    """The file of each tensor, as the index says; empty without an index, ValueError if it is none."""
     if not (folder / INDEX).is_file():
-        return set()
+        return {}
     try:
-        return set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        homes = dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
+        if not all(isinstance(home, str) for home in homes.values()):
+            raise TypeError("weight_map has a value that is no file's name")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{folder / INDEX} is no index of weights ({type(error).__name__}: {error}): download it again") from error
+    return homes
 
 
 def refuse_generation_config(key: str, folder: Path) -> None:

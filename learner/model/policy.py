@@ -17,6 +17,7 @@ from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch
 from learner.experts.routers import freeze_routers
 from learner.experts.routing import Balance, Pass, Routing, Watcher
+from learner.model.loading import Division, reading_once
 from learner.model.logprobs import chunked_logprobs, token_logprobs
 from learner.model.packed_attention import FLASH, PACKED, borders, refuse_unpackable
 
@@ -79,19 +80,23 @@ def predicting_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
     return hidden[0].index_select(0, layout.flat(predicted).nonzero().squeeze(1) - 1)
 
 
-def load_policy(config: Config, path: str | None = None) -> Policy:
-    """The model of [model], or of another folder, ready to train; ValueError if the checkpoint lacks weights of it."""
+def load_policy(config: Config, path: str | None = None, division: Division | None = None) -> Policy:
+    """The model of [model], or of another folder, ready to train; ValueError if the checkpoint lacks weights of it.
+
+    In a process group it is a collective: the ranks read the model together, and each keeps what `division` says, by default all of it.
+    """
     path = path or config.model.path
     # Under bf16 ZeRO keeps the float32 masters itself, so weights load in float32 only if they train in it.
     dtype = getattr(torch, config.model.dtype)
     attention = config.learner.attention
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=dtype,
-        attn_implementation=PACKED if config.learner.packing and attention != FLASH else attention,
-        trust_remote_code=config.model.trust_remote_code,
-        output_loading_info=True,
-    )
+    with reading_once(division or Division(device=torch.device("cpu"))):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=PACKED if config.learner.packing and attention != FLASH else attention,
+            trust_remote_code=config.model.trust_remote_code,
+            output_loading_info=True,
+        )
     model, report = loaded
     lacking = {key: sorted(names) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := report.get(key))}
     if lacking:

@@ -19,7 +19,7 @@ class Reference:
     def __init__(self, config: Config, zero: ZeroEngine, rank: int, device: torch.device) -> None:
         self.every, self.rank, self.zero = config.kl.refresh_every, rank, zero
         path = None if config.kl.reference == INITIAL else config.kl.reference
-        self.policy = hold_frozen(load_policy(config, path), zero, device)
+        self.policy = hold_frozen(load_policy(config, path, zero.division), zero, device)
         self.module = getattr(self.policy, "module", self.policy)  # without ZeRO-3's wrapper, so that parameters have the policy's names
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import math
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from transformers.integrations import HfDeepSpeedConfig
 from configs.families import Family, family_of
 from configs.schema import Config
 from learner.model.expert_parallel import expert_settings
+from learner.model.loading import Division
 from learner.model.policy import Policy
 from learner.model.precision import apply_precision
 
@@ -49,10 +51,11 @@ def zero_config(config: Config, world: int) -> dict[str, Any]:
 class ZeroEngine:
     """A policy under ZeRO: forward, backward, update, and whole parameters when asked.
 
-    `build` makes the policy; under ZeRO-3 it is called while DeepSpeed's partitioned loading is on, so no GPU ever holds it whole.
+    `build` makes the policy, of which a rank keeps what `division` says. Under ZeRO-3 it is called while DeepSpeed's partitioned loading
+    is on, so no rank ever holds the policy whole.
     """
 
-    def __init__(self, config: Config, build: Callable[[], Policy], device: torch.device, world: int) -> None:
+    def __init__(self, config: Config, build: Callable[[Division], Policy], device: torch.device, world: int) -> None:
         if device.type == "cpu":
             # Else the first start compiles a shared-memory collective for half a minute; gloo does its work here.
             __compatible_ops__["deepspeed_shm_comm"] = False
@@ -63,14 +66,18 @@ class ZeroEngine:
         self.learner = config.learner
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
-        policy = build()
+        shares = 1 if self.partitions_parameters else config.learner.expert_parallel
+        # DeepSpeed makes groups of consecutive ranks.
+        self.division = Division(
+            device=device, fill=fill if self.partitions_parameters else None, share=dist.get_rank() % shares, shares=shares
+        )
+        policy = build(self.division)
         self.family: Family = family_of(policy.config.model_type)
         kept = family_buffers(policy, self.family)
         # As the model itself names them: AutoEP gives its blocks other parameters.
         self.shapes = {name: full_shape(p) for name, p in policy.named_parameters()}
         self.spread = expert_settings(config, policy.config.model_type, device)
-        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained, config=settings | self.spread)
+        self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained(policy), config=settings | self.spread)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
         restore_buffers(policy, kept)
@@ -198,6 +205,50 @@ def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
     engine.eval()
     apply_precision(policy, zero.learner)
     return engine
+
+
+def trained(policy: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters to train, found when DeepSpeed asks for them, which it does after AutoEP has replaced blocks.
+
+    A list would keep every expert that AutoEP discards until the last block is replaced. The order is the one in which DeepSpeed itself
+    brings such a list up to date, and checkpoints depend on it: first those that were there before, then the replacements.
+    """
+    before = [weakref.ref(parameter) for parameter in policy.parameters() if parameter.requires_grad]
+
+    def now() -> Iterator[nn.Parameter]:
+        there = {id(parameter): parameter for parameter in policy.parameters() if parameter.requires_grad}
+        yield from [there.pop(id(parameter)) for seen in before if (parameter := seen()) is not None and id(parameter) in there]
+        yield from there.values()
+
+    return now()
+
+
+def fill(parameter: Any, value: torch.Tensor | None, reader: int) -> None:
+    """Give a parameter of ZeRO-3 its whole `value`, which only the rank `reader` has. A collective."""
+    shard: torch.Tensor = parameter.ds_tensor
+    if not writable(parameter):
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=reader):
+            if value is not None:
+                parameter.data.copy_(value)
+        return
+    parts = None
+    if value is not None:
+        # As DeepSpeed divides a parameter: equal parts of the flat numbers, and what the last ones lack is filled up.
+        parts = list(value.contiguous().view(-1).split(shard.numel()))
+        parts += [value.new_zeros(shard.numel()) for _ in range(dist.get_world_size() - len(parts))]
+        parts = [nn.functional.pad(part, (0, shard.numel() - len(part))) if len(part) < shard.numel() else part for part in parts]
+    device = deepspeed.get_accelerator().current_device_name()
+    mine = shard if shard.device == torch.device(device) else torch.empty_like(shard, device=device)
+    dist.scatter(mine, parts, src=reader)
+    if mine is not shard:
+        shard.copy_(mine)
+
+
+def writable(parameter: Any) -> bool:
+    """Whether a parameter's shards are its equal parts, in memory and in its own type: no second shards, quantisation or NVMe."""
+    shard = parameter.ds_tensor
+    plain = shard.dtype == parameter.dtype and getattr(shard, "final_location", None) is None
+    return plain and getattr(parameter, "ds_secondary_tensor", None) is None and parameter.ds_process_group == dist.group.WORLD
 
 
 def family_buffers(policy: nn.Module, family: Family) -> dict[str, torch.Tensor]:

@@ -116,11 +116,45 @@ def test_a_header_that_contradicts_itself_is_named(broken: Path, change: dict[st
     assert said in refusal(broken)
 
 
-def test_weights_in_several_files_are_read_together(broken: Path) -> None:
-    tensors = load_file(broken / SINGLE)
-    (broken / SINGLE).unlink()
+def in_two_files(folder: Path, change: Callable[[Tensors, Tensors, dict[str, str]], None] = lambda *_: None) -> None:
+    """Divide the folder's only file in two with an index, after `change` has had both halves and the index."""
+    tensors = load_file(folder / SINGLE)
+    (folder / SINGLE).unlink()
     homes = {name: f"{place % 2}.safetensors" for place, name in enumerate(tensors)}
-    for home in ("0.safetensors", "1.safetensors"):
-        save_file({name: tensor for name, tensor in tensors.items() if homes[name] == home}, broken / home, metadata={"format": "pt"})
-    (broken / INDEX).write_text(json.dumps({"weight_map": homes}))
+    halves = [{name: tensor for name, tensor in tensors.items() if homes[name] == f"{place}.safetensors"} for place in (0, 1)]
+    change(halves[0], halves[1], homes)
+    for place, half in enumerate(halves):
+        save_file(half, folder / f"{place}.safetensors", metadata={"format": "pt"})
+    (folder / INDEX).write_text(json.dumps({"weight_map": homes}))
+
+
+def test_weights_in_several_files_are_read_together(broken: Path) -> None:
+    in_two_files(broken)
     look(broken)
+
+
+def test_a_tensor_in_two_files_is_named_with_both(broken: Path) -> None:
+    def double(first: Tensors, second: Tensors, homes: dict[str, str]) -> None:
+        first[NORM] = second[NORM] = torch.ones(64)
+
+    in_two_files(broken, double)
+    assert f"has files that do not fit together: {NORM} is in 0.safetensors and in 1.safetensors" in refusal(broken)
+
+
+def test_a_tensor_that_is_not_where_the_index_sees_it_is_named_with_the_file(broken: Path) -> None:
+    in_two_files(broken, lambda first, second, homes: homes.update({name: "1.safetensors" for name in list(first)[:1]}))
+    there = load_file(broken / "0.safetensors")
+    assert f"{INDEX} sees {next(iter(there))} in 1.safetensors, which lacks it" in refusal(broken)
+
+
+def test_a_shape_is_named_with_its_file(broken: Path) -> None:
+    in_two_files(broken, lambda first, second, homes: (first if NORM in first else second).update({NORM: torch.ones(63)}))
+    home = json.loads((broken / INDEX).read_text())["weight_map"][NORM]
+    assert f"shapes differ: {NORM} [63], needed [64] (in {home})" in refusal(broken)
+
+
+def test_a_file_of_several_that_is_cut_off_is_named(broken: Path) -> None:
+    in_two_files(broken)
+    raw = (broken / "1.safetensors").read_bytes()
+    (broken / "1.safetensors").write_bytes(raw[:-4])
+    assert f"{broken / '1.safetensors'} has {len(raw) - 4} bytes, but its header describes {len(raw)}" in refusal(broken)

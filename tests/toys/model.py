@@ -13,14 +13,14 @@ def toy_tokenizer() -> PreTrainedTokenizerFast:
     return make_tokenizer(CHARACTERS)
 
 
-def tiny_config() -> Qwen3MoeConfig:
-    """2 layers, hidden 64, 4 experts, 2 per token, and the vocabulary of `toy_tokenizer`."""
+def tiny_config(layers: int = 2) -> Qwen3MoeConfig:
+    """2 layers or more, hidden 64, 4 experts, 2 per token, and the vocabulary of `toy_tokenizer`."""
     return Qwen3MoeConfig(
         vocab_size=32,
         hidden_size=64,
         intermediate_size=64,
         moe_intermediate_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from transformers import Qwen2MoeForCausalLM, Qwen3MoeForCausalLM
 
+from configs.families import FAMILIES
 from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
 from tests.toys.families import write_family
 from tests.toys.model import shared_expert_config, tiny_config, toy_tokenizer
 
 # Tokens of a micro-batch: with these one of two ranks needs one micro-batch more than the other.
 BUDGET, PACKED_BUDGET = 40, 34
+LAYERS = 8  # of the model whose loading is looked at: so many that a rank's share and two layers are less than the whole
 PARTITIONED = 3  # the ZeRO stage that shards parameters
 
 
@@ -86,6 +88,12 @@ RUNS_OF_TWO = [
     *MEMORIES,
 ]
 
+LOADINGS = [
+    ("loading-zero3", stage(3, BARE)),
+    ("loading-half3", stage(3, 'model.dtype="bfloat16"')),
+    *((f"loading-experts{n}", stage(n, SPREAD)) for n in (2, 3)),
+]
+RUNS_OF_TWO += LOADINGS
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
 
 CONFIG = """
@@ -147,6 +155,9 @@ def write_run(folder: Path) -> None:
     Qwen3MoeForCausalLM(large).save_pretrained(folder / "large")
     Qwen2MoeForCausalLM(shared_expert_config()).save_pretrained(folder / "qwen2")
     write_family("mixtral", folder / "mixtral")
+    Qwen3MoeForCausalLM(tiny_config(layers=LAYERS)).save_pretrained(folder / "deep")
+    for family in FAMILIES:
+        write_family(family, folder / "families" / family)
     (folder / "config.toml").write_text(CONFIG.format(model=folder / "model"))
     (folder / "groups.pickle").write_bytes(pickle.dumps(recorded_groups()))
 

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from cluster.models.folder import WHOLE, shards_of_index
+from cluster.models.folder import INDEX, WHOLE, homes_by_index, shards_of_index
 
 LENGTH_BYTES = 8
 # Bits of one number of each type of the format.
@@ -30,14 +30,36 @@ class Header:
 
     dtype: str  # of safetensors: "BF16", "F32", ...
     shape: tuple[int, ...]
+    file: str
 
 
 def read_headers(key: str, folder: Path) -> dict[str, Header]:
-    """Every tensor of a model folder by its name; ValueError for damaged and truncated files. `key` names the folder in messages."""
-    tensors: dict[str, Header] = {}
-    for path in weight_files(folder):
-        tensors |= read_header(key, path)
-    return tensors
+    """Every tensor of a model folder by its name. `key` names the folder in messages.
+
+    ValueError for files that are damaged or cut off, for a tensor in two of them, and for one that the index sees in a file without it.
+    """
+    files = {path.name: read_header(key, path) for path in weight_files(folder)}
+    faults = [*doubled(files), *misfiled(folder, files)]
+    if faults:
+        raise ValueError(f"{key} {folder} has files that do not fit together: {some(faults, len(faults))}: {AGAIN}")
+    return {name: header for tensors in files.values() for name, header in tensors.items()}
+
+
+def doubled(files: Mapping[str, Mapping[str, Header]]) -> Iterator[str]:
+    """Tensors that two files hold: which of them is loaded would be chance."""
+    home: dict[str, str] = {}
+    for file, tensors in files.items():
+        yield from (f"{name} is in {home[name]} and in {file}" for name in tensors if name in home)
+        home |= dict.fromkeys(tensors, file)
+
+
+def misfiled(folder: Path, files: Mapping[str, Mapping[str, Header]]) -> Iterator[str]:
+    """Tensors that the index sees in a file that lacks them."""
+    if len(files) == 1 and WHOLE in files:  # transformers then reads no index
+        return
+    for name, file in homes_by_index(folder).items():
+        if name not in files[file]:
+            yield f"{INDEX} sees {name} in {file}, which lacks it"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -57,7 +79,7 @@ def read_header(key: str, path: Path) -> dict[str, Header]:
         raw = file.read(length)
     try:
         header: dict[str, Any] = json.loads(raw)
-        tensors = {name: Header(row["dtype"], tuple(row["shape"])) for name, row in header.items() if name != "__metadata__"}
+        tensors = {name: Header(row["dtype"], tuple(row["shape"]), path.name) for name, row in header.items() if name != "__metadata__"}
         ranges = {name: (int(row["data_offsets"][0]), int(row["data_offsets"][1])) for name, row in header.items() if name in tensors}
         faults = list(misplaced(tensors, ranges))
         end = max((end for _, end in ranges.values()), default=0)

@@ -59,7 +59,7 @@ def faults_of_experts(family: Family, model: dict[str, Any], tensors: dict[str, 
     if extra := sorted(name for name, match in found.items() if int(match[2]) >= experts):
         yield f"it has {some(extra, len(extra))}, beyond the {experts} experts of a layer"
     wrong = [
-        f"{name} {list(tensors[name].shape)}, needed {list(shapes[match[3]])}"
+        f"{name} {list(tensors[name].shape)}, needed {list(shapes[match[3]])} (in {tensors[name].file})"
         for name, match in found.items()
         if tensors[name].shape != shapes[match[3]]
     ]
@@ -96,7 +96,8 @@ def faults_by_transformers(settings: Any, tensors: dict[str, Header]) -> Iterato
         yield f"it lacks {some(missing, len(missing))}"
     if extra := sorted(report.get("unexpected_keys") or ()):
         yield f"it has {some(extra, len(extra))}, for which the model has no place"
-    if wrong := [f"{name} {there}, needed {needed}" for name, (there, needed) in sorted(shapes.items())]:
+    files = {name: f" (in {tensors[name].file})" for name in shapes if name in tensors}  # no one file where transformers joins tensors
+    if wrong := [f"{name} {there}, needed {needed}{files.get(name, '')}" for name, (there, needed) in sorted(shapes.items())]:
         yield f"shapes differ: {some(wrong, len(wrong))}"
 
 
