@@ -113,6 +113,12 @@ class EngineActor:
     async def resume(self) -> None:
         await self.engine.resume()
 
+    async def sleep(self, level: int) -> None:
+        await self.engine.sleep(level)
+
+    async def wake(self, tags: Sequence[str] | None) -> None:
+        await self.engine.wake(tags)
+
     async def join_transfer(self, seat: Seat) -> None:
         await self.engine.join_transfer(seat)
 

@@ -1,7 +1,7 @@
 """The driver's view of the learner ranks: one call is a call on every rank, and a failure is that of the rank that broke it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Learners:
 
     def __init__(self, config: Config, actors: Sequence[Any]) -> None:
         self.config, self.actors = config, list(actors)
+        # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
+        self.take_turn: Callable[[], Awaitable[None]] = _always_has_it
 
     async def start(self) -> list[str]:
         """Let the ranks meet and load the model; returns the address of each rank's node."""
@@ -59,6 +61,7 @@ class Learners:
         return RoleLate(role, f"did not finish '{what}'{others}", float(self.config.run.deadline_s))
 
     async def step(self, summaries: Sequence[GroupSummary], tokens: Sequence[GroupReference]) -> dict[str, float]:
+        await self.take_turn()
         # The references travel inside a list, so that Ray does not fetch every group to every rank.
         stats: dict[str, float] = (await self.all("step", summaries, list(tokens)))[0]
         return stats
@@ -75,16 +78,20 @@ class Learners:
         return manifest
 
     async def save(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("save", str(folder))
 
     async def load(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("load", str(folder))
 
     async def load_weights(self, folder: Path, *, optimizer: bool) -> None:
         """Begin anew from the weights of a checkpoint, and from its optimizer's moments if asked."""
+        await self.take_turn()
         await self.all("load_weights", str(folder), optimizer)
 
     async def export(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("export", str(folder))
 
     async def _within(self, call: Any, what: str) -> Any:
@@ -94,6 +101,10 @@ class Learners:
                 return await call
         except TimeoutError as error:
             raise self._late([0], what) from error
+
+
+async def _always_has_it() -> None:
+    """Ranks with GPUs of their own need not take turns."""
 
 
 def culprit(errors: Sequence[BaseException]) -> BaseException:

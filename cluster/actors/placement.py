@@ -10,6 +10,7 @@ from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.actors.shared_places import SharedPlaces, share_places, shared_bundles, shared_has_no_room
 from configs.arithmetic import counted, gpus_per_engine
 from configs.rules.engine import is_count, vllm_size
 from configs.schema import Config
@@ -24,7 +25,9 @@ def on_gpu() -> bool:
 
 
 def bundles(config: Config, gpu: bool) -> list[Bundle]:
-    """One bundle an engine, then one a rank."""
+    """One bundle an engine, then one a rank; where they share GPUs, one for both."""
+    if config.placement.share:
+        return shared_bundles(config, gpu)
     engine: Bundle = {"CPU": float(config.rollout.cpus_per_engine)}
     rank: Bundle = {"CPU": float(config.learner.cpus_per_rank)}
     if gpu:
@@ -104,6 +107,8 @@ def _size(resources: Bundle) -> tuple[float, float]:
 
 
 def _does_not_fit(config: Config, wanted: list[Bundle], nodes: list[Bundle], kind: str) -> str:
+    if config.placement.share:
+        return shared_has_no_room(config, wanted, nodes, kind)
     engine, rank = wanted[0], wanted[-1]
     engines, ranks = config.rollout.engines, config.learner.ranks
     total = sum(bundle[kind] for bundle in wanted)
@@ -161,7 +166,7 @@ class Places:
         remove_placement_group(self.group)
 
 
-def reserve(config: Config) -> Places:
+def reserve(config: Config) -> Places | SharedPlaces:
     """Reserve every bundle at once; raises TimeoutError if other jobs hold the resources."""
     gpu = on_gpu()
     wanted = bundles(config, gpu)
@@ -174,4 +179,4 @@ def reserve(config: Config) -> Places:
             f"the cluster is large enough for this run, but other jobs use its resources: no placement within "
             f"run.deadline_s ({deadline} s); wait for those jobs, or raise it"
         )
-    return Places(group, wanted, gpu)
+    return share_places(config, group, gpu) if config.placement.share else Places(group, wanted, gpu)

@@ -21,11 +21,14 @@ from cluster.actors.placement import Places, cluster_nodes, refuse_what_cannot_f
 from cluster.actors.process import log_path
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, learner_env
+from cluster.actors.shared_places import SharedPlaces
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
 from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
+KEEP_WEIGHTS = 1  # the level of sleep in which vLLM keeps the weights in host memory
+AnyPlaces = Places | SharedPlaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +64,28 @@ async def start_actors(
         ]
         learners = _rank_actors(config, places, actors)
         async with asyncio.TaskGroup() as starting:
-            starting.create_task(learners.start())
+            if not config.placement.share:
+                starting.create_task(learners.start())
             for actor in (*dict.fromkeys(rewards), *engines):
                 starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
+        if config.placement.share:
+            await _start_ranks_beside(config, learners, engines, actors)
         yield Actors(engines=EnginePool(config, engines, on_retry, say=say), learners=learners, transport=transport)
+
+
+async def _start_ranks_beside(config: Config, learners: Learners, engines: Sequence[Any], actors: "Started") -> None:
+    """Start the ranks on the engines' GPUs; afterwards the engines have these GPUs to themselves.
+
+    An engine takes its share of the memory that is free when it starts, so the ranks come after it and load while it sleeps.
+    """
+
+    async def every(method: str, *args: Any) -> None:
+        await asyncio.gather(*(_ready(config, getattr(actor, method).remote(*args), actors.roles[actor]) for actor in engines))
+
+    await every("sleep", KEEP_WEIGHTS)
+    await learners.start()
+    await learners.all("park")
+    await every("wake", None)
 
 
 @asynccontextmanager
@@ -76,7 +97,7 @@ async def start_learners(config: Config) -> AsyncIterator[Learners]:
         yield learners
 
 
-def _reward_actors(config: Config, places: Places, actors: "Started", checkers: Sequence[str]) -> list[Any]:
+def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checkers: Sequence[str]) -> list[Any]:
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
@@ -93,7 +114,7 @@ def _reward_actors(config: Config, places: Places, actors: "Started", checkers: 
     return [there[home] for home in homes]
 
 
-def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
+def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
     kind = ray.remote(LearnerActor)
@@ -132,7 +153,7 @@ async def _every_actor(config: Config) -> AsyncIterator[Started]:
 
 
 @asynccontextmanager
-async def _places(config: Config) -> AsyncIterator[Places]:
+async def _places(config: Config) -> AsyncIterator[AnyPlaces]:
     refuse_what_cannot_fit(config, cluster_nodes())
     places = await asyncio.to_thread(reserve, config)
     try:
