@@ -15,6 +15,7 @@ from rollout.types import Group, Verdict
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
+from tests.toys.parking_worker import ParkingRank
 from tests.toys.rank_base import Rank, poison
 from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
@@ -76,7 +77,7 @@ def with_equal_rewards(group: Group) -> Group:
 
 KINDS: dict[str, type[Rank]] = {
     "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
-    "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank,
+    "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank, "parking": ParkingRank,
 }  # fmt: skip
 
 
