@@ -69,5 +69,5 @@ class Pair:
     def _wait(self, key: str, what: str) -> None:
         try:
             self.store.wait([key], timedelta(seconds=self.deadline_s))
-        except Exception as error:  # torch raises a DistStoreError, which has no name of its own in every version
+        except RuntimeError as error:
             raise RuntimeError(f"waited {self.deadline_s:g} s for {what} beside learner rank {self.rank}: {error}") from error

@@ -132,6 +132,8 @@ def _handlers_stay() -> Iterator[None]:
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of an engine's process; on CPU it limits threads, so that engines and ranks do not compete for cores."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if config.placement.share:  # Ray reserves no cores for such an actor, and would allow it a single thread
+        env["OMP_NUM_THREADS"] = threads(config.rollout.cpus_per_engine)
     if not gpu:
         env |= {
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -151,6 +153,8 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
 def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of a learner rank's process."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    if config.placement.share:
+        env["OMP_NUM_THREADS"] = threads(config.learner.cpus_per_rank)
     if not gpu:
         env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
     return _unless_set(env)

@@ -24,6 +24,7 @@ from configs.passthrough import check_passthrough, unchecked_libraries
 from configs.schema import Config
 from configs.section import LARGEST
 from configs.sections.objective import INITIAL
+from configs.shared_gpu import describe_sharing
 from configs.toml_writer import quoted
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
 from rollout.template import use_template
@@ -77,7 +78,7 @@ def examine(config: Config, *, here: bool = True) -> Examined:
             refuse_short_vocabulary(config, settings, tokenizer)
     prompts = held_out = PromptSet(prompts=[], dropped=0)
     eval_sets: list[EvalSet] = []
-    lines = plan(config, model)
+    lines = plan(config, model) + describe_sharing(config, model)
     with found.collect():
         prompts = load_training_prompts(config, tokenizer or NoTokenizer())
         lines += describe_prompts(config, prompts)

@@ -17,12 +17,9 @@ An engine that fails or is late at any arrow, asleep or awake, is buried as in a
 that fails ends the run. Every arrow has the run's deadline.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import last_line
+from cluster.publish.blame import Failure, answer, last_line
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
 from configs.schema import Config
 from rollout.transport import Transport
@@ -71,11 +68,10 @@ class TurnTaker(Publisher):
         await engine.actor.wake.remote([what])
         self._asleep[engine].discard(what)
 
-    async def _ranks(self, method: str) -> Sequence[Any]:
-        try:
-            return await self.learners.all(method)
-        except Exception as error:
-            raise LearnerFailed(f"the learner failed at '{method}': {last_line(error)}") from error
+    async def _ranks(self, method: str) -> None:
+        found = await answer(None, self.learners.all(method))
+        if isinstance(found, Failure):
+            raise LearnerFailed(f"the learner failed at '{method}': {last_line(found.error)}") from found.error
 
     def _bury(self, engine: EngineHandle, cause: BaseException) -> None:
         super()._bury(engine, cause)

@@ -28,17 +28,13 @@ class BesideSender:
             self.source.stand_by()
             return
         self.pair.begin()
-        failure: Exception | None = None
         pairs = iter(self.source)
-        if self.has_worker:
-            try:
+        try:
+            if self.has_worker:
                 self._hand_over(pairs)
-            except Exception as error:
-                failure = error
-        for _ in pairs:  # on a rank whose engine has died they are all that is left; else there are some only after a failure
-            pass
-        if failure is not None:
-            raise failure
+        finally:
+            for _ in pairs:  # on the first rank all of them, where its engine has died; on others some only after a failure
+                pass
 
     def _hand_over(self, pairs: Tensors) -> None:
         plan = buckets(self.source.manifest(), self.bucket_bytes)

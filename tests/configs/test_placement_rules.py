@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.schema import Config
+from configs.shared_gpu import describe_sharing, refuse_engines_beside_ranks
 from tests.toys.run import run_config
 
 
@@ -53,3 +54,25 @@ def test_memory_beside_each_other_needs_the_same_gpu() -> None:
 def test_without_sharing_nothing_of_this_is_asked() -> None:
     apart = {"engines": 3, "vllm": {"gpu_memory_utilization": 0.95, "enable_sleep_mode": False}}
     run_config(Path("run"), run={"max_staleness": 2}, rollout=apart, learner={"ranks": 2})
+
+
+QWEN3_0P6B = {
+    "model_type": "qwen3", "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+    "head_dim": 128, "intermediate_size": 3072, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_a_small_model_fits_beside_its_engine_and_the_arithmetic_says_so() -> None:
+    config = run_config(Path("run"), model={"dtype": "bfloat16"}, placement={"share": True})
+    (line,) = describe_sharing(config, QWEN3_0P6B)
+    assert line.startswith("shared GPUs: in the ranks' turn a GPU holds about ")
+    refuse_engines_beside_ranks(config, QWEN3_0P6B, 24e9)
+    with pytest.raises(ValueError, match=r"at a publish a GPU holds .* GB, but a GPU here has 8 GB: .*raise zero_optimization.stage"):
+        refuse_engines_beside_ranks(config, QWEN3_0P6B, 8e9)
+
+
+def test_an_engine_that_leaves_too_little_for_a_resting_rank_is_refused_with_what_fits() -> None:
+    vllm = {"gpu_memory_utilization": 0.9}
+    config = run_config(Path("run"), model={"dtype": "bfloat16"}, rollout={"vllm": vllm}, placement={"share": True})
+    with pytest.raises(ValueError, match=r"got 0.9 .*: 1.6 GB of 16 GB are left .* about 2 GB: use at most 0.87"):
+        refuse_engines_beside_ranks(config, QWEN3_0P6B, 16e9)

@@ -25,7 +25,7 @@ class ParkingRank(Rank):
             given = parking.park()
             left = max(left, len(storages(learner, self.device)))
             parking.unpark()
-            if step != 2:  # noqa: PLR2004 - after the last turn it only publishes and saves
+            if step != 2:
                 self.step(learner)
         dict(parked)
         _, loaded = self.reloaded(learner, name, overrides)
