@@ -18,6 +18,7 @@ from tests.toys.run import run_config
 from tests.toys.turns import Gpu, SharingEngine, SharingRank
 
 STEP = ["sleeps", "unparks", "learns", "saves", "wakes weights", "sends", "parks", "wakes kv_cache"]
+PATIENT_S = 0.6  # the deadline of a run in which nobody hangs
 ENGINE_STAGES = {
     "sleep": "sleep",
     "join": "join_transfer",
@@ -32,10 +33,10 @@ ENGINE_STAGES = {
 class Site:
     """Engines with one GPU each and a rank on each of them, as they are after the start: the engines' turn."""
 
-    def __init__(self, engines: int = 2) -> None:
+    def __init__(self, engines: int = 2, deadline_s: float = PATIENT_S) -> None:
         config = run_config(
             Path("run"),
-            run={"deadline_s": DEADLINE_S, "max_staleness": 0},
+            run={"deadline_s": deadline_s, "max_staleness": 0},
             rollout={"engines": engines},
             learner={"ranks": engines},
             placement={"share": True},
@@ -74,10 +75,10 @@ class Site:
         return [line.removeprefix(f"{who} ") for line in self.gpu.log if line.startswith(who)]
 
 
-def at(work: Callable[[Site], Awaitable[None]], engines: int = 2) -> Site:
+def at(work: Callable[[Site], Awaitable[None]], engines: int = 2, deadline_s: float = PATIENT_S) -> Site:
     async def run() -> Site:
-        site = Site(engines)
-        async with asyncio.timeout(40 * DEADLINE_S):
+        site = Site(engines, deadline_s)
+        async with asyncio.timeout(40 * PATIENT_S):
             await work(site)
         return site
 
@@ -161,8 +162,12 @@ def fail(site: Site, stage: str, how: str) -> None:
     engine.faults[ENGINE_STAGES[stage]] = how
 
 
-@pytest.mark.parametrize("how", ["raise", "hang", "die"])
-@pytest.mark.parametrize("stage", ENGINE_STAGES)
+TURNS = ("sleep", "wake weights", "wake cache")  # all other arrows are the publisher's own, with tests of their own
+
+
+@pytest.mark.parametrize(
+    ("stage", "how"), [*((stage, "raise") for stage in ENGINE_STAGES), *((stage, how) for stage in TURNS for how in ("hang", "die"))]
+)
 def test_an_engine_that_fails_at_any_arrow_is_left_out_and_the_others_reach_the_version(stage: str, how: str) -> None:
     async def work(site: Site) -> None:
         await site.publish(0)
@@ -173,7 +178,7 @@ def test_an_engine_that_fails_at_any_arrow_is_left_out_and_the_others_reach_the_
         await site.step(2)
         await site.assert_engines_turn(2, 0)
 
-    assert at(work).killed == [1]
+    assert at(work, deadline_s=DEADLINE_S if how == "hang" else PATIENT_S).killed == [1]
 
 
 def test_an_engine_that_dies_in_its_sleep_is_noticed_when_it_is_to_wake() -> None:
@@ -186,13 +191,12 @@ def test_an_engine_that_dies_in_its_sleep_is_noticed_when_it_is_to_wake() -> Non
     assert at(work).killed == [1]
 
 
-@pytest.mark.parametrize("how", ["raise", "die"])
-@pytest.mark.parametrize("stage", [stage for stage in ENGINE_STAGES if stage != "sleep"])
-def test_the_last_engine_is_named_with_the_arrow_at_which_it_failed(stage: str, how: str) -> None:
+@pytest.mark.parametrize("stage", ("join", "wake weights", "start", "finish", "wake cache"))
+def test_the_last_engine_is_named_with_the_arrow_at_which_it_failed(stage: str) -> None:
     async def work(site: Site) -> None:
         site.pool.bury(site.pool.engines[0], ValueError("long ago"))
         await site.learners.step([], [])
-        fail(site, stage, how)
+        fail(site, stage, "raise")
         with pytest.raises(PublishFailed, match=f"engine 1 failed at '{stage}'"):
             await site.publish(1)
 
@@ -232,9 +236,9 @@ def test_a_rank_that_never_answers_is_noticed_at_the_deadline(method: str) -> No
         started = time.perf_counter()
         with pytest.raises(PublishFailed, match=f"the learner failed at '{method}'.*learner rank 1 did not finish '{method}'"):
             await site.step(1)
-        assert time.perf_counter() - started < 4 * DEADLINE_S
+        assert time.perf_counter() - started < 10 * DEADLINE_S
 
-    at(work)
+    at(work, deadline_s=DEADLINE_S)
 
 
 def test_it_is_the_turn_taker_that_a_shared_run_gets() -> None:
