@@ -44,7 +44,10 @@ class FileAddress:
 
 
 class Exported:
-    """A buffer of this process that one other process may map. Close it once that process has closed its end."""
+    """A buffer of this process that one other process may map. Close it once that process has closed its end.
+
+    OSError where `/dev/shm` has no room for it.
+    """
 
     def __init__(self, size: int, device: torch.device) -> None:
         self.path: Path | None = None
@@ -54,7 +57,16 @@ class Exported:
             return
         file, name = tempfile.mkstemp(prefix=PREFIX, dir=SHARED)  # readable by this user alone
         self.path = Path(name)
-        os.close(file)
+        try:
+            os.posix_fallocate(file, 0, size)  # else the first write into a full /dev/shm kills the process
+        except OSError as error:
+            self.hide()
+            raise OSError(
+                f"{SHARED} has no room for a buffer of {size} bytes ({error.strerror}): enlarge it (docker run --shm-size=1g), or set "
+                'rollout.transfer = "gloo"'
+            ) from error
+        finally:
+            os.close(file)
         self.buffer = torch.from_file(name, shared=True, size=size, dtype=torch.uint8)
         self.address = write_address(FileAddress(path=name, size=size))
 

@@ -1,5 +1,6 @@
 """Weights through memory that a rank and the worker beside it share: the real sender, store and memory, and toy workers in threads."""
 
+import errno
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -172,3 +173,14 @@ def test_a_shared_file_is_for_this_user_alone_and_gone_once_it_is_hidden() -> No
     shared.buffer.fill_(7)
     assert mapped.tolist() == [7] * 16
     shared.close()
+
+
+def test_a_full_shared_memory_is_named_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = left_over()
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"no room for a buffer of 16 bytes \(No space left on device\): enlarge it"):
+        Exported(16, CPU)
+    assert left_over() == before
