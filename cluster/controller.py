@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Controller:
         self.artist = Artist(config.run_dir)
         self.stop = stop or Stop()
         self.saved = 0  # the newest step that a checkpoint has
+        self.aside: tuple[int, Path] | None = None  # the newest step whose shards are written, and where
         self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
@@ -112,6 +114,7 @@ class Controller:
         stats = await self.learners.step(groups)
         groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
+        await self._save_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
         clock.lap("publish")
         self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
@@ -195,19 +198,34 @@ class Controller:
 
     async def _save_when_due(self) -> None:
         """Save the newest finished step if it is due or the run stops. Groups settled or submitted since then are handed out again."""
-        run = self.config.run
         if self.reached is None:
             return
         position, stream = self.reached
-        due = position.step % run.save_every == 0 or position.step == run.steps or self.stop.asked
-        if not due or position.step == self.saved:
+        if not (self._due(position.step) or self.stop.asked) or position.step == self.saved:
             return
-        aside = self.checkpoints.begin(position.step)
-        await self.learners.save(aside)
+        if self.aside is None or self.aside[0] != position.step:
+            await self._write(position.step)
+        assert self.aside is not None
         self.metrics.flush()
         self.ledger.flush()
-        await asyncio.to_thread(self.checkpoints.commit, aside, position, stream)
+        await asyncio.to_thread(self.checkpoints.commit, self.aside[1], position, stream)
         self.saved = position.step
+
+    def _due(self, step: int) -> bool:
+        return step % self.config.run.save_every == 0 or step == self.config.run.steps
+
+    async def _save_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
+        """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
+        if self.config.placement.share and self._due(step):
+            await self._write(step)
+            clock.lap("save")
+            self.saving_s += clock.laps["save"]
+
+    async def _write(self, step: int) -> None:
+        """Write the ranks' shards of a step beside the checkpoints; `commit` makes them one."""
+        folder = self.checkpoints.begin(step)
+        await self.learners.save(folder)
+        self.aside = step, folder
 
     def _plan(self, done: int) -> str:
         """What a stop does while the step after `done` is generated."""

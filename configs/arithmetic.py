@@ -82,7 +82,14 @@ def describe_objective(config: Config) -> list[str]:
 
 
 def describe_devices(config: Config) -> str:
+    """GPUs and cores of engines and ranks, side by side or in turns."""
     engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
+    if config.placement.share:
+        cores = engines * max(config.rollout.cpus_per_engine, each * config.learner.cpus_per_rank) + config.reward.workers
+        return (
+            f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel), and a learner rank on each of them, in turns → "
+            f"{counted(engines * each, 'GPU')} in all, or none on CPU; CPU cores: {cores:g} (engines and ranks in turns, reward workers)"
+        )
     cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
     return (
         f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "

@@ -17,6 +17,7 @@ from configs.rules.experts import EXPERT_RULES
 from configs.rules.kl import KL_RULES
 from configs.rules.moe import MOE_RULES
 from configs.rules.objective import OBJECTIVE_RULES
+from configs.rules.placement import PLACEMENT_RULES
 from configs.rules.reward import REWARD_RULES
 
 ALL_RULES = (
@@ -29,6 +30,7 @@ ALL_RULES = (
     *EXPERT_RULES,
     *MOE_RULES,
     *REWARD_RULES,
+    *PLACEMENT_RULES,
     *EFFECT_RULES,
 )
 

@@ -26,6 +26,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from configs.arithmetic import gpus_per_engine
+from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.proof import Manifest, Proof
 from rollout.seeds import derive_seed
@@ -102,6 +103,17 @@ class Engine:
     async def room(self) -> int:
         """Bytes that the worker with the least free memory can still take."""
         return min(await self.llm.collective_rpc("room"))
+
+    async def sleep(self, level: int) -> None:
+        """Freeze requests and give the GPU's memory away: at level 1 weights move to host memory, at level 2 they are lost.
+
+        vLLM's CPU workers ignore it but for the freezing.
+        """
+        await self.llm.sleep(level, mode="keep")
+
+    async def wake(self, tags: Sequence[str] | None) -> None:
+        """Take back the memory of "weights" or of "kv_cache", or of both (None). Requests go on once both are there."""
+        await self.llm.wake_up(None if tags is None else list(tags))
 
     async def join_transfer(self, seat: Seat) -> None:
         """Meet the learner's sender in a transfer group; an earlier group is left first."""
@@ -200,6 +212,8 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
     # A single worker runs in the engine core's own process, which saves a process. Several workers are child processes: by default vLLM
     # would ask Ray for them, but Ray has already given all GPUs of the bundle to this actor.
     ours["distributed_executor_backend"] = "uni" if gpus_per_engine(config) == 1 else "mp"
+    if config.placement.share and not current_platform.is_cpu():
+        ours |= {"enable_sleep_mode": True, "gpu_memory_utilization": SHARED_UTILIZATION}
     if current_platform.is_cpu():
         # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
         ours["enable_chunked_prefill"] = False

@@ -30,6 +30,7 @@ class Seat:
 
     rendezvous: Rendezvous
     rank_offset: int  # rank of the engine's first worker; its other workers have the next ranks
+    beside: int = 0  # the learner's rank on the GPU of the engine's first worker, where GPUs are shared; the next ranks follow
 
 
 class Transport(Protocol):
@@ -114,6 +115,36 @@ class Nccl:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipc:
+    """Memory that a rank and the worker beside it share: CUDA IPC on a GPU, shared memory on CPU. Every wait has a deadline."""
+
+    backend: ClassVar[str] = "beside"  # our own end; vLLM's "ipc" needs pickled handles
+    recoverable: ClassVar[bool] = True
+    packs: ClassVar[bool] = False
+
+    deadline_s: float
+    bucket_bytes: int = BUCKET_BYTES
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Gives up within run.deadline_s."""
+        return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
+
+    def init_info(self, seat: Seat) -> dict[str, Any]:
+        """The fields of `rollout.beside_receiver.BesideInitInfo`."""
+        meeting = seat.rendezvous
+        return {
+            "host": meeting.host,
+            "port": meeting.port,
+            "world_size": meeting.world_size,
+            "name": meeting.name,
+            "beside": seat.beside,
+            "bucket_bytes": self.bucket_bytes,
+            "deadline_s": self.deadline_s,
+        }
+
+
 def packed_buffers(manifest: Manifest, room: int) -> int:
     """How many packed chunks a publish has under way at once: 2 to overlap sending and loading, if a GPU with `room` bytes can hold them.
 
@@ -124,10 +155,11 @@ def packed_buffers(manifest: Manifest, room: int) -> int:
     return 2 if 3 * chunk <= room else 1
 
 
-TRANSPORTS: Mapping[str, type[Transport]] = {"gloo": Gloo, "nccl": Nccl}
+TRANSPORTS: Mapping[str, type[Transport]] = {"gloo": Gloo, "nccl": Nccl, "ipc": Ipc}
 
 
 def choose_transport(config: Config, *, gpu: bool) -> Transport:
-    """The transport that rollout.transfer names; "auto" is nccl where engines and ranks have GPUs, else gloo."""
+    """The transport that rollout.transfer names; "auto" is ipc on shared GPUs, nccl on GPUs of their own, else gloo."""
     name = config.rollout.transfer
-    return TRANSPORTS[("nccl" if gpu else "gloo") if name == "auto" else name].of(config)
+    on_gpus = "ipc" if config.placement.share else "nccl"
+    return TRANSPORTS[(on_gpus if gpu else "gloo") if name == "auto" else name].of(config)

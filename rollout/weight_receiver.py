@@ -202,3 +202,5 @@ def missing_buffers(model: torch.nn.Module, received: Container[str]) -> list[st
 
 if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooWeightTransferEngine)
+if "beside" not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine("beside", "rollout.beside_receiver", "BesideWeightTransferEngine")

@@ -12,7 +12,11 @@ MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
     "reward": ("configs", "rollout.types", "reward"),
-    "learner": ("configs", "rollout.types", "rollout.digest", "rollout.proof", "rollout.transfer", "rollout.transport", "learner"),
+    "learner": (
+        "configs",
+        *(f"rollout.{name}" for name in ("types", "digest", "proof", "transfer", "transport", "pairs", "local_memory")),
+        "learner",
+    ),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
     "gatewise": ("configs", "rollout", "reward", "learner", "cluster", "gatewise"),
 }
@@ -20,7 +24,7 @@ FOLDERS = tuple(MAY_IMPORT)
 WITH_ROOMS = ("learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
-    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "learner/weights/nccl.py"),
+    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "rollout/beside_receiver.py", "learner/weights/nccl.py"),
     "deepspeed": ("learner/model/zero.py",),
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.

@@ -125,6 +125,12 @@ class EngineActor:
     async def room(self) -> int:
         return await self.engine.room()
 
+    async def sleep(self, level: int) -> None:
+        await self.engine.sleep(level)
+
+    async def wake(self, tags: Sequence[str] | None) -> None:
+        await self.engine.wake(tags)
+
     async def join_transfer(self, seat: Seat) -> None:
         await self.engine.join_transfer(seat)
 

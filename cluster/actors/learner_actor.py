@@ -16,7 +16,7 @@ from cluster.actors.process import freeze_gc, send_output_to
 from configs.schema import Config
 from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
-from rollout.transport import Rendezvous, Transport
+from rollout.transport import PATIENCE, Rendezvous, Transport
 from rollout.types import Experts, Sampled
 
 
@@ -67,6 +67,7 @@ class LearnerActor:
 
         from cluster.models.hub import fetch_to_this_node
         from learner.learner import Learner
+        from learner.model.parking import Parking
         from learner.process_group import join_ranks
         from learner.weights.source import ZeroWeightSource
 
@@ -79,10 +80,19 @@ class LearnerActor:
             rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener(), gpu=self.gpu
         )
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
+        self.parking = Parking(self.learner, device, self.learner.zero.scratch)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
         self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
         freeze_gc()
         return self.host
+
+    def park(self) -> None:
+        """Give this rank's device memory to the engine on the same device."""
+        self.parking.park()
+
+    def unpark(self) -> None:
+        """Take the memory again, with everything that was in it. An engine that was killed frees its own a moment later."""
+        self.parking.unpark(patience_s=PATIENCE * float(self.config.run.deadline_s))
 
     def manifest(self) -> Manifest:
         """The tensors of a publish in sending order."""

@@ -1,7 +1,7 @@
 """The driver's view of the learner ranks: one call is a call on every rank, and a failure is that of the rank that broke it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Learners:
     def __init__(self, config: Config, actors: Sequence[Any], share: Callable[[Shared], object] = ray.put) -> None:
         """`share` makes an object that every rank can have as an argument; by default each node fetches it once."""
         self.config, self.actors, self.share = config, list(actors), share
+        # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
+        self.take_turn: Callable[[], Awaitable[None]] = _always_has_it
 
     async def start(self) -> list[str]:
         """Let the ranks meet and load the model; returns the address of each rank's node."""
@@ -83,6 +85,7 @@ class Learners:
                 if parts[group].experts:
                     experts[group, member] = parts[group].experts[member]
             hands.append((shared, tokens, experts))
+        await self.take_turn()
         stats: dict[str, float] = (await self.each("step", hands))[0]
         return stats
 
@@ -98,16 +101,20 @@ class Learners:
         return manifest
 
     async def save(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("save", str(folder))
 
     async def load(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("load", str(folder))
 
     async def load_weights(self, folder: Path, *, optimizer: bool) -> None:
         """Begin anew from the weights of a checkpoint, and from its optimizer's moments if asked."""
+        await self.take_turn()
         await self.all("load_weights", str(folder), optimizer)
 
     async def export(self, folder: Path) -> None:
+        await self.take_turn()
         await self.all("export", str(folder))
 
     async def _within(self, call: Any, what: str) -> Any:
@@ -117,6 +124,10 @@ class Learners:
                 return await call
         except TimeoutError as error:
             raise self._late([0], what) from error
+
+
+async def _always_has_it() -> None:
+    """Ranks with GPUs of their own need not take turns."""
 
 
 def culprit(errors: Sequence[BaseException]) -> BaseException:

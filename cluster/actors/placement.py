@@ -15,6 +15,7 @@ from cluster.actors.places.bundles import Bundle, Layout
 from cluster.actors.places.device import on_gpu
 from cluster.actors.places.fit import room_for
 from cluster.actors.places.numbering import groups_across_nodes
+from cluster.actors.places.shared import SharedPlaces, share_places
 from configs.schema import Config
 
 PATIENCE_S = 10.0  # for free resources, before the user hears what the run waits for
@@ -54,7 +55,7 @@ def cluster_nodes() -> list[Bundle]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def reserve(config: Config, say: Callable[[str], object] = print) -> Places:
+def reserve(config: Config, say: Callable[[str], object] = print) -> Places | SharedPlaces:
     """Reserve every bundle at once; TimeoutError if other jobs hold the resources until the deadline.
 
     `say` gets a line when the run waits for other jobs, and one if expert groups lie on several nodes.
@@ -74,6 +75,8 @@ def reserve(config: Config, say: Callable[[str], object] = print) -> Places:
                 f"the cluster is large enough for this run, but other jobs use its resources: no placement within run.deadline_s "
                 f"({config.run.deadline_s} s), with {needed}; wait for those jobs, or raise it{smaller}"
             )
+    if config.placement.share:
+        return share_places(config, group, on_gpu(config, nodes))
     places = Places(group, layout.numbered(_nodes_of_bundles(group)), on_gpu(config, nodes))
     ranks, size = places.nodes()[layout.engines :], layout.group
     if across := groups_across_nodes(ranks, size):

@@ -136,6 +136,8 @@ def _handlers_stay() -> Iterator[None]:
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of an engine's process; on CPU it limits threads, so that engines and ranks do not compete for cores."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if config.placement.share:  # Ray reserves no cores for such an actor, and would allow it a single thread
+        env["OMP_NUM_THREADS"] = threads(config.rollout.cpus_per_engine)
     if not gpu:
         env |= {
             "CUDA_VISIBLE_DEVICES": "",
@@ -156,6 +158,8 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
 def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of a learner rank's process."""
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cuda" if gpu else "cpu"}
+    if config.placement.share:
+        env["OMP_NUM_THREADS"] = threads(config.learner.cpus_per_rank)
     if not gpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
     elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:

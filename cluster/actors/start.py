@@ -21,6 +21,7 @@ from cluster.actors.object_store import refuse_small_stores
 from cluster.actors.placement import Places, cluster_nodes, reserve
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
+from cluster.actors.places.shared import SharedPlaces
 from cluster.actors.process import log_path
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, joins_cluster, learner_env
@@ -29,6 +30,8 @@ from configs.schema import Config
 from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
+KEEP_WEIGHTS = 1  # the level of sleep in which vLLM keeps the weights in host memory
+AnyPlaces = Places | SharedPlaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,28 @@ async def start_actors(
         ]
         learners = _rank_actors(config, places, actors)
         async with asyncio.TaskGroup() as starting:
-            starting.create_task(learners.start())
+            if not config.placement.share:
+                starting.create_task(learners.start())
             for actor in (*dict.fromkeys(rewards), *engines):
                 starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
+        if config.placement.share:
+            await _start_ranks_beside(config, learners, engines, actors)
         yield Actors(engines=EnginePool(config, engines, on_retry, say=say), learners=learners, transport=transport)
+
+
+async def _start_ranks_beside(config: Config, learners: Learners, engines: Sequence[Any], actors: "Started") -> None:
+    """Start the ranks on the engines' GPUs; afterwards the engines have these GPUs to themselves.
+
+    An engine takes its share of the memory that is free when it starts, so the ranks come after it and load while it sleeps.
+    """
+
+    async def every(method: str, *args: Any) -> None:
+        await asyncio.gather(*(_ready(config, getattr(actor, method).remote(*args), actors.roles[actor]) for actor in engines))
+
+    await every("sleep", KEEP_WEIGHTS)
+    await learners.start()
+    await learners.all("park")
+    await every("wake", None)
 
 
 @asynccontextmanager
@@ -80,7 +101,7 @@ async def start_learners(config: Config, say: Callable[[str], object] = print) -
         yield learners
 
 
-def _reward_actors(config: Config, places: Places, actors: "Started", checkers: Sequence[str]) -> list[Any]:
+def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checkers: Sequence[str]) -> list[Any]:
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     options = {"num_cpus": 0, "max_concurrency": 1000}
@@ -97,7 +118,7 @@ def _reward_actors(config: Config, places: Places, actors: "Started", checkers: 
     return [there[home] for home in homes]
 
 
-def _rank_actors(config: Config, places: Places, actors: "Started") -> Learners:
+def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
     kind = ray.remote(LearnerActor)
@@ -136,7 +157,7 @@ async def _every_actor(config: Config) -> AsyncIterator[Started]:
 
 
 @asynccontextmanager
-async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator[Places]:
+async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator[AnyPlaces]:
     nodes = cluster_nodes()
     refuse_what_cannot_fit(config, nodes)
     # Ray was told of no GPUs where a local run uses none.

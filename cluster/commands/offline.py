@@ -16,7 +16,7 @@ from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
-from cluster.publish.publisher import Publisher
+from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
@@ -51,7 +51,7 @@ def evaluate_offline(config: Config, asked: str | None, show: Progress | None = 
 
     async def work() -> dict[str, float]:
         async with start_actors(config, lambda _: None, checked.checkers, show.say) as actors:
-            publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
+            publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
             if checkpoint:
                 await actors.learners.load(checkpoint)

@@ -18,6 +18,7 @@ from cluster.controller import Controller
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
+from cluster.publish.turns import open_publisher
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
@@ -114,7 +115,7 @@ async def _ready(
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):
             show.say(line)
-        publisher = Publisher(config, actors.engines, actors.learners, actors.transport)
+        publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
         with show.stage("identity publish: proving that the engines hold the learner's weights"):
             await prove_identity(publisher, checked.prompts.prompts)
         if begin.checkpoint:

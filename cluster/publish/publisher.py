@@ -94,13 +94,21 @@ class Publisher:
     async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
         if engines != self._joined:
             await self._join(engines)
-        await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
+        await self._stop(engines)
         await self._each("start", engines, self._start)
         sent = await self._transfer()
         seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
         self._verify(sent, dict(zip(engines, seen, strict=True)))
-        await self._each("resume", engines, self._resume)
+        await self._go_on(engines)
         return sent
+
+    async def _stop(self, engines: list[EngineHandle]) -> None:
+        """Stop the requests of every engine that still runs some."""
+        await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
+
+    async def _go_on(self, engines: list[EngineHandle]) -> None:
+        """Let the requests of engines with whole weights continue."""
+        await self._each("resume", engines, self._resume)
 
     async def _abandon(self) -> None:
         """Abandon the failed try. Members that waited in its group have aborted, so the next try needs a new group."""
@@ -143,7 +151,7 @@ class Publisher:
         )
 
         def join(engine: EngineHandle) -> Awaitable[Any]:
-            seat = Seat(rendezvous=meeting, rank_offset=1 + workers * engines.index(engine))
+            seat = Seat(rendezvous=meeting, rank_offset=1 + workers * engines.index(engine), beside=workers * engine.index)
             joined: Awaitable[Any] = engine.actor.join_transfer.remote(seat)
             return joined
 

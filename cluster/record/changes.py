@@ -23,8 +23,8 @@ FREE_WITHIN = (
         f"rollout.vllm.{name}" for name in (
             "tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size",
             "enable_expert_parallel", "all2all_backend", "distributed_executor_backend", "disable_custom_all_reduce",
-            "gpu_memory_utilization", "kv_cache_memory_bytes", "num_gpu_blocks_override", "cpu_offload_gb", "max_num_seqs",
-            "max_num_batched_tokens", "max_model_len", "block_size", "enable_prefix_caching", "enable_chunked_prefill",
+            "gpu_memory_utilization", "enable_sleep_mode", "kv_cache_memory_bytes", "num_gpu_blocks_override", "cpu_offload_gb",
+            "max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "enable_prefix_caching", "enable_chunked_prefill",
             "scheduling_policy", "async_scheduling", "enforce_eager", "compilation_config", "load_format",
             "max_parallel_loading_workers", "disable_log_stats",
         )

@@ -1,6 +1,6 @@
 """The memory of a GPU that an engine and a rank share, and of a node's host memory."""
 
-from configs.arithmetic import MOMENT_BYTES, optimizer_bytes, weight_bytes
+from configs.arithmetic import GB, MOMENT_BYTES, optimizer_bytes, weight_bytes
 from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
 from configs.memory.learner import (
     RUNTIME,
@@ -15,6 +15,7 @@ from configs.memory.learner import (
 )
 from configs.memory.parts import Place
 from configs.memory.sizes import Sizes
+from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 
 GPUS_A_NODE = 8
@@ -46,6 +47,28 @@ def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
             },
         },
     )
+
+
+def refuse_no_room(config: Config, sizes: Sizes, gpu: float) -> None:
+    """Raise ValueError, with the arithmetic, where what both sides keep for certain is more than a GPU of `gpu` bytes has."""
+    rank = sum(rank_place(config, sizes, 0).stays.values()) - RUNTIME
+    engine = engine_weights(config, sizes)
+    both = rank + engine + RUNTIME + ASLEEP
+    if both > gpu:
+        raise ValueError(
+            f"placement.share got true: at a publish a GPU holds {rank / GB:.3g} GB of the rank's states, {engine / GB:.3g} GB of the "
+            f"engine's weights and about {(RUNTIME + ASLEEP) / GB:.3g} GB of both processes = {both / GB:.3g} GB, but a GPU here has "
+            f"{gpu / GB:.3g} GB: raise zero_optimization.stage, learner.ranks or rollout.vllm.tensor_parallel_size, "
+            "or set offload_optimizer"
+        )
+    utilization = float(config.rollout.vllm.get("gpu_memory_utilization", SHARED_UTILIZATION))
+    resting = (1 - utilization) * gpu
+    if resting < RUNTIME:
+        raise ValueError(
+            f"rollout.vllm.gpu_memory_utilization got {utilization:g} with placement.share = true: {resting / GB:.3g} GB of "
+            f"{gpu / GB:.3g} GB are left beside the engine, but a waiting rank keeps about {RUNTIME / GB:g} GB: "
+            f"use at most {int(100 * (1 - RUNTIME / gpu)) / 100:g}"
+        )
 
 
 def host_place(config: Config, sizes: Sizes) -> Place:

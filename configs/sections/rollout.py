@@ -41,8 +41,10 @@ class RolloutConfig(Section):
         description='record the experts of each token, for `learner.routing = "replay_rollout"` and for the split of the mismatch. '
         "They travel with the response: layers × experts per token in bytes (twice that above 256 experts), for every token",
     )
-    transfer: Literal["auto", "gloo", "nccl"] = Field(
-        default="auto", description='how weights travel to the engines; "auto" is nccl if Ray has GPUs, and otherwise gloo'
+    transfer: Literal["auto", "gloo", "nccl", "ipc"] = Field(
+        default="auto",
+        description='how weights travel to the engines; "auto" is nccl if Ray has GPUs, and otherwise gloo. '
+        "With `placement.share` it is ipc on GPUs: memory that a rank and the engine's worker on the same GPU share",
     )
     cpus_per_engine: Positive = Field(
         default=1, description="CPU cores that Ray reserves for an engine. On CPU also its number of threads; fractions share a core"

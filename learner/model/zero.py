@@ -155,6 +155,12 @@ class ZeroEngine:
         if self.partitions_parameters:
             self.engine.optimizer.parameter_offload.partition_all_parameters()
 
+    def scratch(self) -> list[torch.Tensor]:
+        """The buckets in which gradients are reduced: nothing in them is needed between two steps."""
+        buckets = getattr(self.engine.optimizer, "ipg_buckets", {}).values()
+        held = [bucket.buffer for bucket in buckets if bucket.buffer is not None]
+        return [tensor for buffer in held for tensor in (buffer if isinstance(buffer, list) else [buffer])]
+
     def save(self, folder: Path) -> None:
         """Write this rank's shard of weights and optimizer below `folder`. Every rank must call it."""
         self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import torch
 
+from learner.weights.beside import BesideSender
 from learner.weights.source import ZeroWeightSource
 from rollout.proof import aligned, buckets
 from rollout.transfer import broadcast, open_gloo, open_store
-from rollout.transport import Gloo, Nccl, Rendezvous, Transport
+from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
 
 class Sender(Protocol):
@@ -76,7 +77,12 @@ SENDERS: Mapping[type[Transport], Callable[[Any, ZeroWeightSource, Rendezvous, s
 
 
 def open_sender(transport: Transport, source: ZeroWeightSource, meeting: Rendezvous, rank: int, listener: socket.socket | None) -> Sender:
-    """Meet the engines in a transfer group, as its rank 0; the other ranks of the learner stand by for the gathers."""
+    """Meet the engines in a transfer group, as its rank 0; the other ranks of the learner stand by for the gathers.
+
+    Where GPUs are shared every rank sends, to the worker beside it.
+    """
+    if isinstance(transport, Ipc):
+        return BesideSender(transport, source, meeting, rank, listener)
     if rank != 0:
         return StandBy(source)
     assert listener is not None, "rank 0 serves the rendezvous"

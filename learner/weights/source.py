@@ -28,6 +28,7 @@ class ZeroWeightSource:
         shapes = {name.removeprefix(PREFIX): shape for name, shape in zero.shapes.items()}
         buffers = {name.removeprefix(PREFIX): buffer for name, buffer in zero.buffers().items()}
         self.family = zero.family
+        self.device = zero.engine.device
         self.tensors = published(shapes, now, buffers, zero.expert_group, zero.family)
         self.layers = [[self.tensors[name] for name in layer] for layer in by_layer(list(self.tensors))]
         self.proof: Proof = {}

@@ -4,7 +4,7 @@ import pytest
 
 from configs.sections.rollout import RolloutConfig
 from learner.weights.sender import SENDERS, open_sender
-from rollout.transport import TRANSPORTS, Gloo, Nccl, Rendezvous, Seat, choose_transport
+from rollout.transport import TRANSPORTS, Gloo, Ipc, Nccl, Rendezvous, Seat, choose_transport
 from tests.toys.run import run_config
 
 
@@ -18,9 +18,21 @@ def test_the_transport_is_the_one_named_or_else_that_of_the_hardware(name: str, 
     assert transport.recoverable == (transport.deadline_s is not None), "who waits for ever cannot be called back"
 
 
+@pytest.mark.parametrize(("name", "gpu", "chosen"), [("auto", True, Ipc), ("auto", False, Gloo), ("gloo", True, Gloo), ("ipc", False, Ipc)])
+def test_on_shared_gpus_weights_go_through_memory_that_both_sides_map(name: str, gpu: bool, chosen: type):
+    config = run_config(Path("run"), run={"deadline_s": 60}, rollout={"transfer": name}, placement={"share": True})
+    assert isinstance(choose_transport(config, gpu=gpu), chosen)
+
+
+def test_an_engine_is_told_the_rank_beside_it():
+    meeting = Rendezvous(name="publish-1", host="127.0.0.1", port=5, world_size=3)
+    told = Ipc(deadline_s=30).init_info(Seat(rendezvous=meeting, rank_offset=1, beside=4))
+    assert told["beside"] == 4, "the engine's own number counts, not its place among the living"
+
+
 def test_every_transport_that_a_config_can_name_has_both_ends():
     assert set(RolloutConfig.model_fields["transfer"].annotation.__args__) == {"auto", *TRANSPORTS}
-    assert set(SENDERS) == set(TRANSPORTS.values())
+    assert {*SENDERS, Ipc} == set(TRANSPORTS.values()), "with ipc every rank sends"
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1"), ("10.0.0.7", "")])

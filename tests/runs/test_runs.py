@@ -101,6 +101,23 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...])
     return run
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
+    """The same run with engine and rank taking turns, stopped by Ctrl-C after step 3 and continued."""
+    folder = tmp_path_factory.mktemp("shared")
+    run = folder / "run"
+    turns = ("placement.share=true", "rollout.transfer=ipc")
+    with driving(command(run, settings, *turns), folder) as driver:
+        wait_for_step(driver, run, 3)
+        driver.process.send_signal(signal.SIGINT)
+        assert driver.wait() == 130, driver.text()
+        assert driver.wait_for_nobody() == []
+    with driving(command(run, settings, *turns, "run.resume=auto"), folder) as driver:
+        assert driver.wait() == 0, driver.text()
+        assert driver.wait_for_nobody() == []
+    return run
+
+
 def steps(run: Path) -> list[dict[str, float]]:
     return [row for row in metrics(run) if row["step"] > 0]
 
@@ -181,6 +198,15 @@ def test_a_killed_and_resumed_run_ends_bitwise_where_the_straight_one_does(strai
     there = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(straight)]
     here = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(resumed)]
     assert here == there
+
+
+def test_a_run_that_takes_turns_on_one_place_is_bitwise_the_one_that_does_not(straight: Path, shared: Path) -> None:
+    assert weights(shared) == weights(straight)
+    there = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(straight)]
+    here = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(shared)]
+    assert here == there
+    said = (shared / "logs" / "engine-0.log").read_text()
+    assert "sleep mode is not supported on CPU, ignore it" in said, "the engine was asked to sleep"
 
 
 def test_two_runs_of_one_seed_are_bitwise_equal_by_gloo_and_by_nccl(straight: Path, resumed: Path) -> None:

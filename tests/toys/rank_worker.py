@@ -18,6 +18,7 @@ from tests.toys.expert_worker import ExpertRank, FamilyRank
 from tests.toys.gradient_worker import GradientRank
 from tests.toys.loading_worker import LoadingRank
 from tests.toys.memory_worker import MemoryRank
+from tests.toys.parking_worker import ParkingRank
 from tests.toys.rank_base import Rank, poison
 from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
@@ -80,7 +81,7 @@ def with_equal_rewards(group: Group) -> Group:
 KINDS: dict[str, type[Rank]] = {
     "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
     "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank, "memory": MemoryRank,
-    "loading": LoadingRank,
+    "loading": LoadingRank, "parking": ParkingRank,
 }  # fmt: skip
 
 

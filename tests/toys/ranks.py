@@ -60,6 +60,7 @@ RESCORINGS = [
     ("rescoring-bare3", stage(3, BARE)),
 ]
 RUNS_OF_ONE = [*((f"learn-zero{n}", stage(n)) for n in (0, 1)), *GRADIENTS, ("reference-zero1", stage(1, GRPO)), *REPLAYS]
+RUNS_OF_ONE += [("parking-zero0", stage(0))]
 RUNS_OF_ONE += [CARE[name] for name in ("zero0", "zero2", "bfloat16")]
 SPREAD = "learner.expert_parallel=2"
 MEMORIES = [
@@ -84,6 +85,9 @@ RUNS_OF_TWO = [
     ("experts-zero1", stage(1)),
     ("experts-zero2", stage(2, "learner.packing=true")),
     ("experts-zero3", stage(3, BARE, "learner.gradient_checkpointing=true")),
+    ("parking-zero2", stage(2)),
+    ("parking-bare3", stage(3, BARE)),
+    ("parking-experts2", stage(2, SPREAD)),
     *((f"family-{name}", stage(3)) for name in ("qwen2", "mixtral")),
     *MEMORIES,
 ]

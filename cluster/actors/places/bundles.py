@@ -17,7 +17,7 @@ class Layout:
 
     bundles: list[Bundle]
     homes: list[int]  # the bundle of each actor
-    needs: list[Bundle]  # what each actor takes of its bundle
+    needs: list[Bundle]  # what each actor takes of its bundle; nothing where actors share it
     engines: int  # the number of engines among the actors
     group: int  # consecutive ranks that work together most: learner.expert_parallel
 
@@ -32,7 +32,11 @@ def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
     """The ways to reserve a run, the best first; a bundle always lies on one node.
 
     First every expert group has a bundle. Then ever fewer have one, and the ranks of the rest come in parts of a group, at last singly.
+    Where engines and ranks share GPUs there is one way: a bundle for each engine with the ranks beside it.
     """
+    if config.placement.share:
+        yield _shared(config, gpu)
+        return
     engine: Bundle = {"CPU": float(config.rollout.cpus_per_engine)}
     rank: Bundle = {"CPU": float(config.learner.cpus_per_rank)}
     if gpu:
@@ -51,6 +55,21 @@ def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
                 engines=engines,
                 group=group,
             )
+
+
+def _shared(config: Config, gpu: bool) -> Layout:
+    """A bundle for each engine, with the cores of the side that needs more: the other side rests meanwhile."""
+    engines, workers = config.rollout.engines, gpus_per_engine(config)
+    bundle: Bundle = {"CPU": float(max(config.rollout.cpus_per_engine, workers * config.learner.cpus_per_rank))}
+    if gpu:
+        bundle["GPU"] = float(workers)
+    return Layout(
+        bundles=[dict(bundle) for _ in range(engines)],
+        homes=[*range(engines), *(engine for engine in range(engines) for _ in range(workers))],
+        needs=[{} for _ in range(engines * (1 + workers))],
+        engines=engines,
+        group=config.learner.expert_parallel,
+    )
 
 
 def fits(wanted: Sequence[Bundle], nodes: Sequence[Bundle]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cluster.actors.places.bundles import Bundle, Layout, fits, layouts
 from cluster.actors.places.device import on_gpu, refuse_device
+from cluster.actors.places.shared import shared_has_no_room
 from configs.arithmetic import counted
 from configs.rules.engine import is_count, vllm_size
 from configs.schema import Config
@@ -29,6 +30,8 @@ def room_for(config: Config, nodes: Sequence[Bundle]) -> Layout:
             return layout
         tried.append(layout)
     lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in tried[-1].bundles], nodes) else "CPU"
+    if config.placement.share:
+        raise ValueError(shared_has_no_room(config, tried[-1].bundles, nodes, lacking))
     raise ValueError(_does_not_fit(tried[-1], nodes, lacking))
 
 

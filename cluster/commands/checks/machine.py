@@ -7,6 +7,10 @@ from cluster.actors.session import joins_cluster
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
 from cluster.commands.checks.findings import Findings
+from cluster.commands.init.machine import gpus_here
+from configs.memory.shared import refuse_no_room
+from configs.memory.sizes import sizes_of
+from configs.memory.table import SEEN
 from configs.object_store import shortage, store_need
 from configs.schema import Config
 from rollout.transport import choose_transport
@@ -37,6 +41,9 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
     found.problems += missing if gpu else without.problems
     with found.collect():
         room_for(config, nodes)
+    if gpu and config.placement.share and (sizes := sizes_of(model)) is not None and (here := gpus_here()):
+        with found.collect():
+            refuse_no_room(config, sizes, min(here) * SEEN)
     check_store(config, model, found)
     if len(found.problems) > before:
         found.notes.append(
@@ -62,9 +69,10 @@ def describe_places(config: Config) -> str:
     nodes = this_machine()
     gpu = on_gpu(config, nodes)
     each = "a GPU and " if gpu else ""
+    beside = f" (in turns on the same {'GPUs' if gpu else 'cores'})" if config.placement.share else ""
     unused = "" if gpu or not count_gpus(nodes) else ", which are not used"
     return (
         f"this machine ({nodes[0]['CPU']:g} CPU cores, {nodes[0]['GPU']:g} GPUs{unused}): engines {engines} on {each}"
-        f"{config.rollout.cpus_per_engine:g} CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each, "
+        f"{config.rollout.cpus_per_engine:g} CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each{beside}, "
         f"reward workers {workers}; weights by {choose_transport(config, gpu=gpu).backend}"
     )

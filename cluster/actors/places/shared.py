@@ -1,0 +1,111 @@
+"""Where engines and ranks go that take turns on the same GPUs: an engine and the ranks beside its workers in one bundle.
+
+Ray gives an actor whole GPUs or a fraction of one, and would put the fractions of several ranks onto the same GPU. So one small actor holds
+all GPUs of a bundle. Engine and ranks ask Ray for none, and see the GPUs that are chosen here: the engine all of them, each rank one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.actors.places.bundles import Bundle
+from configs.arithmetic import counted, gpus_per_engine
+from configs.schema import Config
+
+
+def shared_has_no_room(config: Config, wanted: Sequence[Bundle], nodes: Sequence[Bundle], kind: str) -> str:
+    """The arithmetic of a run whose bundles do not fit on the nodes for lack of `kind`."""
+    engines, workers, each = config.rollout.engines, gpus_per_engine(config), wanted[0][kind]
+    there = sum(node.get(kind, 0) for node in nodes)
+    listed = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
+    ranks = f"{counted(workers, 'rank')} x learner.cpus_per_rank ({config.learner.cpus_per_rank:g})"
+    why = f" (the larger of rollout.cpus_per_engine ({config.rollout.cpus_per_engine:g}) and {ranks})" if kind == "CPU" else ""
+    lower = "rollout.vllm.tensor_parallel_size" if kind == "GPU" else "rollout.cpus_per_engine and learner.cpus_per_rank"
+    return (
+        f"with placement.share = true, rollout.engines ({engines}) x {each:g} {kind}{why} = {engines * each:g} {kind}s are needed, but "
+        f"{counted(len(nodes), 'node')} with {there:g} {kind}s in all ({listed} each) cannot hold them: lower rollout.engines with "
+        f"learner.ranks, or {lower}"
+    )
+
+
+class GpuHolder:
+    """Holds the GPUs of one bundle for the length of a run."""
+
+    def gpus(self) -> list[str]:
+        """The GPUs as this node counts them."""
+        return [str(gpu) for gpu in ray.get_gpu_ids()]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPlaces:
+    """A reserved bundle for every engine, with the ranks beside its workers."""
+
+    group: PlacementGroup
+    order: list[int]  # the bundle of each engine: ranks of one node follow one another
+    workers: int  # GPUs of an engine, and ranks beside it
+    gpus: list[list[str]]  # of each engine; empty on CPU
+    holders: list[Any]
+
+    @property
+    def gpu(self) -> bool:
+        return bool(self.gpus)
+
+    def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
+        """Options of engine `index`, or of the rank whose number follows those of all engines."""
+        engines = len(self.order)
+        rank = index - engines
+        engine = index if rank < 0 else rank // self.workers
+        if self.gpus:
+            mine = self.gpus[engine] if rank < 0 else [self.gpus[engine][rank % self.workers]]
+            # vLLM's sleep mode and CUDA IPC need memory that the allocator has not pieced together.
+            env = env | {"CUDA_VISIBLE_DEVICES": ",".join(mine), "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}
+            env |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # else Ray hides every GPU from an actor that asks for none
+        bundle = self.order[engine]
+        return {
+            "num_cpus": 0,
+            "num_gpus": 0,
+            "max_restarts": 0,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle),
+            "runtime_env": {"env_vars": env},
+        }
+
+    def nodes(self) -> list[str]:
+        """The id of the node that holds each engine, then each rank."""
+        homes = placement_group_table(self.group)["bundles_to_node_id"]
+        engines = [str(homes[bundle]) for bundle in self.order]
+        return engines + [home for home in engines for _ in range(self.workers)]
+
+    def give_back(self) -> None:
+        """Free every bundle."""
+        for holder in self.holders:
+            ray.kill(holder)
+        remove_placement_group(self.group)
+
+
+def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlaces:
+    """The places in a reserved group, engines in the order of their nodes; TimeoutError if a bundle's GPUs are not told in time."""
+    homes = placement_group_table(group)["bundles_to_node_id"]
+    order = sorted(range(config.rollout.engines), key=lambda bundle: (str(homes[bundle]), bundle))
+    workers = gpus_per_engine(config)
+    if not gpu:
+        return SharedPlaces(group, order, workers, [], [])
+    kind: Any = ray.remote(GpuHolder)
+    holders = [
+        kind.options(
+            num_cpus=0,
+            num_gpus=workers,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=bundle),
+        ).remote()
+        for bundle in order
+    ]
+    deadline = float(config.run.deadline_s)
+    try:
+        gpus = ray.get([holder.gpus.remote() for holder in holders], timeout=deadline)
+    except ray.exceptions.GetTimeoutError as error:
+        remove_placement_group(group)
+        raise TimeoutError(f"the GPUs of a shared bundle were not told within run.deadline_s ({deadline:g} s)") from error
+    return SharedPlaces(group, order, workers, gpus, holders)

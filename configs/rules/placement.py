@@ -1,0 +1,86 @@
+"""The rules for engines and ranks that take turns on the same GPUs."""
+
+from collections.abc import Iterator
+
+from configs.keys import Keys
+from configs.rules.common import Problem, Rule
+from configs.rules.engine import vllm_size
+
+SHARED_UTILIZATION = 0.85  # of a GPU's memory for an awake engine, where the config gives none
+MOST_UTILIZATION = 0.9
+
+
+def workers(config: Keys) -> int:
+    """GPUs of one engine."""
+    names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
+    tensor, pipeline, context = (vllm_size(config, name) for name in names)
+    return tensor * pipeline * context
+
+
+def sharing_takes_turns(config: Keys) -> Iterator[Problem]:
+    """`placement.share` needs `run.max_staleness = 0`."""
+    if config.placement.share and (stale := config.run.max_staleness):
+        message = (
+            f"got true with run.max_staleness = {stale}, which generates while it learns; on shared GPUs they alternate: "
+            "set run.max_staleness = 0, or placement.share = false and give engines and ranks GPUs of their own"
+        )
+        yield Problem(("placement.share", "run.max_staleness"), message)
+
+
+def transfer_suits_the_placement(config: Keys) -> Iterator[Problem]:
+    """`rollout.transfer = "nccl"` needs `placement.share = false`, `"ipc"` needs `placement.share = true`."""
+    share, transfer = config.placement.share, config.rollout.transfer
+    if share and transfer == "nccl":
+        message = 'got "nccl" with placement.share = true, and NCCL refuses two members on one GPU: use "auto", "ipc" or "gloo"'
+        yield Problem(("rollout.transfer", "placement.share"), message)
+    if not share and transfer == "ipc":
+        message = (
+            'got "ipc", which needs a rank and an engine\'s worker on the same GPU, with placement.share = false: '
+            'use "auto", or placement.share = true'
+        )
+        yield Problem(("rollout.transfer", "placement.share"), message)
+
+
+def a_rank_is_beside_every_worker(config: Keys) -> Iterator[Problem]:
+    """With `placement.share`, `rollout.engines` × the GPUs of an engine = `learner.ranks`."""
+    if not config.placement.share:
+        return
+    engines, each, ranks = config.rollout.engines, workers(config), config.learner.ranks
+    if engines * each == ranks:
+        return
+    fitting = f"rollout.engines = {ranks // each}, or " if ranks % each == 0 else ""
+    message = (
+        f"got {ranks} with placement.share = true, needed {engines * each}: rollout.engines ({engines}) x {each} GPUs of an engine "
+        f"(tensor x pipeline parallel), and one rank on each of them: use {fitting}learner.ranks = {engines * each}"
+    )
+    yield Problem(("learner.ranks", "rollout.engines", "rollout.vllm.tensor_parallel_size"), message)
+
+
+def a_sharing_engine_can_sleep(config: Keys) -> Iterator[Problem]:
+    """With `placement.share`, `[rollout.vllm]` must not turn `enable_sleep_mode` or `enable_cumem_allocator` off."""
+    for name in ("enable_sleep_mode", "enable_cumem_allocator"):
+        value = config.rollout.vllm.get(name, True)
+        if config.placement.share and value is not True:
+            message = f"got {value!r} with placement.share = true, where the engine sleeps while the ranks learn: remove it"
+            yield Problem((f"rollout.vllm.{name}", "placement.share"), message)
+
+
+def a_sharing_engine_leaves_room(config: Keys) -> Iterator[Problem]:
+    """With `placement.share`, `rollout.vllm.gpu_memory_utilization` ≤ 0.9."""
+    given = config.rollout.vllm.get("gpu_memory_utilization", SHARED_UTILIZATION)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if config.placement.share and not (is_number and 0 < given <= MOST_UTILIZATION):
+        message = (
+            f"got {given!r} with placement.share = true, needed a number above 0 and at most {MOST_UTILIZATION}: a resting rank keeps its "
+            f"CUDA context and NCCL's buffers (1 to 3 GB): use {SHARED_UTILIZATION}, or remove it"
+        )
+        yield Problem(("rollout.vllm.gpu_memory_utilization", "placement.share"), message)
+
+
+PLACEMENT_RULES: tuple[Rule, ...] = (
+    sharing_takes_turns,
+    transfer_suits_the_placement,
+    a_rank_is_beside_every_worker,
+    a_sharing_engine_can_sleep,
+    a_sharing_engine_leaves_room,
+)

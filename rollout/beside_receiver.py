@@ -1,0 +1,87 @@
+"""The engine's end of a transfer through memory that it shares with the learner's rank on the same GPU.
+
+vLLM's own `ipc` engine takes its handles as pickles through the engine's front. Here each worker asks the rank beside it, without pickle,
+and a member that never answers is noticed at a deadline.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer.base import WeightTransferInitInfo
+from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, initialize_layerwise_reload
+
+from rollout.local_memory import map_buffer
+from rollout.pairs import Pair
+from rollout.proof import aligned, buckets, manifest_of
+from rollout.transfer import open_store, torch_dtype
+from rollout.weight_receiver import GlooUpdateInfo, GlooWeightTransferEngine
+
+
+@dataclass
+class BesideInitInfo(WeightTransferInitInfo):
+    """Where the learner's first rank serves the store, and the rank beside this engine's first worker."""
+
+    host: str
+    port: int
+    name: str
+    beside: int
+    world_size: int
+    bucket_bytes: int
+    deadline_s: float
+
+
+class BesideWeightTransferEngine(GlooWeightTransferEngine):
+    """Receives whole checkpoints, bucket by bucket, from the rank on this worker's GPU.
+
+    It loads them as our gloo engine does on CPU, and as vLLM's own engines do on a GPU.
+    """
+
+    init_info_cls = BesideInitInfo  # type: ignore[assignment]
+    pair: Pair | None = None
+
+    def init_transfer_engine(self, init_info: BesideInitInfo) -> None:  # type: ignore[override]
+        rank = init_info.beside + self.parallel_config.rank
+        self.store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
+        self.bucket_bytes = init_info.bucket_bytes
+        self.pair = Pair(self.store, init_info.name, rank, init_info.deadline_s)
+        self.pair.join(init_info.world_size - 1)
+
+    def start_weight_update(self) -> None:
+        if self.device.type == "cpu":
+            super().start_weight_update()
+        else:
+            initialize_layerwise_reload(self.model)
+
+    def finish_weight_update(self) -> None:
+        if self.device.type == "cpu":
+            super().finish_weight_update()
+        else:
+            finalize_layerwise_reload(self.model, self.model_config)
+
+    def receive_weights(self, update_info: GlooUpdateInfo) -> None:
+        """Load every bucket that the rank puts into the shared buffer."""
+        model: Any = self.model
+        assert self.pair is not None, "an engine joins the transfer group before it receives"
+        self.pair.begin()
+        shared = map_buffer(self.pair.address(), self.device)
+        manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
+        for number, bucket in enumerate(buckets(manifest, self.bucket_bytes)):
+            self.pair.hear("ready", number)
+            # A copy: the layerwise loader keeps references until the layer is complete, and the rank fills the buffer again.
+            buffer = shared[: sum(aligned(entry.nbytes) for entry in bucket)].clone()
+            if buffer.is_cuda:
+                torch.cuda.synchronize(buffer.device)
+            self.pair.say("done", number)
+            start, weights = 0, []
+            for entry in bucket:
+                raw = buffer[start : start + entry.nbytes]
+                weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
+                start += aligned(entry.nbytes)
+            model.load_weights(weights)
+        del shared
+        self.pair.say("closed")
+
+    def shutdown(self) -> None:
+        self.pair = None
+        super().shutdown()

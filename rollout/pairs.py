@@ -1,0 +1,73 @@
+"""What a rank and the engine's worker beside it say to each other during a transfer through shared memory.
+
+    rank                                       worker beside it
+    address of the buffer ───────────────────► maps it
+    ready (bucket 0 is in the buffer) ───────► copies it out and loads it
+                   waits ◄──────────────────── done (the buffer may be filled again)
+    ready (bucket 1) …
+                   waits ◄──────────────────── closed (nothing maps the buffer any more)
+
+They say it through a key-value store on the learner's first rank. Every wait has the transport's deadline.
+"""
+
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, TCPStore
+
+JOINED, COMPLETE = "joined", "complete"
+
+
+class Pair:
+    """One rank with the worker beside it, in one transfer group."""
+
+    def __init__(self, store: TCPStore, name: str, rank: int, deadline_s: float) -> None:
+        self.store, self.rank, self.deadline_s = PrefixStore(name, store), rank, deadline_s
+        self.transfers = 0
+
+    def join(self, workers: int) -> None:
+        """For a worker: take its seat and wait until all have come."""
+        self.store.set(f"beside/{self.rank}", "")
+        if self.store.add(JOINED, 1) == workers:
+            self.store.set(COMPLETE, "")
+        self._wait(COMPLETE, "the other engines to join")
+
+    def meets(self) -> bool:
+        """For a rank: wait until all workers have come; whether one of them is beside this rank. None is where its engine has died."""
+        self._wait(COMPLETE, "the engines to join")
+        return self.store.check([f"beside/{self.rank}"])
+
+    def begin(self) -> None:
+        """Begin the next transfer. Both ends count them."""
+        self.transfers += 1
+
+    def offer(self, address: str) -> None:
+        """For the rank: tell where the buffer is."""
+        self.store.set(self._key("address"), address)
+
+    def address(self) -> str:
+        """For the worker: where the buffer is."""
+        return self._take("address", "the rank's buffer")
+
+    def say(self, word: str, bucket: int = 0) -> None:
+        """Tell the other end that a bucket is ready or done, or that the buffer is closed."""
+        self.store.set(self._key(word, bucket), "")
+
+    def hear(self, word: str, bucket: int = 0) -> None:
+        """Wait until the other end says it; TimeoutError past the deadline."""
+        self._take(f"{word}", f"'{word}' of bucket {bucket}", bucket)
+
+    def _take(self, word: str, what: str, bucket: int = 0) -> str:
+        key = self._key(word, bucket)
+        self._wait(key, what)
+        said = self.store.get(key).decode()
+        self.store.delete_key(key)  # a long run would fill the first rank's memory
+        return said
+
+    def _key(self, word: str, bucket: int = 0) -> str:
+        return f"{self.transfers}/{self.rank}/{word}/{bucket}"
+
+    def _wait(self, key: str, what: str) -> None:
+        try:
+            self.store.wait([key], timedelta(seconds=self.deadline_s))
+        except RuntimeError as error:
+            raise RuntimeError(f"waited {self.deadline_s:g} s for {what} beside learner rank {self.rank}: {error}") from error
