@@ -48,12 +48,14 @@ TESTED = {
     "python -m cluster validate": "tests/cluster/test_cli.py",
     "python -m cluster evaluate": "tests/runs/test_runs.py",
     "python -m cluster export": "tests/runs/test_runs.py",
+    "python -m cluster doctor": "tests/cluster/test_doctor_command.py",
     "python -m cluster init": "tests/cluster/test_init.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "ray start": "tests/runs/test_jobs.py",
     "ray job submit": "tests/runs/test_jobs.py",
     "export RAY_AUTH_MODE=token": "tests/runs/test_jobs.py",  # as a variable of the process, not of a shell
+    "export RAY_ADDRESS=auto": "tests/cluster/test_doctor_command.py",
     "cat": "tests/test_paths_in_docs.py",
     "python -c": "tests/test_paths_in_docs.py",
 }
@@ -188,7 +190,7 @@ def test_every_command_line_parses_and_its_settings_make_a_config(command: str, 
     if re.fullmatch(r"(python -m cluster|gatewise)( [a-z]+)+", command):
         return  # the name alone, in a sentence
     asked = parser().parse_args(settings(command))
-    if hasattr(asked, "config"):
+    if getattr(asked, "config", None):
         load(asked.config if Path(asked.config).exists() else TINY, asked.overrides)
 
 
