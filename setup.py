@@ -26,6 +26,8 @@ setup(
         "jsonschema",
         "math-verify",
         "matplotlib",
+        "packaging",
+        "psutil",
         "py3langid",
         "pyarrow",
         "pydantic>=2.14",

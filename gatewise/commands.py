@@ -4,6 +4,7 @@ They work in a script, in a notebook and in a thread, one at a time in a process
 """
 
 import os
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,18 @@ def validate(given: Given | Run, overrides: Overrides | None = None) -> list[str
         lines, found = in_background(lambda _: report(config), with_ray=False)
         found.refuse()
         return lines
+
+
+def doctor(given: Given | Run | None = None, overrides: Overrides | None = None) -> list[dict[str, str | None]]:
+    """What the command finds out about the machine, the installation and a cluster's nodes: name, status, found, do and node of each line.
+
+    Errors among them are not raised: look for the status "error".
+    """
+    with typed_errors():
+        config = None if given is None else _config(given, overrides)
+        from cluster.commands.doctor.report import diagnose
+
+        return [asdict(one) for one in in_background(lambda _: diagnose(config))]
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:

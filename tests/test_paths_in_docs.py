@@ -48,6 +48,7 @@ TESTED = {
     "python -m cluster validate": "tests/cluster/test_cli.py",
     "python -m cluster evaluate": "tests/runs/test_runs.py",
     "python -m cluster export": "tests/runs/test_runs.py",
+    "python -m cluster doctor": "tests/cluster/test_doctor_command.py",
     "python -m cluster init": "tests/cluster/test_init.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
@@ -55,6 +56,7 @@ TESTED = {
     "ray job submit": "tests/runs/test_jobs.py",
     "export RAY_AUTH_MODE=token": "tests/runs/test_jobs.py",  # as a variable of the process, not of a shell
     "python -m tests.toys.simulated_cluster": "tests/runs/test_simulated_cluster.py",
+    "export RAY_ADDRESS=auto": "tests/cluster/test_doctor_command.py",
     "cat": "tests/test_paths_in_docs.py",
     "python -c": "tests/test_paths_in_docs.py",
 }
@@ -190,7 +192,7 @@ def test_every_command_line_parses_and_its_settings_make_a_config(command: str, 
     if re.fullmatch(r"(python -m cluster|gatewise)( [a-z]+)+", command):
         return  # the name alone, in a sentence
     asked = parser().parse_args(settings(command))
-    if hasattr(asked, "config"):
+    if getattr(asked, "config", None):
         load(asked.config if Path(asked.config).exists() else TINY, asked.overrides)
 
 

@@ -39,8 +39,8 @@ def refuse_ray_in_use() -> None:
 
 
 @contextmanager
-def ray_session(config: Config) -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one that ends with this session.
+def ray_session(config: Config | None) -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one for `config` that ends with this session.
 
     The environment of this process is the same afterwards.
     """
@@ -55,7 +55,7 @@ def ray_session(config: Config) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _start(config: Config) -> None:
+def _start(config: Config | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Every failure of an actor reaches this driver as an exception; Ray would print those that nobody awaits any more as well.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -72,7 +72,7 @@ def _start(config: Config) -> None:
         with _loopback_stays(), _away_from_the_terminal(), _handlers_stay():
             ray.init(
                 address="local",
-                num_gpus=int(count_gpus(here)) if on_gpu(config, here) else 0,
+                num_gpus=int(count_gpus(here)) if config and on_gpu(config, here) else 0,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 runtime_env={"env_vars": {"PYTHONPATH": paths}},

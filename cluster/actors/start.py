@@ -17,7 +17,7 @@ from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
-from cluster.actors.object_store import refuse_small_stores
+from cluster.actors.nodes.object_store import refuse_small_stores
 from cluster.actors.placement import Places, cluster_nodes, reserve
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit

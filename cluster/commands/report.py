@@ -8,6 +8,7 @@ from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_by
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
+from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.init.machine import refuse_impossible
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
@@ -91,6 +92,7 @@ def describe_start(config: Config, examined: Examined, found: Findings) -> Itera
     with found.collect():
         refuse_locked(config)
         found.warnings += check_folder(config)
+        refuse_broken_machine(config)
     with found.collect():
         refuse_unknown_resume(config)
         refuse_damaged_record(config)

@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from cluster.actors.nodes import nodes_of
+from cluster.actors.nodes.addresses import nodes_of
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
 from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.folder import check_folder
+from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
@@ -51,6 +52,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     config = fetch_models(config, show.say)
     checked = check(config)
     warnings = check_folder(config)
+    refuse_broken_machine(config)
     refuse_unknown_resume(config)
     with lock_run_dir(config) as folder:
         refuse_damaged_record(config)

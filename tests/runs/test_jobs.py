@@ -1,5 +1,9 @@
-"""`ray job submit` against a real `ray start --head`: a good job succeeds with its reward risen, a bad one fails with its cause last."""
+"""`ray job submit` against a real `ray start --head`: a good job succeeds with its reward risen, a bad one fails with its cause last.
 
+`gatewise doctor` then looks at a second node.
+"""
+
+import json
 import os
 import re
 import secrets
@@ -33,7 +37,7 @@ class Cluster:
     """A one-node Ray cluster with token authentication, as a user starts one, with GPUs that the installed packages cannot use."""
 
     def __init__(self, folder: Path) -> None:
-        self.mark, self.dashboard = secrets.token_hex(8), free_port()
+        self.mark, self.dashboard, self.address = secrets.token_hex(8), free_port(), f"127.0.0.1:{free_port()}"
         self.env = {
             **os.environ,
             MARK: self.mark,
@@ -43,7 +47,11 @@ class Cluster:
             "PYTHONUNBUFFERED": "1",
         }
         self.env.pop("RAY_ADDRESS", None)
-        ports = [f"--{kind}={free_port()}" for kind in ("port", "dashboard-agent-listen-port")] + [f"--dashboard-port={self.dashboard}"]
+        ports = [
+            f"--port={self.address.partition(':')[2]}",
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--dashboard-port={self.dashboard}",
+        ]
         self.ray("start", "--head", "--num-cpus=2", "--num-gpus=2", "--disable-usage-stats", f"--temp-dir={folder}", *ports, timeout=120)
 
     def ray(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -112,3 +120,22 @@ def test_a_failing_job_fails_with_its_cause_last(cluster: Cluster, tmp_path: Pat
     said = [line for line in failed.stdout.splitlines() if line.strip() and not re.search(r"Job '|---|Tailing|Status|entrypoint", line)]
     assert any("gatewise: " in line and "own_exact.py" in line and "missing" in line for line in said[-3:]), failed.stdout[-3000:]
     assert "Traceback" not in failed.stdout
+
+
+def test_the_doctor_finds_the_fault_of_another_node(cluster: Cluster, tmp_path: Path) -> None:
+    """The second node runs on this machine, with a variable that names no interface."""
+    faulty = {**cluster.env, "NCCL_SOCKET_IFNAME": "no0"}
+    start = [BIN / "ray", "start", f"--address={cluster.address}", "--num-cpus=0", "--disable-usage-stats"]
+    subprocess.run(start, cwd=ROOT, env=faulty, capture_output=True, timeout=120, check=True)
+    command = [sys.executable, "-m", "cluster", "doctor", "configs/tiny_cpu.toml", f"run.dir={tmp_path / 'run'}", "--json"]
+    env = {**cluster.env, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    wrong = [row for row in found if row["status"] == "error"]
+    assert [(row["name"], bool(row["node"])) for row in wrong] == [("network", True)]
+    assert "NCCL_SOCKET_IFNAME=no0 names no interface of this machine" in wrong[0]["found"]
+    on_node = {row["name"]: row["status"] for row in found if row["node"]}
+    assert (on_node["clock"], on_node["shared path"], on_node["versions"]) == ("ok", "ok", "ok")
+    assert cluster.env["RAY_AUTH_TOKEN"] not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []

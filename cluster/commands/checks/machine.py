@@ -1,6 +1,6 @@
 """What this machine cannot run of a config. With RAY_ADDRESS the run goes to a cluster, whose nodes are not known here."""
 
-from cluster.actors.object_store import local_store
+from cluster.actors.nodes.object_store import local_store
 from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
 from cluster.actors.places.fit import needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
 from cluster.actors.session import joins_cluster

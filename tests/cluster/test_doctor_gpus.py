@@ -1,0 +1,67 @@
+"""Faults of GPUs and of their driver are found and named; `nvidia-smi` is a program that answers as on a machine with two GPUs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.commands.doctor import nvidia
+from tests.toys.doctor import CUDA, VARIABLES, gpu_box, look, named
+from tests.toys.machine import install_torch, write_program
+from tests.toys.run import run_config
+
+SHARED = {"placement": {"share": True}}
+
+
+@pytest.fixture(autouse=True)
+def _no_variable_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(nvidia, "cuda_of_driver", lambda: None)
+
+
+def test_an_old_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_box(monkeypatch, tmp_path, driver="535.104.05")
+    named(look("driver"), "error", "driver 535.104.05 and is too old for torch 2.13.0 (CUDA 13.0 build)", "a driver of 580 or newer")
+    assert [one.status for one in look("driver", run_config(tmp_path, run={"dir": str(tmp_path), "device": "cpu"}))] == ["warning"]
+    monkeypatch.setattr(nvidia, "cuda_of_driver", lambda: 13)
+    assert look("driver") == [], "compatibility packages let an old driver run a newer CUDA"
+    gpu_box(monkeypatch, tmp_path / "new", torch=False)
+    assert look("driver") == []
+
+
+def test_a_broken_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18"
+    monkeypatch.setenv("PATH", f"{write_program(tmp_path, 'nvidia-smi', script)}{os.pathsep}{os.environ['PATH']}")
+    named(look("driver"), "warning", "nvidia-smi failed: Failed to initialize NVML: Driver/library version mismatch", "restart the machine")
+
+
+def test_a_process_on_a_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_box(monkeypatch, tmp_path, held_by=os.getpid())
+    found = look("gpu memory", run_config(tmp_path))
+    named(found, "warning", "GPU 0 has 1.05 GB of 85.5 GB free", f"process {os.getpid()} (python, user ", "CUDA_VISIBLE_DEVICES=1")
+    named(found, "error", "the run needs 2 GPUs, and 1 of 2 are free")
+    assert [
+        one.status for one in look("gpu memory", run_config(tmp_path, **SHARED, rollout={"vllm": {"gpu_memory_utilization": 0.4}}))
+    ] == ["warning"]
+
+
+def test_gpus_that_a_run_cannot_use_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_box(monkeypatch, tmp_path, mode="Prohibited", mig="Enabled")
+    named(look("gpus"), "error", "GPU 1 is in compute mode Prohibited", "nvidia-smi -i 1 -c 0")
+    named(look("gpus"), "warning", "GPU 0 is divided by MIG")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,4")
+    named(look("gpus"), "error", "CUDA_VISIBLE_DEVICES names 4, but this machine has GPUs 0, 1")
+    gpu_box(monkeypatch, tmp_path / "other", torch=False, mode="Exclusive_Process")
+    named(look("gpus", run_config(tmp_path, **SHARED)), "error", "Exclusive_Process, and placement.share puts two processes on it")
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = run_config(tmp_path, run={"dir": str(tmp_path / "run"), "device": "gpu"})
+    named(look("device", asked), "error", 'run.device is "gpu", and there is torch 2.13.0+cpu', "make setup DEVICE=gpu")
+    gpu_box(monkeypatch, tmp_path, torch=False)
+    named(look("device"), "warning", "2 GPUs, but torch 2.13.0+cpu (CPU build): runs use the CPU", "make setup DEVICE=gpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    named(look("variables", asked), "error", 'CUDA_VISIBLE_DEVICES="" hides all GPUs')
+    monkeypatch.syspath_prepend(install_torch(tmp_path / "site", *CUDA))
+    named(look("device", asked), "error", "no visible GPU")
