@@ -9,6 +9,7 @@ from cluster.causes.died import oom_kills
 from cluster.causes.report import report
 from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
+from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
     add_init(commands)
     add_rewards(commands)
+    add_selfcheck(commands)
     return whole
 
 

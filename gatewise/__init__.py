@@ -1,4 +1,4 @@
-"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `load_run`, the errors, and `gatewise.objective`.
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `selfcheck`, `load_run`, the errors, and `gatewise.objective`.
 
 Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from configs.schema import Config
     from gatewise import objective
-    from gatewise.commands import evaluate, export, train, validate
+    from gatewise.commands import evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
 
 HOMES = {
@@ -34,6 +34,7 @@ HOMES = {
     "evaluate": "gatewise.commands",
     "export": "gatewise.commands",
     "validate": "gatewise.commands",
+    "selfcheck": "gatewise.commands",
     "load_run": "gatewise.run",
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
@@ -75,6 +76,7 @@ __all__ = [
     "export",
     "load_run",
     "objective",
+    "selfcheck",
     "train",
     "validate",
 ]

@@ -24,6 +24,7 @@ LONGEST = (
     "ranks",
     f"{RUNS}/test_jobs.py",
     f"{RUNS}/test_stopped_runs.py",
+    f"{RUNS}/test_selfcheck.py",
     f"{RUNS}/test_from_python.py",
     f"{RUNS}/test_wide.py",
     f"{RUNS}/test_failures.py",

@@ -49,6 +49,8 @@ TESTED = {
     "python -m cluster evaluate": "tests/runs/test_runs.py",
     "python -m cluster export": "tests/runs/test_runs.py",
     "python -m cluster init": "tests/cluster/test_init.py",
+    "python -m cluster selfcheck": "tests/runs/test_selfcheck.py",
+    "gatewise selfcheck": "tests/runs/test_selfcheck.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "ray start": "tests/runs/test_jobs.py",

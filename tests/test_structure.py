@@ -29,6 +29,7 @@ CATCH_ALL = {
     "gatewise/commands.py",
     "gatewise/errors.py",
     "cluster/actors/engine_actor.py",
+    "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",
