@@ -10,6 +10,7 @@ from cluster.causes.report import report
 from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
+from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     add_init(commands)
     add_doctor(commands)
     add_rewards(commands)
+    add_selfcheck(commands)
     return whole
 
 

@@ -1,4 +1,4 @@
-"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `load_run`, the errors, and `gatewise.objective`.
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `load_run`, the errors, and `gatewise.objective`.
 
 Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from configs.schema import Config
     from gatewise import objective
-    from gatewise.commands import doctor, evaluate, export, train, validate
+    from gatewise.commands import doctor, evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
 
 HOMES = {
@@ -35,6 +35,7 @@ HOMES = {
     "export": "gatewise.commands",
     "validate": "gatewise.commands",
     "doctor": "gatewise.commands",
+    "selfcheck": "gatewise.commands",
     "load_run": "gatewise.run",
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
@@ -77,6 +78,7 @@ __all__ = [
     "export",
     "load_run",
     "objective",
+    "selfcheck",
     "train",
     "validate",
 ]

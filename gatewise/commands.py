@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.record.metrics.metrics import OnStep
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
+from configs.errors import InputError
 from configs.given import Given, Overrides, configured
 from configs.schema import Config
 from gatewise.background import in_background
@@ -109,6 +110,32 @@ def doctor(given: Given | Run | None = None, overrides: Overrides | None = None)
         from cluster.commands.doctor.report import diagnose
 
         return [asdict(one) for one in in_background(lambda _: diagnose(config))]
+
+
+def selfcheck(
+    given: Given | Run | None = None,
+    overrides: Overrides | None = None,
+    *,
+    full: bool = False,
+    gpus: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """What `selfcheck.json` holds: every part of a run tried on this machine. A part that fails raises nothing: look at "passed".
+
+    Without a config it runs the tiny mixture of experts; `full` takes the recipe's own model instead of a small one of its family.
+    `gpus` is how many to use: None for those of this machine, 0 for its CPU cores.
+    """
+    with typed_errors():
+        if given is None and (full or overrides):
+            raise InputError("full and overrides belong to a config: give one")
+        config = None if given is None else _config(given, overrides)
+        from cluster.commands.selfcheck.check import Wanted
+        from cluster.commands.selfcheck.check import selfcheck as run_selfcheck
+
+        named = "tiny" if config is None else str(given) if isinstance(given, str | PathLike) else "config"
+        wanted = Wanted(recipe=config, named=named, full=full, gpus=gpus)
+        tell = progress_of(1, progress).say
+        return in_background(lambda stop: run_selfcheck(wanted, tell, stop)).as_json()
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:

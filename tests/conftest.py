@@ -25,6 +25,7 @@ LONGEST = (
     "ranks",
     f"{RUNS}/test_stopped_runs.py",
     f"{RUNS}/test_nccl.py",
+    f"{RUNS}/test_selfcheck.py",
     f"{RUNS}/test_wide.py",
     f"{RUNS}/test_families.py",
     f"{RUNS}/test_from_python.py",

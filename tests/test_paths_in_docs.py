@@ -50,6 +50,8 @@ TESTED = {
     "python -m cluster export": "tests/runs/test_runs.py",
     "python -m cluster doctor": "tests/cluster/test_doctor_command.py",
     "python -m cluster init": "tests/cluster/test_init.py",
+    "python -m cluster selfcheck": "tests/runs/test_selfcheck.py",
+    "gatewise selfcheck": "tests/runs/test_selfcheck.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "ray start": "tests/runs/test_jobs.py",

@@ -34,6 +34,7 @@ CATCH_ALL = {
     "gatewise/errors.py",
     "cluster/actors/engine_actor.py",
     "cluster/commands/doctor/table.py",
+    "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",

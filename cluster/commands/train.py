@@ -40,6 +40,9 @@ from cluster.record.run_dir import (
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
+STARTING = "starting engines, ranks and reward workers"
+PROVING = "identity publish: proving that the engines hold the learner's weights"
+
 
 def train(config: Config, show: Progress | None = None, on_step: OnStep | None = None, stop: Stop | None = None) -> None:
     """Run `config` to its end, or until `stop` is asked for; raises what ended it otherwise.
@@ -111,14 +114,15 @@ async def _ready(
 ) -> AsyncIterator[tuple[Actors, Publisher]]:
     """Every actor of the run, with the weights that it begins with on engines and ranks."""
     async with AsyncExitStack() as stack:
-        with show.stage("starting engines, ranks and reward workers"):
+        with show.stage(STARTING):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):
             show.say(line)
         publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
-        with show.stage("identity publish: proving that the engines hold the learner's weights"):
+        publisher.on_exchange = show.exchange
+        with show.stage(PROVING):
             await prove_identity(publisher, checked.prompts.prompts)
         if begin.checkpoint:
             await actors.learners.load(begin.checkpoint)

@@ -25,6 +25,7 @@ from rollout.proof import Manifest, Proof, differences, fingerprint
 from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
+OnExchange = Callable[[str], object]  # gets the stage
 
 
 class PublishFailed(BehindARole):
@@ -55,6 +56,7 @@ class Publisher:
 
     def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
         self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
+        self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
         self.deadline_s = float(config.run.deadline_s)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
@@ -204,6 +206,8 @@ class Publisher:
 
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
         """A stage in which learner and engines wait for each other: the answers of the ranks, or an error that blames who broke it."""
+        if self.on_exchange is not None:
+            self.on_exchange(stage)
         calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
         if not self.transport.recoverable:
             return await self._exchange_once(stage, calls)

@@ -75,6 +75,9 @@ class Progress:
             yield
         self.bar = None
 
+    def exchange(self, stage: str) -> None:
+        """Engines and learner begin a stage of a publish in which they wait for each other: too short a time to show."""
+
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Show a finished step: on the bar, or as a line every EVERY_S seconds. The first, last and evaluated steps always have a line."""
         self.durations.append(values["seconds/step"])
