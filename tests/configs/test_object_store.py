@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.actors import object_store
+from cluster.actors.nodes import object_store
 from cluster.commands.checks import machine
 from cluster.commands.checks.findings import Findings
 from configs.errors import InputError
