@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo
-from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, initialize_layerwise_reload
 
 from rollout.local_memory import map_buffer
 from rollout.pairs import Pair
@@ -32,10 +31,7 @@ class BesideInitInfo(WeightTransferInitInfo):
 
 
 class BesideWeightTransferEngine(GlooWeightTransferEngine):
-    """Receives whole checkpoints, bucket by bucket, from the rank on this worker's GPU.
-
-    It loads them as our gloo engine does on CPU, and as vLLM's own engines do on a GPU.
-    """
+    """Receives whole checkpoints, bucket by bucket, from the rank on this worker's GPU, and loads them as the gloo engine does."""
 
     init_info_cls = BesideInitInfo  # type: ignore[assignment]
     pair: Pair | None = None
@@ -46,18 +42,6 @@ class BesideWeightTransferEngine(GlooWeightTransferEngine):
         self.bucket_bytes = init_info.bucket_bytes
         self.pair = Pair(self.store, init_info.name, rank, init_info.deadline_s)
         self.pair.join(init_info.world_size - 1)
-
-    def start_weight_update(self) -> None:
-        if self.device.type == "cpu":
-            super().start_weight_update()
-        else:
-            initialize_layerwise_reload(self.model)
-
-    def finish_weight_update(self) -> None:
-        if self.device.type == "cpu":
-            super().finish_weight_update()
-        else:
-            finalize_layerwise_reload(self.model, self.model_config)
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         """Load every bucket that the rank puts into the shared buffer."""
