@@ -43,7 +43,7 @@ async def answer(config: Config) -> dict[str, Any]:
             yield output
 
     engine.llm.generate = noting  # type: ignore[method-assign]
-    engine.version = 0
+    engine.served.begin(0)
     tokens = np.random.default_rng(0).integers(4, 32, LONG).astype(np.int32)
     prompt = Prompt(prompt_id="0", token_ids=tokens, reference="", checker="exact")
     try:
@@ -53,7 +53,7 @@ async def answer(config: Config) -> dict[str, Any]:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
         await engine.pause()
-        engine.version = 1
+        engine.served.begin(1)
         await engine.resume()
         responses += await asyncio.gather(*asked)
     finally:

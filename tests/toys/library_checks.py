@@ -53,6 +53,9 @@ class Hopper(cuda.CudaPlatformBase):
     def device_count(cls) -> int:
         return 8
 
+    def is_cumem_allocator_available(self) -> bool:
+        return True  # a library of vLLM's CUDA build
+
 
 def with_model(recipe: Recipe, folder: Path) -> Any:
     """The recipe's config with its model in a local folder: a config.json and nothing else."""
@@ -65,9 +68,9 @@ def with_model(recipe: Recipe, folder: Path) -> Any:
 def engine_config(config: Any) -> dict[str, Any]:
     """What vLLM makes of the arguments that an engine of a run gives it."""
     from rollout.engine import engine_args
-    from rollout.transport import Nccl
+    from rollout.transport import choose_transport
 
-    made = engine_args(config, Nccl.of(config)).create_engine_config()
+    made = engine_args(config, choose_transport(config, gpu=True)).create_engine_config()
     scheduler, parallel = made.scheduler_config, made.parallel_config
     return {
         "device": made.device_config.device_type,
