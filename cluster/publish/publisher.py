@@ -19,7 +19,7 @@ from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
 from cluster.causes.roles import BehindARole
 from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
-from configs.arithmetic import gpus_per_engine
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
 from rollout.transport import Rendezvous, Seat, Transport, packed_buffers

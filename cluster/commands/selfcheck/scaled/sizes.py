@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from itertools import product
 from math import gcd
 
-from configs.arithmetic import counted, gpus_per_engine
+from configs.arithmetic import counted
 from configs.errors import InputError
-from configs.rules.engine import vllm_size
+from configs.rules.engine import gpus_per_engine, vllm_size
 from configs.schema import Config
 
 ENOUGH = 2  # engines, ranks, workers of an engine: the least with which what they share is tried
