@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from cluster.actors.places.nvidia import Gpu, Holder
 from cluster.commands.checks.folder import in_bytes
 from cluster.commands.doctor.diagnosis import Finding, error, ok, warning
-from cluster.commands.doctor.nvidia import Gpu, Holder
 from cluster.commands.doctor.subject import Subject
 from configs.arithmetic import used_gpus
 from configs.memory.engine import utilization

@@ -21,7 +21,6 @@ NOT_TAKEN = (
     "load_format",
 )
 GPU_ONLY = ("enable_chunked_prefill", "long_prefill_token_threshold", "max_num_scheduled_tokens", "max_num_batched_tokens")
-WITH_MODEL = ("model_type", "num_hidden_layers")
 
 
 def config_of(recipe: Config, sizes: Sizes, model: Table, *, gpu: bool, cpus: int, full: bool, paths: dict[str, str]) -> Config:
