@@ -25,6 +25,7 @@ from cluster.actors.places.torch_build import torch_build
 from configs.arithmetic import counted
 from configs.schema import Config
 
+SETUP_GPU = "`make setup DEVICE=gpu`"
 LOOK = "look at `nvidia-smi` and at CUDA_VISIBLE_DEVICES"
 
 
@@ -131,7 +132,7 @@ def unused_gpus(config: Config, gpus: float | None) -> list[str]:
         if gpus is None
         else f"the {counted(int(gpus), 'GPU')} that {'is' if gpus == 1 else 'are'} there"
     )
-    return [f"the run is on CPUs: {builds} is installed, and cannot use {there}; `make setup DEVICE=gpu` installs what can"]
+    return [f"the run is on CPUs: {builds} is installed, and cannot use {there}; {SETUP_GPU} installs what can"]
 
 
 def install(device: str) -> str:

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from cluster.actors.places.device import decide
+from cluster.actors.places.device import SETUP_GPU, decide
 from cluster.actors.places.nvidia import ask_nvidia
 from configs.arithmetic import GB, counted
 
@@ -28,7 +28,7 @@ class Machine:
         """Why there are no GPUs for the config, in words that follow "this machine has"."""
         if not self.unused:
             return "no GPU"
-        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use (`make setup DEVICE=gpu` installs what can)"
+        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use ({SETUP_GPU} installs what can)"
 
 
 def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:

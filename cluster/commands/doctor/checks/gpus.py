@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from cluster.actors.places.device import SETUP_GPU
 from cluster.actors.places.nvidia import Gpu, Holder
 from cluster.commands.checks.folder import in_bytes
 from cluster.commands.doctor.diagnosis import Finding, error, ok, warning
@@ -12,7 +13,6 @@ from configs.schema import Config
 
 FLOORS = {11: 450, 12: 525, 13: 580}  # the first driver branch for each CUDA major; NVIDIA's table of minor version compatibility
 IDLE_SHARE = 0.05  # of a GPU's memory, which the driver and a desktop may hold
-SETUP_GPU = "`make setup DEVICE=gpu`"
 
 
 def check_driver(subject: Subject) -> Iterator[Finding]:
