@@ -133,6 +133,7 @@ class Controller:
             "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
             "publish/bytes": float(published.bytes),
             "publish/seconds": published.seconds,
+            **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
             "engines": float(published.engines),
         }
         values |= await self._evaluate_when_due(step)

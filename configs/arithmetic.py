@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.expert_plan import describe_experts
-from configs.rules.engine import vllm_size
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from configs.surrogates import Minirl
+from configs.tables import inner_table
 
 GB = 1e9
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -32,11 +33,10 @@ def model_config(config: Config) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def gpus_per_engine(config: Config) -> int:
-    """GPUs that one engine needs. Decode context parallelism shares those of tensor parallelism."""
-    names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
-    tensor, pipeline, context = (vllm_size(config, name) for name in names)
-    return tensor * pipeline * context
+def used_gpus(config: Config) -> int:
+    """GPUs of a whole run on GPUs."""
+    engines, ranks = config.rollout.engines * gpus_per_engine(config), config.learner.ranks
+    return max(engines, ranks) if config.placement.share else engines + ranks
 
 
 def describe_batch(config: Config) -> str:
@@ -118,6 +118,11 @@ def weight_bytes(config: Config) -> int:
 def has_masters(config: Config) -> bool:
     """Whether the optimizer has float32 master weights of its own: without ZeRO, float32 weights need none."""
     return config.learner.zero_stage > 0 or config.model.dtype != "float32"
+
+
+def offloads(config: Config) -> bool:
+    """Whether DeepSpeed keeps the optimizer in host memory or on a disk; its own Adam, which it compiles, then takes the steps."""
+    return inner_table(config.learner.zero, ("offload_optimizer",)).get("device") not in (None, "none")
 
 
 def optimizer_bytes(config: Config) -> int:

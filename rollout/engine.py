@@ -25,7 +25,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from configs.arithmetic import gpus_per_engine
+from configs.rules.engine import gpus_per_engine
 from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.proof import Manifest, Proof

@@ -3,6 +3,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,22 @@ TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 OTHERS = {str(path.relative_to(ROOT)): path.read_text() for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+@cache
+def nodes(tree: ast.Module) -> list[ast.AST]:
+    """Every node of a file."""
+    return list(ast.walk(tree))
+
+
+@cache
+def imports(tree: ast.Module) -> list[str]:
     """Every module that a file imports, at its top or inside a function."""
-    for node in ast.walk(tree):
+    found: list[str] = []
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            found.append("." * node.level + (node.module or ""))
+    return found
 
 
 def definitions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
@@ -116,6 +126,7 @@ def unit(module: str) -> str:
     return ".".join((folder, *inside[:1]))
 
 
+@cache
 def arrows(folder: str) -> set[tuple[str, str]]:
     """Which units of a folder import which others of it."""
     found = {
@@ -199,7 +210,7 @@ def test_files_and_functions_are_short():
     functions = [
         (name, node.name, lines_of(node))
         for name, text in texts.items()
-        for node in ast.walk(TREES.get(name) or ast.parse(text))
+        for node in nodes(TREES.get(name) or ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines_of(node) > LONGEST_FUNCTION
     ]
     assert functions == []
@@ -225,7 +236,7 @@ def test_nothing_is_caught_blindly_but_where_foreign_code_runs():
     blind = {
         name
         for name, tree in TREES.items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.ExceptHandler) and (node.type is None or {"Exception", "BaseException"} & names_of(node.type))
     }
     assert blind == CATCH_ALL
@@ -237,9 +248,7 @@ def names_of(kinds: ast.expr) -> set[str]:
 
 
 def test_no_exception_is_swallowed_with_a_bare_except():
-    bare = [
-        name for name, tree in TREES.items() if any(isinstance(node, ast.ExceptHandler) and node.type is None for node in ast.walk(tree))
-    ]
+    bare = [name for name, tree in TREES.items() if any(isinstance(node, ast.ExceptHandler) and node.type is None for node in nodes(tree))]
     assert bare == []
 
 
@@ -251,7 +260,7 @@ def test_the_family_of_objectives_is_small():
     functions = [
         (name, node.name, lines_of(node))
         for name in LOSS
-        for node in ast.walk(TREES[name])
+        for node in nodes(TREES[name])
         if isinstance(node, ast.FunctionDef) and lines_of(node) > 30
     ]
     assert functions == []
@@ -259,7 +268,7 @@ def test_the_family_of_objectives_is_small():
 
 def identifiers(tree: ast.Module) -> Iterator[str]:
     """Every name that code uses; what docstrings and comments speak of is not among them."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         fields = (getattr(node, field, None) for field in ("id", "attr", "arg", "name", "asname"))
         yield from (field for field in fields if isinstance(field, str))
     yield from imports(tree)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.actors.places.nvidia import MIB
 from cluster.commands.checks.attention import refuse_attention
 from cluster.commands.checks.engine import engine_problems
 from cluster.commands.checks.findings import Findings
@@ -15,7 +16,7 @@ from cluster.commands.checks.rewards import check_rewards
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
-from cluster.commands.init.machine import MIB, gpus_here, host_bytes
+from cluster.commands.init.machine import gpus_here, host_bytes
 from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import GB, plan
 from configs.errors import ModelError, in_one_line, raises

@@ -11,7 +11,7 @@ A transport that cannot recover (NCCL) has no way back from joining or transferr
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
 from cluster.causes.roles import BehindARole
 from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
-from configs.arithmetic import gpus_per_engine
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
 from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
@@ -49,6 +49,7 @@ class Published:
     seconds: float
     engines: int
     weights: str  # fingerprint of the weights that every engine has proven to have
+    turns: Mapping[str, float]  # seconds of each arrow of the turns since the last publish; empty where GPUs are not shared
 
 
 class Publisher:
@@ -64,6 +65,7 @@ class Publisher:
         self._groups = 0
         self._manifest: Manifest = ()
         self._bytes = 0
+        self._turns: dict[str, float] = {}
 
     async def publish(self, version: int) -> Published:
         """Bring every living engine to `version` and prove it; raises PublishFailed if no engine is left or the learner fails."""
@@ -83,8 +85,14 @@ class Publisher:
                     break
                 continue
             seconds = time.perf_counter() - started
+            turns, self._turns = self._turns, {}
             return Published(
-                version=version, bytes=self._bytes, seconds=seconds, engines=len(self.engines.alive), weights=fingerprint(sent)
+                version=version,
+                bytes=self._bytes,
+                seconds=seconds,
+                engines=len(self.engines.alive),
+                weights=fingerprint(sent),
+                turns=turns,
             )
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
         await self._answers("resume", whole, self._resume)

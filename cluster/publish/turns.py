@@ -17,6 +17,10 @@ An engine that fails or is late at any arrow, asleep or awake, is buried as in a
 that fails ends the run. Every arrow has the run's deadline.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cluster.actors.engines import EngineHandle, EnginePool
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, last_line
@@ -26,6 +30,7 @@ from rollout.transport import Transport
 
 LOSE_WEIGHTS = 2  # vLLM's level of sleep
 WEIGHTS, CACHE = "weights", "kv_cache"  # vLLM's names of what wakes
+ARROWS = ("sleep", "unpark", "wake_weights", "park", "wake_cache")  # of the turns, in their order: the keys `turns/…` of the metrics
 
 
 class TurnTaker(Publisher):
@@ -42,7 +47,8 @@ class TurnTaker(Publisher):
         if not self._parked:
             return
         awake = [engine for engine in self.engines.alive if self._asleep.get(engine) != {WEIGHTS, CACHE}]
-        await self._answers("sleep", awake, self._sleep)
+        with self._timed("sleep"):
+            await self._answers("sleep", awake, self._sleep)
         if not self.engines.alive:
             raise self.engines.none_left()
         await self._ranks("unpark")
@@ -53,12 +59,14 @@ class TurnTaker(Publisher):
         if lost := [engine.name for engine in engines if engine.cause is not None]:
             raise PublishFailed(f"{', '.join(lost)} could not sleep")
         sleeping = [engine for engine in engines if WEIGHTS in self._asleep.get(engine, ())]
-        await self._each("wake weights", sleeping, lambda engine: self._wake(engine, WEIGHTS))
+        with self._timed("wake_weights"):
+            await self._each("wake weights", sleeping, lambda engine: self._wake(engine, WEIGHTS))
 
     async def _go_on(self, engines: list[EngineHandle]) -> None:
         await self._ranks("park")
         self._parked = True
-        await self._each("wake cache", engines, lambda engine: self._wake(engine, CACHE))
+        with self._timed("wake_cache"):
+            await self._each("wake cache", engines, lambda engine: self._wake(engine, CACHE))
 
     async def _sleep(self, engine: EngineHandle) -> None:
         await engine.actor.sleep.remote(LOSE_WEIGHTS)
@@ -69,9 +77,17 @@ class TurnTaker(Publisher):
         self._asleep[engine].discard(what)
 
     async def _ranks(self, method: str) -> None:
-        found = await answer(None, self.learners.all(method))
+        with self._timed(method):
+            found = await answer(None, self.learners.all(method))
         if isinstance(found, Failure):
             raise LearnerFailed(f"the learner failed at '{method}': {last_line(found.error)}") from found.error
+
+    @contextmanager
+    def _timed(self, arrow: str) -> Iterator[None]:
+        """Add the seconds within to those of an arrow."""
+        started = time.perf_counter()
+        yield
+        self._turns[arrow] = self._turns.get(arrow, 0.0) + time.perf_counter() - started
 
     def _bury(self, engine: EngineHandle, cause: BaseException) -> None:
         super()._bury(engine, cause)

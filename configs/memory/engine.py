@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from configs.memory.parts import Place
 from configs.memory.sizes import Sizes
 from configs.rules.engine import vllm_size
+from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from configs.tables import number_in
 
@@ -27,14 +28,16 @@ class Cache:
 
 
 def utilization(config: Config) -> float:
-    return number_in(config.rollout.vllm, "gpu_memory_utilization", DEFAULT_UTILIZATION)
+    """The share of a GPU's memory that an awake engine takes."""
+    default = SHARED_UTILIZATION if config.placement.share else DEFAULT_UTILIZATION
+    return number_in(config.rollout.vllm, "gpu_memory_utilization", default)
 
 
 def engine_weight(config: Config) -> int:
     """Bytes of one of the engine's weights."""
     if config.rollout.vllm.get("quantization") == "fp8":
         return FP8
-    return SINGLE if config.engine_dtype == "float32" else HALF
+    return engine_number(config)
 
 
 def shards(config: Config) -> int:
@@ -45,11 +48,12 @@ def shards(config: Config) -> int:
 def token_bytes(config: Config, sizes: Sizes) -> float:
     """Bytes of one token's keys and values on one GPU. With more GPUs than key heads, each head is on several of them."""
     heads = max(1.0, sizes.key_heads / vllm_size(config, "tensor_parallel_size"))
-    size = FP8 if str(config.rollout.vllm.get("kv_cache_dtype", "auto")).startswith("fp8") else engine_weight_in_cache(config)
+    size = FP8 if str(config.rollout.vllm.get("kv_cache_dtype", "auto")).startswith("fp8") else engine_number(config)
     return sizes.layers / vllm_size(config, "pipeline_parallel_size") * heads * sizes.head_size * 2 * size
 
 
-def engine_weight_in_cache(config: Config) -> int:
+def engine_number(config: Config) -> int:
+    """Bytes of a number that an engine computes with, caches or receives."""
     return SINGLE if config.engine_dtype == "float32" else HALF
 
 
@@ -60,12 +64,12 @@ def work_space(config: Config, sizes: Sizes) -> float:
     tensor = vllm_size(config, "tensor_parallel_size")
     feed_forward = 2 * sizes.per_token * sizes.hidden + 3 * sizes.width / tensor
     a_token = 6 * sizes.hidden + 3 * (sizes.queries + 2 * sizes.keys) / tensor + feed_forward
-    return batched * a_token * engine_weight_in_cache(config) + sequences * sizes.vocabulary * LOGIT
+    return batched * a_token * engine_number(config) + sequences * sizes.vocabulary * LOGIT
 
 
 def chunk_bytes(config: Config, sizes: Sizes) -> float:
     """The largest packed chunk: it grows to 1 GiB and ends with the tensor that passes it, in the worst case the largest of the model."""
-    sent = engine_weight_in_cache(config)
+    sent = engine_number(config)
     shared, down = sent * (sizes.layer - sizes.layer_experts), sent * sizes.layer_experts / 3
     before = shared + (down if down < CHUNK else 0) if sizes.layer_experts else CHUNK
     return min(min(CHUNK, before) + sent * sizes.largest_tensor, sent * sizes.total)
@@ -79,7 +83,7 @@ def live_chunks(config: Config, sizes: Sizes, gpu: float) -> int:
 
 def reloaded(config: Config, sizes: Sizes) -> float:
     """A layer while vLLM loads it: as it arrives, and as its kernels want it."""
-    return 2 * engine_weight_in_cache(config) * sizes.layer / vllm_size(config, "tensor_parallel_size")
+    return 2 * engine_number(config) * sizes.layer / vllm_size(config, "tensor_parallel_size")
 
 
 def engine_weights(config: Config, sizes: Sizes) -> float:
@@ -88,8 +92,8 @@ def engine_weights(config: Config, sizes: Sizes) -> float:
 
 def cache_bytes(config: Config, sizes: Sizes, gpu: float) -> float:
     """What `gpu_memory_utilization` leaves for keys and values; not above 0 where the engine does not fit."""
-    graphs = 0 if config.rollout.vllm.get("enforce_eager") else GRAPHS
-    return utilization(config) * gpu - engine_weights(config, sizes) - work_space(config, sizes) - graphs - ENGINE_RUNTIME
+    taken = engine_weights(config, sizes) + work_space(config, sizes) + graph_bytes(config) + ENGINE_RUNTIME
+    return utilization(config) * gpu - taken
 
 
 def cache(config: Config, sizes: Sizes, gpu: float) -> Cache:
@@ -98,16 +102,20 @@ def cache(config: Config, sizes: Sizes, gpu: float) -> Cache:
     return Cache(tokens=tokens, contexts=tokens / config.context_tokens)
 
 
+def graph_bytes(config: Config) -> float:
+    """Bytes of captured CUDA graphs."""
+    return 0 if config.rollout.vllm.get("enforce_eager") else GRAPHS
+
+
 def engine_place(config: Config, sizes: Sizes, gpu: float) -> Place:
     """One GPU of an engine that has `gpu` bytes."""
-    graphs = 0 if config.rollout.vllm.get("enforce_eager") else GRAPHS
     return Place(
         name="engine GPU",
         stays={
             "weights": engine_weights(config, sizes),
             "keys and values": max(0.0, cache_bytes(config, sizes, gpu)),
             "work space": work_space(config, sizes),
-            "CUDA graphs": graphs,
+            "CUDA graphs": graph_bytes(config),
             "CUDA, NCCL": ENGINE_RUNTIME,
         },
         phases={

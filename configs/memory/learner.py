@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from math import ceil
 
-from configs.arithmetic import MOMENT_BYTES, has_masters, optimizer_bytes, weight_bytes
+from configs.arithmetic import MOMENT_BYTES, has_masters, offloads, optimizer_bytes, weight_bytes
 from configs.memory.activations import HALF, layer_bytes, logit_bytes
+from configs.memory.engine import engine_number
 from configs.memory.parts import Bytes, Place
 from configs.memory.sizes import Sizes
 from configs.schema import Config
@@ -30,11 +31,6 @@ def gradient_bytes(config: Config) -> int:
     """Bytes of the gradient that an update adds up, for one parameter."""
     types = inner_table(config.learner.deepspeed, ("data_types",))
     return 4 if types.get("grad_accum_dtype", "") in FLOAT32 else weight_bytes(config)
-
-
-def offloads(config: Config) -> bool:
-    """Whether the optimizer is not on the GPU."""
-    return inner_table(config.learner.zero, ("offload_optimizer",)).get("device", "none") != "none"
 
 
 def divided(config: Config, sizes: Sizes) -> Division:
@@ -118,7 +114,7 @@ def update(config: Config, sizes: Sizes) -> Bytes:
 
 def publish(config: Config, sizes: Sizes, chunks: float) -> Bytes:
     """The first rank copies a whole layer, or the embeddings, while ZeRO-3 has it gathered, and packs the copies into chunks."""
-    sent = 4 if config.engine_dtype == "float32" else 2
+    sent = engine_number(config)
     largest = max(sizes.layer, sizes.embedding)
     gather = weight_bytes(config) * max(layer_weights(config, sizes), sizes.embedding) if gathered(config, sizes) else 0
     mine = sent * sizes.layer_experts / config.learner.expert_parallel if config.learner.expert_parallel > 1 else 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.arithmetic import amount, gpus_per_engine
+from configs.arithmetic import amount, used_gpus
 from configs.loader import load
 from configs.memory.parts import Place
 from configs.memory.table import TOY, Memory, in_gb, lines_of, memory_of, toy
@@ -61,12 +61,6 @@ def read(path: Path, models: Path) -> Recipe:
         model=json.loads((models / f"{name}.json").read_text(encoding="utf-8")),
         gpu_gb=float(size[1]) if size else 80.0,
     )
-
-
-def used_gpus(config: Config) -> int:
-    """GPUs of a whole run."""
-    engines = config.rollout.engines * gpus_per_engine(config)
-    return max(engines, config.learner.ranks) if config.placement.share else engines + config.learner.ranks
 
 
 def head(recipe: Recipe) -> str:

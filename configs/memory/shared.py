@@ -1,21 +1,19 @@
 """The memory of a GPU that an engine and a rank share, and of a node's host memory."""
 
-from configs.arithmetic import GB, MOMENT_BYTES, optimizer_bytes, weight_bytes
-from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
+from configs.arithmetic import GB, MOMENT_BYTES, offloads, optimizer_bytes, weight_bytes
+from configs.memory.engine import ASLEEP, engine_number, engine_place, engine_weights, reloaded, shards, utilization
 from configs.memory.learner import (
     RUNTIME,
     WEIGHTS,
     divided,
     gradient_bytes,
     layer_weights,
-    offloads,
     rank_place,
     states,
     weights,
 )
 from configs.memory.parts import Place
 from configs.memory.sizes import Sizes
-from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 
 GPUS_A_NODE = 8
@@ -29,7 +27,7 @@ def shared_place(config: Config, sizes: Sizes, gpu: float) -> Place:
     A rank that waits has moved its states and weights to host memory; a sleeping engine has dropped its weights and its cache.
     """
     rank, engine = rank_place(config, sizes, 0), engine_place(config, sizes, gpu)
-    bucket = max(BUCKET, float(engine_weight_in_cache(config) * sizes.largest_tensor))
+    bucket = max(BUCKET, float(engine_number(config) * sizes.largest_tensor))
     learn = {phase: {**rank.stays, **rank.phases[phase], "sleeping engine": ASLEEP} for phase in ("backward", "update")}
     return Place(
         name="shared GPU",
@@ -61,11 +59,11 @@ def refuse_no_room(config: Config, sizes: Sizes, gpu: float) -> None:
             f"{gpu / GB:.3g} GB: raise zero_optimization.stage, learner.ranks or rollout.vllm.tensor_parallel_size, "
             "or set offload_optimizer"
         )
-    utilization = float(config.rollout.vllm.get("gpu_memory_utilization", SHARED_UTILIZATION))
-    resting = (1 - utilization) * gpu
+    awake = utilization(config)
+    resting = (1 - awake) * gpu
     if resting < RUNTIME:
         raise ValueError(
-            f"rollout.vllm.gpu_memory_utilization got {utilization:g} with placement.share = true: {resting / GB:.3g} GB of "
+            f"rollout.vllm.gpu_memory_utilization got {awake:g} with placement.share = true: {resting / GB:.3g} GB of "
             f"{gpu / GB:.3g} GB are left beside the engine, but a waiting rank keeps about {RUNTIME / GB:g} GB: "
             f"use at most {int(100 * (1 - RUNTIME / gpu)) / 100:g}"
         )

@@ -51,6 +51,13 @@ def vllm_size(config: Keys, name: str) -> int:
     return value if is_count(value) else 1
 
 
+def gpus_per_engine(config: Keys) -> int:
+    """GPUs that one engine needs. Decode context parallelism shares those of tensor parallelism."""
+    names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
+    tensor, pipeline, context = (vllm_size(config, name) for name in names)
+    return tensor * pipeline * context
+
+
 def owned_keys_are_set_elsewhere(config: Keys) -> Iterator[Problem]:
     """None of the keys in the two tables above is given."""
     tables = (("rollout.vllm", config.rollout.vllm, VLLM_OWNED), ("learner.deepspeed", config.learner.deepspeed, DEEPSPEED_OWNED))

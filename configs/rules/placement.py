@@ -4,17 +4,10 @@ from collections.abc import Iterator
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
-from configs.rules.engine import vllm_size
+from configs.rules.engine import gpus_per_engine
 
 SHARED_UTILIZATION = 0.85  # of a GPU's memory for an awake engine, where the config gives none
 MOST_UTILIZATION = 0.9
-
-
-def workers(config: Keys) -> int:
-    """GPUs of one engine."""
-    names = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
-    tensor, pipeline, context = (vllm_size(config, name) for name in names)
-    return tensor * pipeline * context
 
 
 def sharing_takes_turns(config: Keys) -> Iterator[Problem]:
@@ -45,7 +38,7 @@ def a_rank_is_beside_every_worker(config: Keys) -> Iterator[Problem]:
     """With `placement.share`, `rollout.engines` × the GPUs of an engine = `learner.ranks`."""
     if not config.placement.share:
         return
-    engines, each, ranks = config.rollout.engines, workers(config), config.learner.ranks
+    engines, each, ranks = config.rollout.engines, gpus_per_engine(config), config.learner.ranks
     if engines * each == ranks:
         return
     fitting = f"rollout.engines = {ranks // each}, or " if ranks % each == 0 else ""

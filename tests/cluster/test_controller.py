@@ -79,7 +79,7 @@ class ToyPublisher:
         self.reached("publish", step)
         await asyncio.sleep(0)
         self.version[0] = step
-        return SimpleNamespace(weights="w", bytes=1, seconds=0.1, engines=1)
+        return SimpleNamespace(weights="w", bytes=1, seconds=0.1, engines=1, turns={})
 
 
 def train(

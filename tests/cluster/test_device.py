@@ -1,5 +1,6 @@
 """`run.device`: every combination of key, installed packages and GPUs has one clear answer."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cluster.commands.checks.findings import Findings
 from cluster.commands.init import machine as init_machine
 from configs.schema import Config
 from learner.process_group import join_ranks
+from tests.toys.machine import install_torch, write_program
 from tests.toys.run import run_config
 
 CPU = Builds("2.13.0+cpu", None, "cpu")
@@ -85,8 +87,8 @@ def test_the_builds_are_read_without_an_import() -> None:
     ],
 )
 def test_a_cuda_build_is_known_by_its_version_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cuda: str | None) -> None:
-    (tmp_path / "version.py").write_text(text)
-    monkeypatch.setattr(device, "find_spec", lambda name: type("Spec", (), {"origin": str(tmp_path / "__init__.py")}))
+    monkeypatch.syspath_prepend(install_torch(tmp_path, "2.13.0", None))
+    (tmp_path / "torch" / "version.py").write_text(text)
     found = device.installed.__wrapped__()
     assert (found.torch, found.cuda) == ("2.13.0", cuda)
 
@@ -202,11 +204,12 @@ def test_with_a_cluster_validate_knows_the_packages_but_not_the_gpus(monkeypatch
     ("builds", "visible", "gpus"), [(CPU, None, []), (CUDA, None, [80, 24]), (CUDA, "1", [24]), (CUDA, "", []), (CUDA, "1,0", [24, 80])]
 )
 def test_init_counts_the_gpus_that_a_run_would_use(
-    monkeypatch: pytest.MonkeyPatch, builds: Builds, visible: str | None, gpus: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builds: Builds, visible: str | None, gpus: list[int]
 ) -> None:
-    listed = "".join(f"{count * 1e9 / 2**20:.0f}\n" for count in (80, 24))
-    monkeypatch.setattr(init_machine.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": listed}))
-    monkeypatch.setattr(device.NvidiaGPUAcceleratorManager, "get_current_node_num_accelerators", lambda: 2)
+    row = "echo {0}, GPU-{0}, H100, 580.65.06, {1:.0f}, 1, Default, [N/A], 0\n"
+    script = "".join(row.format(index, gb * 1e9 / 2**20) for index, gb in enumerate((80, 24)))
+    program = write_program(tmp_path, "nvidia-smi", f'case "$1" in --query-gpu*) {script};; esac')
+    monkeypatch.setenv("PATH", f"{program}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(device, "installed", lambda: builds)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:

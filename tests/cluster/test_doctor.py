@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.commands.doctor import nvidia
+from cluster.actors.places import nvidia
 from cluster.commands.doctor.checks import disks, memory, packages, ports, rewards
 from cluster.commands.doctor.subject import Subject
 from cluster.commands.doctor.table import CHECKS, Check, examine

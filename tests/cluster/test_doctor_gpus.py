@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.commands.doctor import nvidia
+from cluster.actors.places import nvidia
 from tests.toys.doctor import CUDA, VARIABLES, gpu_box, look, named
 from tests.toys.machine import install_torch, write_program
 from tests.toys.run import run_config

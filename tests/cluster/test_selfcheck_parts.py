@@ -16,6 +16,7 @@ from cluster.commands.selfcheck.parts.table import AFTER_EXPORT, AFTER_FIRST, AF
 from cluster.commands.selfcheck.rows import Status
 from cluster.commands.selfcheck.scaled.prepare import Prepared, prepare
 from cluster.commands.train import PROVING
+from cluster.publish.turns import ARROWS
 from cluster.record.ledger import Ledger
 from configs.schema import Config
 from tests.toys.selfcheck import GROUPS, STEP, evidence, write_run
@@ -135,10 +136,11 @@ def test_a_part_that_does_not_apply_says_why(found: Evidence) -> None:
 
 def test_engines_that_take_turns_must_generate_after_they_woke(found: Evidence) -> None:
     found.config = found.config.model_copy(update={"placement": found.config.placement.model_copy(update={"share": True})})
-    rewritten(found, **{"seconds/sleep": 0.5, "seconds/wake_cache": 0.25})
+    assert row_of(PARTS["sleep"], found).cause.startswith("step 2 was learned without sleep, unpark, wake_weights, park, wake_cache")
+    rewritten(found, **{f"turns/{arrow}": 0.25 for arrow in ARROWS})
     row = row_of(PARTS["sleep"], found)
-    assert row.numbers == {"turns": 2.0, "seconds/sleep": 0.5, "seconds/wake_cache": 0.25}
-    assert row.seconds == 0.75
+    assert row.numbers == {"sleep_s": 0.25, "unpark_s": 0.25, "wake_weights_s": 0.25, "park_s": 0.25, "wake_cache_s": 0.25}
+    assert row.seconds == 1.25
     rewritten(found, tokens=0.0)
     assert row_of(PARTS["sleep"], found).cause == "the engines generated no token after they woke"
 

@@ -12,7 +12,7 @@ from cluster.commands.checks.engine import cpu_problems, engine_problems
 from cluster.commands.selfcheck.scaled.prepare import prepare, tiny_recipe
 from cluster.commands.selfcheck.scaled.settings import changes, config_of
 from cluster.commands.selfcheck.scaled.shrink import ON_CPU, ON_GPU, shrunk
-from cluster.commands.selfcheck.scaled.sizes import Sizes, fitted
+from cluster.commands.selfcheck.scaled.sizes import RunSizes, fitted
 from cluster.commands.selfcheck.scaled.small_model import write_small_model
 from configs.errors import InputError
 from configs.families import FAMILIES, number_of_experts
@@ -142,22 +142,22 @@ def test_a_small_model_has_the_recipes_tokenizer_or_the_tiny_one(tmp_path: Path)
 @pytest.mark.parametrize(
     ("gpus", "sizes"),
     [
-        (0, Sizes(engines=2, tensor_parallel=1, ranks=2, expert_parallel=2)),
-        (2, Sizes(engines=1, tensor_parallel=1, ranks=1, expert_parallel=1)),
-        (4, Sizes(engines=1, tensor_parallel=2, ranks=2, expert_parallel=2)),
-        (8, Sizes(engines=2, tensor_parallel=2, ranks=4, expert_parallel=4)),
-        (64, Sizes(engines=8, tensor_parallel=4, ranks=32, expert_parallel=8)),
+        (0, RunSizes(engines=2, tensor_parallel=1, ranks=2, expert_parallel=2)),
+        (2, RunSizes(engines=1, tensor_parallel=1, ranks=1, expert_parallel=1)),
+        (4, RunSizes(engines=1, tensor_parallel=2, ranks=2, expert_parallel=2)),
+        (8, RunSizes(engines=2, tensor_parallel=2, ranks=4, expert_parallel=4)),
+        (64, RunSizes(engines=8, tensor_parallel=4, ranks=32, expert_parallel=8)),
     ],
 )
-def test_a_recipe_is_cut_down_to_the_gpus_that_there_are(gpus: int, sizes: Sizes) -> None:
+def test_a_recipe_is_cut_down_to_the_gpus_that_there_are(gpus: int, sizes: RunSizes) -> None:
     assert fitted(recipe(**{"learner.expert_parallel": 8}), gpus) == sizes
 
 
 def test_one_gpu_is_refused_unless_both_sides_share_it() -> None:
     with pytest.raises(InputError, match=r"there is 1 GPU: set placement\.share = true"):
         fitted(recipe(), 1)
-    assert fitted(tiny_recipe(1), 1) == Sizes(engines=1, tensor_parallel=1, ranks=1, expert_parallel=1)
-    assert fitted(tiny_recipe(3), 3) == Sizes(engines=2, tensor_parallel=1, ranks=1, expert_parallel=1)
+    assert fitted(tiny_recipe(1), 1) == RunSizes(engines=1, tensor_parallel=1, ranks=1, expert_parallel=1)
+    assert fitted(tiny_recipe(3), 3) == RunSizes(engines=2, tensor_parallel=1, ranks=1, expert_parallel=1)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ import pytest
 from cluster.actors.engines import EnginePool, NoEngineLeft
 from cluster.actors.learners import Learners
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
-from cluster.publish.turns import TurnTaker, open_publisher
+from cluster.publish.turns import ARROWS, TurnTaker, open_publisher
 from rollout.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, kill
 from tests.toys.run import run_config
@@ -99,7 +99,9 @@ def test_a_step_hands_the_gpu_over_in_this_order() -> None:
         site.gpu.log.clear()
         await site.learners.step([])
         await site.learners.save(Path("somewhere"))
-        await site.publish(1)
+        published = await site.publish(1)
+        assert tuple(published.turns) == ARROWS
+        assert all(0 < seconds < 1 for seconds in published.turns.values())
         await site.assert_engines_turn(1, 0)
 
     assert [line.split(" ", 2)[2] for line in at(work, engines=1).gpu.log] == STEP

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cluster.commands.checks.model import experts_of_the_model
-from configs.arithmetic import gpus_per_engine, plan
+from configs.arithmetic import plan, used_gpus
 from configs.loader import dump, load
-from configs.memory.page import used_gpus
 from configs.passthrough import check_passthrough, library_folder
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from configs.surrogates import Clip
 from configs.toml_writer import write_toml

@@ -1,5 +1,6 @@
 """Parking on plain objects: what is found, what comes back, what may fail."""
 
+import gc
 import re
 from typing import Any
 
@@ -10,6 +11,12 @@ from torch import nn
 from learner.model.parking import Parking, storages, within
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _few_objects() -> None:
+    """Parking collects garbage: leave out what libraries and earlier tests have made."""
+    gc.freeze()
 
 
 class Owner(nn.Module):

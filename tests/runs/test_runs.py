@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from cluster.publish.turns import ARROWS
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
@@ -36,7 +37,7 @@ SETTINGS = (
 )
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds")
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,7 @@ def test_a_run_that_takes_turns_on_one_place_is_bitwise_the_one_that_does_not(st
     there = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(straight)]
     here = [{k: v for k, v in row.items() if not k.startswith(CLOCKED)} for row in metrics(shared)]
     assert here == there
+    assert {f"turns/{arrow}" for arrow in ARROWS} <= metrics(shared)[-1].keys()
     said = (shared / "logs" / "engine-0.log").read_text()
     assert "sleep mode is not supported on CPU, ignore it" in said, "the engine was asked to sleep"
 

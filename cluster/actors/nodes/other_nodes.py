@@ -1,5 +1,6 @@
 """One short piece of work on every other node of a cluster, as Ray tasks that reserve nothing."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 def on_other_nodes(work: Callable[..., T], *given: Any, limit_s: float) -> dict[str, T | Exception]:
     """By the address of each node that is alive but the driver's own, what `work` returned there, or why it returned nothing.
 
+    All nodes together have `limit_s` seconds.
     The cluster is the one of RAY_ADDRESS; ConnectionError where it cannot be joined. `work` must be a function of a module that the nodes
     can import.
     """
@@ -27,7 +29,8 @@ def on_other_nodes(work: Callable[..., T], *given: Any, limit_s: float) -> dict[
                 address: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*given)
                 for address, node in nodes.items()
             }
-            return {address: answer_of(reference, limit_s) for address, reference in running.items()}
+            ends = time.monotonic() + limit_s
+            return {address: answer_of(reference, max(0.1, ends - time.monotonic())) for address, reference in running.items()}
     except RayError as failed:
         raise ConnectionError(f"{type(failed).__name__}: {failed}") from failed
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.actors.places.numbering import in_order_of_node
-from configs.arithmetic import gpus_per_engine
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 
 Bundle = dict[str, float]

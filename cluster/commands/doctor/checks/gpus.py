@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
+from cluster.actors.places.device import SETUP_GPU
+from cluster.actors.places.nvidia import Gpu, Holder
 from cluster.commands.checks.folder import in_bytes
 from cluster.commands.doctor.diagnosis import Finding, error, ok, warning
-from cluster.commands.doctor.nvidia import Gpu, Holder
 from cluster.commands.doctor.subject import Subject
-from configs.arithmetic import gpus_per_engine
+from configs.arithmetic import used_gpus
+from configs.memory.engine import utilization
 from configs.schema import Config
 
 FLOORS = {11: 450, 12: 525, 13: 580}  # the first driver branch for each CUDA major; NVIDIA's table of minor version compatibility
-UTILIZATION = 0.92  # vLLM's default of gpu_memory_utilization
 IDLE_SHARE = 0.05  # of a GPU's memory, which the driver and a desktop may hold
-SETUP_GPU = "`make setup DEVICE=gpu`"
 
 
 def check_driver(subject: Subject) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def check_gpu_memory(subject: Subject) -> Iterator[Finding]:
     for gpu in taken:
         there = [holder for holder in subject.nvidia.holders if holder.uuid == gpu.uuid]
         yield warning(*held(gpu, there, [other for other in gpus if other not in taken]))
-    needed = gpus_of(subject.config) if subject.config and subject.on_gpu and not subject.joins else 0
+    needed = used_gpus(subject.config) if subject.config and subject.on_gpu and not subject.joins else 0
     if taken and needed > len(gpus) - len(taken):
         what = f"the run needs {needed} GPUs, and {len(gpus) - len(taken)} of {len(gpus)} are free"
         yield error(what, "end the processes above, wait for them, or lower rollout.vllm.gpu_memory_utilization")
@@ -123,13 +123,4 @@ def held(gpu: Gpu, there: Sequence[Holder], free: Sequence[Gpu]) -> tuple[str, s
 
 def needed_share(config: Config | None) -> float:
     """The share of a GPU's memory that must be free: what the config's engines take, without a config what an idle GPU has."""
-    if config is None:
-        return 1 - IDLE_SHARE
-    given = config.rollout.vllm.get("gpu_memory_utilization", UTILIZATION)
-    return float(given) if isinstance(given, int | float) else UTILIZATION
-
-
-def gpus_of(config: Config) -> int:
-    """GPUs of engines and ranks; sharing them, engines and ranks need the larger of the two."""
-    engines, ranks = config.rollout.engines * gpus_per_engine(config), config.learner.ranks
-    return max(engines, ranks) if config.placement.share else engines + ranks
+    return 1 - IDLE_SHARE if config is None else utilization(config)

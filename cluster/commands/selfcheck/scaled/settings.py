@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cluster.commands.selfcheck.scaled.sizes import Sizes, differences
+from cluster.commands.selfcheck.scaled.sizes import RunSizes, differences
 from configs.families import family_of, number_of_experts
 from configs.given import configured
 from configs.schema import Config
@@ -21,10 +21,9 @@ NOT_TAKEN = (
     "load_format",
 )
 GPU_ONLY = ("enable_chunked_prefill", "long_prefill_token_threshold", "max_num_scheduled_tokens", "max_num_batched_tokens")
-WITH_MODEL = ("model_type", "num_hidden_layers")
 
 
-def config_of(recipe: Config, sizes: Sizes, model: Table, *, gpu: bool, cpus: int, full: bool, paths: dict[str, str]) -> Config:
+def config_of(recipe: Config, sizes: RunSizes, model: Table, *, gpu: bool, cpus: int, full: bool, paths: dict[str, str]) -> Config:
     """The checked config of the first run. `model` is the config.json of its model; `paths` are those of task, model and run."""
     given = recipe.model_dump(exclude_unset=True)
     table: Table = {section: given[section] for section in ("objective", "correction", "kl", "placement") if section in given}
@@ -49,7 +48,7 @@ def config_of(recipe: Config, sizes: Sizes, model: Table, *, gpu: bool, cpus: in
     return configured(table)
 
 
-def rollout_of(given: Table, sizes: Sizes, model: Table, *, gpu: bool) -> Table:
+def rollout_of(given: Table, sizes: RunSizes, model: Table, *, gpu: bool) -> Table:
     """`[rollout]`: short responses, experts recorded where the learner can follow the router, the recipe's engines otherwise."""
     vllm: dict[str, Any] = {key: value for key, value in given.get("vllm", {}).items() if key not in NOT_TAKEN}
     if sizes.tensor_parallel > 1:
@@ -73,7 +72,7 @@ def rollout_of(given: Table, sizes: Sizes, model: Table, *, gpu: bool) -> Table:
     }
 
 
-def learner_of(given: Table, sizes: Sizes, *, gpu: bool) -> Table:
+def learner_of(given: Table, sizes: RunSizes, *, gpu: bool) -> Table:
     """`[learner]`: the recipe's, with a learning rate that shows after one update."""
     kept = {key: value for key, value in given.items() if key not in ("warmup_updates", "cpus_per_rank")}
     if not gpu:
@@ -92,14 +91,14 @@ def follows(model: Table) -> bool:
     return bool(number_of_experts(model)) and family_of(model.get("model_type")).followed
 
 
-def cores(recipe: Config, sizes: Sizes, cpus: int) -> tuple[float, float]:
+def cores(recipe: Config, sizes: RunSizes, cpus: int) -> tuple[float, float]:
     """CPU cores of an engine and of a rank: the recipe's, or less of each where the machine has fewer."""
     engine, rank = float(recipe.rollout.cpus_per_engine), float(recipe.learner.cpus_per_rank)
     share = min(1.0, cpus / (sizes.engines * engine + sizes.ranks * rank))
     return int(100 * engine * share) / 100, int(100 * rank * share) / 100
 
 
-def changes(recipe: Config, config: Config, sizes: Sizes) -> list[str]:
+def changes(recipe: Config, config: Config, sizes: RunSizes) -> list[str]:
     """What the runs of a selfcheck do otherwise than the recipe, one line each."""
     before, after = recipe.model_dump(), config.model_dump()
     lines = differences(recipe, sizes)

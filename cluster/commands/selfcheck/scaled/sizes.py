@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from itertools import product
 from math import gcd
 
-from configs.arithmetic import counted, gpus_per_engine
+from configs.arithmetic import counted
 from configs.errors import InputError
-from configs.rules.engine import vllm_size
+from configs.rules.engine import gpus_per_engine, vllm_size
 from configs.schema import Config
 
 ENOUGH = 2  # engines, ranks, workers of an engine: the least with which what they share is tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class RunSizes:
     """How many processes a run has, and how they divide the model."""
 
     engines: int
@@ -26,9 +26,9 @@ class Sizes:
         return max(self.engines * self.tensor_parallel, self.ranks) if share else self.engines * self.tensor_parallel + self.ranks
 
 
-def sizes_of(config: Config) -> Sizes:
+def sizes_of(config: Config) -> RunSizes:
     """What the recipe asks for. Pipeline and context parallelism count as tensor parallelism, in whose place they stand here."""
-    return Sizes(
+    return RunSizes(
         engines=config.rollout.engines,
         tensor_parallel=gpus_per_engine(config),
         ranks=config.learner.ranks,
@@ -36,7 +36,7 @@ def sizes_of(config: Config) -> Sizes:
     )
 
 
-def fitted(config: Config, gpus: int) -> Sizes:
+def fitted(config: Config, gpus: int) -> RunSizes:
     """The recipe's sizes where they fit on `gpus` GPUs, else the ones that try most of what it asks for.
 
     Without GPUs: at most two engines and two ranks, each whole. InputError where not even one engine and one rank fit.
@@ -64,22 +64,22 @@ def fitted(config: Config, gpus: int) -> Sizes:
     return max(fitting, key=lambda choice: worth(choice, asked))
 
 
-def worth(choice: Sizes, asked: Sizes) -> tuple[int, int, int, int]:
+def worth(choice: RunSizes, asked: RunSizes) -> tuple[int, int, int, int]:
     """How much of what the recipe asks for a choice tries; then more ranks, more workers, more engines."""
     pairs = ((choice.engines, asked.engines), (choice.tensor_parallel, asked.tensor_parallel), (choice.ranks, asked.ranks))
     tried = sum(have >= min(ENOUGH, wanted) for have, wanted in pairs)
     return tried, choice.ranks, choice.tensor_parallel, choice.engines
 
 
-def within(asked: Sizes, *, engines: int, workers: int, ranks: int) -> Sizes:
-    return Sizes(engines=engines, tensor_parallel=workers, ranks=ranks, expert_parallel=gcd(asked.expert_parallel, ranks))
+def within(asked: RunSizes, *, engines: int, workers: int, ranks: int) -> RunSizes:
+    return RunSizes(engines=engines, tensor_parallel=workers, ranks=ranks, expert_parallel=gcd(asked.expert_parallel, ranks))
 
 
 def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def differences(config: Config, sizes: Sizes) -> list[str]:
+def differences(config: Config, sizes: RunSizes) -> list[str]:
     """What differs from the recipe, one line each."""
     asked = sizes_of(config)
     names = {

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of this machine's GPUs. It is asked through `nvidia-smi`, which holds no GPU."""
+"""What the NVIDIA driver says of this machine's GPUs, asked through `nvidia-smi`, which holds none of their memory."""
 
 import csv
 import ctypes
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.commands.init.machine import MIB
-
+MIB = 2**20
 ASK_S = 20.0  # without persistence mode the driver first wakes every GPU
 GPU_FIELDS = (
     "index", "uuid", "name", "driver_version", "memory.total", "memory.free", "compute_mode", "mig.mode.current",
