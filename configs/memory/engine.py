@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from configs.memory.parts import Place
 from configs.memory.sizes import Sizes
 from configs.rules.engine import vllm_size
+from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from configs.tables import number_in
 
@@ -27,7 +28,9 @@ class Cache:
 
 
 def utilization(config: Config) -> float:
-    return number_in(config.rollout.vllm, "gpu_memory_utilization", DEFAULT_UTILIZATION)
+    """The share of a GPU that an engine takes: the config's, else what an engine that shares its GPU gets, else vLLM's own."""
+    unsaid = SHARED_UTILIZATION if config.placement.share else DEFAULT_UTILIZATION
+    return number_in(config.rollout.vllm, "gpu_memory_utilization", unsaid)
 
 
 def engine_weight(config: Config) -> int:

@@ -1,7 +1,7 @@
 """The memory of a GPU that an engine and a rank share, and of a node's host memory."""
 
 from configs.arithmetic import GB, MOMENT_BYTES, optimizer_bytes, weight_bytes
-from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards
+from configs.memory.engine import ASLEEP, engine_place, engine_weight_in_cache, engine_weights, reloaded, shards, utilization
 from configs.memory.learner import (
     RUNTIME,
     WEIGHTS,
@@ -15,7 +15,6 @@ from configs.memory.learner import (
 )
 from configs.memory.parts import Place
 from configs.memory.sizes import Sizes
-from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 
 GPUS_A_NODE = 8
@@ -61,11 +60,11 @@ def refuse_no_room(config: Config, sizes: Sizes, gpu: float) -> None:
             f"{gpu / GB:.3g} GB: raise zero_optimization.stage, learner.ranks or rollout.vllm.tensor_parallel_size, "
             "or set offload_optimizer"
         )
-    utilization = float(config.rollout.vllm.get("gpu_memory_utilization", SHARED_UTILIZATION))
-    resting = (1 - utilization) * gpu
+    share = utilization(config)
+    resting = (1 - share) * gpu
     if resting < RUNTIME:
         raise ValueError(
-            f"rollout.vllm.gpu_memory_utilization got {utilization:g} with placement.share = true: {resting / GB:.3g} GB of "
+            f"rollout.vllm.gpu_memory_utilization got {share:g} with placement.share = true: {resting / GB:.3g} GB of "
             f"{gpu / GB:.3g} GB are left beside the engine, but a waiting rank keeps about {RUNTIME / GB:g} GB: "
             f"use at most {int(100 * (1 - RUNTIME / gpu)) / 100:g}"
         )

@@ -46,6 +46,10 @@ def test_a_process_on_a_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ] == ["warning"]
 
 
+def test_a_name_with_commas_belongs_to_one_process() -> None:
+    assert nvidia.holder_of(["GPU-000", "1", "80000", "python", "--list=a", "b"]).name == "python, --list=a, b"
+
+
 def test_gpus_that_a_run_cannot_use_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu_box(monkeypatch, tmp_path, mode="Prohibited", mig="Enabled")
     named(look("gpus"), "error", "GPU 1 is in compute mode Prohibited", "nvidia-smi -i 1 -c 0")

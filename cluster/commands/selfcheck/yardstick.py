@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cluster.commands.doctor.nvidia import MIB, number
 from configs.arithmetic import GB
 
 TERA = 1e12
@@ -76,7 +77,12 @@ def measure(asked: Asked) -> Yardstick:
 
 
 def best(work: Callable[[], object], wait: Callable[[], Any]) -> float:
-    """Seconds of the fastest of REPEATS rounds, each long enough for the clock, after one that warms up."""
+    """Seconds of the fastest of REPEATS rounds, each long enough for the clock.
+
+    The first call loads kernels on a GPU, for far longer than it works. So the second one says how many calls a round needs.
+    """
+    work()
+    wait()
     started = time.perf_counter()
     work()
     wait()
@@ -92,13 +98,16 @@ def best(work: Callable[[], object], wait: Callable[[], Any]) -> float:
 
 
 def gpus_by_name() -> list[dict[str, str | float]]:
-    """Name, memory and driver of each GPU of this machine; empty where its driver knows none."""
+    """Name, memory and driver of each GPU of this machine; empty where its driver knows none.
+
+    The memory is 0 where the driver does not say it, as of GPUs that use the machine's own.
+    """
     try:
         answer = subprocess.run(SMI, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: a run that needs it says so itself
         return []
     rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.count(",") == len(("name", "memory"))]
-    return [{"name": name, "memory_gb": round(float(memory) * 2**20 / GB, 1), "driver": driver} for name, memory, driver in rows]
+    return [{"name": name, "memory_gb": round(number(memory) * MIB / GB, 1), "driver": driver} for name, memory, driver in rows]
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from cluster.commands.doctor.diagnosis import Finding, error, ok, warning
 from cluster.commands.doctor.nvidia import Gpu, Holder
 from cluster.commands.doctor.subject import Subject
 from configs.arithmetic import gpus_per_engine
+from configs.memory.engine import utilization
 from configs.schema import Config
 
 FLOORS = {11: 450, 12: 525, 13: 580}  # the first driver branch for each CUDA major; NVIDIA's table of minor version compatibility
-UTILIZATION = 0.92  # vLLM's default of gpu_memory_utilization
 IDLE_SHARE = 0.05  # of a GPU's memory, which the driver and a desktop may hold
 SETUP_GPU = "`make setup DEVICE=gpu`"
 
@@ -125,8 +125,7 @@ def needed_share(config: Config | None) -> float:
     """The share of a GPU's memory that must be free: what the config's engines take, without a config what an idle GPU has."""
     if config is None:
         return 1 - IDLE_SHARE
-    given = config.rollout.vllm.get("gpu_memory_utilization", UTILIZATION)
-    return float(given) if isinstance(given, int | float) else UTILIZATION
+    return utilization(config)
 
 
 def gpus_of(config: Config) -> int:
