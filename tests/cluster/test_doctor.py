@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,7 +189,9 @@ def test_a_missing_compiler_is_named_where_the_optimizer_is_offloaded(tmp_path: 
     monkeypatch.delenv("CXX", raising=False)
     found = look("compiler", run_config(tmp_path, **OFFLOAD))
     named(found, "error", "there is no C++ compiler (g++)", "apt install g++")
-    named(found, "error", "ninja is not on the PATH")
+    assert not any("ninja" in one.found for one in found), "it lies beside this Python, where actors look too"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    named(look("compiler", run_config(tmp_path, **OFFLOAD)), "error", "ninja is neither on the PATH nor beside this Python")
     assert look("compiler", run_config(tmp_path)) == [], "nothing is compiled without offload"
 
 

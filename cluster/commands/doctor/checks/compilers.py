@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.actors.process import with_own_programs
 from cluster.commands.doctor.diagnosis import Finding, error, ok
 from cluster.commands.doctor.subject import Subject
 from configs.schema import Config
@@ -18,6 +19,7 @@ ADAM = "learner.deepspeed.zero_optimization.offload_optimizer"
 
 def check_compiler(subject: Subject) -> Iterator[Finding]:
     """A C++ compiler, ninja, Python's headers and CUDA's compiler, each only where the run needs it."""
+    ninja = shutil.which("ninja", path=with_own_programs(os.environ.get("PATH")))
     offloads = subject.config is not None and offloads_adam(subject.config)
     compiler, headers = cxx(), Path(sysconfig.get_paths()["include"]) / "Python.h"
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -25,19 +27,20 @@ def check_compiler(subject: Subject) -> Iterator[Finding]:
     if offloads and compiler is None:
         what = f"{ADAM} compiles DeepSpeed's Adam, and there is no C++ compiler ({os.environ.get('CXX') or 'g++'})"
         findings.append(error(what, "install one (Debian, Ubuntu: apt install g++), or remove offload_optimizer"))
-    if offloads and shutil.which("ninja") is None:
-        what = f"{ADAM} compiles DeepSpeed's Adam, and ninja is not on the PATH"
-        findings.append(error(what, "pip install ninja, and put its folder on the PATH (.venv/bin, if it is installed there)"))
+    if offloads and ninja is None:
+        what = f"{ADAM} compiles DeepSpeed's Adam, and ninja is neither on the PATH nor beside this Python"
+        findings.append(error(what, f"{sys.executable} -m pip install ninja"))
     if subject.on_gpu and shutil.which(os.environ.get("CC") or "gcc") is None and shutil.which("clang") is None:
         what = "Triton compiles a launcher for its kernels, and there is no C compiler"
         findings.append(error(what, "install one (Debian, Ubuntu: apt install gcc)"))
     if (offloads or subject.on_gpu) and not headers.is_file():
         what = f"kernels are compiled against Python's headers, and {headers} does not exist"
         findings.append(error(what, f"install them (Debian, Ubuntu: apt install python{version}-dev)"))
-    if offloads and subject.on_gpu and cuda_home() is None:
-        what = f"{ADAM} compiles against CUDA, and neither CUDA_HOME, nvcc on the PATH nor {CUDA_FOLDER} leads to it"
+    # Adam for CPUs is plain C++. Only what reads and writes NVMe is compiled against CUDA.
+    if offloads and offload_device(subject.config) == "nvme" and subject.on_gpu and cuda_home() is None:
+        what = f"{ADAM} on NVMe compiles against CUDA, and neither CUDA_HOME, nvcc on the PATH nor {CUDA_FOLDER} leads to it"
         findings.append(error(what, "install the CUDA toolkit of torch's version, and export CUDA_HOME"))
-    found = [str(compiler) if compiler else "no C++ compiler", "ninja" if shutil.which("ninja") else "no ninja"]
+    found = [str(compiler) if compiler else "no C++ compiler", "ninja" if ninja else "no ninja"]
     found += [
         "Python's headers" if headers.is_file() else "no Python headers",
         f"CUDA in {home}" if (home := cuda_home()) else "no CUDA compiler",
@@ -47,9 +50,14 @@ def check_compiler(subject: Subject) -> Iterator[Finding]:
 
 def offloads_adam(config: Config) -> bool:
     """Whether DeepSpeed's Adam on the CPU, which is compiled at its first use, takes the optimizer's steps."""
-    table = config.learner.deepspeed
-    device = inner_table(table, ("zero_optimization", "offload_optimizer")).get("device", "none")
-    return device not in (None, "none") and not inner_table(table, ("optimizer", "params")).get("torch_adam")
+    params = inner_table(config.learner.deepspeed, ("optimizer", "params"))
+    return offload_device(config) not in (None, "none") and not params.get("torch_adam")
+
+
+def offload_device(config: Config | None) -> object:
+    """Where the optimizer is: "none", "cpu" or "nvme"."""
+    table = {} if config is None else config.learner.deepspeed
+    return inner_table(table, ("zero_optimization", "offload_optimizer")).get("device", "none")
 
 
 def cxx() -> str | None:
