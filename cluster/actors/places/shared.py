@@ -16,9 +16,10 @@ from cluster.actors.places.bundles import Bundle
 from configs.arithmetic import counted, gpus_per_engine
 from configs.schema import Config
 
-# vLLM's sleep mode and CUDA IPC need memory that the allocator has not pieced together. What sleeps in pinned host memory is large, and
-# torch would round each buffer up to a power of two: up to twice the host memory.
-ALLOCATOR = "expandable_segments:False,pinned_max_round_threshold_mb:64"
+# What is offloaded or sleeps in pinned host memory is large. torch would round each buffer up to a power of two: up to twice the memory.
+PINNED = "pinned_max_round_threshold_mb:64"
+# vLLM's sleep mode and CUDA IPC need memory that the allocator has not pieced together.
+ALLOCATOR = f"expandable_segments:False,{PINNED}"
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch prefers the first, vLLM looks at the second
 
 

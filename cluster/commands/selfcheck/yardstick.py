@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluster.commands.doctor.nvidia import MIB, number
+from cluster.commands.doctor.nvidia import number
+from cluster.commands.init.machine import MIB
 from configs.arithmetic import GB
 
 TERA = 1e12
