@@ -6,6 +6,7 @@ import torch
 
 from rollout.proof import Digest, Proof
 
+WORD = 4  # bytes
 COLUMNS = 1 << 10  # words of a row; the sums of rows and of columns give the sum of words times places without a product a word
 CPU_WORDS = 1 << 17  # words digested at a time: their int64 copy then stays within a core's cache
 GPU_WORDS = 1 << 23  # a kernel launch costs as much as reading a megabyte: few launches, and a copy of only 64 MiB
@@ -22,7 +23,9 @@ def sums(tensor: torch.Tensor) -> torch.Tensor:
     Words are int32; bytes that fill no word count as words at the end. Permuted, missing, cast or altered words change the digest.
     """
     raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    whole = raw.numel() // 4 * 4
+    if raw.storage_offset() % WORD:
+        raw = raw.clone()  # a tensor of a packed chunk begins where the one before it ends, which may be within a word
+    whole = raw.numel() // WORD * WORD
     words = raw[:whole].view(torch.int32)
     tabled = words.numel() // COLUMNS * COLUMNS
     rows = torch.empty(tabled // COLUMNS, dtype=torch.int64, device=raw.device)

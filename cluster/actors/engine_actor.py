@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cluster.actors.core_watch import CoreWatch
 from cluster.actors.places.device import refuse_other_builds
-from cluster.actors.process import freeze_gc, send_output_to
+from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from configs.schema import Config
 from reward.asked import Asked
 from reward.shaping import disagrees
@@ -28,6 +28,7 @@ class EngineActor:
     def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
         refuse_other_builds(gpu)
+        find_own_programs()
         from cluster.models.hub import fetch_to_this_node
         from rollout.engine import Engine
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cluster.actors.learners import Shared
 from cluster.actors.places.device import refuse_other_builds
-from cluster.actors.process import freeze_gc, send_output_to
+from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from configs.schema import Config
 from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
@@ -45,6 +45,7 @@ class LearnerActor:
     def __init__(self, config: Config, rank: int, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"learner-{rank}")
         refuse_other_builds(gpu)
+        find_own_programs()
         self.config, self.rank, self.gpu = config, rank, gpu
         self.host = ray.util.get_node_ip_address()
         self._listener: socket.socket | None = None

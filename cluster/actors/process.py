@@ -1,4 +1,4 @@
-"""What every actor does to its process: send its output to a file of the run directory, and freeze what start-up made."""
+"""What every actor does to its process: find programs, send its output to a file of the run directory, freeze what start-up made."""
 
 import gc
 import os
@@ -25,6 +25,16 @@ def send_output_to(run_dir: Path, role: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     print(heading(role, ray.util.get_node_ip_address()), file=sys.stderr, flush=True)
+
+
+def with_own_programs(path: str | None) -> str:
+    """The PATH `path`, and after it the folder of this Python: `.venv/bin/python` runs without its folder on the PATH."""
+    return os.pathsep.join(filter(None, [path, str(Path(sys.executable).parent)]))
+
+
+def find_own_programs() -> None:
+    """Let this process and its children find ninja, with which DeepSpeed and FlashInfer compile, where pip has installed it."""
+    os.environ["PATH"] = with_own_programs(os.environ.get("PATH"))
 
 
 def freeze_gc() -> None:

@@ -15,6 +15,7 @@ import ray
 from ray._private import services
 
 from cluster.actors.places.device import count_gpus, on_gpu, this_machine
+from cluster.actors.places.shared import PINNED
 from configs.errors import InputError
 from configs.schema import Config
 
@@ -165,7 +166,7 @@ def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:
         # Micro-batches and gathered layers of ever other sizes would leave gaps in the GPU's memory. Ranks that share GPUs send weights as
         # CUDA IPC handles, which are many times slower to make and to open for such segments. Engines are left to vLLM.
-        env["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+        env["PYTORCH_CUDA_ALLOC_CONF"] = f"expandable_segments:True,{PINNED}"
     return _unless_set(env)
 
 

@@ -40,6 +40,7 @@ class Parking:
         spare: dict[int, list[torch.Tensor]] = {}
         for buffer in self.buffers:
             spare.setdefault(buffer.numel(), []).append(buffer)
+        self._wait()  # gradients are reduced on streams of their own, for which a copy does not wait
         worthless = {tensor.untyped_storage().data_ptr() for tensor in self.scratch()}
         for storage in storages(self.root, self.device):
             size = storage.nbytes()
@@ -68,10 +69,14 @@ class Parking:
                 as_bytes(storage).copy_(buffer)
             self.parked.pop()
 
-    def _give_back(self) -> None:
-        gc.collect()
+    def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def _give_back(self) -> None:
+        gc.collect()
+        self._wait()
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 

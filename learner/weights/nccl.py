@@ -1,6 +1,7 @@
 """Sending with vLLM's own trainer engines: NCCL between GPUs."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,16 +40,35 @@ class AsVllmSource(WeightSource):
             yield name, tensor
 
 
+@contextmanager
+def same_stream() -> Iterator[None]:
+    """Give this thread back the stream on which it worked before.
+
+    vLLM's communicator moves the thread to a stream of its own and leaves it there. DeepSpeed orders its work by torch's default stream:
+    on another one this rank would gather weights before an update has written them.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.cuda.current_stream()
+    try:
+        yield
+    finally:
+        torch.cuda.set_stream(before)
+
+
 class NcclSender:
     """Rank 0 of an NCCL transfer group."""
 
     def __init__(self, source: ZeroWeightSource, meeting: Rendezvous) -> None:
         init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0, packed_num_buffers=meeting.buffers)
-        # vLLM's factory declares the base class, which has no `model_update_group`.
-        self.engine: Any = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
+        with same_stream():
+            # vLLM's factory declares the base class, which has no `model_update_group`.
+            self.engine: Any = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
 
     def send(self) -> None:
-        self.engine.send_weights()
+        with same_stream():
+            self.engine.send_weights()
 
     def close(self) -> None:
         group: Any = self.engine.model_update_group

@@ -43,6 +43,7 @@ class ZeroWeightSource:
 
     def __iter__(self) -> Tensors:
         self.proof = {}
+        self._settle()
         for layer in self.layers:
             with self.zero.whole([part for tensor in layer for part in tensor.parts]):
                 copies = {tensor.name: tensor.assembled(tensor.parts, self.dtype) for tensor in layer}
@@ -52,6 +53,11 @@ class ZeroWeightSource:
             finish(copies.values())
             for name in list(copies):
                 yield name, copies.pop(name)  # given away, so that the copies of two layers are never there at once
+
+    def _settle(self) -> None:
+        """Wait for the update that made these weights: the one who iterates may read them on another stream."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def stand_by(self) -> None:
         """Take part in the gathers of one pass and keep nothing."""

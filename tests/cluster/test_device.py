@@ -140,7 +140,7 @@ def test_engines_and_ranks_of_a_cpu_run_see_no_gpu_whatever_the_user_set(monkeyp
 @pytest.mark.parametrize(
     ("user", "share", "found"),
     [
-        ({}, False, "expandable_segments:True"),
+        ({}, False, "expandable_segments:True,pinned_max_round_threshold_mb:64"),
         ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}, False, "max_split_size_mb:64"),
         ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, False, None),
         ({}, True, None),

@@ -136,6 +136,8 @@ def test_an_engine_of_eight_gpus_does_not_fit_two_nodes_of_four():
         refuse_what_cannot_fit(sized(1, 1, tensor_parallel=8), [FOUR_GPUS, FOUR_GPUS, FOUR_GPUS])
     assert "3 nodes with 12 GPUs in all (4, 4, 4 each)" in str(refused.value)
     assert "rollout.vllm.tensor_parallel_size" in str(refused.value)
+    with pytest.raises(ValueError, match=r"= 2 GPUs are needed, but 1 node with 1 GPU .*placement\.share = true"):
+        refuse_what_cannot_fit(sized(1, 1), [{"CPU": 8.0, "GPU": 1.0}])
 
 
 def test_where_cores_are_what_lacks_on_gpu_nodes_cores_are_counted():

@@ -1,6 +1,7 @@
 """A selfcheck around its parts: runs that fail, engines that die on purpose, measurements, the table, the file and the exit status."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from cluster.commands.selfcheck.rows import Row, Status
 from cluster.commands.selfcheck.scaled.prepare import Prepared, prepare
 from cluster.commands.selfcheck.scaled.task import REWARD
 from cluster.commands.selfcheck.victim import kill_engine
-from cluster.commands.selfcheck.yardstick import Asked, measure, measured
+from cluster.commands.selfcheck.yardstick import Asked, gpus_by_name, measure, measured
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 from gatewise import commands
+from tests.toys.machine import write_program
 
 PARTS = [part.key for part in (*AFTER_FIRST, *AFTER_SECOND, *AFTER_EXPORT)]
 
@@ -120,6 +122,14 @@ def test_only_the_process_of_the_engine_is_killed(tmp_path: Path, sleeper: Calla
     assert kill_engine(tmp_path, 0)
     assert engine.wait(10) == -signal.SIGKILL
     assert other.poll() is None
+
+
+def test_the_memory_of_a_gpu_that_uses_the_machines_own_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("Default, Disabled, 0", "Default, [N/A], [N/A]")
+    rows = f"0, GPU-a, NVIDIA H100, 580.65.06, 81559, 80000, {fields[0]}\\n1, GPU-b, NVIDIA GB10, 580.95.05, [N/A], [N/A], {fields[1]}\\n"
+    answer = f"case $1 in --query-gpu=*) printf '{rows}';; esac"
+    monkeypatch.setenv("PATH", f"{write_program(tmp_path, 'nvidia-smi', answer)}{os.pathsep}{os.environ['PATH']}")
+    assert [(gpu["name"], gpu["memory_gb"]) for gpu in gpus_by_name()] == [("NVIDIA H100", 85.5), ("NVIDIA GB10", 0.0)]
 
 
 def test_a_copy_and_a_product_are_measured_and_a_failure_is_named() -> None:

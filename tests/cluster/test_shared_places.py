@@ -13,7 +13,7 @@ from cluster.actors.places import device
 from cluster.actors.places.bundles import Bundle, layouts
 from cluster.actors.places.device import Builds
 from cluster.actors.places.fit import refuse_what_cannot_fit
-from cluster.actors.places.shared import share_places
+from cluster.actors.places.shared import SharedPlaces, share_places
 from configs.schema import Config
 from tests.toys.run import run_config
 
@@ -48,6 +48,16 @@ def test_what_fits_only_by_sharing_is_let_through_and_the_rest_is_refused_with_t
     refuse_what_cannot_fit(sharing(1, 8), [{"CPU": 16.0, "GPU": 8.0}])
     with pytest.raises(ValueError, match=r"rollout.engines \(2\) x 4 GPU = 8 GPUs are needed, but 1 node with 4 GPUs"):
         refuse_what_cannot_fit(sharing(2, 4), [{"CPU": 64.0, "GPU": 4.0}])
+
+
+def test_no_allocator_setting_of_the_users_reaches_processes_that_share_a_gpu() -> None:
+    group: Any = None
+    users = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    places = SharedPlaces(group, [0], 2, [["3", "5"]], [])
+    for place, gpus in ((0, "3,5"), (1, "3"), (2, "5")):
+        env = places.options(place, users)["runtime_env"]["env_vars"]
+        assert env["CUDA_VISIBLE_DEVICES"] == gpus
+        assert {env[name] for name in users} == {"expandable_segments:False,pinned_max_round_threshold_mb:64"}
 
 
 class Looker:

@@ -110,6 +110,9 @@ def test_sides_that_share_a_gpu_both_hold_weights_only_during_a_publish() -> Non
     assert "keys and values" not in place.at("backward")
     assert {"engine's weights", "rank's masters and moments"} <= place.at("publish").keys()
     assert "keys and values" not in place.at("publish")
+    assert whole(*overrides).cache == whole(*overrides, "rollout.vllm.gpu_memory_utilization=0.85").cache, (
+        "as the engine gets without a word"
+    )
 
 
 def test_what_does_not_fit_is_a_warning_that_says_what_to_change() -> None:

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from learner.weights.sender import open_sender
 from rollout.transfer import free_socket
@@ -52,7 +53,9 @@ def test_the_port_is_held_until_vllm_is_imported_and_free_when_it_is_to_be_bound
     assert sender.held_at_import
 
 
-def test_a_sender_that_closes_destroys_its_communicator(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nccl(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Our module, with nothing behind the names that it imports from vLLM."""
     for place, names in VLLM.items():
         module: Any = ModuleType(f"vllm{place}")
         for name in names:
@@ -60,7 +63,36 @@ def test_a_sender_that_closes_destroys_its_communicator(monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", ModuleType("to be forgotten afterwards"))
     del sys.modules["learner.weights.nccl"]
-    sender_class = importlib.import_module("learner.weights.nccl").NcclSender
+    return importlib.import_module("learner.weights.nccl")
+
+
+def test_a_rank_works_on_its_own_stream_after_vllm_has_left_it_on_another(nccl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams, seen = ["default"], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+
+    class Engine:
+        def send_weights(self) -> None:
+            seen.append(streams[-1])
+            streams.append("vLLM's, while it sends")
+            raise RuntimeError("NCCL error")
+
+    def join(init: Any, **_: Any) -> Engine:
+        streams.append("vLLM's own")
+        return Engine()
+
+    monkeypatch.setattr(nccl, "NCCLTrainerInitInfo", lambda *_, **__: None)
+    monkeypatch.setattr(nccl.WeightTransferTrainerFactory, "trainer_init", join, raising=False)
+    sender = nccl.NcclSender(None, Rendezvous(name="publish-1", host="127.0.0.1", port=1, world_size=2))
+    assert streams[-1] == "default"
+    with pytest.raises(RuntimeError, match="NCCL error"):
+        sender.send()
+    assert (seen, streams[-1]) == (["default"], "default")
+
+
+def test_a_sender_that_closes_destroys_its_communicator(nccl: Any) -> None:
+    sender_class = nccl.NcclSender
     said: list[str] = []
     for group in (SimpleNamespace(destroy=lambda: said.append("destroy")), None):
         sender = sender_class.__new__(sender_class)

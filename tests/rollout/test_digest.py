@@ -48,6 +48,11 @@ def test_it_does_not_depend_on_how_many_words_are_read_at_a_time(words: int, mon
     assert digest(tensor) == expected
 
 
+def test_a_view_that_begins_within_a_word_counts_as_its_own_values() -> None:
+    chunk = random_bytes(40)
+    assert digest(chunk[2:].view(torch.bfloat16)) == written_out(chunk[2:].numpy().tobytes())
+
+
 def test_a_view_that_is_not_contiguous_counts_as_its_own_values() -> None:
     table = torch.randn(7, 5)
     assert digest(table.T) == digest(table.T.contiguous()) != digest(table)

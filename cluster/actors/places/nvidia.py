@@ -95,12 +95,12 @@ def gpu_of(row: Sequence[str]) -> Gpu:
 
 def holder_of(row: Sequence[str]) -> Holder:
     """A process, with its user where this machine can see it: a container sees only its own processes."""
-    uuid, pid, used, name = row
+    uuid, pid, used, *words = row  # a name is not quoted and may have commas
     try:
         user = psutil.Process(int(pid)).username()
     except (psutil.Error, ValueError, KeyError):
         user = "of unknown user"
-    return Holder(uuid=uuid, pid=int(pid), used=number(used) * MIB, name=name, user=user)
+    return Holder(uuid=uuid, pid=int(pid), used=number(used) * MIB, name=", ".join(words), user=user)
 
 
 def number(text: str) -> int:

@@ -17,6 +17,12 @@ from configs.arithmetic import counted
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 
+# What is offloaded or sleeps in pinned host memory is large. torch would round each buffer up to a power of two: up to twice the memory.
+PINNED = "pinned_max_round_threshold_mb:64"
+# vLLM's sleep mode and CUDA IPC need memory that the allocator has not pieced together.
+ALLOCATOR = f"expandable_segments:False,{PINNED}"
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch prefers the first, vLLM looks at the second
+
 
 def shared_has_no_room(config: Config, wanted: Sequence[Bundle], nodes: Sequence[Bundle], kind: str) -> str:
     """The arithmetic of a run whose bundles do not fit on the nodes for lack of `kind`."""
@@ -62,8 +68,7 @@ class SharedPlaces:
         engine = index if rank < 0 else rank // self.workers
         if self.gpus:
             mine = self.gpus[engine] if rank < 0 else [self.gpus[engine][rank % self.workers]]
-            # vLLM's sleep mode and CUDA IPC need memory that the allocator has not pieced together.
-            env = env | {"CUDA_VISIBLE_DEVICES": ",".join(mine), "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}
+            env = env | dict.fromkeys(ALLOCATOR_VARIABLES, ALLOCATOR) | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
             env |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # else Ray hides every GPU from an actor that asks for none
         bundle = self.order[engine]
         return {

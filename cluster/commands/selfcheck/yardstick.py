@@ -75,7 +75,12 @@ def measure(asked: Asked) -> Yardstick:
 
 
 def best(work: Callable[[], object], wait: Callable[[], Any]) -> float:
-    """Seconds of the fastest of REPEATS rounds, each long enough for the clock, after one that warms up."""
+    """Seconds of the fastest of REPEATS rounds, each long enough for the clock.
+
+    The first call loads kernels on a GPU, for far longer than it works. So the second one says how many calls a round needs.
+    """
+    work()
+    wait()
     started = time.perf_counter()
     work()
     wait()
@@ -91,7 +96,10 @@ def best(work: Callable[[], object], wait: Callable[[], Any]) -> float:
 
 
 def gpus_by_name() -> list[dict[str, str | float]]:
-    """Name, memory and driver of each GPU of this machine; empty where its driver knows none."""
+    """Name, memory and driver of each GPU of this machine; empty where its driver knows none.
+
+    The memory is 0 where the driver does not say it, as of GPUs that use the machine's own.
+    """
     found = ask_nvidia()
     return [{"name": gpu.name, "memory_gb": round(gpu.total / GB, 1), "driver": str(found.driver)} for gpu in found.gpus]
 

@@ -27,7 +27,7 @@ LIBRARIES = ("libnccl.so*", "libcudart.so*", "libcublas.so*", "libcudnn.so*", "l
 
 def check_variables(subject: Subject) -> Iterator[Finding]:
     """Variables that other software sets, that a shell keeps, or that were set once and forgotten."""
-    findings = [*known(), *python_path(), *loaded_first(subject), *of_hub(subject.config), *of_device(subject), *of_sharing(subject.config)]
+    findings = [*known(), *python_path(), *loaded_first(subject), *of_hub(subject.config), *of_device(subject)]
     yield from findings or [ok("none that changes a run")]
 
 
@@ -97,12 +97,3 @@ def of_device(subject: Subject) -> Iterator[Finding]:
         yield error("DS_ACCELERATOR=cpu keeps DeepSpeed from the GPUs", "unset DS_ACCELERATOR")
     if given not in ("cpu", "cuda"):
         yield error(f"DS_ACCELERATOR={given}: Gatewise trains on cuda or cpu", "unset DS_ACCELERATOR")
-
-
-def of_sharing(config: Config | None) -> Iterator[Finding]:
-    """An allocator with which an engine cannot give its memory away."""
-    for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
-        given = os.environ.get(name, "")
-        if config is not None and config.placement.share and "expandable_segments:true" in given.lower():
-            what = f"{name}={given}: vLLM's sleep, which placement.share uses, refuses expandable segments"
-            yield error(what, f"unset {name}; ranks get it by themselves")
