@@ -53,12 +53,12 @@ class Examined:
     gpu_gb: float | None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
 
-def check(config: Config, *, here: bool = True) -> Checked:
+def check(config: Config, *, here: bool = True, gpu_gb: float | None = None) -> Checked:
     """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do.
 
-    `here` is False for a config that is meant for another machine.
+    `here` is False for a config that is meant for another machine; `gpu_gb` is a GPU's memory, None for this machine's.
     """
-    examined = examine(config, here=here)
+    examined = examine(config, here=here, gpu_gb=gpu_gb)
     examined.found.refuse()
     return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
