@@ -132,7 +132,7 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(config: Config, nodes: l
 
 
 def test_gpus_that_are_enough_for_engines_alone_may_be_shared():
-    with pytest.raises(ValueError, match="1 GPU in all .*take turns .*placement.share = true, with learner.ranks = 1"):
+    with pytest.raises(ValueError, match=r"1 GPU in all .*take turns .*placement\.share = true, with learner\.ranks = 1"):
         refuse_what_cannot_fit(sized(1, 1), [{"CPU": 8.0, "GPU": 1.0}])
     with pytest.raises(ValueError, match="8 GPUs in all") as refused:
         refuse_what_cannot_fit(sized(3, 1, tensor_parallel=4), [EIGHT_GPUS])
