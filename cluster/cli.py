@@ -93,7 +93,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--to", required=True, help="folder to write")
         if name == "validate":
             command.add_argument(
-                "--gpu-memory", type=float, metavar="GB", help="memory of a GPU that the run is meant for; default: this machine's, or 80"
+                "--gpu-memory",
+                type=float,
+                metavar="GB",
+                help="the run is meant for another machine, with GPUs of that size: check the config, not this machine",
             )
         if name in ("export", "evaluate"):
             command.add_argument(

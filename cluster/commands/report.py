@@ -20,35 +20,37 @@ from configs.parameters import count_parameters
 from configs.schema import Config
 
 LABEL_CHARS = 9
+ELSEWHERE = "another machine, as --gpu-memory is given: its GPUs, cores and disk are not checked; there run `validate` without that option"
 
 
 def validate(config: Config, named: str, gpu_gb: float | None = None) -> None:
     """Print what follows from a config; ValueError lists everything that `train` would refuse. Starts no Ray, engine or rank.
 
-    `gpu_gb` is the memory of a GPU that the run is meant for, None for those of this machine.
+    `gpu_gb` is the memory of a GPU of another machine, for which the run is meant; None for this machine, which is then checked too.
     """
     refuse_impossible(None, gpu_gb, 1)
     lines, found = report(config, gpu_gb)
     for line in lines:
         print(line)
     found.refuse()
-    print(f"{named} is valid")
+    print(f"{named} is valid" if gpu_gb is None else f"{named} is valid, as far as can be seen from here")
 
 
 def report(config: Config, gpu_gb: float | None = None) -> tuple[list[str], Findings]:
     """What follows from a config, as labelled lines, and what was found wrong with it."""
     config = fetch_models(config, print)
-    examined = examine(config, gpu_gb=gpu_gb)
+    here = gpu_gb is None
+    examined = examine(config, here=here, gpu_gb=gpu_gb)
     found = examined.found
-    begins = list(describe_start(config, examined, found))
+    begins = list(describe_start(config, examined, found, here=here))
     lines, last = [], ""
-    for label, text in (*describe(config, examined), *(("start", line) for line in begins)):
+    for label, text in (*describe(config, examined, here=here), *(("start", line) for line in begins)):
         lines.append(f"{label if label != last else '':<{LABEL_CHARS}} {text}")
         last = label
     return [*lines, *(f"note: {note}" for note in found.notes), *found.warned], found
 
 
-def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
+def describe(config: Config, examined: Examined, *, here: bool) -> Iterator[tuple[str, str]]:
     """Labelled lines: the model, the arithmetic, memory, a prompt, lengths, the epoch, a scored row, places."""
     prompts, model, tokenizer = examined.checked.prompts, examined.model, examined.tokenizer
     if model:
@@ -67,7 +69,7 @@ def describe(config: Config, examined: Examined) -> Iterator[tuple[str, str]]:
             yield "lengths", f"prompts: {describe_lengths(prompts.prompts, config.data.max_prompt_tokens)}"
         yield "epoch", describe_epoch(config, len(prompts.prompts))
         yield from (("scored", line) for line in score_row(config, examined))
-    yield "places", describe_places(config)
+    yield "places", describe_places(config) if here else ELSEWHERE
 
 
 def score_row(config: Config, examined: Examined) -> Iterator[str]:
@@ -82,7 +84,7 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
         examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
 
 
-def describe_start(config: Config, examined: Examined, found: Findings) -> Iterator[str]:
+def describe_start(config: Config, examined: Examined, found: Findings, *, here: bool) -> Iterator[str]:
     """Lines about run.dir and where the run would begin; what `train` would refuse there becomes a problem."""
     known = len(found.problems)
     with found.collect():
@@ -91,8 +93,9 @@ def describe_start(config: Config, examined: Examined, found: Findings) -> Itera
         return
     with found.collect():
         refuse_locked(config)
-        found.warnings += check_folder(config)
-        refuse_broken_machine(config)
+        if here:
+            found.warnings += check_folder(config)
+            refuse_broken_machine(config)
     with found.collect():
         refuse_unknown_resume(config)
         refuse_damaged_record(config)

@@ -17,7 +17,7 @@ from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.init.machine import gpus_here, host_bytes
-from cluster.models.folder import model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
+from cluster.models.folder import described_folder, model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import GB, plan
 from configs.errors import ModelError, in_one_line, raises
 from configs.families import families_that, family_of, number_of_experts
@@ -54,12 +54,12 @@ class Examined:
     gpu_gb: float | None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
 
-def check(config: Config, *, here: bool = True) -> Checked:
+def check(config: Config, *, here: bool = True, gpu_gb: float | None = None) -> Checked:
     """Check a config against its model, tokenizer, data and machine; ValueError lists what is wrong and what to do.
 
-    `here` is False for a config that is meant for another machine.
+    `here` is False for a config that is meant for another machine; `gpu_gb` is a GPU's memory, None for this machine's.
     """
-    examined = examine(config, here=here)
+    examined = examine(config, here=here, gpu_gb=gpu_gb)
     examined.found.refuse()
     return replace(examined.checked, lines=[*examined.checked.lines, *examined.found.warned])
 
@@ -69,7 +69,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
     found = Findings(problems=check_passthrough(config))
     settings: Any = None
     with found.collect():
-        settings = model_settings(config, "model.path", config.model.path)
+        settings = model_settings(config, "model.path", config.model.path, weights=False)
     model = {} if settings is None else settings.to_dict()
     if settings is not None:
         check_model(config, settings, found)
@@ -108,7 +108,10 @@ def smallest_gpu() -> float | None:
 
 
 def check_model(config: Config, settings: Any, found: Findings) -> None:
-    """Add what the model's config.json and weights do not allow; `settings` is its Hugging Face config."""
+    """Add what the model's config.json and weights do not allow; `settings` is its Hugging Face config.
+
+    Weights come last: without them, size and memory still follow from config.json.
+    """
     model, named = settings.to_dict(), f"model.path {config.model.path}"
     found.problems += [*experts_of_the_model(config, model), *engine_problems(config, model)]
     with found.collect():
@@ -122,6 +125,7 @@ def check_model(config: Config, settings: Any, found: Findings) -> None:
     with found.collect():
         refuse_short_context(config, settings)
     with found.collect():
+        model_folder("model.path", config.model.path)
         refuse_other_weights("model.path", config.model.path, settings)
 
 
@@ -174,11 +178,14 @@ def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: st
 
 
 @raises(ModelError)
-def model_settings(config: Config, key: str, path: str) -> Any:
-    """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train."""
+def model_settings(config: Config, key: str, path: str, *, weights: bool = True) -> Any:
+    """The Hugging Face config of the model that `key` names; ValueError where there is no model, or one of a family that cannot train.
+
+    `weights` is False where a folder without weights will do.
+    """
     from transformers import AutoConfig
 
-    folder = model_folder(key, path)
+    folder = model_folder(key, path) if weights else described_folder(key, path)
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:

@@ -45,20 +45,31 @@ OTHERS: tuple[tuple[str, str, str], ...] = (
 
 def model_folder(key: str, path: str) -> Path:
     """The folder of a model whose weights are whole; ValueError says what is there instead and what to do."""
-    folder = Path(path)
-    if folder.is_file():
-        what = other_weights([folder.name])
-        hint = f"; its folder {folder.parent} may be the model" if (folder.parent / "config.json").is_file() else ""
-        raise ValueError(f"{key} {path} is a file{f' ({what[0]}): {what[1]}' if what else ', needed a model folder'}{hint}")
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
-    if "config.json" not in names:
-        raise ValueError(f"{key} {path} is not a model folder: it has no config.json. {what_instead(folder, names)}")
+    folder = described_folder(key, path)
+    names = files_of(folder)
     refuse_weights(key, path, names)
     refuse_shards(key, path, shards_of_index(folder), names)
     for name in names:
         if name.endswith(".safetensors") and is_pointer(folder / name):
             raise ValueError(f"{key} {path} has no weights: {name} is a git-lfs pointer to them: run `git lfs pull` in that folder")
     return folder
+
+
+def described_folder(key: str, path: str) -> Path:
+    """The folder of a model that has a config.json, with or without weights; ValueError says what is there instead."""
+    folder = Path(path)
+    if folder.is_file():
+        what = other_weights([folder.name])
+        hint = f"; its folder {folder.parent} may be the model" if (folder.parent / "config.json").is_file() else ""
+        raise ValueError(f"{key} {path} is a file{f' ({what[0]}): {what[1]}' if what else ', needed a model folder'}{hint}")
+    names = files_of(folder)
+    if "config.json" not in names:
+        raise ValueError(f"{key} {path} is not a model folder: it has no config.json. {what_instead(folder, names)}")
+    return folder
+
+
+def files_of(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
 
 
 def what_instead(folder: Path, names: Collection[str]) -> str:

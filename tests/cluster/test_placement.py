@@ -131,6 +131,14 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(config: Config, nodes: l
     assert said in str(refused.value)
 
 
+def test_gpus_that_are_enough_for_engines_alone_may_be_shared():
+    with pytest.raises(ValueError, match=r"1 GPU in all .*take turns .*placement\.share = true, with learner\.ranks = 1"):
+        refuse_what_cannot_fit(sized(1, 1), [{"CPU": 8.0, "GPU": 1.0}])
+    with pytest.raises(ValueError, match="8 GPUs in all") as refused:
+        refuse_what_cannot_fit(sized(3, 1, tensor_parallel=4), [EIGHT_GPUS])
+    assert "placement.share" not in str(refused.value)
+
+
 def test_an_engine_of_eight_gpus_does_not_fit_two_nodes_of_four():
     with pytest.raises(ValueError, match=r"rollout.engines \(1\) x 8 GPU") as refused:
         refuse_what_cannot_fit(sized(1, 1, tensor_parallel=8), [FOUR_GPUS, FOUR_GPUS, FOUR_GPUS])

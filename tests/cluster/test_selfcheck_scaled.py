@@ -9,11 +9,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from cluster.commands.checks.engine import cpu_problems, engine_problems
-from cluster.commands.selfcheck.scaled.prepare import prepare, tiny_recipe
+from cluster.commands.selfcheck.scaled import prepare as scaled
+from cluster.commands.selfcheck.scaled.prepare import prepare, refuse_absent_gpus, tiny_recipe
 from cluster.commands.selfcheck.scaled.settings import changes, config_of
 from cluster.commands.selfcheck.scaled.shrink import ON_CPU, ON_GPU, shrunk
 from cluster.commands.selfcheck.scaled.sizes import RunSizes, fitted
 from cluster.commands.selfcheck.scaled.small_model import write_small_model
+from cluster.commands.validate import check
 from configs.errors import InputError
 from configs.families import FAMILIES, number_of_experts
 from configs.loader import load
@@ -182,3 +184,21 @@ def test_every_shipped_recipe_gives_a_valid_config_and_says_what_was_changed(pat
 def test_a_recipe_whose_model_is_not_here_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no config\.json, whose family a selfcheck needs \(no weights\)"):
         prepare(recipe(**{"model.path": tmp_path / "none"}), tmp_path, full=False, gpus=0)
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_the_runs_without_a_recipe_pass_the_checks_of_a_run(tmp_path: Path, gpus: int) -> None:
+    prepared = prepare(None, tmp_path, full=False, gpus=gpus)
+    check(prepared.config, here=False)
+    assert prepared.config.placement.share == (gpus == 1)
+
+
+def test_more_gpus_than_the_packages_can_use_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(scaled, "gpus_of_this_machine", lambda: 1)
+    for fine in (None, 0, 1):
+        refuse_absent_gpus(fine)
+    with pytest.raises(InputError, match="--gpus 2: the installed packages can use 1 GPU of this machine"):
+        refuse_absent_gpus(2)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    refuse_absent_gpus(2)

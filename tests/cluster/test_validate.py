@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,6 +94,27 @@ def test_memory_is_computed_for_the_gpus_of_this_machine_or_for_those_asked_for(
     assert "for GPUs of 24 GB" in shown(capsys, config, "--gpu-memory", "24")
     _, problems = refused(capsys, config, "--gpu-memory", "0")
     assert "needs the GB of one GPU, above 0" in problems[0]
+
+
+def test_a_config_for_another_machine_is_not_held_against_this_one(capsys: pytest.CaptureFixture[str], config: str) -> None:
+    wide = ("rollout.engines=900", "rollout.groups_per_step=900")
+    assert any("cannot hold them" in line for line in refused(capsys, config, *wide)[1])
+    said = shown(capsys, config, *wide, "--gpu-memory", "80")
+    assert "another machine, as --gpu-memory is given" in said
+    assert said.splitlines()[-1] == f"{config} is valid, as far as can be seen from here"
+
+
+def test_size_and_memory_follow_from_a_config_json_without_weights(
+    capsys: pytest.CaptureFixture[str], config: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "TOY", 0)
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare, ignore=shutil.ignore_patterns("*.safetensors*"))
+    out, problems = refused(capsys, config, f"model.path={bare}")
+    assert len(problems) == 1
+    assert "no *.safetensors weights" in problems[0]
+    assert f"Qwen3-MoE in {bare}: 66.2k parameters" in out
+    assert "computed, not measured, for" in out
 
 
 def test_without_a_model_the_arithmetic_the_rows_and_the_epoch_are_still_shown(capsys: pytest.CaptureFixture[str], config: str) -> None:

@@ -75,12 +75,14 @@ def _does_not_fit(layout: Layout, nodes: Sequence[Bundle], kind: str) -> str:
     total = sum(need[kind] for need in layout.needs)
     there = sum(node.get(kind, 0) for node in nodes)
     each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
+    shared = engines * engine[kind]  # GPUs of the engines, a rank on each
+    turns = f"; or let both take turns on the same GPUs: placement.share = true, with learner.ranks = {shared:g}" if shared <= there else ""
     return (
         f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
         f"needed, but {counted(len(nodes), 'node')} with {there:g} {kind}{'' if there == 1 else 's'} in all ({each} each) "
         f"cannot hold them: lower rollout.engines or learner.ranks"
         + (
-            ", or rollout.vllm.tensor_parallel_size; or let engines and ranks take turns on the same GPUs (placement.share = true)"
+            f", or rollout.vllm.tensor_parallel_size{turns}"
             if kind == "GPU"
             else ", or rollout.cpus_per_engine and learner.cpus_per_rank (fractions share a core)"
         )

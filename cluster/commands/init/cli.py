@@ -9,6 +9,7 @@ EPILOG = """
 Nothing is asked, and nothing but the config is written:
 
   gatewise init train.jsonl /models/Qwen3-0.6B                  for the GPUs of this machine, or its CPUs
+  gatewise init train.jsonl /models/Qwen3-0.6B --gpus 1 --gpu-memory 24    for one GPU of 24 GB, shared in turns
   gatewise init train.jsonl /models/Qwen3-30B-A3B --gpus 16     for 16 GPUs of 80 GB elsewhere
   gatewise init sums.csv .cache/tiny/model --reward my_reward.py:score --to sums.toml
 

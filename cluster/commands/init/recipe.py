@@ -18,6 +18,7 @@ TINY = 50e6  # parameters below which a model is a toy that learns at a high rat
 ROUND = 8  # token limits are multiples of it
 PROMPT_SHARE = 0.75  # of the model's context, at most
 MOST_HELD_OUT = 500  # rows of an evaluation
+SMALL_GPU_GB = 16  # below it, 15 % of a shared GPU is less than a waiting rank keeps
 COMMENT_AT = 48  # column of the comments, where the value leaves room
 
 
@@ -87,6 +88,8 @@ def up(tokens: int) -> int:
 def sections(seen: Seen) -> Iterator[tuple[str, list[Key]]]:
     """(section, keys) in the order of the shipped recipes."""
     yield "run", run_keys(seen)
+    if seen.split and seen.split.share:
+        yield "placement", [Key("share", True, "engines and ranks take turns on the same GPUs: docs/sharing.md")]
     yield (
         "model",
         [
@@ -133,14 +136,15 @@ def run_keys(seen: Seen) -> list[Key]:
     """How long the run is, and what it writes."""
     folder = Path("runs") / seen.name
     large = seen.split is not None
+    ahead = seen.split is not None and not seen.split.share
     epoch = -(-seen.train.rows // seen.groups)
     return [
         Key("dir", str(folder), "on a cluster: an absolute path that every node can write"),
         Key("steps", 200 if large else 50, f"an epoch is {counted(epoch, 'step')}"),
         Key(
             "max_staleness",
-            1 if large else 0,
-            "generation and learning work at the same time" if large else "generation and learning take turns",
+            1 if ahead else 0,
+            "generation and learning work at the same time" if ahead else "generation and learning take turns",
         ),
         Key("save_every", 20 if large else 25),
         *([Key("eval_every", 20 if large else 25)] if seen.held_out else []),
@@ -186,7 +190,9 @@ def rollout_keys(seen: Seen) -> list[Key]:
         Key(
             "engines",
             split.engines if split else 1,
-            f"{split.engines * split.tensor_parallel} GPUs" if split else f"vLLM on CPU: this machine has {seen.machine.without_gpus}",
+            on_gpus(split.engines * split.tensor_parallel, split)
+            if split
+            else f"vLLM on CPU: this machine has {seen.machine.without_gpus}",
         ),
         Key("group_size", 8, "responses to each prompt"),
         Key("groups_per_step", seen.groups, "prompts a step"),
@@ -197,6 +203,10 @@ def rollout_keys(seen: Seen) -> list[Key]:
     return keys
 
 
+def on_gpus(count: int, split: Split) -> str:
+    return f"{counted(count, 'GPU')}{', the same for engines and ranks' if split.share else ''}"
+
+
 def vllm_keys(seen: Seen) -> list[Key]:
     """What vLLM itself is told."""
     split = seen.split
@@ -204,7 +214,7 @@ def vllm_keys(seen: Seen) -> list[Key]:
         return [Key("enforce_eager", True, "compiling costs more than it saves on CPU")]
     keys = [
         Key("tensor_parallel_size", split.tensor_parallel, "GPUs of an engine"),
-        Key("gpu_memory_utilization", 0.85),
+        Key("gpu_memory_utilization", 0.7 if split.share and seen.machine.gpu_gb < SMALL_GPU_GB else 0.85),
         Key("max_model_len", seen.prompt_tokens + seen.response_tokens),
     ]
     spread = seen.model.experts and split.tensor_parallel > 1 and seen.model.experts % split.tensor_parallel == 0
@@ -216,7 +226,7 @@ def learner_keys(seen: Seen) -> list[Key]:
     split, context = seen.split, seen.prompt_tokens + seen.response_tokens
     rate = 1e-4 if seen.toy else 1e-6
     keys = [
-        Key("ranks", split.ranks if split else 1, f"{split.ranks} GPUs" if split else "a process on CPU"),
+        Key("ranks", split.ranks if split else 1, on_gpus(split.ranks, split) if split else "a process on CPU"),
         Key("lr", rate, "small models learn at a high rate" if seen.toy else "usual for full training; above 5e-6 runs often collapse"),
         Key("updates_per_step", 2 if seen.groups % 2 == 0 else 1),
         Key("micro_batch_tokens", max(context, 8192 if split else 2048), "most tokens of a rank at once: lower it if memory runs out"),

@@ -56,7 +56,7 @@ def write_config_for(asked: Asked, to: Path) -> Sequence[str]:
         to.unlink()
         raise ValueError(f"no config was written, because it could not be loaded:\n{error}") from error
     try:
-        return check(fetch_models(config, print), here=asked.gpus is None).lines
+        return check(fetch_models(config, print), here=asked.gpus is None, gpu_gb=asked.gpu_gb).lines
     except ValueError as error:
         raise ValueError(f"{to} is written, but must be completed by hand before it can train:\n{error}") from error
 

@@ -19,7 +19,7 @@ from cluster.commands.selfcheck.evidence import Evidence
 from cluster.commands.selfcheck.parts.table import AFTER_EXPORT, AFTER_FIRST, AFTER_SECOND, Part, row_of
 from cluster.commands.selfcheck.report import Report, describe
 from cluster.commands.selfcheck.rows import Numbers, Row, Status
-from cluster.commands.selfcheck.scaled.prepare import Prepared, prepare
+from cluster.commands.selfcheck.scaled.prepare import Prepared, prepare, refuse_absent_gpus
 from cluster.commands.selfcheck.yardstick import Asked, Yardstick, gpus_by_name, measure, measured
 from cluster.commands.validate import load_tokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
@@ -47,6 +47,7 @@ class Wanted:
 def selfcheck(wanted: Wanted, tell: Tell, stop: Stop | None = None) -> Report:
     """Run every part and return the report. InputError where the recipe cannot be tried here; Stopped where `stop` is asked for."""
     started = time.perf_counter()
+    refuse_absent_gpus(wanted.gpus)
     with working_folder(wanted) as folder, without_progress_bars():
         prepared = prepare(wanted.recipe, folder, full=wanted.full, gpus=wanted.gpus)
         for line in prepared.describe():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.actors.places.device import count_gpus, decide, this_machine
+from cluster.actors.session import joins_cluster
 from cluster.commands.selfcheck.scaled.settings import changes, config_of
 from cluster.commands.selfcheck.scaled.shrink import ON_CPU, ON_GPU
 from cluster.commands.selfcheck.scaled.sizes import RunSizes, fitted
@@ -13,6 +14,7 @@ from cluster.commands.selfcheck.scaled.small_model import read_description, writ
 from cluster.commands.selfcheck.scaled.task import write_task
 from cluster.models.hub import fetch_models
 from configs.arithmetic import counted, model_config
+from configs.errors import InputError, raises
 from configs.given import configured
 from configs.parameters import count_parameters
 from configs.schema import Config
@@ -65,6 +67,17 @@ def gpus_of_this_machine() -> int:
     """The GPUs that a run of this machine could use: none where the installed torch is a build for CPUs."""
     gpus = count_gpus(this_machine())
     return int(gpus) if decide("auto", gpus) else 0
+
+
+@raises(InputError)
+def refuse_absent_gpus(asked: int | None) -> None:
+    """Raise InputError where a run on this machine alone would have fewer GPUs than were asked for."""
+    there = gpus_of_this_machine()
+    if asked and asked > there and not joins_cluster():
+        raise ValueError(
+            f"--gpus {asked}: the installed packages can use {counted(there, 'GPU')} of this machine: `gatewise doctor` says why, "
+            "--gpus 0 tries its CPU cores; for a cluster set RAY_ADDRESS"
+        )
 
 
 def small_model_of(recipe: Config, sizes: RunSizes, to: Path, *, gpu: bool) -> list[str]:

@@ -10,6 +10,8 @@ from configs.sections.objective import INITIAL
 from configs.tables import Table
 
 ALL_GROUPS = 10**6  # steps: no checkpoint but the last
+PROMPT_TOKENS = 32
+MOST_ON_GPU = 256  # tokens of a response
 LEARNED = 3  # steps of the first run: two to learn, one to lose an engine in
 # Of [rollout.vllm]: sizes that are set anew, and what belongs to the recipe's own weights or context.
 NOT_TAKEN = (
@@ -38,7 +40,7 @@ def config_of(recipe: Config, sizes: RunSizes, model: Table, *, gpu: bool, cpus:
     table["model"] = {"path": paths["model"], "dtype": recipe.model.dtype, "trust_remote_code": recipe.model.trust_remote_code}
     table["data"] = {
         "train": paths["train"], "eval": paths["eval"], "prompt_field": "prompt", "reference_field": "answer",
-        "chat_template": False, "max_prompt_tokens": 32,
+        "chat_template": False, "max_prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip
     table["reward"] = {"checker": f"{paths['reward']}:score"}
     table["mismatch"] = {"share": 1.0}
@@ -66,10 +68,16 @@ def rollout_of(given: Table, sizes: RunSizes, model: Table, *, gpu: bool) -> Tab
         "engines": sizes.engines,
         "group_size": 8,
         "groups_per_step": 16 if gpu else 4,
-        "max_response_tokens": 256 if gpu else 16,
+        "max_response_tokens": response_tokens(model, gpu=gpu),
         "capture_routing": follows(model),
         "vllm": vllm,
     }
+
+
+def response_tokens(model: Table, *, gpu: bool) -> int:
+    """Short responses, longer ones on GPUs, within the model's context beside a prompt."""
+    context = int(model.get("max_position_embeddings") or 0) or 2 * MOST_ON_GPU
+    return min(MOST_ON_GPU if gpu else 16, context - PROMPT_TOKENS)
 
 
 def learner_of(given: Table, sizes: RunSizes, *, gpu: bool) -> Table:
