@@ -200,3 +200,24 @@ def test_a_command_line_without_sense_is_refused(words: list[str], said: str, ca
     with pytest.raises(SystemExit):
         main(["selfcheck", *words])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", "{folder}"], "is a folder, needed a file: give --to {folder}/selfcheck.json"),
+        (["--to", "{folder}/absent/selfcheck.json"], "--to {folder}/absent: nothing can be written there"),
+        (["--inside", "{folder}/absent"], "--inside {folder}/absent: nothing can be written there"),
+        (["--inside", "/dev/null"], "--inside /dev/null: nothing can be written there"),
+        (["--gpus", "100000"], "--gpus 100000, and a run of this machine can use"),
+    ],
+)
+def test_places_and_gpus_that_are_not_there_are_refused_before_anything_runs(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["selfcheck", *(one.format(folder=tmp_path) for one in options)])
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("gatewise: InputError: ")
+    assert said.format(folder=tmp_path) in last
+    assert not list(tmp_path.iterdir())

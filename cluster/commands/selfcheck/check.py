@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.actors.session import joins_cluster
 from cluster.commands.selfcheck.attempt import Death, Tell, attempt_export, attempt_run
 from cluster.commands.selfcheck.evidence import Evidence
 from cluster.commands.selfcheck.parts.table import AFTER_EXPORT, AFTER_FIRST, AFTER_SECOND, Part, row_of
 from cluster.commands.selfcheck.report import Report, describe
 from cluster.commands.selfcheck.rows import Numbers, Row, Status
-from cluster.commands.selfcheck.scaled.prepare import Prepared, prepare
+from cluster.commands.selfcheck.scaled.prepare import Prepared, gpus_of_this_machine, prepare
 from cluster.commands.selfcheck.yardstick import Asked, Yardstick, gpus_by_name, measure, measured
 from cluster.commands.validate import load_tokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.stop import Stop
+from configs.arithmetic import counted
+from configs.errors import InputError
 from configs.schema import Config
 from rollout.prompts import load_eval_sets
 
@@ -47,6 +50,7 @@ class Wanted:
 def selfcheck(wanted: Wanted, tell: Tell, stop: Stop | None = None) -> Report:
     """Run every part and return the report. InputError where the recipe cannot be tried here; Stopped where `stop` is asked for."""
     started = time.perf_counter()
+    refuse_absent_gpus(wanted.gpus)
     with working_folder(wanted) as folder, without_progress_bars():
         prepared = prepare(wanted.recipe, folder, full=wanted.full, gpus=wanted.gpus)
         for line in prepared.describe():
@@ -72,6 +76,16 @@ def selfcheck(wanted: Wanted, tell: Tell, stop: Stop | None = None) -> Report:
         if not kept:
             shutil.rmtree(folder)
     return report
+
+
+def refuse_absent_gpus(asked: int | None) -> None:
+    """Raise InputError where more GPUs are asked for than a run of this machine could use. A cluster's are counted by the run itself."""
+    there = gpus_of_this_machine()
+    if asked is not None and asked > there and not joins_cluster():
+        raise InputError(
+            f"--gpus {asked}, and a run of this machine can use {counted(there, 'GPU')}: use --gpus {there}, "
+            "or see with `gatewise doctor` why there are no more"
+        )
 
 
 @contextmanager

@@ -98,7 +98,12 @@ def gpus_by_name() -> list[dict[str, str | float]]:
     except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: a run that needs it says so itself
         return []
     rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.count(",") == len(("name", "memory"))]
-    return [{"name": name, "memory_gb": round(float(memory) * 2**20 / GB, 1), "driver": driver} for name, memory, driver in rows]
+    return [{"name": name, **memory_of(memory), "driver": driver} for name, memory, driver in rows]
+
+
+def memory_of(mebibytes: str) -> dict[str, str | float]:
+    """A GPU's memory in GB; nothing where the driver gives no number, as for memory that it shares with the CPU."""
+    return {"memory_gb": round(int(mebibytes) * 2**20 / GB, 1)} if mebibytes.isdecimal() else {}
 
 
 if __name__ == "__main__":
