@@ -72,7 +72,7 @@ def gpus_here() -> list[float]:
         answer = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer: then no run could use its GPUs either
         return []
-    there = [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdigit()]
-    named = [int(name) for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip().isdigit()]
+    there = [float(line) * MIB / GB for line in answer.split("\n") if line.strip().replace(".", "", 1).isdecimal()]
+    named = [int(name) for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip().isdecimal()]
     visible = [there[index] for index in named if index < len(there)] or there
     return visible[: visible_gpus()]
