@@ -1,6 +1,7 @@
 """A selfcheck around its parts: runs that fail, engines that die on purpose, measurements, the table, the file and the exit status."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,4 +221,20 @@ def test_places_and_gpus_that_are_not_there_are_refused_before_anything_runs(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("gatewise: InputError: ")
     assert said.format(folder=tmp_path) in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_impatient_user_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = shutil.rmtree, list[Path]()
+
+    def interrupted_once(folder: Path, **options: bool) -> None:
+        asked.append(folder)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        real(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted_once)
+    with pytest.raises(KeyboardInterrupt), check.working_folder(check.Wanted(recipe=None, named="tiny", inside=tmp_path)):
+        raise KeyboardInterrupt
+    monkeypatch.undo()
     assert not list(tmp_path.iterdir())
