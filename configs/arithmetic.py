@@ -28,7 +28,7 @@ def model_config(config: Config) -> dict[str, Any]:
     source = Path(config.model.path) / "config.json"
     try:
         found: Any = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -98,5 +98,6 @@ def families_that(can: Callable[[Family], Any]) -> list[str]:
 
 def number_of_experts(model: dict[str, Any]) -> int:
     """Experts of a layer from a model's Hugging Face config, 0 for a dense model."""
-    text = model.get("text_config") or {}
+    inner = model.get("text_config")
+    text = inner if isinstance(inner, dict) else {}
     return next((int(found) for name in EXPERT_COUNTS if (found := model.get(name) or text.get(name))), 0)

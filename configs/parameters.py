@@ -24,13 +24,13 @@ def count_parameters(model: Model) -> Parameters | None:
         return None
     try:
         return _count(model)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
 
 def _count(model: Model) -> Parameters:
     hidden, layers = model["hidden_size"], model["num_hidden_layers"]
-    if layers > MOST_LAYERS:
+    if not 1 <= layers <= MOST_LAYERS:
         raise ValueError(f"{layers} layers")
     sparse = sum(is_sparse(model, layer) for layer in range(layers))
     experts, chosen = number_of_experts(model), model.get("num_experts_per_tok") or 0

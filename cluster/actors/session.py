@@ -87,14 +87,21 @@ def refuse_silent_address(address: str) -> None:
     wanted = "needed HOST:PORT of a running Ray head (usually port 6379)"
     if "://" in address:
         raise ValueError(f"RAY_ADDRESS is {address}, {wanted}: set that, or submit with `ray job submit --address {address}`")
+    named = address
+    if address == "auto":
+        try:  # it may be a head that was killed, or that of a local run, which listens on loopback only
+            address = services.canonicalize_bootstrap_address(address) or ""
+        except ConnectionError:  # Ray finds none, and says so at once
+            return
+        named = f"auto, which Ray takes for {address}"
     host, colon, port = address.rpartition(":")
-    if not colon:  # "auto" and the like, for Ray to resolve
+    if not colon:  # for Ray to resolve
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_S).close()
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"RAY_ADDRESS is {address}, where nothing answers ({error}), {wanted}: start it (`ray start --head`), correct the address, or "
+            f"RAY_ADDRESS is {named}, where nothing answers ({error}), {wanted}: start it (`ray start --head`), correct the address, or "
             "unset RAY_ADDRESS to run on this machine alone"
         ) from error
 

@@ -188,7 +188,7 @@ def model_settings(config: Config, key: str, path: str, *, weights: bool = True)
     folder = model_folder(key, path) if weights else described_folder(key, path)
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{key} {path} has a config.json that is not JSON ({error}): download the model again") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{key} {path} has a config.json that is a JSON {type(raw).__name__}, no object: download the model again")

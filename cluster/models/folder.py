@@ -136,7 +136,7 @@ def homes_by_index(folder: Path) -> dict[str, str]:
         homes = dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
         if not all(isinstance(home, str) for home in homes.values()):
             raise TypeError("weight_map has a value that is no file's name")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / INDEX} is no index of weights ({type(error).__name__}: {error}): download it again") from error
     return homes
 
@@ -148,7 +148,7 @@ def refuse_generation_config(key: str, folder: Path) -> None:
         return
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{key}: {file} is not JSON ({error}): download it again, or delete it") from error
     if not isinstance(found, dict):
         raise ValueError(f"{key}: {file} is a JSON {type(found).__name__}, no object: download it again, or delete it")

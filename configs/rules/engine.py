@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule, sum_of_tokens
+from configs.toml_writer import write_value
 
 VLLM_OWNED = {
     "model": "set model.path",
@@ -83,13 +84,14 @@ def engine_is_one_replica(config: Keys) -> Iterator[Problem]:
 
 
 def experts_stay_where_a_publish_writes_them(config: Keys) -> Iterator[Problem]:
-    """No `rollout.vllm.enable_eplb`, which moves experts between GPUs."""
-    if config.rollout.vllm.get("enable_eplb"):
-        message = (
-            "got true; vLLM moves experts to balance their load, but loads published weights by the places of the start, so experts would "
-            "get each other's weights: remove it; enable_expert_parallel alone works"
-        )
-        yield Problem(("rollout.vllm.enable_eplb",), message)
+    """No `rollout.vllm.enable_eplb`, which moves experts between GPUs, and no `eplb_config`, which an engine refuses without it."""
+    for name in ("enable_eplb", "eplb_config"):
+        if value := config.rollout.vllm.get(name):
+            message = (
+                f"got {write_value(value)}; vLLM moves experts to balance their load, but loads published weights by the places of the "
+                "start, so experts would get each other's weights: remove it; enable_expert_parallel alone works"
+            )
+            yield Problem((f"rollout.vllm.{name}",), message)
 
 
 def captured_routing_excludes_pipelines(config: Keys) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.engine import gpus_per_engine
+from configs.toml_writer import write_value
 
 SHARED_UTILIZATION = 0.85  # of a GPU's memory for an awake engine, where the config gives none
 MOST_UTILIZATION = 0.9
@@ -54,7 +55,7 @@ def a_sharing_engine_can_sleep(config: Keys) -> Iterator[Problem]:
     for name in ("enable_sleep_mode", "enable_cumem_allocator"):
         value = config.rollout.vllm.get(name, True)
         if config.placement.share and value is not True:
-            message = f"got {value!r} with placement.share = true, where the engine sleeps while the ranks learn: remove it"
+            message = f"got {write_value(value)} with placement.share = true, where the engine sleeps while the ranks learn: remove it"
             yield Problem((f"rollout.vllm.{name}", "placement.share"), message)
 
 
@@ -64,8 +65,8 @@ def a_sharing_engine_leaves_room(config: Keys) -> Iterator[Problem]:
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if config.placement.share and not (is_number and 0 < given <= MOST_UTILIZATION):
         message = (
-            f"got {given!r} with placement.share = true, needed a number above 0 and at most {MOST_UTILIZATION}: a resting rank keeps its "
-            f"CUDA context and NCCL's buffers (1 to 3 GB): use {SHARED_UTILIZATION}, or remove it"
+            f"got {write_value(given)} with placement.share = true, needed a number above 0 and at most {MOST_UTILIZATION}: a resting rank "
+            f"keeps its CUDA context and NCCL's buffers (1 to 3 GB): use {SHARED_UTILIZATION}, or remove it"
         )
         yield Problem(("rollout.vllm.gpu_memory_utilization", "placement.share"), message)
 

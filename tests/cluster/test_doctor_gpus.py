@@ -38,6 +38,25 @@ def test_a_broken_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     named(look("driver"), "warning", "nvidia-smi failed: Failed to initialize NVML: Driver/library version mismatch", "restart the machine")
 
 
+def test_answers_without_numbers_are_no_fault_of_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_box(monkeypatch, tmp_path, driver="[N/A]")
+    assert look("driver") == [], "nothing can be said against a driver without a version"
+    row = ["GPU-1", "[N/A]", "[N/A]", "[Insufficient Permissions]"]
+    assert nvidia.holder_of(row).pid == 0
+    script = "exit 127"
+    monkeypatch.setenv("PATH", f"{write_program(tmp_path / 'silent', 'nvidia-smi', script)}{os.pathsep}{os.environ['PATH']}")
+    named(look("driver"), "error", "nvidia-smi failed: exit status 127")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "\u00b2")  # a digit for `isdigit`, no number for `int`
+    monkeypatch.setenv("MASTER_PORT", "\u00b2")
+    failed = [one.found for name in ("places", "ports") for one in look(name) if "the check itself failed" in one.found]
+    assert failed == []
+
+
+def test_a_path_that_is_too_long_is_no_fault_of_the_check(tmp_path: Path) -> None:
+    found = look("disks", run_config(tmp_path, run={"dir": str(tmp_path / ("a" * 300))}))
+    assert not any("the check itself failed" in one.found for one in found)
+
+
 def test_a_process_on_a_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu_box(monkeypatch, tmp_path, held_by=os.getpid())
     found = look("gpu memory", run_config(tmp_path))
@@ -57,7 +76,9 @@ def test_gpus_that_a_run_cannot_use_are_named(tmp_path: Path, monkeypatch: pytes
     named(look("gpus"), "error", "GPU 1 is in compute mode Prohibited", "nvidia-smi -i 1 -c 0")
     named(look("gpus"), "warning", "GPU 0 is divided by MIG")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,4")
-    named(look("gpus"), "error", "CUDA_VISIBLE_DEVICES names 4, but this machine has GPUs 0, 1")
+    named(look("gpus"), "error", "CUDA_VISIBLE_DEVICES names 4, which is no GPU of this machine (0, 1)")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,1")
+    named(look("gpus"), "error", "CUDA_VISIBLE_DEVICES names 1, which is no GPU of this machine (0, 1) or named before")
     gpu_box(monkeypatch, tmp_path / "other", torch=False, mode="Exclusive_Process")
     named(look("gpus", run_config(tmp_path, **SHARED)), "error", "Exclusive_Process, and placement.share puts two processes on it")
 

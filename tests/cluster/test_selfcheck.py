@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,3 +211,40 @@ def test_a_command_line_without_sense_is_refused(words: list[str], said: str, ca
     with pytest.raises(SystemExit):
         main(["selfcheck", *words])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", "{folder}"], "is a folder, needed a file: give --to {folder}/selfcheck.json"),
+        (["--to", "{folder}/absent/selfcheck.json"], "--to {folder}/absent: nothing can be written there"),
+        (["--inside", "{folder}/absent"], "--inside {folder}/absent: nothing can be written there"),
+        (["--inside", "/dev/null"], "--inside /dev/null: nothing can be written there"),
+        (["--gpus", "100000"], "--gpus 100000: the installed packages can use 0 GPUs of this machine"),
+    ],
+)
+def test_places_and_gpus_that_are_not_there_are_refused_before_anything_runs(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["selfcheck", *(one.format(folder=tmp_path) for one in options)])
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("gatewise: InputError: ")
+    assert said.format(folder=tmp_path) in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_impatient_user_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = shutil.rmtree, list[Path]()
+
+    def interrupted_once(folder: Path, **options: bool) -> None:
+        asked.append(folder)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        real(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted_once)
+    with pytest.raises(KeyboardInterrupt), check.working_folder(check.Wanted(recipe=None, named="tiny", inside=tmp_path)):
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Weights against config.json, from the headers of safetensors files: what is missing, damaged, cut off or of another shape."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from cluster.commands.checks.weights import refuse_other_weights
+from cluster.commands.validate import model_settings
+from configs.errors import ModelError
 from configs.families import FAMILIES
 from tests.toys.families import write_family
+from tests.toys.run import run_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NORM = "model.layers.0.input_layernorm.weight"
@@ -158,3 +162,31 @@ def test_a_file_of_several_that_is_cut_off_is_named(broken: Path) -> None:
     raw = (broken / "1.safetensors").read_bytes()
     (broken / "1.safetensors").write_bytes(raw[:-4])
     assert f"{broken / '1.safetensors'} has {len(raw) - 4} bytes, but its header describes {len(raw)}" in refusal(broken)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.float8_e4m3fn, torch.complex64])
+def test_weights_of_a_type_that_cannot_be_trained_are_refused(broken: Path, kind: torch.dtype) -> None:
+    tensors = load_file(broken / SINGLE)
+    save_file(tensors | {NORM: tensors[NORM].to(kind)}, broken / SINGLE)
+    with pytest.raises(ValueError, match=rf"has {NORM} in .* needed weights in F64, F32, F16, BF16: give the unquantised model"):
+        look(broken)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("[" * 100_000, "a damaged header (RecursionError)"),
+        ('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, Infinity]}}', "a damaged header (OverflowError)"),
+        ('{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, "a": {}}', "it describes a twice"),
+    ],
+)
+def test_headers_that_only_look_like_json_are_refused(broken: Path, header: str, said: str) -> None:
+    (broken / SINGLE).write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    assert said in refusal(broken)
+
+
+@pytest.mark.parametrize("name", ["config.json", INDEX, "generation_config.json"])
+def test_json_that_is_nested_too_deeply_is_refused(broken: Path, tmp_path: Path, name: str) -> None:
+    (broken / name).write_text("[" * 100_000)
+    with pytest.raises(ModelError, match=re.escape(name)):
+        model_settings(run_config(tmp_path), "model.path", str(broken))

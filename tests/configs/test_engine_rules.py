@@ -43,4 +43,6 @@ def test_experts_that_vllm_would_move_are_refused() -> None:
     line = sole_refusal("rollout.vllm.enable_expert_parallel=true", "rollout.vllm.enable_eplb=true")
     assert "rollout.vllm.enable_eplb: got true; vLLM moves experts" in line
     assert line.endswith("remove it; enable_expert_parallel alone works")
-    config_with("rollout.vllm.enable_eplb=false")
+    config_with("rollout.vllm.enable_eplb=false", "rollout.vllm.eplb_config={}")
+    line = sole_refusal("rollout.vllm.eplb_config={num_redundant_experts=2}")
+    assert "rollout.vllm.eplb_config: got {num_redundant_experts = 2}; vLLM moves experts" in line

@@ -32,7 +32,17 @@ def test_every_familys_parameters_are_counted_exactly(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"model_type": []}, {"hidden_size": None}, {"num_hidden_layers": "x"}, {"num_attention_heads": 0}, {"num_experts": "x"}]
+    "change",
+    [
+        {"model_type": []},
+        {"hidden_size": None},
+        {"hidden_size": float("inf")},
+        {"num_hidden_layers": "x"},
+        {"num_hidden_layers": 0},
+        {"num_attention_heads": 0},
+        {"num_experts": "x"},
+        {"num_experts": None, "num_local_experts": float("inf"), "text_config": 3},
+    ],
 )
 def test_a_config_that_no_model_can_have_is_not_counted(change: dict[str, Any]) -> None:
     config = {"model_type": "qwen3_moe", **SIZES, **OF_THE_FAMILY["qwen3_moe"], "head_dim": None}

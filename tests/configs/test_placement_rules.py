@@ -36,10 +36,10 @@ def test_a_rank_on_every_gpu_of_every_engine_is_let_through(engines: int, ranks:
         ({"transfer": "nccl"}, 'got "nccl" with placement.share = true, .*: use "auto", "ipc" or "gloo"'),
         ({"engines": 2}, r"got 1 .* needed 2: rollout.engines \(2\) x 1 GPUs .*: use rollout.engines = 1, or learner.ranks = 2"),
         ({"ranks": 3, "vllm": {"tensor_parallel_size": 2}}, r"got 3 .* needed 2: .*: use learner.ranks = 2"),
-        ({"vllm": {"enable_sleep_mode": False}}, "got False with placement.share = true, where the engine sleeps .*: remove it"),
-        ({"vllm": {"enable_cumem_allocator": False}}, "got False with placement.share = true"),
+        ({"vllm": {"enable_sleep_mode": False}}, "got false with placement.share = true, where the engine sleeps .*: remove it"),
+        ({"vllm": {"enable_cumem_allocator": False}}, "got false with placement.share = true"),
         ({"vllm": {"gpu_memory_utilization": 0.95}}, "got 0.95 with placement.share = true, .* at most 0.9: .*: use 0.85, or remove it"),
-        ({"vllm": {"gpu_memory_utilization": "most"}}, "got 'most' with placement.share = true"),
+        ({"vllm": {"gpu_memory_utilization": "most"}}, 'got "most" with placement.share = true'),
     ],
 )
 def test_what_cannot_share_is_refused_with_what_to_do(given: dict[str, Any], said: str) -> None:

@@ -67,7 +67,7 @@ def visible_gpus() -> int:
         return there
     visible = 0
     for name in (each.strip() for each in ids):
-        if not name or name.startswith("-") or (name.isdigit() and int(name) >= there):
+        if not name or name.startswith("-") or (name.isdecimal() and int(name) >= there):
             break  # CUDA ignores everything from the first unknown id on
         visible += 1
     return min(there, visible)

@@ -70,7 +70,9 @@ def ask_nvidia() -> Nvidia:
         return Nvidia(problem=without_tool())
     except subprocess.CalledProcessError as failed:
         said = " ".join(f"{failed.stdout} {failed.stderr}".split())
-        return Nvidia(problem=None if "No devices were found" in said else f"nvidia-smi failed: {said}"[:400])
+        return Nvidia(
+            problem=None if "No devices were found" in said else f"nvidia-smi failed: {said or f'exit status {failed.returncode}'}"[:400]
+        )
     except (OSError, subprocess.TimeoutExpired, ValueError) as failed:
         return Nvidia(problem=f"nvidia-smi gave no usable answer ({type(failed).__name__}: {failed})"[:400])
     visible, hidden = visible_of(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -100,12 +102,12 @@ def holder_of(row: Sequence[str]) -> Holder:
         user = psutil.Process(int(pid)).username()
     except (psutil.Error, ValueError, KeyError):
         user = "of unknown user"
-    return Holder(uuid=uuid, pid=int(pid), used=number(used) * MIB, name=", ".join(words), user=user)
+    return Holder(uuid=uuid, pid=number(pid), used=number(used) * MIB, name=", ".join(words), user=user)
 
 
 def number(text: str) -> int:
     """A number of nvidia-smi; 0 for "[N/A]" and the like."""
-    return int(text) if text.strip().isdigit() else 0
+    return int(text) if text.strip().isdecimal() else 0
 
 
 def visible_of(gpus: Sequence[Gpu], given: str | None) -> tuple[list[Gpu], list[str]]:
@@ -115,7 +117,7 @@ def visible_of(gpus: Sequence[Gpu], given: str | None) -> tuple[list[Gpu], list[
     left: list[Gpu] = []
     for entry in filter(None, (part.strip() for part in given.split(","))):
         found = [gpu for gpu in gpus if entry == str(gpu.index) or (entry.startswith("GPU-") and gpu.uuid.startswith(entry))]
-        if not found:
+        if not found or found[0] in left:
             return left, [] if entry == "-1" else [entry]
         left += found
     return left, []

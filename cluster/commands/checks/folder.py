@@ -75,9 +75,17 @@ def checkpoint_bytes(config: Config, parameters: Parameters) -> int:
 
 def nearest(folder: Path) -> Path:
     """The folder itself, or what exists of the path above it."""
-    while not folder.exists() and folder != folder.parent:
+    while not exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def exists(path: Path) -> bool:
+    """Whether a path is there; one that is too long for the file system is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def in_bytes(count: float) -> str:

@@ -24,6 +24,10 @@ LONGEST_HEADER = 100_000_000  # the format's own limit
 AGAIN = "download the model again"
 
 
+class DoubledName(Exception):
+    """A name that one header has twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """One tensor as its file describes it."""
@@ -78,18 +82,29 @@ def read_header(key: str, path: Path) -> dict[str, Header]:
             raise ValueError(f"{key}: {path} has {size} bytes and no whole header, so it is cut off or no safetensors file: {AGAIN}")
         raw = file.read(length)
     try:
-        header: dict[str, Any] = json.loads(raw)
+        header: dict[str, Any] = json.loads(raw, object_pairs_hook=without_doubles)
         tensors = {name: Header(row["dtype"], tuple(row["shape"]), path.name) for name, row in header.items() if name != "__metadata__"}
         ranges = {name: (int(row["data_offsets"][0]), int(row["data_offsets"][1])) for name, row in header.items() if name in tensors}
         faults = list(misplaced(tensors, ranges))
         end = max((end for _, end in ranges.values()), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except DoubledName as error:
+        raise ValueError(f"{key}: {path} has a damaged header: it describes {error} twice: {AGAIN}") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{key}: {path} has a damaged header ({type(error).__name__}): {AGAIN}") from error
     if size != (needed := LENGTH_BYTES + length + end):
         raise ValueError(f"{key}: {path} has {size} bytes, but its header describes {needed}, so it is cut off: {AGAIN}")
     if faults:
         raise ValueError(f"{key}: {path} has a damaged header: {faults[0]}: {AGAIN}")
     return tensors
+
+
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a table; DoubledName where a name is in it twice, of which JSON would keep the last."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DoubledName(next(name for name in names if names.count(name) > 1))
+    return table
 
 
 def misplaced(tensors: Mapping[str, Header], ranges: Mapping[str, tuple[int, int]]) -> Iterator[str]:

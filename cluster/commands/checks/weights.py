@@ -14,6 +14,7 @@ from typing import Any
 from cluster.commands.checks.headers import AGAIN, Header, read_headers, some
 from configs.families import Family, family_of, number_of_experts
 
+FLOATS = ("F64", "F32", "F16", "BF16")  # types of weights that can be trained
 LAYER = re.compile(r"\.layers\.(\d+)\.")
 # What transformers raises for numbers in a config.json that no model can have, and for tensors that it cannot join.
 UNBUILDABLE = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
@@ -32,6 +33,15 @@ def refuse_other_weights(key: str, path: str, settings: Any) -> None:
     faults = faults or list(faults_by_transformers(settings, tensors))
     if faults:
         raise ValueError(f"{key} {path} does not hold the weights that its config.json describes: {'; '.join(faults)}: {AGAIN}")
+    refuse_types(key, path, tensors)
+
+
+def refuse_types(key: str, path: str, tensors: dict[str, Header]) -> None:
+    """Raise ValueError where a tensor is of a type that no plain weight has: a cast would load quantised numbers without their scales."""
+    if other := [f"{name} in {header.dtype} (in {header.file})" for name, header in sorted(tensors.items()) if header.dtype not in FLOATS]:
+        raise ValueError(
+            f"{key} {path} has {some(other, len(other))}, needed weights in {', '.join(FLOATS)}: give the unquantised model in bfloat16"
+        )
 
 
 def absent_layers(model: dict[str, Any], tensors: dict[str, Header]) -> Iterator[str]:

@@ -99,7 +99,10 @@ def working_folder(wanted: Wanted) -> Iterator[Path]:
         whole = True
     finally:
         if not whole:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:  # a second Ctrl-C may have ended that half-way
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_parts(prepared: Prepared, folder: Path, tell: Tell, stop: Stop) -> list[Row]:

@@ -1,6 +1,8 @@
 """The command `gatewise selfcheck`: minutes on your own machine, one table, and a file to attach to a report."""
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,34 @@ def add_selfcheck(commands: Any) -> None:
 
 def gpus(text: str) -> int:
     """A number of GPUs, from 0 on."""
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"got {text}, needed a whole number from 0, which is this machine's CPU cores")
     return int(text)
+
+
+def refuse_folder(option: str, folder: Path) -> None:
+    """Raise InputError where nothing can be written in a folder."""
+    from configs.errors import InputError
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise InputError(
+            f"{option} {folder}: nothing can be written there ({error.strerror}): give a folder that can be written"
+        ) from error
+
+
+def refuse_file(option: str, file: Path) -> None:
+    """Raise InputError where a file cannot be written: better now than after the runs whose result it is to hold."""
+    from configs.errors import InputError
+
+    if file.is_dir():
+        raise InputError(f"{option} {file} is a folder, needed a file: give {option} {file / 'selfcheck.json'}")
+    if file.exists() and not os.access(file, os.W_OK):
+        raise InputError(f"{option} {file} cannot be written: give another file")
+    if not file.exists():
+        refuse_folder(option, file.parent)
 
 
 def run_selfcheck(asked: argparse.Namespace) -> None:
@@ -51,6 +78,10 @@ def run_selfcheck(asked: argparse.Namespace) -> None:
     if asked.config is None and (asked.full or asked.overrides):
         raise InputError("--full and key=value belong to a config: name its TOML file before them")
     recipe = None if asked.config is None else load(asked.config, asked.overrides)
+    to, inside = Path(asked.to).absolute(), Path(asked.inside).absolute() if asked.inside else None
+    refuse_file("--to", to)
+    if inside is not None:
+        refuse_folder("--inside", inside)
     from cluster.commands.selfcheck.check import Wanted, selfcheck
 
     report = selfcheck(
@@ -59,12 +90,12 @@ def run_selfcheck(asked: argparse.Namespace) -> None:
             named=asked.config or "tiny",
             full=asked.full,
             gpus=asked.gpus,
-            inside=Path(asked.inside).absolute() if asked.inside else None,
+            inside=inside,
             keep=asked.keep,
         ),
         lambda line: print(line, flush=True),
     )
-    report.write(Path(asked.to))
+    report.write(to)
     print("\n" + "\n".join(report.table()))
     print(f"\n{len(report.rows)} parts in {report.seconds:.0f} s; {asked.to} is written: attach it to a report")
     if report.kept:

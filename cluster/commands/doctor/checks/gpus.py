@@ -32,8 +32,8 @@ def check_driver(subject: Subject) -> Iterator[Finding]:
 
 def against(driver: str, newest: int | None, needed: int, torch: str, *, gpu: bool) -> Finding:
     """Whether a driver runs a CUDA major. `newest` is libcuda's own answer, None where it could not be asked."""
-    floor, branch = FLOORS.get(needed), int(driver.partition(".")[0])
-    old = newest < needed if newest is not None else floor is not None and branch < floor
+    floor, branch = FLOORS.get(needed), driver.partition(".")[0]
+    old = newest < needed if newest is not None else floor is not None and branch.isdecimal() and int(branch) < floor
     if not old:
         return ok(f"driver {driver} runs {torch}")
     said = f"driver {driver}{f' runs CUDA up to {newest}' if newest is not None else ''} and is too old for {torch}"
@@ -46,7 +46,8 @@ def check_gpus(subject: Subject) -> Iterator[Finding]:
     nvidia = subject.nvidia
     if nvidia.hidden:
         there = ", ".join(str(gpu.index) for gpu in nvidia.gpus)
-        what = f"CUDA_VISIBLE_DEVICES names {nvidia.hidden[0]}, but this machine has GPUs {there}; CUDA ignores it and all after it"
+        no = f"{nvidia.hidden[0]}, which is no GPU of this machine ({there}) or named before"
+        what = f"CUDA_VISIBLE_DEVICES names {no}: CUDA shows fewer GPUs than it names"
         yield error(what, "correct CUDA_VISIBLE_DEVICES, or unset it")
     if not nvidia.visible:
         hid = f"{len(nvidia.gpus)} GPUs, all hidden by CUDA_VISIBLE_DEVICES" if nvidia.gpus else "no GPU"

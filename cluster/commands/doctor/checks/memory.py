@@ -80,7 +80,7 @@ def check_memory(_: Subject) -> Iterator[Finding]:
 
 def memory_limit() -> int | None:
     """Bytes that the control groups of this process allow, the smallest of all above it; None where there is no limit."""
-    limits = [int(text) for file in limit_files("memory.max", "memory/memory.limit_in_bytes") if (text := read(file)).isdigit()]
+    limits = [int(text) for file in limit_files("memory.max", "memory/memory.limit_in_bytes") if (text := read(file)).isdecimal()]
     return min(limits, default=None)
 
 
@@ -131,7 +131,7 @@ def of_processes() -> Iterator[Finding]:
         )
     for file in limit_files("pids.max", "pids/pids.max"):
         most = read(file)
-        if most.isdigit() and (left := int(most) - int(read(file.with_name("pids.current")) or 0)) < PROCESSES:
+        if most.isdecimal() and (left := int(most) - int(read(file.with_name("pids.current")) or 0)) < PROCESSES:
             finding = error if left < FEW_PROCESSES else warning
             yield finding(f"the control group leaves {left} of {most} processes and threads", "raise it (docker run --pids-limit=-1)")
             return

@@ -30,7 +30,7 @@ def check_ports(_: Subject) -> Iterator[Finding]:
             )
     for variable in OF_PORTS:
         given = os.environ.get(variable, "")
-        if given.isdigit() and int(given) in held:
+        if given.isdecimal() and int(given) in held:
             what = f"{variable}={given}, and that port is held by {describe(held[int(given)])}"
             findings.append(error(what, f"unset {variable}: free ports are chosen"))
         elif given:

@@ -49,7 +49,7 @@ def read_description(path: str) -> tuple[Path, dict[str, Any]]:
     try:
         model: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         family_of(model.get("model_type"), f"model.path {path}")
-    except ValueError as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"model.path {path}: its config.json cannot be used: {error}") from error
     return folder, model
 
