@@ -21,6 +21,7 @@ from configs.families import FAMILIES, number_of_experts
 from configs.loader import load
 from configs.parameters import count_parameters, is_sparse
 from configs.schema import Config
+from learner.tiny.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("qwen3*.toml"))
@@ -128,7 +129,8 @@ def test_layers_without_experts_never_take_all_that_is_left() -> None:
 
 
 def test_a_small_model_has_the_recipes_tokenizer_or_the_tiny_one(tmp_path: Path) -> None:
-    own = ROOT / ".cache/tiny/model"
+    own = tmp_path / "recipe"
+    make_tokenizer().save_pretrained(own)
     whose = write_small_model(own, large("qwen3_moe") | {"vocab_size": 84}, ON_CPU, "float32", tmp_path / "own")
     assert "own" in whose
     assert AutoTokenizer.from_pretrained(tmp_path / "own").vocab_size == AutoTokenizer.from_pretrained(own).vocab_size
