@@ -13,8 +13,8 @@ from vllm.distributed.weight_transfer.base import WeightTransferInitInfo
 from rollout.local_memory import map_buffer
 from rollout.pairs import Pair
 from rollout.proof import aligned, buckets, manifest_of
-from rollout.transfer import open_store, torch_dtype
-from rollout.weight_receiver import GlooUpdateInfo, GlooWeightTransferEngine
+from rollout.transfer import open_store
+from rollout.weight_receiver import GlooUpdateInfo, GlooWeightTransferEngine, unpacked
 
 
 @dataclass
@@ -57,12 +57,7 @@ class BesideWeightTransferEngine(GlooWeightTransferEngine):
             if buffer.is_cuda:
                 torch.cuda.synchronize(buffer.device)
             self.pair.say("done", number)
-            start, weights = 0, []
-            for entry in bucket:
-                raw = buffer[start : start + entry.nbytes]
-                weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
-                start += aligned(entry.nbytes)
-            model.load_weights(weights)
+            model.load_weights(unpacked(buffer, bucket))
         del shared
         self.pair.say("closed")
 

@@ -3,7 +3,7 @@
 vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from vllm.utils.network_utils import get_ip
 
 from configs.families import ROWS
 from rollout.digest import read, sums
-from rollout.proof import Proof, aligned, buckets, manifest_of
+from rollout.proof import Entry, Proof, aligned, buckets, manifest_of
 from rollout.transfer import GlooGroup, broadcast, free_bytes, open_gloo, open_store, torch_dtype
 
 BUFFERS = {leaf for row in ROWS for leaf in row.buffers}
@@ -76,12 +76,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
             # A fresh buffer for each bucket: the layerwise loader keeps references until the layer is complete.
             buffer = torch.empty(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)
             broadcast(self.group, buffer)
-            start, weights = 0, []
-            for entry in bucket:
-                raw = buffer[start : start + entry.nbytes]
-                weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
-                start += aligned(entry.nbytes)
-            model.load_weights(weights)
+            model.load_weights(unpacked(buffer, bucket))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -91,6 +86,16 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     def shutdown(self) -> None:
         self.group = None
         self.store = None
+
+
+def unpacked(buffer: torch.Tensor, bucket: Sequence[Entry]) -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a bucket by name, as views of the bytes that hold them."""
+    start, weights = 0, []
+    for entry in bucket:
+        raw = buffer[start : start + entry.nbytes]
+        weights.append((entry.name, raw.view(torch_dtype(entry.dtype)).view(entry.shape)))
+        start += aligned(entry.nbytes)
+    return weights
 
 
 class WeightReceiver:
