@@ -68,7 +68,10 @@ class Atoms(ABC):
         name = self.at.take().text + self.index() + self.primes()
         if name in ("e", "i"):
             return Constant(name)
-        if name.rstrip("'")[:1] in APPLIED and self.at.sees("("):
+        if name in APPLIED and [self.at.peek(ahead).text for ahead in range(6)] == ["^", "{", "-", "1", "}", "("]:
+            self.at.place += 5
+            name = f"inverse {name}"
+        if name.rstrip("'").removeprefix("inverse ")[:1] in APPLIED and self.at.sees("("):
             return Call(f"apply {name}", self.arguments())
         return Symbol(name)
 

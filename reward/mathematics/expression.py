@@ -1,12 +1,13 @@
 """Reads an expression of arithmetic: sums, products, powers, fractions, roots and functions."""
 
-from reward.mathematics.atoms import Atoms
-from reward.mathematics.nodes import Call, Node, Number, Percent
+from reward.mathematics.atoms import ACCENTS, Atoms
+from reward.mathematics.names import FUNCTIONS, GREEK
+from reward.mathematics.nodes import Call, Node, Number, Percent, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
 ENDS_PRODUCT = frozenset({"end", "word"})
 OPENS_OPERAND = frozenset({"(", "{", "<:", "[", "{:"})
-NO_OPERAND_COMMANDS = frozenset({"dots", "emptyset"})
+OPERAND_COMMANDS = FUNCTIONS | GREEK | ACCENTS | {"frac", "binom", "sqrt", "pi", "infty", "lfloor", "lceil", "begin", "boxed"}
 
 
 class Expressions(Atoms):
@@ -30,8 +31,10 @@ class Expressions(Atoms):
             negated = self.signed()
             self.at.depth -= 1
             return Call("-", (negated,))
-        if self.at.takes("pm", "mp"):
+        if self.at.takes("pm"):
             return Call("plusminus", (self.product(),))
+        if self.at.takes("mp"):
+            return Call("plusminus", (Call("-", (self.product(),)),))
         return self.product()
 
     def product(self) -> Node:
@@ -47,7 +50,12 @@ class Expressions(Atoms):
             elif self.at.takes("choose"):
                 found = Call("binomial", (found, self.sum()))
             elif self.begins_factor():
-                found = self.beside(found)
+                place = self.at.place
+                right = self.beside(found)
+                if is_condition(right, found):
+                    self.at.place = place
+                    return found
+                found = right
             else:
                 return found
 
@@ -89,7 +97,7 @@ class Expressions(Atoms):
         if token.kind == "number":
             return True
         if token.kind == "command":
-            return token.text not in NO_OPERAND_COMMANDS and not token.text.startswith("set ")
+            return token.text in OPERAND_COMMANDS
         return token.kind == "sign" and (token.text in OPENS_OPERAND or (token.text in ("|", "||") and not self.in_bars))
 
     def power(self) -> Node:
@@ -134,6 +142,13 @@ class Expressions(Atoms):
             found = self.raised(found)
         self.at.depth -= 1
         return found
+
+
+def is_condition(product: Node, left: Node) -> bool:
+    """Whether the second factor of a product is a relation in brackets, which is a condition: "k pi (k in Z)", but not "P(X = 2)"."""
+    if not isinstance(product, Call) or not isinstance(product.args[-1], Relation):
+        return False
+    return not (isinstance(left, Symbol) and left.name.isupper())
 
 
 def is_whole(node: Node) -> bool:

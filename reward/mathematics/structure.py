@@ -69,6 +69,8 @@ class Structures(Expressions):
         while self.at.sees(*RELATIONS):
             operators.append(self.at.take().text)
             operands.append(self.sets())
+        if operators.count("~") > 1:
+            raise UnreadableError("several approximations")
         if self.at.takes("equiv"):
             if operators:
                 raise UnreadableError("a remainder within a chain")

@@ -16,7 +16,7 @@ NUMBER = re.compile(
 BARE_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE](?:-?\d{1,4}|\+\d{2,4})(?![\w.]))?")  # where a comma separates items
 GROUP = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|mathrm|mathsf|mathtt|mathit|mathbf|boldsymbol|bm|mathcal|mathscr|mathfrak|mathbb|Bbb|"
-    r"operatorname|emph|underline|hbox)\s*\*?\s*(?=[{A-Za-z0-9\\])"
+    r"operatorname|emph|underline|hbox)(?![a-zA-Z])\s*\*?\s*(?=[{A-Za-z0-9\\])"
 )
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
 LETTERS = re.compile(r"[^\W\d_]+(?:'[a-z]{1,2}(?![a-z]))?")

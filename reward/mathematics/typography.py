@@ -57,7 +57,7 @@ def clean(text: str) -> str:
     text = DELIMITERS.sub(" ", SPACES.sub(" ", text))
     text = QUOTES.sub(" ", text)
     text = REPEATING.sub(_as_fraction, text)
-    return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\u3002 ").strip()
+    return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\\ \u3002").strip()
 
 
 def _raised(signs: re.Match[str]) -> str:
