@@ -23,7 +23,9 @@ INLINE = re.compile(r"\$(?P<left>\s?)(?P<inner>(?:\\[^\n]|[^$\n\\]){1,600}?)\$(?
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}[,;:]?\s+[A-Za-z]{2,}")  # between two dollar signs: sums of money, no formula
 TEXT_GROUP = re.compile(r"\\(?:text\w{0,6}|[mh]box|mathrm|operatorname)\s*\{[^{}]*\}")
 LONGEST_GROUP = 300  # characters in brackets
-TRIMMED_BEFORE = re.compile(r"(?:\s|[*/^=\u2248!%\u00b7\u00d7]|[-+\u2212\u2013](?=\s)|\\(?:[,;:! ]|q?quad|therefore|implies|approx|Rightarrow|to)(?![A-Za-z]))+")
+TRIMMED_BEFORE = re.compile(
+    r"(?:\s|[*/^=\u2248!%\u00b7\u00d7]|[-+\u2212\u2013](?=\s)|\\(?:[,;:! ]|q?quad|therefore|implies|approx|Rightarrow|to)(?![A-Za-z]))+"
+)
 TRIMMED_AFTER = re.compile(r"(?:[-+*/^=<>\u2212\u2013\u00d7\u00f7\u00b1\u00b7\u2264\u2265\u2248\s]|\\[,;:! ])+")
 UNIT_WORD = (
     r"dollars?|cents?|euros?|pounds?|yen|yuan|rupees?|USD|EUR|GBP|bucks|pence|miles?|inch(?:es)?|foot|feet|yards?|met(?:er|re)s?|"
@@ -88,7 +90,13 @@ def _token(text: str, position: int) -> tuple[str, int]:
         return "word", end
     if kind == "word" and end - position <= SHORT_WORD and text[position:end].isascii() and before and before in "0123456789^*/)}":
         return "variable", end
-    if kind == "operator" and before.isalpha() and text[end : end + 1].isalnum() and text[position:end] in "-\u2013" and text[position - 2 : position].isalpha():
+    if (
+        kind == "operator"
+        and before.isalpha()
+        and text[end : end + 1].isalnum()
+        and text[position:end] in "-\u2013"
+        and text[position - 2 : position].isalpha()
+    ):
         hyphenated = re.compile(r"\w+").match(text, end)
         return "word", hyphenated.end() if hyphenated else end
     return kind, end
@@ -112,7 +120,11 @@ def _connected(text: str, start: int, end: int) -> bool:
     if (before and before[-1] in signs) or (after and after[0] in signs) or re.match(r"[(^_]|\\(?!text|mbox|[()\[\]])[A-Za-z]", after):
         return True
     dash = after[:1] in ("-", "\u2212") and text[end : end + 1] == after[:1]
-    return (before[-1:].isdigit() and after[:1].isdigit()) or (dash and after[1:2].isdigit()) or (after[:2] in ("- ", "\u2212 ") and bool(before))
+    return (
+        (before[-1:].isdigit() and after[:1].isdigit())
+        or (dash and after[1:2].isdigit())
+        or (after[:2] in ("- ", "\u2212 ") and bool(before))
+    )
 
 
 def _closing(text: str, start: int) -> int | None:

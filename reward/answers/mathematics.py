@@ -102,5 +102,3 @@ def _plain(text: str) -> str:
 def _digits(text: str, otherwise: str) -> str:
     number = INTEGER.fullmatch(text)
     return otherwise if number is None else ("-" if number[1] == "-" and number[2] != "0" else "") + number[2]
-
-

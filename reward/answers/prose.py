@@ -13,17 +13,23 @@ LIST_MARK = re.compile(
     r"^[ \t>]*(?:[-+*\u2022][ \t]+)?(?:\(?\d{1,2}[.)][ \t]+(?=\S)|#*[ \t]*(?:step|steps|case|part|question|步骤|schritt|шаг|étape|paso)[ \t]*\d+)",
     re.MULTILINE | re.IGNORECASE,
 )
-DENIAL = re.compile(r"(?:\b(?:not|never|nicht|pas|не|cannot\s+be|rather\s+than|instead\s+of)|n['\u2019]t(?:\s+be)?|不是)\s*(?:equal\s+to\s*|:)?[$]?\s*$", re.IGNORECASE)
+DENIAL = re.compile(
+    r"(?:\b(?:not|never|nicht|pas|не|cannot\s+be|rather\s+than|instead\s+of)|n['\u2019]t(?:\s+be)?|不是)\s*(?:equal\s+to\s*|:)?[$]?\s*$",
+    re.IGNORECASE,
+)
 BUT = re.compile(r"[\s,;.]*(?:but|sondern|mais|sino|ma|mas|а|而是)[\s,]*(?:rather|it\s+is|it['\u2019]s)?\s*", re.IGNORECASE)
 JOINER = re.compile(
-    r"\s*,?\s*\(?\s*(?P<word>and|or|und|oder|et|ou|y|o|e|и|или|和|或|或者|と|または|또는|and/or|&)(?:\s+(?:maybe|perhaps|possibly|even|else))*\s*", re.IGNORECASE
+    r"\s*,?\s*\(?\s*(?P<word>and|or|und|oder|et|ou|y|o|e|и|или|和|或|或者|と|または|또는|and/or|&)(?:\s+(?:maybe|perhaps|possibly|even|else))*\s*",
+    re.IGNORECASE,
 )
 NOUNS = re.compile(r"\s[a-z]{3,15}(?:\s[a-z]{3,15})?\s(?P<word>and|or)\s")
 COMMA = re.compile(r"\s*[,;\u3001]\s*")
 LIST_ENDS = re.compile(r"\)?\s*(?:[.!?\u3002]?\s*(?:$|\n)|[.!?\u3002]\s)")
 ASSIGNMENT = re.compile(r"[$\\(\s]*\\?[A-Za-z]+(?:_\{?\w+\}?)?\s*=[^=]*")
 SENTENCE_END = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01]|\n\s*\n")
-BETWEEN_STATEMENTS = re.compile(r"[\s.,;!*]*(?:(?:or|and|maybe|perhaps|alternatively|possibly|the|my|final|correct|so|another)\b[\s,]*)*", re.IGNORECASE)
+BETWEEN_STATEMENTS = re.compile(
+    r"[\s.,;!*]*(?:(?:or|and|maybe|perhaps|alternatively|possibly|the|my|final|correct|so|another)\b[\s,]*)*", re.IGNORECASE
+)
 MOST_WORDS = 200  # characters between "the answer is" and the answer
 ALIGNED = re.compile(r"\\begin\{(?:align|aligned|gather|gathered|eqnarray|split|multline|alignat)\*?\}(.*?)\\end\{\w+\*?\}", re.DOTALL)
 CONTINUES = re.compile(r"\s*(?:[=<>\u2248]|\\(?:approx|le|leq|ge|geq|equiv|lt|gt)(?![a-zA-Z]))")
@@ -55,7 +61,11 @@ def prose_answer(text: str) -> str | None:
         answers = [_joined(tail, found, position, forward=True) for position in dict.fromkeys(position for _, position in stated)]
         return _distinct(answers)
     for position in range(len(found) - 1, -1, -1):
-        if found[position].solid and position not in denied and not DENIAL.search(tail[max(0, found[position].start - 30) : found[position].start]):
+        if (
+            found[position].solid
+            and position not in denied
+            and not DENIAL.search(tail[max(0, found[position].start - 30) : found[position].start])
+        ):
             return _joined(tail, found, position, forward=False)
     return None
 
@@ -103,7 +113,9 @@ def _joiner(text: str, first: Formula, second: Formula) -> str | None:
     if not (first.solid and second.solid):
         return None
     if joiner := JOINER.fullmatch(text, first.end, second.start) or NOUNS.fullmatch(text, first.end, second.start):
-        return " or " if joiner["word"].casefold() in ("or", "oder", "ou", "o", "или", "或", "或者", "または", "또는", "and/or") else " and "
+        return (
+            " or " if joiner["word"].casefold() in ("or", "oder", "ou", "o", "или", "或", "或者", "または", "또는", "and/or") else " and "
+        )
     return ", " if COMMA.fullmatch(text, first.end, second.start) else None
 
 

@@ -10,8 +10,25 @@ from reward.mathematics.equations import assigned, plain, same_relation
 from reward.mathematics.evaluate import NoValueError, evaluate
 from reward.mathematics.families import as_family, same_family
 from reward.mathematics.nodes import (
-    Based, Bracketed, Builder, Call, Clock, Congruence, Family, FiniteSet, Listing, Matrix, Node, NumberSet, Percent, Ratio, Relation,
-    SetOperation, Symbol, children, symbols,
+    Based,
+    Bracketed,
+    Builder,
+    Call,
+    Clock,
+    Congruence,
+    Family,
+    FiniteSet,
+    Listing,
+    Matrix,
+    Node,
+    NumberSet,
+    Percent,
+    Ratio,
+    Relation,
+    SetOperation,
+    Symbol,
+    children,
+    symbols,
 )  # fmt: skip
 from reward.mathematics.real_sets import RealSet, real_set, same_set
 from reward.mathematics.rebuild import with_plusminus, without_degree
@@ -42,6 +59,8 @@ def _same_structure(gold: Node, answer: Node) -> bool:
     """Lists, sets, tuples and numbers."""
     if isinstance(gold, Bracketed) and isinstance(answer, Listing) and (turned := _tuple_of(answer, len(gold.items))):
         return same_answer(gold, Bracketed("(", turned, ")"))
+    if isinstance(answer, Bracketed) and isinstance(gold, Listing) and (turned := _tuple_of(gold, len(answer.items))):
+        return same_answer(Bracketed("(", turned, ")"), answer)
     if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
@@ -217,6 +236,8 @@ def _same_clock(gold: Node, answer: Node) -> bool:
         return first == second or (halves and (gold.hour, gold.minute, gold.second) == (answer.hour, answer.minute, answer.second))
     clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
     assert isinstance(clock, Clock)
+    if assignment := assigned(other):
+        other = assignment[1]
     if isinstance(other, Ratio) and not clock.half and clock.minute:
         return _same_ratio(Ratio((_number(clock.hour), _number(clock.minute))), other)
     return clock.minute == clock.second == 0 and isinstance(other, type(_number(0))) and other.value == clock.hour

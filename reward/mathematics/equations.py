@@ -5,7 +5,7 @@ from dataclasses import replace
 from mpmath import mp
 
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
-from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Percent, Relation, Symbol, children, symbols
+from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Percent, Ratio, Relation, Symbol, children, symbols
 from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, points, same_value
 
 OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!=", "~": "="}
@@ -44,7 +44,9 @@ def is_name(node: Node) -> bool:
             return True
         case Call(name, args) if name in NAMES:
             return bool(symbols(node)) and all(is_name(arg) for arg in args)
-        case Call("*", args):
+        case Ratio(items):
+            return all(is_name(item) for item in items)
+        case Call("*" | "/", args):
             return all(is_name(arg) for arg in args) and leading(node).isupper()
         case Relation():  # of "P(X = 2) = 1/3"
             return True

@@ -7,6 +7,8 @@ from reward.mathematics.unreadable import UnreadableError
 
 ENDS_PRODUCT = frozenset({"end", "word"})
 OPENS_OPERAND = frozenset({"(", "{", "<:", "[", "{:"})
+MOST_FACTORS = 200  # of one product, whose tree is as deep
+MOST_MARKS = 12
 OPERAND_COMMANDS = FUNCTIONS | GREEK | ACCENTS | {"frac", "binom", "sqrt", "pi", "infty", "lfloor", "lceil", "begin", "boxed"}
 
 
@@ -40,7 +42,7 @@ class Expressions(Atoms):
     def product(self) -> Node:
         """Factors with a sign between them or none, from left to right."""
         found = self.power()
-        while True:
+        for _ in range(MOST_FACTORS):
             if self.at.takes("*"):
                 found = Call("*", (found, self.factor_with_sign()))
             elif self.at.takes("/"):
@@ -58,6 +60,7 @@ class Expressions(Atoms):
                 found = right
             else:
                 return found
+        raise UnreadableError(f"a product of more than {MOST_FACTORS} factors")
 
     def factor_with_sign(self) -> Node:
         """A factor after * or /, which may have a sign: "2 * -3"."""
@@ -103,7 +106,7 @@ class Expressions(Atoms):
     def power(self) -> Node:
         """A factor with what follows it above the line: exponents, factorials, percent and degree signs."""
         found = self.base()
-        while True:
+        for _ in range(MOST_MARKS):
             self.fraction_just_read = isinstance(found, Call) and found.name == "/" and self.fraction_just_read
             if self.at.sees("^"):
                 found = self.raised(found)
@@ -116,6 +119,7 @@ class Expressions(Atoms):
             else:
                 return found
             self.fraction_just_read = False
+        raise UnreadableError(f"more than {MOST_MARKS} exponents and signs behind one value")
 
     def raised(self, base: Node) -> Node:
         """A base with the exponent that follows; a circle there is the sign of degrees."""

@@ -80,7 +80,9 @@ def _steps(body: Node, name: str) -> list[tuple[object, object]] | None:
         except NoValueError:
             return None
         step = at[1] - at[0]
-        if step == 0 or any(abs(value - at[0] - k * step) > NEAR * (abs(value) + abs(step)) for k, value in zip((0, 1, 2, 5), at, strict=True)):
+        if step == 0 or any(
+            abs(value - at[0] - k * step) > NEAR * (abs(value) + abs(step)) for k, value in zip((0, 1, 2, 5), at, strict=True)
+        ):
             return None
         return [(at[0], step)]
 

@@ -9,9 +9,11 @@ from mpmath import mp, mpf
 
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
 from reward.mathematics.nodes import Bracketed, Builder, Call, FiniteSet, Listing, Node, NumberSet, Relation, SetOperation, Symbol, symbols
+from reward.mathematics.rebuild import rebuilt
 
 MOST_INTEGERS = 1_000
 SAME = mpf(10) ** -18
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def real_set(node: Node) -> RealSet | None:
         case SetOperation(name, (left, right)):
             return combined(name, real_set(left), real_set(right))
         case Relation() | Listing():
+            node = rebuilt(node, lambda one: Symbol(str(one)) if isinstance(one, Call) and one.name.startswith("apply ") else None)
             names = symbols(node)
             return solved(node, next(iter(names))) if len(names) == 1 else None
         case Builder(body, conditions):
@@ -149,8 +152,9 @@ def solution(left: Node, operator: str, right: Node, name: str) -> RealSet | Non
     """The values of the variable for which one relation holds, where it is linear or quadratic."""
     if operator == "in":
         return real_set(right) if left == Symbol(name) else None
-    if (limits := absolute_bound(left, operator, right, name)) is not None:
-        return limits
+    for one, sign, other in ((left, operator, right), (right, MIRRORED.get(operator, operator), left)):
+        if (limits := absolute_bound(one, sign, other, name)) is not None:
+            return limits
     found = roots(Call("+", (left, Call("-", (right,)))), name)
     if found is None or operator == "~":
         return None
@@ -172,8 +176,7 @@ def absolute_bound(left: Node, operator: str, right: Node, name: str) -> RealSet
     if not (isinstance(left, Call) and left.name == "abs" and not symbols(right)):
         return None
     above = solution(left.args[0], operator, right, name)
-    mirrored = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(operator, operator)
-    under = solution(left.args[0], mirrored, Call("-", (right,)), name)
+    under = solution(left.args[0], MIRRORED.get(operator, operator), Call("-", (right,)), name)
     if above is None or under is None:
         return None
     return intersection(above, under) if operator in ("<", "<=", "!=") else union([above, under])
@@ -219,9 +222,12 @@ def built_set(body: Node, conditions: tuple[Node, ...]) -> RealSet | None:
     for condition in conditions:
         if isinstance(condition, Relation) and condition.operators == ("in",) and isinstance(domain := condition.operands[1], NumberSet):
             whole = whole or domain.name[0] in "NZ"
-            part = {"Z": EVERYTHING, "N": span(0, True, mp.inf, False), "Z+": span(1, True, mp.inf, False), "N*": span(1, True, mp.inf, False)}.get(
-                domain.name, real_set(domain)
-            )
+            part = {
+                "Z": EVERYTHING,
+                "N": span(0, True, mp.inf, False),
+                "Z+": span(1, True, mp.inf, False),
+                "N*": span(1, True, mp.inf, False),
+            }.get(domain.name, real_set(domain))
         else:
             part = solved(condition, body.name)
         if part is None:

@@ -12,7 +12,8 @@ from reward.mathematics.nodes import Call, Node, Number, Percent, children, symb
 
 DIGITS, MORE_DIGITS = 40, 120
 ALMOST = mpf(10) ** -25  # a relative difference below this is asked again with more digits
-ZERO = mpf(10) ** -80  # with more digits, an equal pair differs by less than this
+ZERO = mpf(10) ** -80  # with more digits, an equal pair differs by less than this for its size
+VANISHES = mpf(10) ** -40  # a value that shrinks so much with more digits is 0
 SIX_PLACES = mpf("5e-7")
 RELATIVE = mpf("1e-4")
 POINTS, ENOUGH = 6, 3
@@ -71,11 +72,12 @@ def _same_at(gold: Node, answer: Node, point: dict[str, Value], decimal: tuple[b
         return _close(a, b, decimal, gold, answer)
     if not mp.isfinite(a) or not mp.isfinite(b):
         return bool(a == b)
-    if abs(a - b) > ALMOST * max(abs(a), abs(b), mpf(10) ** -60):
+    size = max(abs(a), abs(b))
+    if abs(a - b) > ALMOST * max(size, mpf(10) ** -5):
         return False
     with mp.workdps(MORE_DIGITS):  # a sum that cancels is tiny at any precision, and the tinier the more digits are used
         a, b = (real_or_complex(evaluate(one, point)) for one in (gold, answer))
-        return bool(abs(a - b) <= ZERO * max(abs(a), abs(b)) or max(abs(a), abs(b)) < ZERO)
+        return bool(abs(a - b) <= ZERO * max(abs(a), abs(b)) or max(abs(a), abs(b)) <= VANISHES * size)
 
 
 def _same_matrix(first: Value, second: Value, decimal: tuple[bool, bool], gold: Node, answer: Node) -> bool:
@@ -111,7 +113,7 @@ def _close(a: Value, b: Value, decimal: tuple[bool, bool], gold: Node, answer: N
 
 def has_decimals(node: Node) -> bool:
     """Whether a number in the tree is written with digits after its point."""
-    return isinstance(node, Number) and bool(node.places) or any(has_decimals(child) for child in children(node))
+    return (isinstance(node, Number) and bool(node.places)) or any(has_decimals(child) for child in children(node))
 
 
 def written_places(node: Node) -> int | None:

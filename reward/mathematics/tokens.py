@@ -8,6 +8,7 @@ from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, SETS, SHORT_WOR
 from reward.mathematics.unreadable import UnreadableError
 
 MOST_TOKENS = 4_000
+LONGEST_NAME = 6  # capital letters, which name points: "ABCD"
 LONGEST_WORD = 4  # letters from which a run of letters is a word, not a product
 NUMBER = re.compile(
     r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?: \d{3})+(?![\d/]| \d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
@@ -35,7 +36,43 @@ SAME = {
     "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod", "pmod": "pmod", "text": "text", "land ": "and",
 }  # fmt: skip
 SIGN_COMMANDS = frozenset(
-    "* / <= >= != < > ~ equiv in cup cap setminus | || : {: :} pm mp and or ' dots <: :> ( ) [ ] circ over choose mod pmod".split()
+    [
+        "*",
+        "/",
+        "<=",
+        ">=",
+        "!=",
+        "<",
+        ">",
+        "~",
+        "equiv",
+        "in",
+        "cup",
+        "cap",
+        "setminus",
+        "|",
+        "||",
+        ":",
+        "{:",
+        ":}",
+        "pm",
+        "mp",
+        "and",
+        "or",
+        "'",
+        "dots",
+        "<:",
+        ":>",
+        "(",
+        ")",
+        "[",
+        "]",
+        "circ",
+        "over",
+        "choose",
+        "mod",
+        "pmod",
+    ]
 )
 WORD_SIGNS = {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
 ESCAPED = {"{": "{:", "}": ":}", "|": "||", "%": "%", "&": "and", "#": "#", "_": "_", "\\": "\\\\", "-": "", "/": ""}
@@ -161,7 +198,7 @@ def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
         yield Token("letter" if run.isascii() else "word", run, gap)
     elif lower in WORD_SIGNS:
         yield Token("sign", WORD_SIGNS[lower], gap)
-    elif run in FUNCTIONS or lower in FUNCTIONS and run[0].isupper() and run[1:].islower() and lower not in ("re", "im"):
+    elif run in FUNCTIONS or (lower in FUNCTIONS and run[0].isupper() and run[1:].islower() and lower not in ("re", "im")):
         yield Token("command", run if run in FUNCTIONS else lower, gap)
     elif run in INFINITE or lower == "infinity":
         yield Token("command", "infty", gap)
@@ -169,6 +206,8 @@ def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
         yield Token("command", "pi" if lower == "pi" else run, gap)
     elif lower == "union":
         yield Token("sign", "cup", gap)
+    elif run.isupper() and run.isascii() and len(run) <= LONGEST_NAME and run not in UNITS:
+        yield from _product_of(run, gap)
     elif run in UNITS or (lower in SHORT_WORDS and not glued) or not run.isascii() or (len(run) >= LONGEST_WORD and not _product(run)):
         yield Token("word", run, gap)
     else:
