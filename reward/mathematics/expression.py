@@ -1,7 +1,7 @@
 """Reads an expression of arithmetic: sums, products, powers, fractions, roots and functions."""
 
-from reward.mathematics.atoms import ACCENTS, Atoms
-from reward.mathematics.names import FUNCTIONS, GREEK
+from reward.mathematics.atoms import Atoms
+from reward.mathematics.names import ACCENTS, FUNCTIONS, GREEK
 from reward.mathematics.nodes import Call, Node, Number, Percent, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from reward.mathematics.commands import SAME, SIGN_COMMANDS
 from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, SETS, SHORT_WORDS, UNITS
 from reward.mathematics.unreadable import UnreadableError
 
@@ -25,55 +26,6 @@ SIGN = re.compile(r"<=|>=|!=|==|\*\*|->|=>|.", re.DOTALL)
 SPACE = re.compile(r"\s+")
 BOLD = ("mathbf", "boldsymbol", "bm")
 LETTER_STYLES = (*BOLD, "mathit", "mathcal", "mathscr", "mathfrak", "underline")
-SAME = {
-    "times": "*", "cdot": "*", "ast": "*", "div": "/", "le": "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=",
-    "geqslant": ">=", "geqq": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "approx": "~", "simeq": "~", "thickapprox": "~", "sim": "~",
-    "doteq": "~", "equiv": "equiv", "in": "in", "cup": "cup", "bigcup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus",
-    "mid": "|", "vert": "|", "lvert": "|", "rvert": "|", "Vert": "||", "lVert": "||", "rVert": "||", "colon": ":", "lbrace": "{:", "rbrace": ":}",
-    "pm": "pm", "mp": "mp", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "prime": "'", "dots": "dots", "ldots": "dots",
-    "cdots": "dots", "langle": "<:", "rangle": ":>", "lparen": "(", "rparen": ")", "lbrack": "[", "rbrack": "]", "degree": "circ",
-    "varnothing": "emptyset", "infin": "infty", "over": "over", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom",
-    "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod", "pmod": "pmod", "text": "text", "land ": "and",
-}  # fmt: skip
-SIGN_COMMANDS = frozenset(
-    [
-        "*",
-        "/",
-        "<=",
-        ">=",
-        "!=",
-        "<",
-        ">",
-        "~",
-        "equiv",
-        "in",
-        "cup",
-        "cap",
-        "setminus",
-        "|",
-        "||",
-        ":",
-        "{:",
-        ":}",
-        "pm",
-        "mp",
-        "and",
-        "or",
-        "'",
-        "dots",
-        "<:",
-        ":>",
-        "(",
-        ")",
-        "[",
-        "]",
-        "circ",
-        "over",
-        "choose",
-        "mod",
-        "pmod",
-    ]
-)
 WORD_SIGNS = {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
 ESCAPED = {"{": "{:", "}": ":}", "|": "||", "%": "%", "&": "and", "#": "#", "_": "_", "\\": "\\\\", "-": "", "/": ""}
 
