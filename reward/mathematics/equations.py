@@ -21,7 +21,7 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
         return None
     operands = list(node.operands)
     if not symbols(operands[0]) and not is_name(operands[0]):
-        if len(operands) == 2 and is_name(operands[1]) and symbols(operands[1]):
+        if len(node.operators) == 1 and is_name(operands[1]) and symbols(operands[1]):
             return operands[1], operands[0]  # "5 = x"
         if any(symbols(operand) for operand in operands):
             return None

@@ -104,4 +104,4 @@ def _same_sequence(gold: tuple[object, object], answer: tuple[object, object]) -
         turns = (mp.mpc(gold[0]) - mp.mpc(answer[0])) / mp.mpc(gold[1])
         steps = mp.mpc(gold[1]) / mp.mpc(answer[1])
         whole = abs(turns - mp.nint(mp.re(turns))) < CLOSE * (1 + abs(turns))
-        return bool(whole and abs(abs(steps) - 1) < CLOSE and abs(mp.im(steps)) < 1e-20)
+        return bool(whole and abs(abs(steps) - 1) < CLOSE and abs(mp.im(steps)) < CLOSE)

@@ -237,12 +237,8 @@ def grouped(items: list[Node], joints: list[str]) -> tuple[Node, ...]:
             groups.append([item])
         else:
             groups[-1].append(item)
-    if (
-        len(groups) < 2
-        or len(groups[0]) < 2
-        or len({len(group) for group in groups}) > 1
-        or not all(isinstance(item, Relation) for item in items)
-    ):
+    even = len({len(group) for group in groups}) == 1 and min(len(groups), len(groups[0])) > 1
+    if not even or not all(isinstance(item, Relation) for item in items):
         return ()
     return tuple(Listing(tuple(group), "and") for group in groups)
 

@@ -9,6 +9,7 @@ from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, SETS, SHORT_WOR
 from reward.mathematics.unreadable import UnreadableError
 
 MOST_TOKENS = 4_000
+DEEPEST_TEXT = 5  # \\text within \\text
 LONGEST_NAME = 6  # capital letters, which name points: "ABCD"
 LONGEST_WORD = 4  # letters from which a run of letters is a word, not a product
 NUMBER = re.compile(
@@ -109,7 +110,7 @@ def _group(text: str, place: int) -> tuple[str, int]:
 def _upright(style: str, inner: str, gap: bool, listed: bool, depth: int) -> Iterator[Token]:
     """The tokens of \\text{} and its like: words, or mathematics that is set upright."""
     plain = inner.strip()
-    if depth > 5:
+    if depth > DEEPEST_TEXT:
         raise UnreadableError("text within text")
     if style in ("mathbb", "Bbb") or (style in BOLD and plain in SETS):
         yield Token("command", f"set {plain}", gap)
@@ -177,7 +178,7 @@ def _product_of(run: str, gap: bool) -> Iterator[Token]:
             yield Token("command", name, gap)
             yield Token("letter", run[-1])
             return
-    if run.endswith("pi") and len(run) == 3:
+    if run.endswith("pi") and len(run) == len("kpi"):
         yield Token("letter", run[0], gap)
         yield Token("command", "pi")
         return
