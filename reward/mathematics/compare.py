@@ -55,19 +55,16 @@ def same_answer(gold: Node, answer: Node) -> bool:
 
 def _same_structure(gold: Node, answer: Node) -> bool:
     """Lists, sets, tuples and numbers."""
-    if isinstance(gold, Bracketed) and isinstance(answer, Listing) and (turned := _tuple_of(answer, len(gold.items))):
-        return same_answer(gold, Bracketed("(", turned, ")"))
-    if isinstance(answer, Bracketed) and isinstance(gold, Listing) and (turned := _tuple_of(gold, len(answer.items))):
-        return same_answer(Bracketed("(", turned, ")"), answer)
+    for one, other in ((gold, answer), (answer, gold)):
+        if isinstance(one, Bracketed) and isinstance(other, Listing) and (turned := _tuple_of(other, len(one.items))):
+            return same_answer(one, Bracketed("(", turned, ")"))
     if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
         return _same_items(_items(gold), _items(answer))
-    if isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer)):
-        return False
-    if isinstance(gold, (*RANGES, Ratio)) or isinstance(answer, (*RANGES, Ratio)):
-        return False
-    return same_amount(gold, answer)
+    half_matrix = isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer))
+    comparable = not half_matrix and not isinstance(gold, RANGES) and not isinstance(answer, RANGES)
+    return comparable and same_amount(gold, answer)
 
 
 def _has_matrix(node: Node) -> bool:

@@ -63,20 +63,20 @@ def _same_at(gold: Node, answer: Node, point: dict[str, Value], decimal: tuple[b
     first, second = evaluate(gold, point), evaluate(answer, point)
     if isinstance(first, list) or isinstance(second, list):
         return _same_matrix(first, second, decimal, gold, answer)
-    if isinstance(first, Fraction) and isinstance(second, Fraction):
-        if first == second:
-            return True
-        if not any(decimal):
-            return False
+    if isinstance(first, Fraction) and isinstance(second, Fraction) and (first == second or not any(decimal)):
+        return first == second
     a, b = real_or_complex(first), real_or_complex(second)
     if any(decimal):
         return _close(a, b, decimal, gold, answer)
     if not mp.isfinite(a) or not mp.isfinite(b):
         return bool(a == b)
     size = max(abs(a), abs(b))
-    if abs(a - b) > ALMOST * max(size, mpf(10) ** -5):
-        return False
-    with mp.workdps(MORE_DIGITS):  # a sum that cancels is tiny at any precision, and the tinier the more digits are used
+    return bool(abs(a - b) <= ALMOST * max(size, mpf(10) ** -5)) and _same_with_more_digits(gold, answer, point, size)
+
+
+def _same_with_more_digits(gold: Node, answer: Node, point: dict[str, Value], size: Value) -> bool:
+    """Whether the values agree in more digits too; a sum that cancels is tiny at any precision, and the tinier the more digits are used."""
+    with mp.workdps(MORE_DIGITS):
         a, b = (real_or_complex(evaluate(one, point)) for one in (gold, answer))
         return bool(abs(a - b) <= ZERO * max(abs(a), abs(b)) or max(abs(a), abs(b)) <= VANISHES * size)
 
