@@ -6,6 +6,7 @@ from reward.mathematics.functions import Functions
 from reward.mathematics.nodes import Bracketed, Call, FiniteSet, Node
 from reward.mathematics.unreadable import UnreadableError
 
+BRACKET = 3  # levels of nesting for which a bracket counts, by the calls that it takes
 CLOSES = {"(": (")", "]"), "[": (")", "]"), "<:": (":>",)}
 
 
@@ -39,12 +40,12 @@ class Atoms(Functions):
         """A group, a tuple, an interval, a set or an absolute value; read once, though the grammar may come back to it."""
         key = self.at.place, self.in_bars, self.in_set
         if key not in self.read_brackets:
-            self.at.deeper()
+            self.at.deeper(BRACKET)
             try:
                 found: Node | UnreadableError = self._bracket()
             except UnreadableError as error:
                 found = error
-            self.at.depth -= 1
+            self.at.depth -= BRACKET
             self.read_brackets[key] = found, self.at.place
         found, self.at.place = self.read_brackets[key]
         if isinstance(found, UnreadableError):
