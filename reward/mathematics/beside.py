@@ -21,7 +21,7 @@ DOMAINS = {"integer": "Z", "whole number": "Z", "natural number": "N", "real num
 def drop_label(at: Cursor) -> None:
     """Move behind words before a value ("Joe: ", "Area =", "approximately"); UnreadableError where they change its meaning."""
     start, words = at.place, 0
-    while at.peek().kind == "word" or (words and at.sees(":", ".")):
+    while at.peek().kind == "word" or (words and at.sees(":", ".", ",")):
         if at.peek().kind == "word" and len(at.peek().text) == 1 and at.peek().upright and not words and is_operand_of(at):
             return
         words += at.peek().kind == "word"

@@ -274,6 +274,6 @@ ONE: dict[str, Callable[[Any], Value]] = {
     for name, theirs in {
         "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
         "coth": "coth", "sech": "sech", "csch": "csch", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "ln": "log",
-        "log": "log", "log10": "log10", "sgn": "sign", "arg": "arg", "Re": "re", "Im": "im",
+        "log": "log", "log10": "log10", "cis": "expj", "sgn": "sign", "arg": "arg", "Re": "re", "Im": "im",
     }.items()
 }  # fmt: skip

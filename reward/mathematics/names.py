@@ -6,7 +6,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 FUNCTIONS = _words(
-    "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot asin acos atan ln log lg exp sqrt cbrt gcd lcm "
+    "cis sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot asin acos atan ln log lg exp sqrt cbrt gcd lcm "
     "max min det abs floor ceil sgn arg Re Im deg dim rank tr"
 )
 SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10"}
@@ -30,9 +30,11 @@ SHORT_WORDS = _words(
 )
 # Words that change what the number beside them means.
 NEGATING = _words(
-    "not no nor neither never except but than less more least most fewer greater between under over below above exactly unless if "
-    "minus plus times or either and isn't rather instead was wrong incorrect about where when such false"
+    "not no nor nnever except but than less more least most fewer greater between under over below above exactly unless if "
+    "minus plus times or and isn't rather instead was wrong incorrect about where when such false"
 )
+ORDINALS = frozenset({"st", "nd", "rd", "th"})
+SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 SETS = frozenset("NZQRC")
 NUMERALS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 BASES = {name: base for base, name in enumerate(NUMERALS, start=2)} | {"sixteen": 16}

@@ -19,6 +19,7 @@ CLOCK = re.compile(
 LAST_HOUR, LAST_MINUTE = 24, 59
 HALF_DAY = range(1, 13)
 BASES_WITH_DIGITS = range(2, 37)  # digits and letters
+WHOLE_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s*\{([^{}]*\d[^{}]*)\}")
 DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 
 
@@ -45,6 +46,8 @@ def read(text: str) -> Node:
     plain = clean(text)
     if not plain:
         raise UnreadableError("no number, symbol or formula")
+    if whole := WHOLE_TEXT.fullmatch(plain):
+        plain = whole[1].strip()
     if (special := clock(plain) or based(plain)) is not None:
         return special
     return read_tokens(tokens_of(plain, listed=any(bracket in plain for bracket in "([")))
@@ -53,7 +56,7 @@ def read(text: str) -> Node:
 def clock(plain: str) -> Clock | None:
     """A time of day such as "3:15", "3:15 p.m." or "6 a.m."; None for everything else, a plain number among it."""
     found = CLOCK.fullmatch(plain)
-    if found is None or not (found[2] or found[4] or found[5]):
+    if found is None or not (found[2] or found[4] or found[5] or "clock" in (found[6] or "").lower()):
         return None
     hour, minute, second = int(found[1]), int(found[2] or 0), int(found[3] or 0)
     named = (found[5] or "").lower()

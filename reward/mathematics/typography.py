@@ -31,12 +31,18 @@ UNIT_RAISED = re.compile(r"(?<=[\d\s])(mm|cm|dm|km|m|ft|in|yd)([\u00b2\u00b3])")
 DOUBLED = re.compile(
     r"\\\\(?=(?:[dt]?frac|sqrt|left|right|leq?|geq?|neq?|pi|text|cdot|times|infty|cup|cap|in|pm|circ|theta|alpha|beta|mathbb|mathrm)(?![a-z]))"
 )
+MODULE = re.compile(r"\b(?:np|numpy|math|sympy|sp)\.(?=[a-z])")
+TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+BRACED_COLON = re.compile(r"\{\s*:\s*\}")
+CASES = re.compile(r"\\begin\{(cases|aligned|gathered|array)\}(?:\{[lcr]*\})?(.*)\\end\{\1\}\s*", re.DOTALL)
 QUOTES = re.compile(r"``|''(?=\s|$)(?<!\w'')|[\"\u201c\u201d`]")
 
 
 def clean(text: str) -> str:
     """The text with plain signs only: no currency, no math delimiters, no sizes, no Markdown."""
     text = RAISED.sub(_raised, UNIT_RAISED.sub(r"\\text{\1}", text).translate(TABLE))
+    if (system := CASES.fullmatch(text.strip())) and "=" in system[2]:
+        text = system[2].strip().removesuffix("\\\\").replace("\\\\", ", ").replace("&", "")
     if "\\begin" not in text:
         text = DOUBLED.sub(r"\\", text)  # one level of escaping too many, as in JSON within JSON
     text = OPTION.sub("", text, count=1) if OPTION.match(text) else text
@@ -46,6 +52,7 @@ def clean(text: str) -> str:
     text = SIZES.sub("", text)
     text = DELIMITERS.sub(" ", SPACES.sub(" ", text))
     text = QUOTES.sub(" ", text)
+    text = TIMES_TEN.sub(r" \\times ", BRACED_COLON.sub(":", MODULE.sub("", text)))
     text = REPEATING.sub(_as_fraction, text)
     return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\\ \u3002").strip()
 
