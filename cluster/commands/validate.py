@@ -245,4 +245,4 @@ class NoTokenizer:
         return [0] if text else []
 
     def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        return [0] if options.get("tokenize") else str(conversation[-1]["content"])
+        return [0] if options.get("tokenize") else "\n".join(str(turn["content"]) for turn in conversation)
