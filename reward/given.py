@@ -6,7 +6,7 @@ lack those keys.
 
 from typing import Any
 
-from rollout.data.json_cell import from_json
+from configs.json_cell import from_json
 
 
 def given(reference: object, mark: str = "") -> object:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rollout.data.json_cell import from_json
+from configs.json_cell import from_json
 from rollout.data.row import DatasetError
 
 Message = dict[str, Any]  # {"role": "user", "content": "..."}

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from jinja2 import TemplateError
+
 from rollout.data.row import DatasetError
 from rollout.messages import ROLES, Message
 
 SHOWN = 60  # characters of a turn in a message
 SHORT = 12  # characters; so short a text may stand in a prompt by chance, in a date for example
+REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 MARK = re.compile(r"(?:</[^<>\s]+>|\[/[^\[\]\s]+\])")  # the end of a thought, such as </think>
 ADVICE = "give a template that shows it in data.template_file, or change the row's messages"
 
@@ -86,6 +89,6 @@ def left_out(tokenizer: Any, template: str, roles: tuple[str, ...]) -> frozenset
     render: Callable[..., str] = tokenizer.apply_chat_template
     try:
         text = render(messages, add_generation_prompt=True, tokenize=False)
-    except Exception:  # a template may refuse such words, and then the row itself was checked alone
+    except REFUSALS:  # the template accepts the row, but not these words: then the row's own text was checked alone
         return frozenset()
     return frozenset(place for place, word in enumerate(words) if word not in squeeze(text))

@@ -94,7 +94,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         lines += check_rewards(config, prompts, held_out)
     family = model.get("model_type")
     seen = smallest_gpu() if gpu_gb is None else None
-    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
+    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, prompts.sizes)]
     found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)

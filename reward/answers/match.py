@@ -4,9 +4,9 @@ import re
 import string
 import unicodedata
 
+from configs.json_cell import from_json
 from reward.answers.answer import marked_answer, spoken, stated_answer, unwrapped
 from reward.answers.exact import reference_text
-from rollout.data.json_cell import from_json
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 ASCII_PUNCTUATION = frozenset(string.punctuation)

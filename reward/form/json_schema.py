@@ -8,11 +8,11 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from configs.json_cell import why_not_json
 from reward.form.json_text import NotJsonError, find_json
 from reward.form.options import read_options
 from reward.form.schema_nulls import schema_without_nulls
 from reward.given import given
-from rollout.data.json_cell import why_not_json
 
 if TYPE_CHECKING:
     from reward.form.schema_rules import Schema

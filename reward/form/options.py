@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from configs.json_cell import from_json, why_not_json
 from reward.given import given
-from rollout.data.json_cell import from_json, why_not_json
 
 Kinds = tuple[type, ...]
 WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a table"}

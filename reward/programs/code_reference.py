@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.json_cell import from_json, why_not_json
 from reward.given import without_nulls
-from rollout.data.json_cell import from_json, why_not_json
 
 # Built-ins that tests put around a program's result.
 WRAPPERS = {

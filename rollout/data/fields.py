@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from rollout.data.json_cell import from_json
+from configs.json_cell import from_json
 
 EVERYTHING = "*"  # among the wanted fields: all columns of a columnar dataset
 DEPTH = 4  # parts of the names that messages list
