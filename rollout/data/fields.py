@@ -55,6 +55,9 @@ def column_of(name: str, columns: Iterable[str]) -> str | None:
 
 def names_in(value: object, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
     """The dotted names of every field that has a value; of a list, those of its first entry."""
+    if isinstance(value, str) and depth and (spelt := from_json(value)):
+        yield from dict.fromkeys((prefix, *names_in(spelt, prefix, depth)))
+        return
     if isinstance(value, Mapping) and depth and (prefix == "" or value):
         for key, inner in value.items():
             yield from names_in(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1)
