@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from configs.json_cell import from_json, why_not_json
+from configs.json_cell import BEGINS, from_json, why_not_json
 from reward.given import given
 
 Kinds = tuple[type, ...]
@@ -18,7 +18,7 @@ def read_options(reference: object, known: Mapping[str, Kinds], needed: tuple[st
     """
     found = given(reference)
     if not isinstance(found, dict):
-        kind = why_not_json(found) if isinstance(found, str) else type(found).__name__
+        kind = why_not_json(found) if isinstance(found, str) and found.lstrip().startswith(BEGINS) else type(found).__name__
         raise ValueError(f"reference must be a table with {', '.join(known)}, got {found!r:.200} ({kind})")
     options = {key: _read(value, known.get(key, ())) for key, value in found.items()}
     for key, value in options.items():
