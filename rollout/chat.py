@@ -5,8 +5,8 @@ from typing import Any, Protocol
 from configs.errors import in_one_line
 from configs.sections.data import DataConfig
 from rollout.data.row import DatasetError, Row
-
-Message = dict[str, Any]  # {"role": "user", "content": "..."}
+from rollout.messages import Message, read_messages, refuse_unknown_roles
+from rollout.unseen import refuse_unseen
 
 
 class Tokenizer(Protocol):
@@ -24,13 +24,16 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
     asked = row.values[data.prompt_field]
     if data.chat_template:
         messages = make_messages(data, row, asked)
+        refuse_unknown_roles(f'{row.where}, field "{data.prompt_field}"', messages, tokenizer.chat_template)
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            return text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         except Exception as error:  # a template is a program of the model's author and may raise anything
             raise DatasetError(
                 f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
+        refuse_unseen(row.where, messages, text, tokenizer, system=data.system is not None)
+        return text, ids
     if not isinstance(asked, str):
         raise DatasetError(
             f'{row.where} has a {type(asked).__name__} in field "{data.prompt_field}", but data.chat_template = false takes text as it is: '
@@ -40,14 +43,9 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
 
 
 def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
-    """The conversation up to the model's turn: text becomes a user turn, a list of messages is used unchanged."""
+    """The conversation up to the model's turn: text becomes a user turn, a list of messages stays one."""
     where = f'{row.where}, field "{data.prompt_field}"'
-    if isinstance(asked, str):
-        messages = [{"role": "user", "content": asked}] if asked else []
-    elif isinstance(asked, list) and all(isinstance(turn, dict) and "role" in turn and "content" in turn for turn in asked):
-        messages = asked
-    else:
-        raise DatasetError(f'{where}, has {str(asked)[:80]!r}: needs text, or a list of messages with "role" and "content"')
+    messages = read_messages(where, asked)
     if messages and messages[-1]["role"] == "assistant" and data.answer_turn == "refuse":
         raise DatasetError(
             f"{where}, ends in the assistant's answer, needed messages that end before the answer: remove that turn, or "
@@ -74,12 +72,5 @@ def question_of(data: DataConfig, row: Row) -> str:
         return str(asked)
     turns = make_messages(data, row, asked)[data.system is not None :]
     if len(turns) == 1:
-        return plain_content(turns[0]["content"])
-    return "\n\n".join(f"{str(turn['role']).capitalize()}: {plain_content(turn['content'])}" for turn in turns)
-
-
-def plain_content(content: object) -> str:
-    """The text of a turn; of a list of parts, the texts among them."""
-    if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
-    return "" if content is None else str(content)
+        return str(turns[0]["content"])
+    return "\n\n".join(f"{str(turn['role']).capitalize()}: {turn['content']}" for turn in turns)

@@ -119,7 +119,8 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         prompt_id=f"{source.name}/{own}" if source.name else own,
         token_ids=np.array(ids, np.int32),
         reference=row.values[data.reference_field],
-        checker=pick_checker(source, row),
+        checker=(named := pick_checker(row, data.checker_field)) or source.checker,
+        named_checker=named,
         text=text,
         source=source.name,
         question=question_of(data, row),
@@ -127,12 +128,11 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
     )
 
 
-def pick_checker(source: Source, row: Row) -> str:
-    """The checker that the row names, or its source's."""
-    name = source.data.checker_field
+def pick_checker(row: Row, name: str | None) -> str:
+    """The checker that the row names in the field `name`; empty where it names none."""
     named = row.values.get(name) if name else None
     if named is None:
-        return source.checker
+        return ""
     if not isinstance(named, str):
         raise DatasetError(f'{row.where} has {named!r} in field "{name}": it must be the name of a checker')
     return named

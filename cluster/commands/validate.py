@@ -94,7 +94,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         lines += check_rewards(config, prompts, held_out)
     family = model.get("model_type")
     seen = smallest_gpu() if gpu_gb is None else None
-    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
+    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, prompts.sizes)]
     found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
@@ -245,4 +245,4 @@ class NoTokenizer:
         return [0] if text else []
 
     def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        return [0] if options.get("tokenize") else str(conversation[-1]["content"])
+        return [0] if options.get("tokenize") else "\n".join(str(turn["content"]) for turn in conversation)

@@ -5,6 +5,7 @@ import re
 from reward.answers.answer import marked_answer, spoken, stated_answer
 from reward.answers.joined import unwrapped
 from reward.answers.match import normal_text
+from reward.given import given, without_nulls
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DECORATION = re.compile(r"\\?\$|[*_`\"\u201c\u201d]|\\(?:[,;:! ()\[\]]|boxed\b)")
@@ -34,6 +35,7 @@ LISTED = re.compile(r"^\s*(?:[-*]\s*)?[(\[]?([A-Z])[)\].:]\s", re.MULTILINE)
 
 def read_reference(reference: object) -> tuple[str, dict[str, str]]:
     """The right letter, and the options' texts by letter where they are known; ValueError says how a reference must look."""
+    reference = given(reference, "answer")
     answer, options = reference, {}
     if isinstance(reference, dict):
         if not {"answer", "options"} >= set(reference) or "answer" not in reference:
@@ -130,8 +132,10 @@ def _last_parenthesised(text: str) -> set[str]:
 
 
 def _options(options: object) -> dict[str, str]:
+    options = given(options)
     if isinstance(options, list):
         options = dict(zip(LETTERS, options, strict=False)) if len(options) <= len(LETTERS) else None
+    options = without_nulls(options) if isinstance(options, dict) else options
     if not isinstance(options, dict) or not all(
         key in LETTERS and len(key) == 1 and isinstance(text, str) for key, text in options.items()
     ):

@@ -4,6 +4,7 @@ import re
 import string
 import unicodedata
 
+from configs.json_cell import from_json
 from reward.answers.answer import marked_answer, spoken, stated_answer
 from reward.answers.exact import reference_text
 from reward.answers.joined import unwrapped
@@ -20,7 +21,12 @@ def normal_text(text: str) -> str:
 
 
 def accepted_answers(reference: object) -> list[str]:
-    """The reference's texts, or their final answers where they mark one; ValueError says how a reference must look."""
+    """The reference's texts, or their final answers where they mark one; ValueError says how a reference must look.
+
+    A text that is a JSON list of texts is that list.
+    """
+    if isinstance(reference, str) and isinstance(listed := from_json(reference), list) and all(isinstance(one, str) for one in listed):
+        reference = listed
     texts = [reference_text(one) for one in (reference if isinstance(reference, list) else [reference])]
     if not texts:
         raise ValueError("reference must hold at least one accepted answer, got []")

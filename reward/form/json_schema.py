@@ -8,8 +8,11 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from configs.json_cell import why_not_json
 from reward.form.json_text import NotJsonError, find_json
 from reward.form.options import read_options
+from reward.form.schema_nulls import schema_without_nulls
+from reward.given import given
 
 if TYPE_CHECKING:
     from reward.form.schema_rules import Schema
@@ -22,19 +25,21 @@ def read_schema(reference: object) -> tuple[str, bool]:
 
     The reference is a schema, its JSON text, or a table with `schema` and `partial`; ValueError when it is none of them.
     """
-    schema, partial = reference, False
-    if isinstance(reference, dict) and "schema" in reference:
-        options = read_options(reference, {"schema": (dict, str), "partial": (bool,)})
+    wrapped, partial = given(reference, "schema"), False
+    schema = reference
+    if isinstance(wrapped, dict) and "schema" in wrapped:
+        options = read_options(wrapped, {"schema": (dict, str), "partial": (bool,)})
         schema, partial = options["schema"], options.get("partial", False)
     if isinstance(schema, str):
+        text = schema
         try:
-            schema = json.loads(schema)
+            schema = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"reference must be a JSON Schema or its JSON text, got a text that is not JSON ({error})") from error
+            raise ValueError(f"reference must be a JSON Schema or its JSON text, got {why_not_json(text)}") from error
     if not isinstance(schema, dict):
         raise ValueError(f"reference must be a JSON Schema, which is an object; got {schema!r:.200} ({type(schema).__name__})")
     try:
-        return json.dumps(schema), partial
+        return json.dumps(schema_without_nulls(schema)), partial
     except RecursionError as error:
         raise ValueError("the schema is nested too deeply") from error
 

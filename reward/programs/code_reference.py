@@ -6,17 +6,20 @@ function   {"fn_name": "add", "inputs": [[1, 2], ...], "outputs": [3, ...]}     
 asserts    ["assert add(1, 2) == 3", ...]  or  {"asserts": [...], "setup": "..."}       or {"test_list": [...]}
            {"test": "def check(candidate): ...", "entry_point": "add"}
 ```
-Any of the objects may carry "solution", a program that must pass. A reference may also be such an object as a JSON text.
+Any of the objects may carry "solution", a program that must pass. A reference may also be such an object as a JSON text. A key that is
+null is left out; nulls within inputs and outputs are None.
 """
 
 import ast
 import builtins
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from configs.json_cell import from_json, why_not_json
+from reward.given import without_nulls
 
 # Built-ins that tests put around a program's result.
 WRAPPERS = {
@@ -31,6 +34,7 @@ STANDARD = {
     if not name.startswith("_")
 }
 KEYS = {"inputs", "outputs", "tolerance", "fn_name", "asserts", "test_list", "setup", "test", "entry_point", "solution"}
+LISTS = ("inputs", "outputs", "asserts", "test_list")
 FORMS = '{"inputs", "outputs"}, {"fn_name", "inputs", "outputs"}, a list of asserts, {"asserts", "setup"} or {"test", "entry_point"}'
 
 
@@ -80,19 +84,25 @@ def read_reference(reference: object) -> Cases | Asserts:
 def read_fields(reference: object) -> dict[str, Any]:
     """The reference as an object with known keys."""
     if isinstance(reference, str):
-        try:
-            reference = json.loads(reference)
-        except ValueError as error:
-            raise ValueError(f"reference is a text that is not JSON ({error}): use {FORMS}") from error
+        text = reference
+        if (reference := from_json(text)) is None:
+            raise ValueError(f"reference is {why_not_json(text)}: use {FORMS}")
     if isinstance(reference, list):
         reference = {"asserts": reference}
     if not isinstance(reference, dict):
         raise ValueError(f"reference must be {FORMS}; got {type(reference).__name__}")
+    reference = {key: _listed(key, value) for key, value in without_nulls(reference).items()}
     if unknown := set(reference) - KEYS:
         raise ValueError(f"reference has unknown keys {sorted(unknown)}: known are {sorted(KEYS)}")
     if not isinstance(reference.get("solution", ""), str):
         raise ValueError('"solution" must be the text of a program')
     return reference
+
+
+def _listed(key: str, value: object) -> object:
+    """The value of a key; where only a list can stand, the list that a text spells out as JSON."""
+    found = from_json(value) if key in LISTS and isinstance(value, str) else None
+    return found if isinstance(found, list) else value
 
 
 def read_cases(fields: dict[str, Any]) -> Cases:

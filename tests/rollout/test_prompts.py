@@ -58,7 +58,7 @@ def test_a_list_of_messages_is_a_conversation(tmp_path: Path) -> None:
     assert prompt.text == "<u>1+1=\n<a>2\n<u>+1?\n<a>"
 
 
-PARTS = [{"type": "text", "text": "1+1="}, {"type": "image"}, {"type": "text", "text": "?"}]
+PARTS = [{"type": "text", "text": "1+1=", "image": None}, "?", {"text": "In hex."}]
 TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "+1?"}]
 
 
@@ -69,7 +69,7 @@ TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "
         ("1+1=", {"template": TEMPLATE, "system": "Add."}, "1+1="),
         ("1+1=", {}, "1+1="),
         ([{"role": "user", "content": "1+1="}], {"template": TEMPLATE, "system": "Add."}, "1+1="),
-        ([{"role": "user", "content": PARTS}], {"template": TEMPLATE}, "1+1=\n?"),
+        ([{"role": "user", "content": PARTS}], {"template": TEMPLATE}, "1+1=\n?\nIn hex."),
         (TURNS, {"template": TEMPLATE, "system": "Add."}, "User: 1+1=\n\nAssistant: 2\n\nUser: +1?"),
         (
             [{"role": "system", "content": "In hex."}, {"role": "user", "content": "9+1="}],

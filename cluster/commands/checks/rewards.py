@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.commands.checks.references import beside
 from configs.arithmetic import counted
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
@@ -158,4 +159,4 @@ def check_references(config: Config, rows: PromptSet) -> None:
                 check_reference(checker, prompt.reference)
             except ValueError as error:
                 asked = f" (asked by {key}, which uses the row's reference unless it has its own)" if key else ""
-                raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}") from None
+                raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}{beside(rows, prompt, checker)}") from None
