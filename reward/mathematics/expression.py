@@ -1,0 +1,149 @@
+"""Reads an expression of arithmetic: sums, products, powers, fractions, roots and functions."""
+
+from reward.mathematics.atoms import Atoms
+from reward.mathematics.nodes import Call, Node, Number, Percent
+from reward.mathematics.unreadable import UnreadableError
+
+ENDS_PRODUCT = frozenset({"end", "word"})
+OPENS_OPERAND = frozenset({"(", "{", "<:", "[", "{:"})
+NO_OPERAND_COMMANDS = frozenset({"dots", "emptyset"})
+
+
+class Expressions(Atoms):
+    """The levels of arithmetic, each calling the one that binds tighter."""
+
+    def sum(self) -> Node:
+        """Terms with + or - between them."""
+        self.at.deeper()
+        terms = [self.signed()]
+        while self.at.sees("+", "-", "pm", "mp"):
+            terms.append(self.signed())
+        self.at.depth -= 1
+        return terms[0] if len(terms) == 1 else Call("+", tuple(terms))
+
+    def signed(self) -> Node:
+        """A term with its sign, as after the first term of a sum."""
+        if self.at.takes("+"):
+            return self.signed()
+        if self.at.takes("-"):
+            self.at.deeper()
+            negated = self.signed()
+            self.at.depth -= 1
+            return Call("-", (negated,))
+        if self.at.takes("pm", "mp"):
+            return Call("plusminus", (self.product(),))
+        return self.product()
+
+    def product(self) -> Node:
+        """Factors with a sign between them or none, from left to right."""
+        found = self.power()
+        while True:
+            if self.at.takes("*"):
+                found = Call("*", (found, self.factor_with_sign()))
+            elif self.at.takes("/"):
+                found = Call("/", (found, self.factor_with_sign()))
+            elif self.at.takes("over"):
+                found = Call("/", (found, self.sum()))
+            elif self.at.takes("choose"):
+                found = Call("binomial", (found, self.sum()))
+            elif self.begins_factor():
+                found = self.beside(found)
+            else:
+                return found
+
+    def factor_with_sign(self) -> Node:
+        """A factor after * or /, which may have a sign: "2 * -3"."""
+        if self.at.takes("-"):
+            return Call("-", (self.factor_with_sign(),))
+        self.at.takes("+")
+        return self.power()
+
+    def beside(self, left: Node) -> Node:
+        """The product of a factor and one that follows it without a sign; a mixed number where they are one."""
+        token = self.at.peek()
+        if token.kind == "number":
+            mixed = self.mixed_number(left)
+            if mixed is None:
+                raise UnreadableError(f"{token.text!r} directly after another factor")
+            return mixed
+        right = self.power()
+        if is_whole(left) and self.fraction_just_read and is_proper(right):
+            return Call("+", (left, right))
+        return Call("*", (left, right))
+
+    def mixed_number(self, left: Node) -> Node | None:
+        """ "1 1/2" as a sum; None where the number is no part of a mixed number."""
+        if not is_whole(left) or self.at.peek(1).text != "/" or self.at.peek(2).kind != "number":
+            return None
+        top, bottom = self.power_number(), None
+        self.at.expect("/")
+        bottom = self.power_number()
+        fraction = Call("/", (top, bottom))
+        return Call("+", (left, fraction)) if is_proper(fraction) else None
+
+    def begins_factor(self) -> bool:
+        """Whether a factor without a sign before it comes next."""
+        token = self.at.peek()
+        if token.kind == "letter":
+            return not self.is_unit_letter()
+        if token.kind == "number":
+            return True
+        if token.kind == "command":
+            return token.text not in NO_OPERAND_COMMANDS and not token.text.startswith("set ")
+        return token.kind == "sign" and (token.text in OPENS_OPERAND or (token.text in ("|", "||") and not self.in_bars))
+
+    def power(self) -> Node:
+        """A factor with what follows it above the line: exponents, factorials, percent and degree signs."""
+        found = self.base()
+        while True:
+            self.fraction_just_read = isinstance(found, Call) and found.name == "/" and self.fraction_just_read
+            if self.at.sees("^"):
+                found = self.raised(found)
+            elif self.at.takes("!"):
+                found = Call("factorial", (found,))
+            elif self.at.takes("%"):
+                found = Percent(found)
+            elif self.at.takes("circ"):
+                found = Call("degree", (found,))
+            else:
+                return found
+            self.fraction_just_read = False
+
+    def raised(self, base: Node) -> Node:
+        """A base with the exponent that follows; a circle there is the sign of degrees."""
+        self.at.expect("^")
+        if self.at.sees("circ") or (self.at.sees("{") and self.at.sees("circ", ahead=1) and self.at.sees("}", ahead=2)):
+            self.at.place += 1 if self.at.sees("circ") else 3
+            return Call("degree", (base,))
+        exponent = self.exponent()
+        return Call("^", (base, exponent))
+
+    def exponent(self) -> Node:
+        """What stands behind "^": a group, or a number, letter or bracket with its sign."""
+        if self.at.takes("-"):
+            return Call("-", (self.exponent(),))
+        self.at.takes("+")
+        if self.at.takes("{"):
+            inner = self.sum()
+            self.at.expect("}")
+            return inner
+        self.at.deeper()
+        token = self.at.peek()
+        found = self.power_number() if token.kind == "number" else self.base()
+        if self.at.sees("^"):
+            found = self.raised(found)
+        self.at.depth -= 1
+        return found
+
+
+def is_whole(node: Node) -> bool:
+    """Whether a node is a whole number in digits."""
+    return isinstance(node, Number) and node.places is None
+
+
+def is_proper(node: Node) -> bool:
+    """Whether a node is a fraction of whole numbers below 1."""
+    if not (isinstance(node, Call) and node.name == "/"):
+        return False
+    top, bottom = node.args
+    return isinstance(top, Number) and isinstance(bottom, Number) and is_whole(top) and is_whole(bottom) and 0 < top.value < bottom.value

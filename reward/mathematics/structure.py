@@ -1,0 +1,231 @@
+"""Reads what stands around expressions: relations, sets, lists, ratios and remainders, with the words beside them."""
+
+from reward.mathematics.beside import condition_in_words, drop_label, drop_unit
+from reward.mathematics.expression import Expressions
+from reward.mathematics.nodes import (
+    Bracketed, Builder, Congruence, Family, FiniteSet, Listing, Node, NumberSet, Ratio, Relation, SetOperation, Symbol,
+)  # fmt: skip
+from reward.mathematics.tokens import Token
+from reward.mathematics.unreadable import UnreadableError
+
+RELATIONS = ("=", "~", "<", ">", "<=", ">=", "!=", "in")
+SET_SIGNS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+SETS = (Bracketed, FiniteSet, NumberSet, Builder, SetOperation)
+SEPARATORS = (",", ";", "and", "or")
+
+
+class Structures(Expressions):
+    """The grammar of a whole answer."""
+
+    def whole(self) -> Node:
+        """The tree of all tokens; UnreadableError where any of them is left over."""
+        items, joints = [self.member()], []
+        while self.at.sees(*SEPARATORS):
+            joints.append(self.separator())
+            items.append(self.member())
+        self.end()
+        return together(items, joints)
+
+    def end(self) -> None:
+        """Require that nothing is left."""
+        if self.at.peek().kind != "end":
+            raise UnreadableError(f"{self.at.peek().text!r} after the end of an expression")
+
+    def separator(self) -> str:
+        """Move behind ", and" and the like; which of them it was."""
+        joint = ","
+        while self.at.sees(*SEPARATORS):
+            token = self.at.take()
+            joint = token.text if token.text in ("and", "or") else joint
+        return joint
+
+    def member(self) -> Node:
+        """One value of a list, with the label before it and the unit or condition behind it."""
+        drop_label(self.at)
+        found = self.relation()
+        if self.at.sees("(") or self.at.peek().kind == "word":
+            if condition := self.condition():
+                return Family(found, (condition,))
+            drop_unit(self.at)
+        return found
+
+    def condition(self) -> Node | None:
+        """A condition in words or in brackets behind a value; None where something else stands there."""
+        if (worded := condition_in_words(self.at)) is not None:
+            return worded
+        if not self.at.sees("("):
+            return None
+        place = self.at.place
+        self.at.take()
+        inner = self.relation()
+        if self.at.takes(")") and isinstance(inner, Relation):
+            return inner
+        self.at.place = place
+        return None
+
+    def relation(self) -> Node:
+        """Values with signs such as = and < between them."""
+        operands, operators = [self.sets()], []
+        while self.at.sees(*RELATIONS):
+            operators.append(self.at.take().text)
+            operands.append(self.sets())
+        if self.at.takes("equiv"):
+            if operators:
+                raise UnreadableError("a remainder within a chain")
+            return self.remainder(operands[0])
+        if not operators and (self.at.sees("pmod") or self.at.sees("mod") or (self.at.sees("(") and self.at.sees("mod", ahead=1))):
+            return Congruence(None, operands[0], self.modulus())
+        return Relation(tuple(operands), tuple(operators)) if operators else operands[0]
+
+    def remainder(self, left: Node) -> Node:
+        right = self.sum()
+        return Congruence(left, right, self.modulus())
+
+    def modulus(self) -> Node:
+        """The number behind "mod"."""
+        if self.at.takes("pmod"):
+            return self.argument_number()
+        bracket = self.at.takes("(")
+        self.at.expect("mod")
+        found = self.sum()
+        if bracket:
+            self.at.expect(")")
+        return found
+
+    def sets(self) -> Node:
+        """Sets with union, intersection and difference signs between them, from left to right; or one expression."""
+        found = self.ratio()
+        while True:
+            if self.at.sees(*SET_SIGNS):
+                found = SetOperation(SET_SIGNS[self.at.take().text], (found, self.ratio()))
+            elif isinstance(found, SETS) and self.at.peek().text in ("U", "u") and self.at.peek().kind == "letter":
+                self.at.take()
+                found = SetOperation("union", (found, self.ratio()))
+            elif isinstance(found, SETS) and self.at.takes("-"):
+                found = SetOperation("difference", (found, self.ratio()))
+            else:
+                return found
+
+    def ratio(self) -> Node:
+        """Expressions with colons between them."""
+        items = [self.set_or_sum()]
+        while not self.in_set and self.at.takes(":"):
+            items.append(self.sum())
+        return items[0] if len(items) == 1 else Ratio(tuple(items))
+
+    in_set = False
+
+    def set_or_sum(self) -> Node:
+        """A set by its name or brackets, which arithmetic does not join; else a sum."""
+        token = self.at.peek()
+        if token.kind == "command" and (token.text == "emptyset" or token.text.startswith("set ")):
+            return self.base()
+        if token.kind == "sign" and token.text in ("{:", "(", "["):
+            place, depth = self.at.place, self.at.depth
+            try:
+                found = self.bracket()
+            except UnreadableError:
+                if token.text == "{:":
+                    raise
+            else:
+                if isinstance(found, SETS):
+                    return found
+            self.at.place, self.at.depth = place, depth
+        return self.sum()
+
+    def listing(self) -> list[Node]:
+        """Members with commas or semicolons between them; empty before a closing bracket."""
+        if self.at.sees(")", "]"):
+            return []
+        in_set, self.in_set = self.in_set, False
+        items = [self.relation()]
+        while self.at.takes(",", ";"):
+            items.append(self.relation())
+        self.in_set = in_set
+        return items
+
+    def braces(self) -> Node:
+        """The elements of a set, or the expression and the conditions of a set builder, up to the closing brace."""
+        if self.at.takes(":}"):
+            return FiniteSet(())
+        in_set, self.in_set = self.in_set, True
+        bars, self.in_bars = self.in_bars, True
+        items = [self.relation()]
+        while self.at.takes(",", ";", "and"):
+            items.append(self.relation())
+        if self.at.takes("|", ":"):
+            self.in_bars = False
+            if len(items) != 1:
+                raise UnreadableError("a set of several expressions with a condition")
+            conditions, joints = [self.relation()], []
+            while self.at.sees(*SEPARATORS):
+                joints.append(self.separator())
+                conditions.append(self.relation())
+            found: Node = built(items[0], conditions, joints)
+        else:
+            found = FiniteSet(tuple(items))
+        self.in_set, self.in_bars = in_set, bars
+        self.at.expect(":}")
+        return found
+
+    def operand(self) -> Node:
+        """What a function without brackets takes: "2x" of "\\sin 2x \\cos y"."""
+        found = self.power()
+        while self.begins_factor() and not self.begins_function() and not self.at.sees("("):
+            found = self.beside(found)
+        return found
+
+    def begins_function(self) -> bool:
+        token = self.at.peek()
+        return token.kind == "command" and token.text not in (
+            "pi",
+            "frac",
+            "sqrt",
+            "theta",
+            "alpha",
+            "beta",
+            "gamma",
+            "phi",
+            "omega",
+            "infty",
+        )
+
+
+def built(body: Node, conditions: list[Node], joints: list[str]) -> Node:
+    """A set builder; "x in A" before the bar is the body x with one condition more."""
+    if isinstance(body, Relation):
+        if body.operators != ("in",) or not isinstance(body.operands[0], Symbol | Bracketed):
+            raise UnreadableError("a set builder that begins with a relation")
+        return Builder(body.operands[0], (body, *joined_conditions(conditions, joints)))
+    return Builder(body, joined_conditions(conditions, joints))
+
+
+def joined_conditions(conditions: list[Node], joints: list[str]) -> tuple[Node, ...]:
+    return (Listing(tuple(conditions), "or"),) if "or" in joints else tuple(conditions)
+
+
+def together(items: list[Node], joints: list[str]) -> Node:
+    """The values of an answer as one tree: conditions on the symbols of a value belong to it."""
+    values = [item for item in items if not is_domain(item)]
+    domains = tuple(item for item in items if is_domain(item))
+    if domains and values:
+        body = values[0] if len(values) == 1 else Listing(tuple(values), "or" if "or" in joints else ",")
+        return Family(body, domains)
+    if len(items) == 1:
+        return items[0]
+    return Listing(tuple(items), "or" if "or" in joints else "and" if "and" in joints else ",")
+
+
+def is_domain(node: Node) -> bool:
+    """Whether a relation says from which number set a symbol comes."""
+    return (
+        isinstance(node, Relation)
+        and node.operators == ("in",)
+        and isinstance(node.operands[0], Symbol)
+        and isinstance(node.operands[1], NumberSet)
+    )
+
+
+def read_tokens(tokens: list[Token]) -> Node:
+    """The tree of a list of tokens; UnreadableError where they have no known meaning as a whole."""
+    return Structures(tokens).whole()
