@@ -12,9 +12,9 @@ from reward.mathematics.unreadable import UnreadableError
 LONGEST_NUMBER = 4_000  # digits; Python converts no more without a switch
 LONGEST_EXPONENT = 4_000
 CLOSES = {"(": (")", "]"), "[": (")", "]"), "<:": (":>",)}
-ACCENTS = frozenset("hat bar overline vec tilde widehat widetilde dot ddot overrightarrow angle triangle".split())
+ACCENTS = frozenset(["hat", "bar", "overline", "vec", "tilde", "widehat", "widetilde", "dot", "ddot", "overrightarrow", "angle", "triangle"])
 APPLIED = frozenset("fgFG")  # before a bracket these letters are functions, others are factors
-MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix array smallmatrix".split())
+MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"])
 
 
 class Atoms(ABC):

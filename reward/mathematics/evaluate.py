@@ -205,7 +205,7 @@ def determinant(rows: list[list[Value]]) -> Value:
     if len(rows) == 1:
         return rows[0][0]
     parts = [
-        multiplied(Fraction((-1) ** j) , multiplied(rows[0][j], determinant([[*row[:j], *row[j + 1 :]] for row in rows[1:]])))
+        multiplied(Fraction((-1) ** j), multiplied(rows[0][j], determinant([[*row[:j], *row[j + 1 :]] for row in rows[1:]])))
         for j in range(len(rows))
     ]
     return summed(parts)

@@ -3,7 +3,18 @@
 from reward.mathematics.beside import condition_in_words, drop_label, drop_unit
 from reward.mathematics.expression import Expressions
 from reward.mathematics.nodes import (
-    Bracketed, Builder, Congruence, Family, FiniteSet, Listing, Node, NumberSet, Ratio, Relation, SetOperation, Symbol,
+    Bracketed,
+    Builder,
+    Congruence,
+    Family,
+    FiniteSet,
+    Listing,
+    Node,
+    NumberSet,
+    Ratio,
+    Relation,
+    SetOperation,
+    Symbol,
 )  # fmt: skip
 from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError

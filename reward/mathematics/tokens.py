@@ -35,7 +35,7 @@ SAME = {
     "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod", "pmod": "pmod", "text": "text", "land ": "and",
 }  # fmt: skip
 SIGN_COMMANDS = frozenset(
-    "* / <= >= != < > ~ equiv in cup cap setminus | || : {: :} pm mp and or ' dots <: :> ( ) [ ] circ over choose mod pmod".split()
+    ["*", "/", "<=", ">=", "!=", "<", ">", "~", "equiv", "in", "cup", "cap", "setminus", "|", "||", ":", "{:", ":}", "pm", "mp", "and", "or", "'", "dots", "<:", ":>", "(", ")", "[", "]", "circ", "over", "choose", "mod", "pmod"]
 )
 WORD_SIGNS = {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
 ESCAPED = {"{": "{:", "}": ":}", "|": "||", "%": "%", "&": "and", "#": "#", "_": "_", "\\": "\\\\", "-": "", "/": ""}
@@ -161,7 +161,7 @@ def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
         yield Token("letter" if run.isascii() else "word", run, gap)
     elif lower in WORD_SIGNS:
         yield Token("sign", WORD_SIGNS[lower], gap)
-    elif run in FUNCTIONS or lower in FUNCTIONS and run[0].isupper() and run[1:].islower() and lower not in ("re", "im"):
+    elif run in FUNCTIONS or (lower in FUNCTIONS and run[0].isupper() and run[1:].islower() and lower not in ("re", "im")):
         yield Token("command", run if run in FUNCTIONS else lower, gap)
     elif run in INFINITE or lower == "infinity":
         yield Token("command", "infty", gap)

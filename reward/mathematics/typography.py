@@ -17,9 +17,8 @@ SIGNS = {
     "\u2228": r"\lor ", "\u3001": ",", "\u3002": ".", "\u2081": "_1", "\u2082": "_2", "\u2083": "_3", "\u2220": r"\angle ", "\u25b3": r"\triangle ",
     "\u22ef": r"\dots ", "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2236": ":", "\u2113": r"\ell ", "\u210f": r"\hbar ",
 }  # fmt: skip
-GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξπρστυφχψω", (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega").split(), strict=True)
-) | dict(zip("ΓΔΘΛΞΣΦΨΩ", "Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split(), strict=True))  # fmt: skip
+GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξπρστυφχψω", ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"], strict=True)
+) | dict(zip("ΓΔΘΛΞΣΦΨΩ", ["Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega"], strict=True))  # fmt: skip
 SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n", strict=True))
 TABLE = str.maketrans(
     SIGNS

@@ -6,7 +6,7 @@ from reward.mathematics.nodes import Node
 from reward.mathematics.read import read_answer, why_not
 from reward.trials.misses import misses, numbers_in
 from reward.trials.wordings import in_other_marks, in_other_words
-from reward.trials.written import Unwritable, written
+from reward.trials.written import UnwritableError, written
 
 MANY = 10  # near misses of one reference
 
@@ -34,7 +34,7 @@ def math_near_misses(reference: object) -> list[str]:
     for miss in misses(node):
         try:
             texts[written(miss)] = None
-        except Unwritable:
+        except UnwritableError:
             continue
     return [_boxed(text) for text in list(texts)[:MANY]]
 

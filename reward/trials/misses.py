@@ -6,12 +6,28 @@ from dataclasses import fields, replace
 from fractions import Fraction
 
 from reward.mathematics.nodes import (
-    Based, Bracketed, Call, Clock, Congruence, Constant, FiniteSet, Listing, Matrix, Node, Number, Percent, Ratio, Relation, Symbol, children,
+    Based,
+    Bracketed,
+    Call,
+    Clock,
+    Congruence,
+    Constant,
+    FiniteSet,
+    Listing,
+    Matrix,
+    Node,
+    Number,
+    Percent,
+    Ratio,
+    Relation,
+    Symbol,
+    children,
     symbols,
 )  # fmt: skip
 from reward.trials.value import apart, value
 
 Arithmetic = Number | Symbol | Constant | Call
+PAIR = 2
 CHANGED = 4  # numbers of an answer that are changed, one at a time
 NUMBER = re.compile(r"(?<![\w.,])\d+(?:\.\d+)?(?![\w.,]*\d)")
 STRICT = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
@@ -34,17 +50,22 @@ def misses(node: Node) -> Iterator[Node]:
             yield from _of_brackets(node)
         case Relation():
             yield from _of_relation(node)
+        case Matrix() | Ratio():
+            yield from _elsewhere(node)
+        case _:
+            yield from _of_other_numbers(node)
+
+
+def _of_other_numbers(node: Node) -> Iterator[Node]:
+    """Another remainder, minute or half of the day, base or last digit."""
+    match node:
         case Congruence(_, Number() as right, Number() as modulus) if modulus.value > 1:
             yield replace(node, right=Number(right.value + 1))
-        case Matrix():
-            yield from _elsewhere(node)
-        case Ratio() if all(isinstance(item, Number) and item.value for item in node.items):
-            yield from _elsewhere(node)
         case Clock():
             yield replace(node, minute=(node.minute + 1) % 60)
             if node.half:
                 yield replace(node, half="pm" if node.half == "am" else "am")
-        case Based() if len(node.digits) > 1 and node.digits.isdecimal():
+        case Based() if node.digits.lstrip("0")[1:] and node.digits.isdecimal():
             yield replace(node, base=node.base + 1)
             yield replace(node, digits=node.digits[:-1] + ("0" if node.digits[-1] != "0" else "1"))
 
@@ -66,11 +87,11 @@ def _is_double(node: Node) -> bool:
 def _of_items(node: Listing | FiniteSet) -> Iterator[Node]:
     """An element left out, added or changed."""
     items = node.items
-    if len(items) < 2 or not all(value(item) is not None for item in items):
+    if len(items) < PAIR or not all(value(item) is not None for item in items):
         return
     if not all(apart(items[i], items[j]) for i in range(len(items)) for j in range(i)):
         return
-    yield items[0] if len(items) == 2 else replace(node, items=items[:-1])
+    yield items[0] if len(items) == PAIR else replace(node, items=items[:-1])
     largest = max(abs(complex(found)) for item in items if (found := value(item)) is not None)
     yield replace(node, items=(*items, Number(Fraction(int(largest) + 7))))
     for changed in _of_value(items[0]):
@@ -82,12 +103,12 @@ def _of_brackets(node: Bracketed) -> Iterator[Node]:
     """A coordinate changed or alone, two exchanged, an end opened or closed."""
     items, turned = node.items, {"(": "[", "[": "(", ")": "]", "]": ")"}
     yield from _elsewhere(node)
-    if len(items) == 2 and apart(*items):
+    if len(items) == PAIR and apart(*items):
         yield replace(node, items=items[::-1])
-    if len(items) < 2:
+    if len(items) < PAIR:
         return
     yield from (item for item in items if value(item) is not None)
-    if len(items) == 2 and node.opening in "([" and node.closing in ")]" and _ascending(*items):
+    if len(items) == PAIR and node.opening in "([" and node.closing in ")]" and _ascending(*items):
         if value(items[0]) is not None:
             yield replace(node, opening=turned[node.opening])
         if value(items[1]) is not None:
@@ -115,7 +136,7 @@ def _of_relation(node: Relation) -> Iterator[Node]:
         if sign in STRICT and not symbols(right):
             yield from (Relation(operands, (other,)) for other in (STRICT[sign], TURNED[sign]))
             yield right
-    if len(operators) == 2 and set(operators) <= {"<", "<="} and isinstance(operands[1], Symbol) and _ascending(operands[0], operands[2]):
+    if len(operators) == PAIR and set(operators) <= {"<", "<="} and isinstance(operands[1], Symbol) and _ascending(operands[0], operands[2]):
         yield Relation(operands, (STRICT[operators[0]], operators[1]))
         yield Relation(operands, (operators[0], STRICT[operators[1]]))
 
@@ -134,6 +155,8 @@ def _with_other_entries(node: Node) -> Iterator[tuple[Node, tuple[Node, Node]]]:
     """Each entry with the one in its place, and the whole with that."""
     if isinstance(node, Bracketed | Ratio):
         for i, item in enumerate(node.items):
+            if isinstance(node, Ratio) and not all(isinstance(one, Number) and one.value for one in node.items):
+                return
             for other in _numbers_changed(item):
                 yield item, (other, replace(node, items=(*node.items[:i], other, *node.items[i + 1 :])))
     elif isinstance(node, Matrix):

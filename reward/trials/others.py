@@ -8,29 +8,40 @@ from reward.programs.code import solution
 
 
 def choice_in_other_words(reference: object) -> list[str]:
+    """The letter in other marks, and the text of its option."""
     letter, options = read_reference(reference)
-    said = [f"The answer is ({letter}).", f"<answer>{letter}</answer>", rf"\boxed{{({letter})}}", rf"\boxed{{\text{{{letter}}}}}", f"**{letter}**"]
+    said = [
+        f"The answer is ({letter}).",
+        f"<answer>{letter}</answer>",
+        rf"\boxed{{({letter})}}",
+        rf"\boxed{{\text{{{letter}}}}}",
+        f"**{letter}**",
+    ]
     text = options.get(letter, "")
     alone = normal_text(text) and sum(normal_text(other) == normal_text(text) for other in options.values()) == 1
     return [*said, f"<answer>{text}</answer>"] if alone and "<" not in text and "boxed" not in text else said
 
 
 def choice_near_misses(reference: object) -> list[str]:
+    """Another letter, two letters, none."""
     letter, options = read_reference(reference)
     other = next((one for one in (options or LETTERS) if one != letter), "A" if letter == "Z" else "Z")
     return [rf"\boxed{{{other}}}", rf"\boxed{{{letter}, {other}}}", f"The answer is ({other}), not ({letter}).", ""]
 
 
 def exact_in_other_words(reference: object) -> list[str]:
+    """The text with white space around it."""
     return [f"\n {reference_text(reference)} \n"]
 
 
 def exact_near_misses(reference: object) -> list[str]:
+    """The text with a character more or less."""
     text = reference_text(reference)
     return [f"{text}.", text[:-1], f"The answer is {text}"]
 
 
 def match_in_other_words(reference: object) -> list[str]:
+    """Each accepted text in other marks and letters."""
     found = []
     for text in accepted_answers(reference):
         if "\n" not in text:
@@ -39,6 +50,7 @@ def match_in_other_words(reference: object) -> list[str]:
 
 
 def match_near_misses(reference: object) -> list[str]:
+    """Each accepted text denied, repeated, missing."""
     accepted = accepted_answers(reference)
     wrong = ["", *(f"<answer>not {text}</answer>" for text in accepted), f"<answer>{accepted[0]} {accepted[0]}</answer>"]
     known = {normal_text(text) for text in accepted}
@@ -46,15 +58,18 @@ def match_near_misses(reference: object) -> list[str]:
 
 
 def json_in_other_words(reference: object) -> list[str]:
+    """The object in a fenced block."""
     gold = gold_json(reference)
     return [] if gold is None else [f"Here it is:\n```json\n{gold}\n```\n"]
 
 
 def json_near_misses(reference: object) -> list[str]:
+    """No object."""
     return ["", "There is no object here"]
 
 
 def code_in_other_words(reference: object) -> list[str]:
+    """The solution in a fenced block within a text."""
     program = solution(reference)
     return [] if not program or "```" in program else [f"This solves it:\n\n```python\n{program}\n```\n\nIt runs in time."]
 

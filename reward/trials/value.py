@@ -69,28 +69,9 @@ def _value(node: Node, point: int) -> Value | None:
 
 
 def _call(name: str, args: list[Value]) -> Value | None:
-    first = args[0]
-    match name, len(args):
-        case "+", _:
-            return sum(args[1:], start=first)
-        case "-", 1:
-            return -first
-        case "*", _:
-            return math.prod(args[1:], start=first)
-        case "/", 2:
-            return first / args[1]
-        case "^", 2:
-            return _power(first, args[1])
-        case "root", 2:
-            return complex(first) ** (1 / complex(args[1]))
-        case "abs", 1:
-            return abs(first) if isinstance(first, Fraction) else complex(abs(first))
-        case "degree", 1:
-            return first
-        case "factorial", 1:
-            whole = isinstance(first, Fraction) and first.denominator == 1 and 0 <= first <= MAX_FACTORIAL
-            return Fraction(math.factorial(int(first.real))) if whole else None
-    return FUNCTIONS[name](complex(first)) if name in FUNCTIONS and len(args) == 1 else None
+    if name in FUNCTIONS and len(args) == 1:
+        return FUNCTIONS[name](complex(args[0]))
+    return OPERATIONS[name](*args) if name in OPERATIONS and (name in ("+", "*") or len(args) == ARGUMENTS.get(name, 1)) else None
 
 
 def _power(base: Value, exponent: Value) -> Value | None:
@@ -98,3 +79,26 @@ def _power(base: Value, exponent: Value) -> Value | None:
         size = max(base.numerator.bit_length(), base.denominator.bit_length())
         return base ** int(exponent) if abs(exponent) <= MAX_POWER and size * abs(exponent) <= MAX_BITS else None
     return complex(base) ** complex(exponent)
+
+
+def _absolute(number: Value) -> Value:
+    return abs(number) if isinstance(number, Fraction) else complex(abs(number))
+
+
+def _factorial(number: Value) -> Value | None:
+    whole = isinstance(number, Fraction) and number.denominator == 1 and 0 <= number <= MAX_FACTORIAL
+    return Fraction(math.factorial(int(number.real))) if whole else None
+
+
+ARGUMENTS = {"/": 2, "^": 2, "root": 2}
+OPERATIONS: dict[str, Callable[..., Value | None]] = {
+    "+": lambda first, *others: sum(others, start=first),
+    "*": lambda first, *others: math.prod(others, start=first),
+    "-": lambda number: -number,
+    "/": lambda top, bottom: top / bottom,
+    "^": _power,
+    "root": lambda number, degree: complex(number) ** (1 / complex(degree)),
+    "abs": _absolute,
+    "degree": lambda number: number,
+    "factorial": _factorial,
+}

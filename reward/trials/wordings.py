@@ -4,15 +4,25 @@ import re
 from fractions import Fraction
 
 from reward.mathematics.nodes import (
-    Call, Constant, FiniteSet, Listing, Node, Number, Percent, Relation, Symbol, symbols,
+    Call,
+    Constant,
+    FiniteSet,
+    Listing,
+    Node,
+    Number,
+    Percent,
+    Relation,
+    Symbol,
+    symbols,
 )  # fmt: skip
 from reward.trials.value import value
-from reward.trials.written import Unwritable, written
+from reward.trials.written import UnwritableError, written
 
 LOOSE_SPACE = re.compile(r"(?<![\w\\,]) +(?!\w)")
 WHOLE = re.compile(r"-?\d{4,15}")
 DIGITS = 10
 EXACT_PLACES = 6
+NO_IMAGINARY = 1e-12
 LEAST, LARGEST = 1e-2, 1e6  # sizes of numbers that are also written as rounded decimals
 
 
@@ -61,7 +71,7 @@ def _rewritten(node: Node) -> list[str]:
     for tree in trees:
         try:
             texts.append(written(tree))
-        except Unwritable:
+        except UnwritableError:
             continue
     return texts
 
@@ -72,7 +82,7 @@ def _evaluated(answer: str, node: Node) -> list[str]:
         return []
     found = value(node)
     if isinstance(found, complex):
-        real = abs(found.imag) < 1e-12 and LEAST < abs(found) < LARGEST
+        real = abs(found.imag) < NO_IMAGINARY and LEAST < abs(found) < LARGEST
         return [f"{found.real:.{DIGITS}f}"] if real else []
     if found is None:
         return []

@@ -1,113 +1,158 @@
 """A mathematical tree as LaTeX, in one way of the many."""
 
+from collections.abc import Callable
+from functools import singledispatch
+
 from reward.mathematics.nodes import (
-    Based, Bracketed, Builder, Call, Clock, Congruence, Constant, Family, FiniteSet, Listing, Matrix, Node, Number, NumberSet, Percent,
-    Ratio, Relation, SetOperation, Symbol,
+    Based,
+    Bracketed,
+    Builder,
+    Call,
+    Clock,
+    Congruence,
+    Constant,
+    Family,
+    FiniteSet,
+    Listing,
+    Matrix,
+    Node,
+    Number,
+    NumberSet,
+    Percent,
+    Ratio,
+    Relation,
+    SetOperation,
+    Symbol,
 )  # fmt: skip
 
 CONSTANTS = {"pi": r"\pi", "e": "e", "i": "i", "infinity": r"\infty"}
 OPERATIONS = {"union": r"\cup", "intersection": r"\cap", "difference": r"\setminus"}
 OPERATORS = {"=": "=", "~": r"\approx", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "!=": r"\neq", "in": r"\in"}
-ENCLOSED = {"abs": ("|", "|"), "norm": (r"\|", r"\|"), "floor": (r"\lfloor ", r" \rfloor"), "ceil": (r"\lceil ", r" \rceil")}
-NAMED = frozenset("sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan ln exp".split())
-LETTERS = frozenset("alpha beta gamma delta theta lambda mu nu omega phi psi rho sigma tau".split())
+ENCLOSED = ("abs", "norm", "floor", "ceil")
+NAMED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos", "arctan", "ln", "exp"])
+LETTERS = frozenset(["alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "nu", "omega", "phi", "psi", "rho", "sigma", "tau"])
 
 
-class Unwritable(ValueError):
+class UnwritableError(ValueError):
     """The tree has a part that this module does not write."""
 
 
+@singledispatch
 def written(node: Node) -> str:
-    """The LaTeX of a tree; Unwritable where a part of it has none here."""
-    match node:
-        case Number():
-            return str(node.value) if node.places is None else f"{float(node.value):.{node.places}f}"
-        case Constant():
-            return CONSTANTS[node.name]
-        case Symbol() if node.name in LETTERS:
-            return "\\" + node.name
-        case Symbol() if node.name.isalpha() and len(node.name) == 1:
-            return node.name
-        case Percent():
-            return rf"{written(node.value)}\%"
-        case Call():
-            return _call(node)
-        case Bracketed():
-            return rf"\left{node.opening} {_joined(node.items, ', ')} \right{node.closing}"
-        case FiniteSet():
-            return rf"\left\{{ {_joined(node.items, ', ')} \right\}}" if node.items else r"\emptyset"
-        case NumberSet() if node.name.isalpha():
-            return rf"\mathbb{{{node.name}}}"
-        case Listing():
-            return _joined(node.items, ", ")
-        case _:
-            return _structure(node)
+    """The LaTeX of a tree; UnwritableError where a part of it has none here."""
+    raise UnwritableError(f"{node} has no LaTeX here")
 
 
-def _structure(node: Node) -> str:
-    match node:
-        case Builder():
-            return rf"\{{ {written(node.body)} \mid {_joined(node.conditions, ', ')} \}}"
-        case Family():
-            return f"{written(node.body)}, {_joined(node.conditions, ', ')}"
-        case SetOperation():
-            return _joined(node.args, f" {OPERATIONS[node.name]} ")
-        case Relation():
-            signs = [f" {OPERATORS[one]} " for one in node.operators]
-            return "".join(written(one) + sign for one, sign in zip(node.operands, [*signs, ""], strict=True))
-        case Congruence():
-            left = "" if node.left is None else rf"{written(node.left)} \equiv "
-            return rf"{left}{written(node.right)} \pmod{{{written(node.modulus)}}}"
-        case Matrix():
-            rows = r" \\ ".join(_joined(row, " & ") for row in node.rows)
-            return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}"
-        case Ratio():
-            return _joined(node.items, ":")
-        case Clock():
-            half = rf"\text{{ {node.half}}}" if node.half else ""
-            return f"{node.hour}:{node.minute:02}" + (f":{node.second:02}" if node.second else "") + half
-        case Based():
-            return rf"{node.digits}_{{{node.base}}}"
-    raise Unwritable(f"{node} has no LaTeX here")
+@written.register
+def _write_number(node: Number) -> str:
+    return str(node.value) if node.places is None else f"{float(node.value):.{node.places}f}"
+
+
+@written.register
+def _write_constant(node: Constant) -> str:
+    return CONSTANTS[node.name]
+
+
+@written.register
+def _write_symbol(node: Symbol) -> str:
+    if node.name in LETTERS:
+        return f"\\{node.name}"
+    if node.name.isalpha() and len(node.name) == 1:
+        return node.name
+    raise UnwritableError(f"the variable {node.name!r} has no LaTeX here")
+
+
+@written.register
+def _write_percent(node: Percent) -> str:
+    return rf"{written(node.value)}\%"
+
+
+@written.register
+def _write_bracketed(node: Bracketed) -> str:
+    return rf"\left{node.opening} {_joined(node.items, ', ')} \right{node.closing}"
+
+
+@written.register
+def _write_finite_set(node: FiniteSet) -> str:
+    return rf"\left\{{ {_joined(node.items, ', ')} \right\}}" if node.items else r"\emptyset"
+
+
+@written.register
+def _write_number_set(node: NumberSet) -> str:
+    if not node.name.isalpha():
+        raise UnwritableError(f"the set {node.name} has no LaTeX here")
+    return rf"\mathbb{{{node.name}}}"
+
+
+@written.register
+def _write_listing(node: Listing) -> str:
+    return _joined(node.items, ", ")
+
+
+@written.register
+def _write_builder(node: Builder) -> str:
+    return rf"\{{ {written(node.body)} \mid {_joined(node.conditions, ', ')} \}}"
+
+
+@written.register
+def _write_family(node: Family) -> str:
+    return f"{written(node.body)}, {_joined(node.conditions, ', ')}"
+
+
+@written.register
+def _write_set_operation(node: SetOperation) -> str:
+    return _joined(node.args, f" {OPERATIONS[node.name]} ")
+
+
+@written.register
+def _write_relation(node: Relation) -> str:
+    signs = [f" {OPERATORS[one]} " for one in node.operators]
+    return "".join(written(one) + sign for one, sign in zip(node.operands, [*signs, ""], strict=True))
+
+
+@written.register
+def _write_congruence(node: Congruence) -> str:
+    left = "" if node.left is None else rf"{written(node.left)} \equiv "
+    return rf"{left}{written(node.right)} \pmod{{{written(node.modulus)}}}"
+
+
+@written.register
+def _write_matrix(node: Matrix) -> str:
+    rows = r" \\ ".join(_joined(row, " & ") for row in node.rows)
+    return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}"
+
+
+@written.register
+def _write_ratio(node: Ratio) -> str:
+    return _joined(node.items, ":")
+
+
+@written.register
+def _write_clock(node: Clock) -> str:
+    half = rf"\text{{ {node.half}}}" if node.half else ""
+    return f"{node.hour}:{node.minute:02}" + (f":{node.second:02}" if node.second else "") + half
+
+
+@written.register
+def _write_based(node: Based) -> str:
+    return rf"{node.digits}_{{{node.base}}}"
+
+
+@written.register
+def _write_call(node: Call) -> str:
+    name, args = node.name, node.args
+    if name in JOINED:
+        return JOINED[name](args)
+    if name in NAMED and len(args) == 1:
+        return rf"\{name}\left( {written(args[0])} \right)"
+    if (name, len(args)) not in FORMS:
+        raise UnwritableError(f"the function {name!r} has no LaTeX here")
+    form, write = FORMS[name, len(args)]
+    return form.format(write(args[0]), *(written(one) for one in args[1:]))
 
 
 def _joined(items: tuple[Node, ...], between: str) -> str:
     return between.join(written(item) for item in items)
-
-
-def _call(node: Call) -> str:
-    name, args = node.name, node.args
-    match name, len(args):
-        case "+", _:
-            first, *others = args
-            return written(first) + "".join(_term(one) for one in others)
-        case "-", 1:
-            return f"-{_factor(args[0])}"
-        case "plusminus", 1:
-            return rf"\pm {_factor(args[0])}"
-        case "*", _:
-            return r" \cdot ".join(_factor(one) for one in args)
-        case "/", 2:
-            return rf"\frac{{{written(args[0])}}}{{{written(args[1])}}}"
-        case "^", 2:
-            return rf"{_base(args[0])}^{{{written(args[1])}}}"
-        case "root", 2:
-            degree = written(args[1])
-            return rf"\sqrt{{{written(args[0])}}}" if degree == "2" else rf"\sqrt[{degree}]{{{written(args[0])}}}"
-        case "sqrt", 1:
-            return rf"\sqrt{{{written(args[0])}}}"
-        case "factorial", 1:
-            return f"{_base(args[0])}!"
-        case "degree", 1:
-            return rf"{_base(args[0])}^{{\circ}}"
-        case "binomial", 2:
-            return rf"\binom{{{written(args[0])}}}{{{written(args[1])}}}"
-    if name in ENCLOSED and len(args) == 1:
-        opening, closing = ENCLOSED[name]
-        return opening + written(args[0]) + closing
-    if name in NAMED and len(args) == 1:
-        return rf"\{name}\left( {written(args[0])} \right)"
-    raise Unwritable(f"the function {name!r} has no LaTeX here")
 
 
 def _term(node: Node) -> str:
@@ -123,3 +168,29 @@ def _factor(node: Node) -> str:
 def _base(node: Node) -> str:
     tight = isinstance(node, Number | Symbol | Constant) or (isinstance(node, Call) and node.name in ENCLOSED)
     return written(node) if tight else rf"\left( {written(node)} \right)"
+
+
+def _sum(terms: tuple[Node, ...]) -> str:
+    return written(terms[0]) + "".join(_term(one) for one in terms[1:])
+
+
+def _product(factors: tuple[Node, ...]) -> str:
+    return r" \cdot ".join(_factor(one) for one in factors)
+
+
+JOINED: dict[str, Callable[[tuple[Node, ...]], str]] = {"+": _sum, "*": _product}
+FORMS: dict[tuple[str, int], tuple[str, Callable[[Node], str]]] = {  # by name and number of operands; how the first operand is written
+    ("-", 1): ("-{}", _factor),
+    ("plusminus", 1): (r"\pm {}", _factor),
+    ("/", 2): (r"\frac{{{}}}{{{}}}", written),
+    ("^", 2): ("{}^{{{}}}", _base),
+    ("root", 2): (r"\sqrt[{1}]{{{0}}}", written),
+    ("sqrt", 1): (r"\sqrt{{{}}}", written),
+    ("factorial", 1): ("{}!", _base),
+    ("degree", 1): (r"{}^{{\circ}}", _base),
+    ("binomial", 2): (r"\binom{{{}}}{{{}}}", written),
+    ("abs", 1): ("|{}|", written),
+    ("norm", 1): (r"\|{}\|", written),
+    ("floor", 1): (r"\lfloor {} \rfloor", written),
+    ("ceil", 1): (r"\lceil {} \rceil", written),
+}

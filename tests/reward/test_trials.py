@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from reward.checkers import CHECKERS, check_reference
+from reward.mathematics.nodes import Symbol
 from reward.mathematics.read import read_answer
 from reward.trials.misses import misses
 from reward.trials.value import apart
-from reward.trials.written import Unwritable, written
+from reward.trials.written import UnwritableError, written
 from tests.toys.gsm8k import DATA
 
 FILES = ("math500", "minerva_math", "gaokao2023en", "amc23", "aime24", "aqua")
@@ -101,5 +102,5 @@ def test_every_miss_of_a_value_is_proven_apart() -> None:
     found = list(misses(node))
     assert len(found) > 5
     assert all(apart(node, one) for one in found)
-    with pytest.raises(Unwritable):
-        written(read_answer(r"f_{12}") or node.__class__("apply f", ()))
+    with pytest.raises(UnwritableError):
+        written(Symbol("f_12"))

@@ -52,7 +52,8 @@ def trials_of(where: str, gold: Item, tried: Tried) -> list[Trial]:
     tried.misses += len(misses)
     pairs = [*((text, RIGHT) for text in wordings), *((text, WRONG) for text in misses)]
     return [
-        Trial(where=where, item=Item(checker=gold.checker, response=text, reference=gold.reference), wanted=wanted) for text, wanted in pairs
+        Trial(where=where, item=Item(checker=gold.checker, response=text, reference=gold.reference), wanted=wanted)
+        for text, wanted in pairs
     ]
 
 
@@ -62,7 +63,9 @@ def judge(trials: Sequence[Trial], verdicts: Sequence[Verdict], tried: Tried) ->
         if verdict.reward == trial.wanted:
             continue
         what = verdict.failure or f"reward {verdict.reward:g}"
-        line = f"{trial.where}: {trial.item.checker}: {what}; reference {trial.item.reference!r:.200}, response {trial.item.response!r:.200}"
+        line = (
+            f"{trial.where}: {trial.item.checker}: {what}; reference {trial.item.reference!r:.200}, response {trial.item.response!r:.200}"
+        )
         if trial.wanted == RIGHT:
             tried.refused.append(line)
             tried.refused_rows.add(trial.where)
