@@ -13,7 +13,7 @@ from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
 from reward.answers.match import accepted_answers, check_match, gold_match
-from reward.answers.mathematics import check_math, gold_math, reference_answer
+from reward.answers.mathematics import check_math, gold_math, not_understood, reference_answer
 from reward.checker import Checker, Score
 from reward.form.instructions import check_instructions, instructions_reference
 from reward.form.json_schema import check_json, gold_json, json_reference
@@ -27,7 +27,7 @@ from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
 from reward.trials import others
-from reward.trials.math import math_in_other_words, math_near_misses, math_not_understood
+from reward.trials.math import math_in_other_words, math_near_misses
 
 
 def _no_gold(reference: object) -> None:
@@ -67,7 +67,7 @@ CHECKERS: dict[str, Checker] = {
         score=check_math,
         check_reference=reference_answer,
         gold=gold_math,
-        not_understood=math_not_understood,
+        not_understood=not_understood,
         other_words=math_in_other_words,
         near_misses=math_near_misses,
         warm_up=WARM_MATH,

@@ -12,7 +12,9 @@ from reward.mathematics.unreadable import UnreadableError
 LONGEST_NUMBER = 4_000  # digits; Python converts no more without a switch
 LONGEST_EXPONENT = 4_000
 CLOSES = {"(": (")", "]"), "[": (")", "]"), "<:": (":>",)}
-ACCENTS = frozenset(["hat", "bar", "overline", "vec", "tilde", "widehat", "widetilde", "dot", "ddot", "overrightarrow", "angle", "triangle"])
+ACCENTS = frozenset(
+    ["hat", "bar", "overline", "vec", "tilde", "widehat", "widetilde", "dot", "ddot", "overrightarrow", "angle", "triangle"]
+)
 APPLIED = frozenset("fgFG")  # before a bracket these letters are functions, others are factors
 MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"])
 
@@ -23,6 +25,8 @@ class Atoms(ABC):
     def __init__(self, tokens: list[Token]) -> None:
         self.at = Cursor(tokens)
         self.in_bars = False
+        self.in_set = False
+        self.read_brackets: dict[tuple[int, bool, bool], tuple[Node | UnreadableError, int]] = {}
         self.fraction_just_read = False  # set by \\frac, so that "3\\frac{1}{2}" is a mixed number and "3 (1/2)" a product
 
     @abstractmethod
@@ -68,7 +72,10 @@ class Atoms(ABC):
         name = self.at.take().text + self.index() + self.primes()
         if name in ("e", "i"):
             return Constant(name)
-        if name.rstrip("'")[:1] in APPLIED and self.at.sees("("):
+        if name in APPLIED and [self.at.peek(ahead).text for ahead in range(6)] == ["^", "{", "-", "1", "}", "("]:
+            self.at.place += 5
+            name = f"inverse {name}"
+        if name.rstrip("'").removeprefix("inverse ")[:1] in APPLIED and self.at.sees("("):
             return Call(f"apply {name}", self.arguments())
         return Symbol(name)
 
@@ -245,12 +252,27 @@ class Atoms(ABC):
         """What a function without brackets takes: factors up to the next sign or function."""
 
     def bracket(self) -> Node:
-        """A group, a tuple, an interval, a set or an absolute value."""
+        """A group, a tuple, an interval, a set or an absolute value; read once, though the grammar may come back to it."""
+        key = self.at.place, self.in_bars, self.in_set
+        if key not in self.read_brackets:
+            self.at.deeper()
+            try:
+                found: Node | UnreadableError = self._bracket()
+            except UnreadableError as error:
+                found = error
+            self.at.depth -= 1
+            self.read_brackets[key] = found, self.at.place
+        found, self.at.place = self.read_brackets[key]
+        if isinstance(found, UnreadableError):
+            raise found
+        self.fraction_just_read = False
+        return found
+
+    def _bracket(self) -> Node:
         opening = self.at.take().text
         bars, self.in_bars = self.in_bars, opening in ("|", "||")
         if opening == "{":
-            found = self.sum()
-            self.at.expect("}")
+            found = self.group()
         elif opening in ("|", "||"):
             found = Call("abs" if opening == "|" else "norm", (self.sum(),))
             self.at.expect(opening)
@@ -259,8 +281,15 @@ class Atoms(ABC):
         else:
             found = self.round_or_square(opening)
         self.in_bars = bars
-        self.fraction_just_read = False
         return found
+
+    def group(self) -> Node:
+        """What LaTeX's braces hold: an expression, or the elements of a set whose braces lack their backslashes."""
+        items = [self.sum()]
+        while self.at.takes(","):
+            items.append(self.sum())
+        self.at.expect("}")
+        return items[0] if len(items) == 1 else FiniteSet(tuple(items))
 
     def round_or_square(self, opening: str) -> Node:
         items = self.listing()

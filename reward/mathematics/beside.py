@@ -35,7 +35,9 @@ def drop_label(at: Cursor) -> None:
 def is_operand_of(at: Cursor) -> bool:
     """Whether a letter set upright is a symbol: an operator, a bracket or an index follows it."""
     after = at.peek(1)
-    return after.kind == "sign" and after.text in ("+", "-", "*", "/", "^", "_", "=", "<", ">", "<=", ">=", "(", "'")
+    return after.kind == "end" or (
+        after.kind == "sign" and after.text in ("+", "-", "*", "/", "^", "_", "=", "<", ">", "<=", ">=", "(", "'")
+    )
 
 
 def drop_unit(at: Cursor) -> None:

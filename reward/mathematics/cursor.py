@@ -7,7 +7,7 @@ from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError
 
 END = Token("end", "the end")
-DEEPEST = 60  # nested brackets and arguments; a recursive parser must stay far from Python's own limit
+DEEPEST = 120  # nested brackets and arguments; a recursive parser must stay far from Python's own limit
 
 
 @dataclass(slots=True)

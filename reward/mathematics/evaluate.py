@@ -133,6 +133,9 @@ def powered(base: Value, exponent: Value) -> Value:
         if mp.re(second) > 0:
             return Fraction(0)
         raise NoValueError("zero to a power that is not positive")
+    if mp.im(first) == 0 and mp.re(first) < 0 and isinstance(exponent, Fraction) and exponent.denominator % 2 and exponent.denominator > 1:
+        size = mp.power(-mp.re(first), second)  # as the root of an odd degree
+        return -size if exponent.numerator % 2 else size
     if not mp.isfinite(first) or not mp.isfinite(second) or abs(second * mp.log(abs(first) + 2)) > LARGEST_EXPONENT:
         raise NoValueError("a power that is too large")
     return mp.power(first, second)

@@ -1,12 +1,15 @@
 """Reads an expression of arithmetic: sums, products, powers, fractions, roots and functions."""
 
-from reward.mathematics.atoms import Atoms
-from reward.mathematics.nodes import Call, Node, Number, Percent
+from reward.mathematics.atoms import ACCENTS, Atoms
+from reward.mathematics.names import FUNCTIONS, GREEK
+from reward.mathematics.nodes import Call, Node, Number, Percent, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
 ENDS_PRODUCT = frozenset({"end", "word"})
 OPENS_OPERAND = frozenset({"(", "{", "<:", "[", "{:"})
-NO_OPERAND_COMMANDS = frozenset({"dots", "emptyset"})
+MOST_FACTORS = 200  # of one product, whose tree is as deep
+MOST_MARKS = 12
+OPERAND_COMMANDS = FUNCTIONS | GREEK | ACCENTS | {"frac", "binom", "sqrt", "pi", "infty", "lfloor", "lceil", "begin", "boxed"}
 
 
 class Expressions(Atoms):
@@ -30,14 +33,16 @@ class Expressions(Atoms):
             negated = self.signed()
             self.at.depth -= 1
             return Call("-", (negated,))
-        if self.at.takes("pm", "mp"):
+        if self.at.takes("pm"):
             return Call("plusminus", (self.product(),))
+        if self.at.takes("mp"):
+            return Call("plusminus", (Call("-", (self.product(),)),))
         return self.product()
 
     def product(self) -> Node:
         """Factors with a sign between them or none, from left to right."""
         found = self.power()
-        while True:
+        for _ in range(MOST_FACTORS):
             if self.at.takes("*"):
                 found = Call("*", (found, self.factor_with_sign()))
             elif self.at.takes("/"):
@@ -47,9 +52,15 @@ class Expressions(Atoms):
             elif self.at.takes("choose"):
                 found = Call("binomial", (found, self.sum()))
             elif self.begins_factor():
-                found = self.beside(found)
+                place = self.at.place
+                right = self.beside(found)
+                if is_condition(right, found):
+                    self.at.place = place
+                    return found
+                found = right
             else:
                 return found
+        raise UnreadableError(f"a product of more than {MOST_FACTORS} factors")
 
     def factor_with_sign(self) -> Node:
         """A factor after * or /, which may have a sign: "2 * -3"."""
@@ -89,13 +100,13 @@ class Expressions(Atoms):
         if token.kind == "number":
             return True
         if token.kind == "command":
-            return token.text not in NO_OPERAND_COMMANDS and not token.text.startswith("set ")
+            return token.text in OPERAND_COMMANDS
         return token.kind == "sign" and (token.text in OPENS_OPERAND or (token.text in ("|", "||") and not self.in_bars))
 
     def power(self) -> Node:
         """A factor with what follows it above the line: exponents, factorials, percent and degree signs."""
         found = self.base()
-        while True:
+        for _ in range(MOST_MARKS):
             self.fraction_just_read = isinstance(found, Call) and found.name == "/" and self.fraction_just_read
             if self.at.sees("^"):
                 found = self.raised(found)
@@ -108,6 +119,7 @@ class Expressions(Atoms):
             else:
                 return found
             self.fraction_just_read = False
+        raise UnreadableError(f"more than {MOST_MARKS} exponents and signs behind one value")
 
     def raised(self, base: Node) -> Node:
         """A base with the exponent that follows; a circle there is the sign of degrees."""
@@ -134,6 +146,13 @@ class Expressions(Atoms):
             found = self.raised(found)
         self.at.depth -= 1
         return found
+
+
+def is_condition(product: Node, left: Node) -> bool:
+    """Whether the second factor of a product is a relation in brackets, which is a condition: "k pi (k in Z)", but not "P(X = 2)"."""
+    if not isinstance(product, Call) or not isinstance(product.args[-1], Relation):
+        return False
+    return not (isinstance(left, Symbol) and left.name.isupper())
 
 
 def is_whole(node: Node) -> bool:

@@ -44,7 +44,7 @@ class Structures(Expressions):
 
     def separator(self) -> str:
         """Move behind ", and" and the like; which of them it was."""
-        joint = ","
+        joint = self.at.peek().text
         while self.at.sees(*SEPARATORS):
             token = self.at.take()
             joint = token.text if token.text in ("and", "or") else joint
@@ -54,7 +54,7 @@ class Structures(Expressions):
         """One value of a list, with the label before it and the unit or condition behind it."""
         drop_label(self.at)
         found = self.relation()
-        if self.at.sees("(") or self.at.peek().kind == "word":
+        if self.at.sees("(") or self.at.peek().kind == "word" or self.is_unit_letter():
             if condition := self.condition():
                 return Family(found, (condition,))
             drop_unit(self.at)
@@ -80,6 +80,8 @@ class Structures(Expressions):
         while self.at.sees(*RELATIONS):
             operators.append(self.at.take().text)
             operands.append(self.sets())
+        if operators.count("~") > 1:
+            raise UnreadableError("several approximations")
         if self.at.takes("equiv"):
             if operators:
                 raise UnreadableError("a remainder within a chain")
@@ -123,8 +125,6 @@ class Structures(Expressions):
         while not self.in_set and self.at.takes(":"):
             items.append(self.sum())
         return items[0] if len(items) == 1 else Ratio(tuple(items))
-
-    in_set = False
 
     def set_or_sum(self) -> Node:
         """A set by its name or brackets, which arithmetic does not join; else a sum."""
@@ -224,7 +224,27 @@ def together(items: list[Node], joints: list[str]) -> Node:
         return Family(body, domains)
     if len(items) == 1:
         return items[0]
+    if groups := grouped(items, joints):
+        return Listing(groups, "or")
     return Listing(tuple(items), "or" if "or" in joints else "and" if "and" in joints else ",")
+
+
+def grouped(items: list[Node], joints: list[str]) -> tuple[Node, ...]:
+    """The groups of "x = 1, y = 2; x = 3, y = 4", which ";" or "or" separate; empty where the items form no such groups."""
+    groups: list[list[Node]] = [[items[0]]]
+    for joint, item in zip(joints, items[1:], strict=True):
+        if joint in (";", "or"):
+            groups.append([item])
+        else:
+            groups[-1].append(item)
+    if (
+        len(groups) < 2
+        or len(groups[0]) < 2
+        or len({len(group) for group in groups}) > 1
+        or not all(isinstance(item, Relation) for item in items)
+    ):
+        return ()
+    return tuple(Listing(tuple(group), "and") for group in groups)
 
 
 def is_domain(node: Node) -> bool:

@@ -8,6 +8,7 @@ from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, SETS, SHORT_WOR
 from reward.mathematics.unreadable import UnreadableError
 
 MOST_TOKENS = 4_000
+LONGEST_NAME = 6  # capital letters, which name points: "ABCD"
 LONGEST_WORD = 4  # letters from which a run of letters is a word, not a product
 NUMBER = re.compile(
     r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?: \d{3})+(?![\d/]| \d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
@@ -16,7 +17,7 @@ NUMBER = re.compile(
 BARE_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE](?:-?\d{1,4}|\+\d{2,4})(?![\w.]))?")  # where a comma separates items
 GROUP = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|mathrm|mathsf|mathtt|mathit|mathbf|boldsymbol|bm|mathcal|mathscr|mathfrak|mathbb|Bbb|"
-    r"operatorname|emph|underline|hbox)\s*\*?\s*(?=[{A-Za-z0-9\\])"
+    r"operatorname|emph|underline|hbox)(?![a-zA-Z])\s*\*?\s*(?=[{A-Za-z0-9\\])"
 )
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
 LETTERS = re.compile(r"[^\W\d_]+(?:'[a-z]{1,2}(?![a-z]))?")
@@ -35,7 +36,43 @@ SAME = {
     "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod", "pmod": "pmod", "text": "text", "land ": "and",
 }  # fmt: skip
 SIGN_COMMANDS = frozenset(
-    ["*", "/", "<=", ">=", "!=", "<", ">", "~", "equiv", "in", "cup", "cap", "setminus", "|", "||", ":", "{:", ":}", "pm", "mp", "and", "or", "'", "dots", "<:", ":>", "(", ")", "[", "]", "circ", "over", "choose", "mod", "pmod"]
+    [
+        "*",
+        "/",
+        "<=",
+        ">=",
+        "!=",
+        "<",
+        ">",
+        "~",
+        "equiv",
+        "in",
+        "cup",
+        "cap",
+        "setminus",
+        "|",
+        "||",
+        ":",
+        "{:",
+        ":}",
+        "pm",
+        "mp",
+        "and",
+        "or",
+        "'",
+        "dots",
+        "<:",
+        ":>",
+        "(",
+        ")",
+        "[",
+        "]",
+        "circ",
+        "over",
+        "choose",
+        "mod",
+        "pmod",
+    ]
 )
 WORD_SIGNS = {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
 ESCAPED = {"{": "{:", "}": ":}", "|": "||", "%": "%", "&": "and", "#": "#", "_": "_", "\\": "\\\\", "-": "", "/": ""}
@@ -169,6 +206,8 @@ def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
         yield Token("command", "pi" if lower == "pi" else run, gap)
     elif lower == "union":
         yield Token("sign", "cup", gap)
+    elif run.isupper() and run.isascii() and len(run) <= LONGEST_NAME and run not in UNITS:
+        yield from _product_of(run, gap)
     elif run in UNITS or (lower in SHORT_WORDS and not glued) or not run.isascii() or (len(run) >= LONGEST_WORD and not _product(run)):
         yield Token("word", run, gap)
     else:

@@ -32,7 +32,7 @@ SIZES = re.compile(
 )
 LINE_ENDS = re.compile(r"\\\\(?:\[[^\]]*\])?\s*$")
 SPACES = re.compile(
-    r"(?<!\\)\\(?:[,;:!> ]|q?quad(?![a-zA-Z])|(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}|(?:enspace|thinspace|,)(?![a-zA-Z]))|~"
+    r"(?<!\\)\\(?:[,;:!> ]|q?quad|(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}|(?:enspace|thinspace|,)(?![a-zA-Z]))|~"
 )
 DELIMITERS = re.compile(r"\\?\$+|(?<!\\)\\[()\[\]]")
 CURRENCY = re.compile(r"(?:\bUS|\bA|\bC)?\\\$|[\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd]|\\(?:euro|pounds|texteuro|yen)(?![a-zA-Z])")
@@ -42,12 +42,18 @@ OPTION = re.compile(
     r"\s*(?:\\(?:text|textbf|textrm|textit|mathrm|mathbf|rm|bf|mbox)\s*\{\s*\(?\s*[A-J]\s*[).]?\s*\)?\s*[.:]?\s*\}|\(\s*[A-J]\s*\)|[A-J]\s*[).:])"
     r"\s*(?=[\d$.-]|\\(?:[dt]?frac|sqrt|\$|pi|left|text|\())"
 )
+UNIT_RAISED = re.compile(r"(?<=[\d\s])(mm|cm|dm|km|m|ft|in|yd)([\u00b2\u00b3])")  # "9 m\u00b2"; a variable has "^2" or stands in a formula
+DOUBLED = re.compile(
+    r"\\\\(?=(?:[dt]?frac|sqrt|left|right|leq?|geq?|neq?|pi|text|cdot|times|infty|cup|cap|in|pm|circ|theta|alpha|beta|mathbb|mathrm)(?![a-z]))"
+)
 QUOTES = re.compile(r"``|''(?=\s|$)(?<!\w'')|[\"\u201c\u201d`]")
 
 
 def clean(text: str) -> str:
     """The text with plain signs only: no currency, no math delimiters, no sizes, no Markdown, no separators of thousands after LaTeX's manner."""
-    text = RAISED.sub(_raised, text.translate(TABLE))
+    text = RAISED.sub(_raised, UNIT_RAISED.sub(r"\\text{\1}", text).translate(TABLE))
+    if "\\begin" not in text:
+        text = DOUBLED.sub(r"\\", text)  # one level of escaping too many, as in JSON within JSON
     text = OPTION.sub("", text, count=1) if OPTION.match(text) else text
     text = THOUSANDS.sub("", text)
     text = CURRENCY.sub(" ", text)
@@ -56,7 +62,7 @@ def clean(text: str) -> str:
     text = DELIMITERS.sub(" ", SPACES.sub(" ", text))
     text = QUOTES.sub(" ", text)
     text = REPEATING.sub(_as_fraction, text)
-    return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\u3002 ").strip()
+    return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\\ \u3002").strip()
 
 
 def _raised(signs: re.Match[str]) -> str:

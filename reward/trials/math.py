@@ -3,18 +3,12 @@
 from reward.answers.math_words import reference_words
 from reward.answers.mathematics import reference_answer
 from reward.mathematics.nodes import Node
-from reward.mathematics.read import read_answer, why_not
+from reward.mathematics.read import read_answer
 from reward.trials.misses import misses, numbers_in
 from reward.trials.wordings import in_other_marks, in_other_words
 from reward.trials.written import UnwritableError, written
 
 MANY = 10  # near misses of one reference
-
-
-def math_not_understood(reference: object) -> str | None:
-    """What of a reference is not understood, so that it is only compared as text; None where all of it is."""
-    answer = reference_answer(reference)
-    return why_not(answer) if _tree(answer) is None and not reference_words(answer) else None
 
 
 def math_in_other_words(reference: object) -> list[str]:

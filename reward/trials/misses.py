@@ -136,7 +136,12 @@ def _of_relation(node: Relation) -> Iterator[Node]:
         if sign in STRICT and not symbols(right):
             yield from (Relation(operands, (other,)) for other in (STRICT[sign], TURNED[sign]))
             yield right
-    if len(operators) == PAIR and set(operators) <= {"<", "<="} and isinstance(operands[1], Symbol) and _ascending(operands[0], operands[2]):
+    if (
+        len(operators) == PAIR
+        and set(operators) <= {"<", "<="}
+        and isinstance(operands[1], Symbol)
+        and _ascending(operands[0], operands[2])
+    ):
         yield Relation(operands, (STRICT[operators[0]], operators[1]))
         yield Relation(operands, (operators[0], STRICT[operators[1]]))
 

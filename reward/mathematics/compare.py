@@ -1,0 +1,281 @@
+"""Whether two answers mean the same mathematics."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from mpmath import mp
+
+from reward.mathematics.equations import assigned, plain, same_relation
+from reward.mathematics.evaluate import NoValueError, evaluate
+from reward.mathematics.families import as_family, same_family
+from reward.mathematics.nodes import (
+    Based,
+    Bracketed,
+    Builder,
+    Call,
+    Clock,
+    Congruence,
+    Family,
+    FiniteSet,
+    Listing,
+    Matrix,
+    Node,
+    NumberSet,
+    Percent,
+    Ratio,
+    Relation,
+    SetOperation,
+    Symbol,
+    children,
+    symbols,
+)  # fmt: skip
+from reward.mathematics.real_sets import RealSet, real_set, same_set
+from reward.mathematics.rebuild import with_plusminus, without_degree
+from reward.mathematics.scalar import DIGITS, same_value
+
+MOST_ITEMS = 200
+RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of numbers by themselves
+
+
+def same_answer(gold: Node, answer: Node) -> bool:
+    """Whether the answer means what the reference means."""
+    gold, answer = without_degree(gold), without_degree(answer)
+    if gold == answer:
+        return True
+    if isinstance(gold, Listing) and len(gold.items) > MOST_ITEMS:
+        return False
+    for kind, compare in SPECIAL:
+        if isinstance(gold, kind) or isinstance(answer, kind):
+            return compare(gold, answer)
+    if (both := _as_sets(gold, answer)) is not None:
+        return both
+    if isinstance(gold, Relation) or isinstance(answer, Relation):
+        return _same_relations(gold, answer)
+    return _same_structure(gold, answer)
+
+
+def _same_structure(gold: Node, answer: Node) -> bool:
+    """Lists, sets, tuples and numbers."""
+    if isinstance(gold, Bracketed) and isinstance(answer, Listing) and (turned := _tuple_of(answer, len(gold.items))):
+        return same_answer(gold, Bracketed("(", turned, ")"))
+    if isinstance(answer, Bracketed) and isinstance(gold, Listing) and (turned := _tuple_of(gold, len(answer.items))):
+        return same_answer(Bracketed("(", turned, ")"), answer)
+    if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
+        return _same_brackets(gold, answer)
+    if _several(gold) or _several(answer):
+        return _same_items(_items(gold), _items(answer))
+    if isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer)):
+        return False
+    if isinstance(gold, (*RANGES, Ratio)) or isinstance(answer, (*RANGES, Ratio)):
+        return False
+    return _same_scalar(gold, answer)
+
+
+def _has_matrix(node: Node) -> bool:
+    return isinstance(node, Matrix) or any(_has_matrix(child) for child in children(node))
+
+
+def _same_scalar(gold: Node, answer: Node) -> bool:
+    """Whether two expressions have the same value; 50 % is 0.5 and, against a number, 50."""
+    pairs = [(gold, answer)]
+    if isinstance(gold, Percent) != isinstance(answer, Percent):
+        pairs.append((gold.value if isinstance(gold, Percent) else gold, answer.value if isinstance(answer, Percent) else answer))
+    for first, second in pairs:
+        try:
+            if same_value(first, second):
+                return True
+        except NoValueError:
+            continue
+    return False
+
+
+def _same_brackets(gold: Node, answer: Node) -> bool:
+    gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else one for one in (gold, answer))
+    if not (isinstance(gold, Bracketed) and isinstance(answer, Bracketed)):
+        return False
+    if (gold.opening, gold.closing, len(gold.items)) != (answer.opening, answer.closing, len(answer.items)):
+        return False
+    return all(same_answer(a, b) for a, b in zip(gold.items, answer.items, strict=True))
+
+
+def _tuple_of(listing: Listing, size: int) -> tuple[Node, ...]:
+    """The values of "x = 1, y = 2" in the order of the names; empty where the list is something else."""
+    pairs = [assigned(item) for item in listing.items]
+    if len(pairs) != size or listing.joint == "or":
+        return ()
+    named = [(pair[0].name, pair[1]) for pair in pairs if pair and isinstance(pair[0], Symbol)]
+    if len({name for name, _ in named}) != size:
+        return ()
+    return tuple(value for _, value in sorted(named, key=lambda pair: pair[0]))
+
+
+def _several(node: Node) -> bool:
+    return isinstance(node, Listing | FiniteSet) or with_plusminus(node) is not None
+
+
+def _items(node: Node) -> list[Node]:
+    """The values of a list or set, or of an expression with plus or minus; one value by itself."""
+    if isinstance(node, Listing | FiniteSet):
+        return [value for item in node.items for value in _items(item)]
+    both = with_plusminus(node)
+    return [node] if both is None else [value for one in both for value in _items(one)]
+
+
+def _same_items(gold: list[Node], answer: list[Node]) -> bool:
+    """Whether every value of each is one of the other's."""
+    if max(len(gold), len(answer)) > MOST_ITEMS:
+        return False
+    matched = set()
+    for item in answer:
+        found = [place for place, one in enumerate(gold) if same_answer(one, item)]
+        if not found:
+            return False
+        matched.update(found)
+    return len(matched) == len(gold)
+
+
+def _as_sets(gold: Node, answer: Node) -> bool | None:
+    """Whether both are the same set of numbers; None where one of them is no such set by itself."""
+    if not (_is_range(gold) or _is_range(answer)):
+        return None
+    with mp.workdps(DIGITS):
+        first, second = (_set_of(node) for node in (gold, answer))
+        if first is not None and second is not None:
+            return same_set(first, second) and _same_variable(gold, answer)
+        return None if isinstance(gold, Relation) or isinstance(answer, Relation) or first is second is None else False
+
+
+def _is_range(node: Node) -> bool:
+    """Whether a tree means a set of numbers whatever it is compared with."""
+    if isinstance(node, Relation):
+        return assigned(node) is None and len(symbols(node)) == 1
+    if isinstance(node, Listing):
+        return any(_is_range(item) for item in node.items)
+    return isinstance(node, SetOperation | Builder | NumberSet)
+
+
+def _set_of(node: Node) -> RealSet | None:
+    if isinstance(node, Listing) and not any(isinstance(item, Relation) for item in node.items):
+        sets = [real_set(item) for item in node.items]
+        known = [one for one in sets if one is not None]
+        from reward.mathematics.real_sets import union
+
+        return union(known) if len(known) == len(sets) else None
+    return real_set(node)
+
+
+def _same_variable(gold: Node, answer: Node) -> bool:
+    """Whether two inequalities are about the same variable; an interval is about any."""
+    if not isinstance(gold, Relation | Listing) or not isinstance(answer, Relation | Listing):
+        return True
+    names = symbols(gold), symbols(answer)
+    return not all(names) or names[0] == names[1]
+
+
+def _same_relations(gold: Node, answer: Node) -> bool:
+    """An equation or inequality against another, or against the value that it assigns."""
+    first, second = assigned(gold), assigned(answer)
+    if isinstance(gold, Relation) and isinstance(answer, Relation):
+        if first and second:
+            return _same_assignment(first, second) or same_relation(gold, answer)
+        return same_relation(gold, answer)
+    if isinstance(gold, Relation):
+        values = first and first[1]
+        member = gold.operands[1] if gold.operators == ("in",) else None
+        return bool(values or member) and same_answer(values or member, answer)  # type: ignore[arg-type]
+    if isinstance(answer, Relation):
+        member = answer.operands[1] if answer.operators == ("in",) else None
+        value = second[1] if second else member
+        return value is not None and same_answer(gold, value)
+    return False
+
+
+def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None, Node]) -> bool:
+    """Whether two assignments give the same value to the same name; f(x) may be called y."""
+    name, other = first[0], second[0]
+    function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
+    named = name is None or other is None or name == other or function or (plain(name) and plain(other) and same_value(name, other))
+    return bool(named) and same_answer(first[1], second[1])
+
+
+def _same_congruence(gold: Node, answer: Node) -> bool:
+    """The same remainder by the same modulus; the name before it may be left out."""
+    if not (isinstance(gold, Congruence) and isinstance(answer, Congruence)):
+        return False
+    if gold.left and answer.left and gold.left != answer.left:
+        return False
+    try:
+        modulus, other, right, left = (evaluate(node, {}) for node in (gold.modulus, answer.modulus, gold.right, answer.right))
+    except (NoValueError, KeyError):
+        return (gold.right, gold.modulus) == (answer.right, answer.modulus)
+    whole = all(isinstance(value, Fraction) and value.denominator == 1 for value in (modulus, other, right, left))
+    return whole and modulus == other != 0 and (right - left) % modulus == 0
+
+
+def _same_ratio(gold: Node, answer: Node) -> bool:
+    """Terms in the same proportion; a ratio of two is also their quotient."""
+    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+        if len(gold.items) != len(answer.items):
+            return False
+        pairs = list(zip(gold.items, answer.items, strict=True))
+        return all(_same_scalar(Call("*", (a, pairs[0][1])), Call("*", (b, pairs[0][0]))) for a, b in pairs)
+    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
+    if assignment := assigned(other):
+        return _same_ratio(gold, assignment[1]) if other is answer else _same_ratio(assignment[1], answer)
+    return isinstance(ratio, Ratio) and len(ratio.items) == 2 and plain(other) and _same_scalar(Call("/", ratio.items), other)
+
+
+def _same_clock(gold: Node, answer: Node) -> bool:
+    """The same time of day; one that does not say which half of the day agrees with both."""
+    if isinstance(gold, Clock) and isinstance(answer, Clock):
+        first, second = _seconds(gold), _seconds(answer)
+        if gold.half and answer.half:
+            return first == second
+        halves = bool(gold.half) != bool(answer.half)
+        return first == second or (halves and (gold.hour, gold.minute, gold.second) == (answer.hour, answer.minute, answer.second))
+    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
+    assert isinstance(clock, Clock)
+    if assignment := assigned(other):
+        other = assignment[1]
+    if isinstance(other, Ratio) and not clock.half and clock.minute:
+        return _same_ratio(Ratio((_number(clock.hour), _number(clock.minute))), other)
+    return clock.minute == clock.second == 0 and isinstance(other, type(_number(0))) and other.value == clock.hour
+
+
+def _number(value: int) -> Any:
+    from reward.mathematics.nodes import Number
+
+    return Number(Fraction(value))
+
+
+def _seconds(clock: Clock) -> int:
+    hour = clock.hour % 12 + (12 if clock.half == "pm" else 0) if clock.half else clock.hour
+    return (hour * 60 + clock.minute) * 60 + clock.second
+
+
+def _same_based(gold: Node, answer: Node) -> bool:
+    """The same number, each in its base; digits without a base are in the reference's."""
+    if isinstance(gold, Based) and isinstance(answer, Based):
+        return int(gold.digits, gold.base) == int(answer.digits, answer.base)
+    based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
+    assert isinstance(based, Based)
+    if assignment := assigned(other):
+        other = assignment[1]
+    if not isinstance(other, type(_number(0))) or other.places is not None or not based.digits.isdigit():
+        return False
+    return int(based.digits) == other.value
+
+
+def _same_families(gold: Node, answer: Node) -> bool:
+    first, second = as_family(gold), as_family(answer)
+    return first is not None and second is not None and same_family(first, second, same_answer)
+
+
+SPECIAL: tuple[tuple[Any, Callable[[Node, Node], bool]], ...] = (
+    (Congruence, _same_congruence),
+    (Clock, _same_clock),
+    (Ratio, _same_ratio),
+    (Based, _same_based),
+    (Family, _same_families),
+)

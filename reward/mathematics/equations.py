@@ -1,0 +1,107 @@
+"""Equations and inequalities: the value that one assigns, and whether two say the same."""
+
+from dataclasses import replace
+
+from mpmath import mp
+
+from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
+from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Percent, Ratio, Relation, Symbol, children, symbols
+from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, points, same_value
+
+OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!=", "~": "="}
+NAMES = frozenset({"abs", "norm", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "det", "max", "min", "arg", "Re", "Im"})
+
+
+def assigned(node: Node) -> tuple[Node | None, Node] | None:
+    """The name and the value of "x = 3", "f(x) = 2x = x + x" or "1 + 1 = 2"; None for every other tree.
+
+    Of "x = 1/3 ~ 0.33" the value is 1/3: what is exact comes first. The name is None where all operands are numbers.
+    """
+    if not isinstance(node, Relation) or not set(node.operators) <= {"=", "~"}:
+        return None
+    operands = list(node.operands)
+    if not symbols(operands[0]) and not is_name(operands[0]):
+        if len(operands) == 2 and is_name(operands[1]) and symbols(operands[1]):
+            return operands[1], operands[0]  # "5 = x"
+        if any(symbols(operand) for operand in operands):
+            return None
+        return None, operands[node.operators.index("~")] if "~" in node.operators else operands[-1]
+    if not is_name(operands[0]):
+        return None
+    if "~" in node.operators and (place := node.operators.index("~")) > 0:
+        return operands[0], operands[place]
+    return operands[0], operands[-1]
+
+
+def is_name(node: Node) -> bool:
+    """Whether a tree can be the left side of an assignment: a variable, f(x), (x, y), AB, P(A), sin A, |AB|."""
+    match node:
+        case Symbol():
+            return True
+        case Bracketed(items=items):
+            return bool(items) and all(isinstance(item, Symbol) for item in items)
+        case Call(name, args) if name.startswith("apply "):
+            return True
+        case Call(name, args) if name in NAMES:
+            return bool(symbols(node)) and all(is_name(arg) for arg in args)
+        case Ratio(items):
+            return all(is_name(item) for item in items)
+        case Call("*" | "/", args):
+            return all(is_name(arg) for arg in args) and leading(node).isupper()
+        case Relation():  # of "P(X = 2) = 1/3"
+            return True
+    return False
+
+
+def leading(node: Node) -> str:
+    """The first letter of a product."""
+    while children(node):
+        node = children(node)[0]
+    return node.name[:1] if isinstance(node, Symbol) else ""
+
+
+def same_relation(gold: Relation, answer: Relation) -> bool:
+    """Whether two relations hold for the same values: operand by operand in either direction, or by a factor between their differences."""
+    turned = replace(answer, operands=answer.operands[::-1], operators=tuple(OPPOSITE.get(sign, sign) for sign in answer.operators[::-1]))
+    if any(_same_chain(gold, one) for one in (answer, turned)):
+        return True
+    if len(gold.operators) != 1 or len(answer.operators) != 1 or "in" in gold.operators + answer.operators:
+        return False
+    return _same_difference(gold, answer)
+
+
+def _same_chain(gold: Relation, answer: Relation) -> bool:
+    return gold.operators == answer.operators and all(
+        plain(a) and plain(b) and same_value(a, b) for a, b in zip(gold.operands, answer.operands, strict=True)
+    )
+
+
+def plain(node: Node) -> bool:
+    """Whether a tree is an expression, with a value at every point."""
+    return isinstance(node, Call | Symbol | Constant | Percent) or not children(node)
+
+
+def _same_difference(gold: Relation, answer: Relation) -> bool:
+    """Whether left minus right of one is a constant times that of the other; a negative factor turns an inequality."""
+    if symbols(gold) != symbols(answer) or not symbols(gold):
+        return False
+    first, second = (Call("+", (one.operands[0], Call("-", (one.operands[1],)))) for one in (gold, answer))
+    ratios = []
+    with mp.workdps(DIGITS):
+        for point in points(tuple(sorted(symbols(gold)))):
+            try:
+                top, bottom = (real_or_complex(evaluate(one, point)) for one in (first, second))
+            except NoValueError:
+                continue
+            if top == 0 or bottom == 0 or not mp.isfinite(top) or not mp.isfinite(bottom):
+                return False
+            ratios.append(top / bottom)
+        if len(ratios) < ENOUGH or any(abs(ratio - ratios[0]) > ALMOST * abs(ratios[0]) for ratio in ratios):
+            return False
+        sign = gold.operators[0].replace("~", "=")
+        expected = answer.operators[0].replace("~", "=")
+        if sign in ("=", "!="):
+            return expected == sign
+        if abs(mp.im(ratios[0])) > ALMOST * abs(ratios[0]):
+            return False
+        return sign == (expected if mp.re(ratios[0]) > 0 else OPPOSITE[expected])
