@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from fractions import Fraction
+from typing import Any
 
 from reward.mathematics.nodes import (
     Based,
@@ -181,11 +182,12 @@ def _each_changed(node: Node) -> Iterator[Node]:
     if isinstance(node, Number):
         yield Number(node.value + Fraction(1, 10 ** (node.places or 0)), node.places)
         return
+    branch: Any = node
     for field in fields(node):
         held = getattr(node, field.name)
         if isinstance(held, Node):
-            yield from (replace(node, **{field.name: changed}) for changed in _each_changed(held))
+            yield from (replace(branch, **{field.name: changed}) for changed in _each_changed(held))
         elif isinstance(held, tuple):
             for i, item in enumerate(held):
                 if isinstance(item, Node):
-                    yield from (replace(node, **{field.name: (*held[:i], changed, *held[i + 1 :])}) for changed in _each_changed(item))
+                    yield from (replace(branch, **{field.name: (*held[:i], changed, *held[i + 1 :])}) for changed in _each_changed(item))

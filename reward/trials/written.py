@@ -1,6 +1,7 @@
 """A mathematical tree as LaTeX, in one way of the many."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import singledispatch
 
 from reward.mathematics.nodes import (
@@ -26,6 +27,7 @@ from reward.mathematics.nodes import (
 )  # fmt: skip
 
 CONSTANTS = {"pi": r"\pi", "e": "e", "i": "i", "infinity": r"\infty"}
+SQUARE = Number(Fraction(2))
 OPERATIONS = {"union": r"\cup", "intersection": r"\cap", "difference": r"\setminus"}
 OPERATORS = {"=": "=", "~": r"\approx", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "!=": r"\neq", "in": r"\in"}
 ENCLOSED = ("abs", "norm", "floor", "ceil")
@@ -45,7 +47,10 @@ def written(node: Node) -> str:
 
 @written.register
 def _write_number(node: Number) -> str:
-    return str(node.value) if node.places is None else f"{float(node.value):.{node.places}f}"
+    if not node.places or node.places < 0:
+        return str(node.value)
+    digits = str(int(node.value * 10**node.places)).zfill(node.places + 1)
+    return f"{digits[: -node.places]}.{digits[-node.places :]}"
 
 
 @written.register
@@ -145,6 +150,8 @@ def _write_call(node: Call) -> str:
         return JOINED[name](args)
     if name in NAMED and len(args) == 1:
         return rf"\{name}\left( {written(args[0])} \right)"
+    if name == "root" and args[1:] == (SQUARE,):
+        return rf"\sqrt{{{written(args[0])}}}"
     if (name, len(args)) not in FORMS:
         raise UnwritableError(f"the function {name!r} has no LaTeX here")
     form, write = FORMS[name, len(args)]

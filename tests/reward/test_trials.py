@@ -87,7 +87,7 @@ def test_references_of_public_files_are_read_or_listed_and_their_near_misses_are
     path = DATA / "field" / f"{file}.jsonl"
     if not path.exists():
         pytest.skip(f"no public data at {path}: set GATEWISE_DATA to the folder that holds field/{path.name}")
-    answers = [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()]
+    answers = [row["answer"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if row["answer"] != ""]
     name = "choice" if file == "aqua" else "math"
     unread = [answer for answer in answers if CHECKERS[name].not_understood(answer)]
     assert len(unread) <= len(answers) // 10, unread

@@ -6,7 +6,7 @@ from configs.arithmetic import counted
 from reward.checkers import CHECKERS
 from rollout.prompts import PromptSet
 
-SAMPLE = 10_000  # rows that are read: of more, every second, third, … one
+SAMPLE = 2_000  # rows that are read: of more, every second, third, … one
 
 
 def describe_not_understood(rows: PromptSet) -> list[str]:
@@ -20,7 +20,7 @@ def describe_not_understood(rows: PromptSet) -> list[str]:
         if checker and (reason := checker.not_understood(prompt.reference)):
             found[prompt.checker] += 1
             first.setdefault(prompt.checker, f"{rows.where[prompt.prompt_id]}: {reason}: {prompt.reference!r:.120}")
-    of = counted(len(looked_at), "row") + (f" looked at, every {step}th of {len(rows.prompts)}" if step > 1 else "")
+    of = counted(len(looked_at), "row") + (f" looked at, 1 in {step} of {len(rows.prompts)}" if step > 1 else "")
     return [
         f"{name}: {count} of {of} have a reference that is not understood whole, so only the same text is right; the first is {first[name]}"
         for name, count in sorted(found.items())

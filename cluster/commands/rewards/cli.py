@@ -103,8 +103,8 @@ def run_check(asked: argparse.Namespace) -> None:
         )
     if tried.refused or tried.accepted:
         raise RewardsDiffer(
-            f"{counted(len(tried.refused_rows), 'right answer')} did not pass in other words and {len(tried.accepted)} near misses were "
-            "accepted: drop these rows, or choose a checker that fits them"
+            f"{counted(len(tried.refused_rows), 'right answer')} did not pass in other words, {len(tried.accepted)} near "
+            f"{'miss was' if len(tried.accepted) == 1 else 'misses were'} accepted: drop these rows, or choose a checker that fits them"
         )
     if tried.not_understood and (asked.strict or len(tried.not_understood) == report.rows):
         raise RewardsDiffer(
