@@ -45,7 +45,12 @@ def reference_answer(reference: object) -> str:
     """The reference's answer as text; ValueError when it holds none."""
     text = reference_text(reference)
     if isinstance(reference, float):
-        text = format(Decimal(text), "f")  # "1e+20" would be read as 1
+        text = format(Decimal(text), "f")  # "1e+20" would be read as a product
+    return _answer_in(text)
+
+
+@lru_cache(maxsize=4096)
+def _answer_in(text: str) -> str:
     answer = marked_answer(text)
     answer = spoken(text).strip() if answer is None else answer
     if not READABLE.search(answer) or marked_answer(_boxed(answer)) != answer:  # its braces do not match, or it marks a further answer
@@ -70,6 +75,8 @@ def _boxed(answer: str) -> str:
 
 def same_text_or_value(gold: str, said: str) -> bool:
     """Whether two answers are the same text but for spacing and signs, or the same mathematics."""
+    if said == gold:
+        return True
     plain, expected = _plain(said), _plain(gold)
     if plain == expected or _digits(plain, "answer") == _digits(expected, "gold"):
         return True

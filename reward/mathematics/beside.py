@@ -3,15 +3,17 @@
 import re
 
 from reward.mathematics.cursor import Cursor
-from reward.mathematics.names import ALLOWED_LABELS, NEGATING, UNIT_LETTERS, UNITS
+from reward.mathematics.names import NEGATING, UNIT_LETTERS, UNITS
 from reward.mathematics.nodes import Node, NumberSet, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
 LONGEST_LABEL = 12  # words
+LONGEST_POWER = 2  # digits of an exponent in a unit
 IN_UNIT = frozenset({"/", "*", "^", "-", "{", "}", "(", ")", ".", "%"})
+KINDS = r"integers?|whole numbers?|natural numbers?|real numbers?|real"
 CONDITION = re.compile(
-    r"(?:where|for|with|for all|for any|for some|for every|and)?\s*(?:any|all|some|every|each)?\s*(?:(integers?|whole numbers?|natural numbers?|real numbers?)\s+)?"
-    r"([A-Za-z])\s*(?:(?:is|are|be|any|can be|being)\s+)*(?:an?|any|some|all|arbitrary)?\s*(integers?|whole numbers?|natural numbers?|real numbers?|real)?"
+    rf"(?:where|for|with|for all|for any|for some|for every|and)?\s*(?:any|all|some|every|each)?\s*(?:({KINDS})\s+)?([A-Za-z])\s*"
+    rf"(?:(?:is|are|be|any|can be|being)\s+)*(?:an?|any|some|all|arbitrary)?\s*({KINDS})?"
 )
 DOMAINS = {"integer": "Z", "whole number": "Z", "natural number": "N", "real number": "R", "real": "R"}
 
@@ -19,7 +21,7 @@ DOMAINS = {"integer": "Z", "whole number": "Z", "natural number": "N", "real num
 def drop_label(at: Cursor) -> None:
     """Move behind words before a value ("Joe: ", "Area =", "approximately"); UnreadableError where they change its meaning."""
     start, words = at.place, 0
-    while at.peek().kind == "word" or (words and at.sees(":", ".")):
+    while at.peek().kind == "word" or (words and at.sees(":", ".", ",")):
         if at.peek().kind == "word" and len(at.peek().text) == 1 and at.peek().upright and not words and is_operand_of(at):
             return
         words += at.peek().kind == "word"
@@ -51,7 +53,7 @@ def drop_unit(at: Cursor) -> None:
         elif token.kind == "letter" and (token.upright or token.text in UNIT_LETTERS or token.text in UNITS or token.text in "ans"):
             words += 1
         elif token.kind == "number":
-            if at.peek(-1).text not in ("^", "{", "-") or len(token.text) > 2:
+            if at.peek(-1).text not in ("^", "{", "-") or len(token.text) > LONGEST_POWER:
                 raise UnreadableError(f"the number {token.text} among the words behind a value")
         elif token.kind != "sign" or token.text not in IN_UNIT:
             break
@@ -65,7 +67,7 @@ def drop_unit(at: Cursor) -> None:
 
 def refuse_negation(word: str) -> None:
     """UnreadableError for a word that changes what the number beside it means."""
-    if word.lower() in NEGATING - ALLOWED_LABELS:
+    if word.lower() in NEGATING:
         raise UnreadableError(f"the word {word!r} beside a value")
 
 

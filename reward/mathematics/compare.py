@@ -1,13 +1,12 @@
 """Whether two answers mean the same mathematics."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 from mpmath import mp
 
+from reward.mathematics.amounts import same_amount, same_based, same_clock, same_congruence, same_ratio
 from reward.mathematics.equations import assigned, plain, same_relation
-from reward.mathematics.evaluate import NoValueError, evaluate
 from reward.mathematics.families import as_family, same_family
 from reward.mathematics.nodes import (
     Based,
@@ -22,7 +21,6 @@ from reward.mathematics.nodes import (
     Matrix,
     Node,
     NumberSet,
-    Percent,
     Ratio,
     Relation,
     SetOperation,
@@ -57,37 +55,20 @@ def same_answer(gold: Node, answer: Node) -> bool:
 
 def _same_structure(gold: Node, answer: Node) -> bool:
     """Lists, sets, tuples and numbers."""
-    if isinstance(gold, Bracketed) and isinstance(answer, Listing) and (turned := _tuple_of(answer, len(gold.items))):
-        return same_answer(gold, Bracketed("(", turned, ")"))
-    if isinstance(answer, Bracketed) and isinstance(gold, Listing) and (turned := _tuple_of(gold, len(answer.items))):
-        return same_answer(Bracketed("(", turned, ")"), answer)
+    for one, other in ((gold, answer), (answer, gold)):
+        if isinstance(one, Bracketed) and isinstance(other, Listing) and (turned := _tuple_of(other, len(one.items))):
+            return same_answer(one, Bracketed("(", turned, ")"))
     if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
         return _same_items(_items(gold), _items(answer))
-    if isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer)):
-        return False
-    if isinstance(gold, (*RANGES, Ratio)) or isinstance(answer, (*RANGES, Ratio)):
-        return False
-    return _same_scalar(gold, answer)
+    half_matrix = isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer))
+    comparable = not half_matrix and not isinstance(gold, RANGES) and not isinstance(answer, RANGES)
+    return comparable and same_amount(gold, answer)
 
 
 def _has_matrix(node: Node) -> bool:
     return isinstance(node, Matrix) or any(_has_matrix(child) for child in children(node))
-
-
-def _same_scalar(gold: Node, answer: Node) -> bool:
-    """Whether two expressions have the same value; 50 % is 0.5 and, against a number, 50."""
-    pairs = [(gold, answer)]
-    if isinstance(gold, Percent) != isinstance(answer, Percent):
-        pairs.append((gold.value if isinstance(gold, Percent) else gold, answer.value if isinstance(answer, Percent) else answer))
-    for first, second in pairs:
-        try:
-            if same_value(first, second):
-                return True
-        except NoValueError:
-            continue
-    return False
 
 
 def _same_brackets(gold: Node, answer: Node) -> bool:
@@ -199,83 +180,15 @@ def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None,
     return bool(named) and same_answer(first[1], second[1])
 
 
-def _same_congruence(gold: Node, answer: Node) -> bool:
-    """The same remainder by the same modulus; the name before it may be left out."""
-    if not (isinstance(gold, Congruence) and isinstance(answer, Congruence)):
-        return False
-    if gold.left and answer.left and gold.left != answer.left:
-        return False
-    try:
-        modulus, other, right, left = (evaluate(node, {}) for node in (gold.modulus, answer.modulus, gold.right, answer.right))
-    except (NoValueError, KeyError):
-        return (gold.right, gold.modulus) == (answer.right, answer.modulus)
-    whole = all(isinstance(value, Fraction) and value.denominator == 1 for value in (modulus, other, right, left))
-    return whole and modulus == other != 0 and (right - left) % modulus == 0
-
-
-def _same_ratio(gold: Node, answer: Node) -> bool:
-    """Terms in the same proportion; a ratio of two is also their quotient."""
-    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        if len(gold.items) != len(answer.items):
-            return False
-        pairs = list(zip(gold.items, answer.items, strict=True))
-        return all(_same_scalar(Call("*", (a, pairs[0][1])), Call("*", (b, pairs[0][0]))) for a, b in pairs)
-    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-    if assignment := assigned(other):
-        return _same_ratio(gold, assignment[1]) if other is answer else _same_ratio(assignment[1], answer)
-    return isinstance(ratio, Ratio) and len(ratio.items) == 2 and plain(other) and _same_scalar(Call("/", ratio.items), other)
-
-
-def _same_clock(gold: Node, answer: Node) -> bool:
-    """The same time of day; one that does not say which half of the day agrees with both."""
-    if isinstance(gold, Clock) and isinstance(answer, Clock):
-        first, second = _seconds(gold), _seconds(answer)
-        if gold.half and answer.half:
-            return first == second
-        halves = bool(gold.half) != bool(answer.half)
-        return first == second or (halves and (gold.hour, gold.minute, gold.second) == (answer.hour, answer.minute, answer.second))
-    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
-    assert isinstance(clock, Clock)
-    if assignment := assigned(other):
-        other = assignment[1]
-    if isinstance(other, Ratio) and not clock.half and clock.minute:
-        return _same_ratio(Ratio((_number(clock.hour), _number(clock.minute))), other)
-    return clock.minute == clock.second == 0 and isinstance(other, type(_number(0))) and other.value == clock.hour
-
-
-def _number(value: int) -> Any:
-    from reward.mathematics.nodes import Number
-
-    return Number(Fraction(value))
-
-
-def _seconds(clock: Clock) -> int:
-    hour = clock.hour % 12 + (12 if clock.half == "pm" else 0) if clock.half else clock.hour
-    return (hour * 60 + clock.minute) * 60 + clock.second
-
-
-def _same_based(gold: Node, answer: Node) -> bool:
-    """The same number, each in its base; digits without a base are in the reference's."""
-    if isinstance(gold, Based) and isinstance(answer, Based):
-        return int(gold.digits, gold.base) == int(answer.digits, answer.base)
-    based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
-    assert isinstance(based, Based)
-    if assignment := assigned(other):
-        other = assignment[1]
-    if not isinstance(other, type(_number(0))) or other.places is not None or not based.digits.isdigit():
-        return False
-    return int(based.digits) == other.value
-
-
 def _same_families(gold: Node, answer: Node) -> bool:
     first, second = as_family(gold), as_family(answer)
     return first is not None and second is not None and same_family(first, second, same_answer)
 
 
 SPECIAL: tuple[tuple[Any, Callable[[Node, Node], bool]], ...] = (
-    (Congruence, _same_congruence),
-    (Clock, _same_clock),
-    (Ratio, _same_ratio),
-    (Based, _same_based),
+    (Congruence, same_congruence),
+    (Clock, same_clock),
+    (Ratio, same_ratio),
+    (Based, same_based),
     (Family, _same_families),
 )

@@ -46,8 +46,8 @@ class Cursor:
         if not self.takes(text):
             raise UnreadableError(f"{self.peek().text!r} where {text!r} was expected")
 
-    def deeper(self) -> None:
-        """Count one level of nesting."""
-        self.depth += 1
+    def deeper(self, levels: int = 1) -> None:
+        """Count levels of nesting."""
+        self.depth += levels
         if self.depth > DEEPEST:
             raise UnreadableError(f"nesting of more than {DEEPEST} levels")

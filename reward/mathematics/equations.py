@@ -19,38 +19,32 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
     """
     if not isinstance(node, Relation) or not set(node.operators) <= {"=", "~"}:
         return None
-    operands = list(node.operands)
-    if not symbols(operands[0]) and not is_name(operands[0]):
-        if len(operands) == 2 and is_name(operands[1]) and symbols(operands[1]):
-            return operands[1], operands[0]  # "5 = x"
-        if any(symbols(operand) for operand in operands):
-            return None
-        return None, operands[node.operators.index("~")] if "~" in node.operators else operands[-1]
-    if not is_name(operands[0]):
+    first, last = node.operands[0], node.operands[-1]
+    about = node.operators.index("~") if "~" in node.operators else len(node.operators)
+    if is_name(first):
+        return first, node.operands[about] if about else last
+    if symbols(first):
         return None
-    if "~" in node.operators and (place := node.operators.index("~")) > 0:
-        return operands[0], operands[place]
-    return operands[0], operands[-1]
+    if len(node.operators) == 1 and is_name(last) and symbols(last):
+        return last, first  # "5 = x"
+    return None if any(symbols(operand) for operand in node.operands) else (None, node.operands[about])
 
 
 def is_name(node: Node) -> bool:
-    """Whether a tree can be the left side of an assignment: a variable, f(x), (x, y), AB, P(A), sin A, |AB|."""
+    """Whether a tree can be the left side of an assignment: a variable, f(x), (x, y), AB, P(A), P(X = 2), sin A, |AB|, a : b."""
+    named = False
     match node:
-        case Symbol():
-            return True
+        case Symbol() | Relation():
+            named = True
         case Bracketed(items=items):
-            return bool(items) and all(isinstance(item, Symbol) for item in items)
-        case Call(name, args) if name.startswith("apply "):
-            return True
-        case Call(name, args) if name in NAMES:
-            return bool(symbols(node)) and all(is_name(arg) for arg in args)
+            named = bool(items) and all(isinstance(item, Symbol) for item in items)
+        case Call(name, args) if name in NAMES or name.startswith("apply "):
+            named = name not in NAMES or (bool(symbols(node)) and all(is_name(arg) for arg in args))
         case Ratio(items):
-            return all(is_name(item) for item in items)
+            named = all(is_name(item) for item in items)
         case Call("*" | "/", args):
-            return all(is_name(arg) for arg in args) and leading(node).isupper()
-        case Relation():  # of "P(X = 2) = 1/3"
-            return True
-    return False
+            named = all(is_name(arg) for arg in args) and leading(node).isupper()
+    return named
 
 
 def leading(node: Node) -> str:

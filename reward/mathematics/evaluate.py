@@ -17,6 +17,8 @@ LARGEST_EXPONENT = 2**200  # of a floating-point number, in bits
 LARGEST_ARGUMENT = 2**60  # of a periodic function, whose precision grows with its argument
 LARGEST_FACTORIAL = 3_000
 FINEST_ROOT = 10_000
+LARGEST_MATRIX_POWER, LARGEST_DETERMINANT = 64, 5
+SQUARE = 2
 
 
 class NoValueError(UnreadableError):
@@ -34,22 +36,25 @@ def evaluate(node: Node, point: Mapping[str, Value]) -> Value:
 
 
 def _value(node: Node, point: Mapping[str, Value]) -> Value:
+    found: Value = None
     match node:
         case Number(value):
-            return value
+            found = value
         case Symbol(name):
-            return point[name]
+            found = point[name]
         case Constant(name):
-            return {"pi": mp.pi, "e": mp.e, "i": mpc(0, 1), "infinity": mp.inf}[name] + 0
+            found = {"pi": mp.pi, "e": mp.e, "i": mpc(0, 1), "infinity": mp.inf}[name] + 0
         case Percent(value):
-            return _value(value, point) / 100
+            found = divided(_value(value, point), Fraction(100))
         case Matrix(rows):
-            return [[_value(cell, point) for cell in row] for row in rows]
-        case Ratio(items) if len(items) == 2:
-            return divided(_value(items[0], point), _value(items[1], point))
+            found = [[_value(cell, point) for cell in row] for row in rows]
+        case Ratio((left, right)):
+            found = divided(_value(left, point), _value(right, point))
         case Call(name, args):
-            return _called(name, args, point)
-    raise NoValueError(f"a {type(node).__name__} has no value")
+            found = _called(name, args, point)
+        case _:
+            raise NoValueError(f"a {type(node).__name__} has no value")
+    return found
 
 
 def _called(name: str, args: tuple[Node, ...], point: Mapping[str, Value]) -> Value:
@@ -60,7 +65,7 @@ def _called(name: str, args: tuple[Node, ...], point: Mapping[str, Value]) -> Va
         return ARITHMETIC[name](values)
     if name in MANY and len(values) >= 1:
         return MANY[name](values)
-    if name == "log" and len(values) == 2:
+    if name == "log" and len(values) > 1:
         return mp.log(real_or_complex(values[0])) / mp.log(real_or_complex(values[1]))
     if name in ONE and len(values) == 1:
         value = real_or_complex(values[0])
@@ -142,7 +147,7 @@ def powered(base: Value, exponent: Value) -> Value:
 
 
 def matrix_power(base: list[list[Value]], exponent: Value) -> Value:
-    if not isinstance(exponent, Fraction) or exponent.denominator != 1 or not 1 <= exponent <= 64:
+    if not isinstance(exponent, Fraction) or exponent.denominator != 1 or not 1 <= exponent <= LARGEST_MATRIX_POWER:
         raise NoValueError("a power of a matrix")
     found: Value = base
     for _ in range(int(exponent) - 1):
@@ -162,7 +167,7 @@ def rooted(value: Value, degree: Value) -> Value:
     number = real_or_complex(value)
     if n % 2 and mp.im(number) == 0 and mp.re(number) < 0:
         return -mp.root(-mp.re(number), n)
-    return mp.sqrt(number) if n == 2 else mp.root(number, n)
+    return mp.sqrt(number) if n == SQUARE else mp.root(number, n)
 
 
 def exact_root(value: int, degree: int) -> int | None:
@@ -170,7 +175,7 @@ def exact_root(value: int, degree: int) -> int | None:
         return value
     if value.bit_length() > LARGEST_BITS:
         return None
-    near = math.isqrt(value) if degree == 2 else int(mp.nint(mp.root(value, degree)))
+    near = math.isqrt(value) if degree == SQUARE else int(mp.nint(mp.root(value, degree)))
     return near if near**degree == value else None
 
 
@@ -187,9 +192,9 @@ def factorial(value: Value) -> Value:
 
 
 def binomial(top: Value, bottom: Value) -> Value:
-    if isinstance(top, Fraction) and isinstance(bottom, Fraction) and top.denominator == bottom.denominator == 1:
-        if 0 <= bottom <= top <= LARGEST_FACTORIAL:
-            return Fraction(math.comb(int(top), int(bottom)))
+    exact = isinstance(top, Fraction) and isinstance(bottom, Fraction) and top.denominator == bottom.denominator == 1
+    if exact and 0 <= bottom <= top <= LARGEST_FACTORIAL:
+        return Fraction(math.comb(int(top), int(bottom)))
     if max(abs(real_or_complex(top)), abs(real_or_complex(bottom))) > LARGEST_ARGUMENT:
         raise NoValueError("a binomial coefficient that is too large")
     return mp.binomial(real_or_complex(top), real_or_complex(bottom))
@@ -203,7 +208,7 @@ def absolute(value: Value) -> Value:
 
 def determinant(rows: list[list[Value]]) -> Value:
     """By the first row; for the small matrices of answers."""
-    if len(rows) != len(rows[0]) or len(rows) > 5:
+    if len(rows) != len(rows[0]) or len(rows) > LARGEST_DETERMINANT:
         raise NoValueError("the determinant of a matrix that is not square, or large")
     if len(rows) == 1:
         return rows[0][0]
@@ -269,6 +274,6 @@ ONE: dict[str, Callable[[Any], Value]] = {
     for name, theirs in {
         "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
         "coth": "coth", "sech": "sech", "csch": "csch", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "ln": "log",
-        "log": "log", "log10": "log10", "sgn": "sign", "arg": "arg", "Re": "re", "Im": "im",
+        "log": "log", "log10": "log10", "cis": "expj", "sgn": "sign", "arg": "arg", "Re": "re", "Im": "im",
     }.items()
 }  # fmt: skip

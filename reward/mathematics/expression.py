@@ -1,7 +1,7 @@
 """Reads an expression of arithmetic: sums, products, powers, fractions, roots and functions."""
 
-from reward.mathematics.atoms import ACCENTS, Atoms
-from reward.mathematics.names import FUNCTIONS, GREEK
+from reward.mathematics.atoms import Atoms
+from reward.mathematics.names import ACCENTS, FUNCTIONS, GREEK, ORDINALS
 from reward.mathematics.nodes import Call, Node, Number, Percent, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
@@ -127,6 +127,9 @@ class Expressions(Atoms):
         if self.at.sees("circ") or (self.at.sees("{") and self.at.sees("circ", ahead=1) and self.at.sees("}", ahead=2)):
             self.at.place += 1 if self.at.sees("circ") else 3
             return Call("degree", (base,))
+        if any(self.at.peek(ahead).text in ORDINALS and self.at.peek(ahead).kind == "word" for ahead in (0, 1)):
+            self.at.place += 3 if self.at.sees("{") else 1  # "5^{th}"
+            return base
         exponent = self.exponent()
         return Call("^", (base, exponent))
 

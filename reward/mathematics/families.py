@@ -14,6 +14,7 @@ from reward.mathematics.scalar import DIGITS
 WHOLE = ("Z", "N")
 PARAMETERS = frozenset("knmlj")  # names that mean whole numbers where a response does not say so
 NEAR = 1e-25
+CLOSE = 1e-20  # of whole numbers of steps
 
 
 def as_family(node: Node) -> Family | None:
@@ -102,5 +103,5 @@ def _same_sequence(gold: tuple[object, object], answer: tuple[object, object]) -
     with mp.workdps(DIGITS):
         turns = (mp.mpc(gold[0]) - mp.mpc(answer[0])) / mp.mpc(gold[1])
         steps = mp.mpc(gold[1]) / mp.mpc(answer[1])
-        whole = abs(turns - mp.nint(mp.re(turns))) < 1e-20 * (1 + abs(turns))
-        return bool(whole and abs(abs(steps) - 1) < 1e-20 and abs(mp.im(steps)) < 1e-20)
+        whole = abs(turns - mp.nint(mp.re(turns))) < CLOSE * (1 + abs(turns))
+        return bool(whole and abs(abs(steps) - 1) < CLOSE and abs(mp.im(steps)) < CLOSE)

@@ -16,6 +16,10 @@ CLOCK = re.compile(
     r"(?:at\s+)?(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*\\?\s*(?:\\(?:text|mathrm|textrm|mbox)\s*\{)?\s*(?:([ap])\.?\s?m\.?|(noon|midnight)|(o'?clock|hours|hrs|h)?)\s*\}?",
     re.IGNORECASE,
 )
+LAST_HOUR, LAST_MINUTE = 24, 59
+HALF_DAY = range(1, 13)
+BASES_WITH_DIGITS = range(2, 37)  # digits and letters
+WHOLE_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s*\{([^{}]*\d[^{}]*)\}")
 DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 
 
@@ -42,6 +46,8 @@ def read(text: str) -> Node:
     plain = clean(text)
     if not plain:
         raise UnreadableError("no number, symbol or formula")
+    if whole := WHOLE_TEXT.fullmatch(plain):
+        plain = whole[1].strip()
     if (special := clock(plain) or based(plain)) is not None:
         return special
     return read_tokens(tokens_of(plain, listed=any(bracket in plain for bracket in "([")))
@@ -50,12 +56,12 @@ def read(text: str) -> Node:
 def clock(plain: str) -> Clock | None:
     """A time of day such as "3:15", "3:15 p.m." or "6 a.m."; None for everything else, a plain number among it."""
     found = CLOCK.fullmatch(plain)
-    if found is None or not (found[2] or found[4] or found[5]):
+    if found is None or not (found[2] or found[4] or found[5] or "clock" in (found[6] or "").lower()):
         return None
     hour, minute, second = int(found[1]), int(found[2] or 0), int(found[3] or 0)
     named = (found[5] or "").lower()
     half = {"noon": "pm", "midnight": "am"}.get(named) or (found[4].lower() + "m" if found[4] else "")
-    if hour > 24 or minute > 59 or second > 59 or (half and not named and not 1 <= hour <= 12):
+    if hour > LAST_HOUR or max(minute, second) > LAST_MINUTE or (half and not named and hour not in HALF_DAY):
         return None
     return Clock(hour, minute, second, half)
 
@@ -67,7 +73,7 @@ def based(plain: str) -> Based | None:
         return None
     base = int(found[2]) if found[2].isdigit() else BASES.get(found[2], 0)
     digits = found[1].upper()
-    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+    if base not in BASES_WITH_DIGITS or any(int(digit, 36) >= base for digit in digits):
         return None
     return Based(digits.lstrip("0") or "0", base)
 

@@ -40,24 +40,25 @@ def same_set(left: RealSet, right: RealSet) -> bool:
 
 def real_set(node: Node) -> RealSet | None:
     """The real numbers that a tree stands for; None where it stands for no set of intervals."""
+    found: RealSet | None = None
     match node:
         case NumberSet(name):
-            return {"R": EVERYTHING, "R+": span(0, False, mp.inf, False), "R-": span(mp.ninf, False, 0, False)}.get(name)
+            found = {"R": EVERYTHING, "R+": span(0, False, mp.inf, False), "R-": span(mp.ninf, False, 0, False)}.get(name)
         case FiniteSet(items):
             values = [value_of(item) for item in items]
-            return None if None in values else union(span(value, True, value, True) for value in values)
+            found = None if None in values else union(span(value, True, value, True) for value in values)
         case Bracketed(opening, (low, high), closing):
             ends = value_of(low), value_of(high)
-            return None if None in ends else span(ends[0], opening == "[", ends[1], closing == "]")
+            found = None if None in ends else span(ends[0], opening == "[", ends[1], closing == "]")
         case SetOperation(name, (left, right)):
-            return combined(name, real_set(left), real_set(right))
+            found = combined(name, real_set(left), real_set(right))
         case Relation() | Listing():
             node = rebuilt(node, lambda one: Symbol(str(one)) if isinstance(one, Call) and one.name.startswith("apply ") else None)
             names = symbols(node)
-            return solved(node, next(iter(names))) if len(names) == 1 else None
+            found = solved(node, next(iter(names))) if len(names) == 1 else None
         case Builder(body, conditions):
-            return built_set(body, conditions)
-    return None
+            found = built_set(body, conditions)
+    return found
 
 
 def value_of(node: Node) -> Any:

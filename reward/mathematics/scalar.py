@@ -16,7 +16,9 @@ ZERO = mpf(10) ** -80  # with more digits, an equal pair differs by less than th
 VANISHES = mpf(10) ** -40  # a value that shrinks so much with more digits is 0
 SIX_PLACES = mpf("5e-7")
 RELATIVE = mpf("1e-4")
-POINTS, ENOUGH = 6, 3
+KINDS = ("positive", "positive", "mixed", "mixed", "complex", "complex")
+ENOUGH = 3  # points at which both have a value
+HALF = 0.5
 
 
 def same_value(gold: Node, answer: Node) -> bool:
@@ -43,7 +45,7 @@ def same_value(gold: Node, answer: Node) -> bool:
 
 def points(names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
     """Values for the variables: positive, negative and complex numbers."""
-    for turn in range(POINTS):
+    for turn in range(len(KINDS)):
         yield {name: _coordinate(name, turn) for name in names}
 
 
@@ -51,31 +53,30 @@ def points(names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
 def _coordinate(name: str, turn: int) -> Value:
     source = random.Random(f"{name} {turn}")
     real = Fraction(source.randrange(3_000_001, 29_000_001), 10_000_019)
-    if turn in (2, 3):
-        return -real if source.random() < 0.5 else real
-    if turn >= 4:
+    kind = KINDS[turn]
+    if kind == "complex":
         return mpc(float(real), source.uniform(0.2, 1.4))
-    return real
+    return -real if kind == "mixed" and source.random() < HALF else real
 
 
 def _same_at(gold: Node, answer: Node, point: dict[str, Value], decimal: tuple[bool, bool]) -> bool:
     first, second = evaluate(gold, point), evaluate(answer, point)
     if isinstance(first, list) or isinstance(second, list):
         return _same_matrix(first, second, decimal, gold, answer)
-    if isinstance(first, Fraction) and isinstance(second, Fraction):
-        if first == second:
-            return True
-        if not any(decimal):
-            return False
+    if isinstance(first, Fraction) and isinstance(second, Fraction) and (first == second or not any(decimal)):
+        return first == second
     a, b = real_or_complex(first), real_or_complex(second)
     if any(decimal):
         return _close(a, b, decimal, gold, answer)
     if not mp.isfinite(a) or not mp.isfinite(b):
         return bool(a == b)
     size = max(abs(a), abs(b))
-    if abs(a - b) > ALMOST * max(size, mpf(10) ** -5):
-        return False
-    with mp.workdps(MORE_DIGITS):  # a sum that cancels is tiny at any precision, and the tinier the more digits are used
+    return bool(abs(a - b) <= ALMOST * max(size, mpf(10) ** -5)) and _same_with_more_digits(gold, answer, point, size)
+
+
+def _same_with_more_digits(gold: Node, answer: Node, point: dict[str, Value], size: Value) -> bool:
+    """Whether the values agree in more digits too; a sum that cancels is tiny at any precision, and the tinier the more digits are used."""
+    with mp.workdps(MORE_DIGITS):
         a, b = (real_or_complex(evaluate(one, point)) for one in (gold, answer))
         return bool(abs(a - b) <= ZERO * max(abs(a), abs(b)) or max(abs(a), abs(b)) <= VANISHES * size)
 
@@ -104,7 +105,7 @@ def _close(a: Value, b: Value, decimal: tuple[bool, bool], gold: Node, answer: N
         return bool(difference == 0)
     if all(decimal):
         return bool(difference <= SIX_PLACES * min(mpf(1), size))
-    places = [written_places(node) for node, is_decimal in zip((gold, answer), decimal, strict=True) if is_decimal][0]
+    places = written_places(gold if decimal[0] else answer)
     if places is None:
         return bool(difference <= SIX_PLACES * min(mpf(1), size))
     half = mpf(10) ** -places * mpf("0.50001")

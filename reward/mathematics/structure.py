@@ -1,15 +1,20 @@
 """Reads what stands around expressions: relations, sets, lists, ratios and remainders, with the words beside them."""
 
+from fractions import Fraction
+
 from reward.mathematics.beside import condition_in_words, drop_label, drop_unit
 from reward.mathematics.expression import Expressions
+from reward.mathematics.names import SCALES
 from reward.mathematics.nodes import (
     Bracketed,
     Builder,
+    Call,
     Congruence,
     Family,
     FiniteSet,
     Listing,
     Node,
+    Number,
     NumberSet,
     Ratio,
     Relation,
@@ -54,6 +59,8 @@ class Structures(Expressions):
         """One value of a list, with the label before it and the unit or condition behind it."""
         drop_label(self.at)
         found = self.relation()
+        if self.at.peek().text in SCALES and self.at.peek().kind == "word":
+            found = Call("*", (found, Number(Fraction(SCALES[self.at.take().text]))))
         if self.at.sees("(") or self.at.peek().kind == "word" or self.is_unit_letter():
             if condition := self.condition():
                 return Family(found, (condition,))
@@ -237,12 +244,8 @@ def grouped(items: list[Node], joints: list[str]) -> tuple[Node, ...]:
             groups.append([item])
         else:
             groups[-1].append(item)
-    if (
-        len(groups) < 2
-        or len(groups[0]) < 2
-        or len({len(group) for group in groups}) > 1
-        or not all(isinstance(item, Relation) for item in items)
-    ):
+    even = len({len(group) for group in groups}) == 1 and min(len(groups), len(groups[0])) > 1
+    if not even or not all(isinstance(item, Relation) for item in items):
         return ()
     return tuple(Listing(tuple(group), "and") for group in groups)
 

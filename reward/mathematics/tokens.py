@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, SETS, SHORT_WORDS, UNITS
+from reward.mathematics.commands import SAME, SIGN_COMMANDS
+from reward.mathematics.names import FUNCTIONS, GREEK, INFINITE, ORDINALS, SETS, SHORT_WORDS, UNITS
 from reward.mathematics.unreadable import UnreadableError
 
 MOST_TOKENS = 4_000
+DEEPEST_TEXT = 5  # \\text within \\text
 LONGEST_NAME = 6  # capital letters, which name points: "ABCD"
 LONGEST_WORD = 4  # letters from which a run of letters is a word, not a product
 NUMBER = re.compile(
@@ -20,61 +22,16 @@ GROUP = re.compile(
     r"operatorname|emph|underline|hbox)(?![a-zA-Z])\s*\*?\s*(?=[{A-Za-z0-9\\])"
 )
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
-LETTERS = re.compile(r"[^\W\d_]+(?:'[a-z]{1,2}(?![a-z]))?")
+LETTERS = re.compile(r"[A-Za-z]+(?:'[a-z]{1,2}(?![a-z]))?|[^\W\d_A-Za-z]+")
 SIGN = re.compile(r"<=|>=|!=|==|\*\*|->|=>|.", re.DOTALL)
 SPACE = re.compile(r"\s+")
 BOLD = ("mathbf", "boldsymbol", "bm")
 LETTER_STYLES = (*BOLD, "mathit", "mathcal", "mathscr", "mathfrak", "underline")
-SAME = {
-    "times": "*", "cdot": "*", "ast": "*", "div": "/", "le": "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=",
-    "geqslant": ">=", "geqq": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "approx": "~", "simeq": "~", "thickapprox": "~", "sim": "~",
-    "doteq": "~", "equiv": "equiv", "in": "in", "cup": "cup", "bigcup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus",
-    "mid": "|", "vert": "|", "lvert": "|", "rvert": "|", "Vert": "||", "lVert": "||", "rVert": "||", "colon": ":", "lbrace": "{:", "rbrace": ":}",
-    "pm": "pm", "mp": "mp", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "prime": "'", "dots": "dots", "ldots": "dots",
-    "cdots": "dots", "langle": "<:", "rangle": ":>", "lparen": "(", "rparen": ")", "lbrack": "[", "rbrack": "]", "degree": "circ",
-    "varnothing": "emptyset", "infin": "infty", "over": "over", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom",
-    "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod", "pmod": "pmod", "text": "text", "land ": "and",
-}  # fmt: skip
-SIGN_COMMANDS = frozenset(
-    [
-        "*",
-        "/",
-        "<=",
-        ">=",
-        "!=",
-        "<",
-        ">",
-        "~",
-        "equiv",
-        "in",
-        "cup",
-        "cap",
-        "setminus",
-        "|",
-        "||",
-        ":",
-        "{:",
-        ":}",
-        "pm",
-        "mp",
-        "and",
-        "or",
-        "'",
-        "dots",
-        "<:",
-        ":>",
-        "(",
-        ")",
-        "[",
-        "]",
-        "circ",
-        "over",
-        "choose",
-        "mod",
-        "pmod",
-    ]
+WORD_SIGNS = (
+    {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
+    | dict.fromkeys(("或", "或者", "oder", "или", "または", "또는"), "or")
+    | dict.fromkeys(("和", "与", "及"), "and")
 )
-WORD_SIGNS = {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
 ESCAPED = {"{": "{:", "}": ":}", "|": "||", "%": "%", "&": "and", "#": "#", "_": "_", "\\": "\\\\", "-": "", "/": ""}
 
 
@@ -157,7 +114,7 @@ def _group(text: str, place: int) -> tuple[str, int]:
 def _upright(style: str, inner: str, gap: bool, listed: bool, depth: int) -> Iterator[Token]:
     """The tokens of \\text{} and its like: words, or mathematics that is set upright."""
     plain = inner.strip()
-    if depth > 5:
+    if depth > DEEPEST_TEXT:
         raise UnreadableError("text within text")
     if style in ("mathbb", "Bbb") or (style in BOLD and plain in SETS):
         yield Token("command", f"set {plain}", gap)
@@ -167,6 +124,9 @@ def _upright(style: str, inner: str, gap: bool, listed: bool, depth: int) -> Ite
         yield Token("letter" if plain.isalpha() else "number", name, gap) if plain else Token("sign", "", gap)
         return
     gap = gap or inner[:1].isspace()
+    if plain in ORDINALS:
+        yield Token("word", plain, gap, upright=True)
+        return
     if (
         any(mark in inner for mark in "\\^_$")
         or any(c.isdigit() for c in inner)
@@ -194,10 +154,10 @@ def _command(name: str, gap: bool) -> Iterator[Token]:
 def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
     """A run of letters: a word, a name of mathematics, or a product of variables."""
     lower = run.lower()
-    if len(run) == 1:
-        yield Token("letter" if run.isascii() else "word", run, gap)
-    elif lower in WORD_SIGNS:
+    if lower in WORD_SIGNS:
         yield Token("sign", WORD_SIGNS[lower], gap)
+    elif len(run) == 1:
+        yield Token("letter" if run.isascii() else "word", run, gap)
     elif run in FUNCTIONS or (lower in FUNCTIONS and run[0].isupper() and run[1:].islower() and lower not in ("re", "im")):
         yield Token("command", run if run in FUNCTIONS else lower, gap)
     elif run in INFINITE or lower == "infinity":
@@ -208,7 +168,13 @@ def _letters(run: str, gap: bool, *, glued: bool) -> Iterator[Token]:
         yield Token("sign", "cup", gap)
     elif run.isupper() and run.isascii() and len(run) <= LONGEST_NAME and run not in UNITS:
         yield from _product_of(run, gap)
-    elif run in UNITS or (lower in SHORT_WORDS and not glued) or not run.isascii() or (len(run) >= LONGEST_WORD and not _product(run)):
+    elif (
+        run in UNITS
+        or (glued and run in ORDINALS)
+        or (lower in SHORT_WORDS and not glued)
+        or not run.isascii()
+        or (len(run) >= LONGEST_WORD and not _product(run))
+    ):
         yield Token("word", run, gap)
     else:
         yield from _product_of(run, gap)
@@ -225,7 +191,7 @@ def _product_of(run: str, gap: bool) -> Iterator[Token]:
             yield Token("command", name, gap)
             yield Token("letter", run[-1])
             return
-    if run.endswith("pi") and len(run) == 3:
+    if run.endswith("pi") and len(run) == len("kpi"):
         yield Token("letter", run[0], gap)
         yield Token("command", "pi")
         return

@@ -3,23 +3,8 @@
 import re
 from fractions import Fraction
 
-# Signs with their ASCII or LaTeX equivalents. Full-width forms have ASCII codes plus a constant.
-SIGNS = {
-    "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
-    "\u3000": " ", "\u200b": "", "\u2061": "", "\u2062": "", "\u00d7": r"\times ", "\u2217": "*", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ",
-    "\u00f7": "/", "\u2215": "/", "\u2044": "/", "\u00b1": r"\pm ", "\u2213": r"\mp ", "\u2264": r"\le ", "\u2265": r"\ge ",
-    "\u2a7d": r"\le ", "\u2a7e": r"\ge ", "\u2260": r"\neq ", "\u2248": r"\approx ", "\u2243": r"\approx ", "\u2261": r"\equiv ",
-    "\u221e": r"\infty ", "\u222a": r"\cup ", "\u2229": r"\cap ", "\u2216": r"\setminus ", "\u2208": r"\in ", "\u2205": r"\emptyset ",
-    "\u2223": "|", "\u221a": r"\sqrt", "\u221b": r"\sqrt[3]", "\u00b0": r"^\circ ", "\u00bd": r"\frac{1}{2}", "\u00bc": r"\frac{1}{4}",
-    "\u00be": r"\frac{3}{4}", "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}", "\u215b": r"\frac{1}{8}", "\u2032": "'", "\u2033": "''",
-    "\u2019": "'", "\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}", "\u2115": r"\mathbb{N}", "\u211a": r"\mathbb{Q}", "\u2102": r"\mathbb{C}",
-    "\u2026": r"\dots ", "\u2308": r"\lceil ", "\u2309": r"\rceil ", "\u230a": r"\lfloor ", "\u230b": r"\rfloor ", "\u2227": r"\land ",
-    "\u2228": r"\lor ", "\u3001": ",", "\u3002": ".", "\u2081": "_1", "\u2082": "_2", "\u2083": "_3", "\u2220": r"\angle ", "\u25b3": r"\triangle ",
-    "\u22ef": r"\dots ", "\u27e8": r"\langle ", "\u27e9": r"\rangle ", "\u2236": ":", "\u2113": r"\ell ", "\u210f": r"\hbar ",
-}  # fmt: skip
-GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξπρστυφχψω", ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"], strict=True)
-) | dict(zip("ΓΔΘΛΞΣΦΨΩ", ["Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega"], strict=True))  # fmt: skip
-SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n", strict=True))
+from reward.mathematics.signs import GREEK_LETTERS, SIGNS, SUPERSCRIPTS
+
 TABLE = str.maketrans(
     SIGNS
     | {letter: rf"\{name} " for letter, name in GREEK_LETTERS.items()}
@@ -46,12 +31,18 @@ UNIT_RAISED = re.compile(r"(?<=[\d\s])(mm|cm|dm|km|m|ft|in|yd)([\u00b2\u00b3])")
 DOUBLED = re.compile(
     r"\\\\(?=(?:[dt]?frac|sqrt|left|right|leq?|geq?|neq?|pi|text|cdot|times|infty|cup|cap|in|pm|circ|theta|alpha|beta|mathbb|mathrm)(?![a-z]))"
 )
+MODULE = re.compile(r"\b(?:np|numpy|math|sympy|sp)\.(?=[a-z])")
+TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+BRACED_COLON = re.compile(r"\{\s*:\s*\}")
+CASES = re.compile(r"\\begin\{(cases|aligned|gathered|array)\}(?:\{[lcr]*\})?(.*)\\end\{\1\}\s*", re.DOTALL)
 QUOTES = re.compile(r"``|''(?=\s|$)(?<!\w'')|[\"\u201c\u201d`]")
 
 
 def clean(text: str) -> str:
-    """The text with plain signs only: no currency, no math delimiters, no sizes, no Markdown, no separators of thousands after LaTeX's manner."""
+    """The text with plain signs only: no currency, no math delimiters, no sizes, no Markdown."""
     text = RAISED.sub(_raised, UNIT_RAISED.sub(r"\\text{\1}", text).translate(TABLE))
+    if (system := CASES.fullmatch(text.strip())) and "=" in system[2]:
+        text = system[2].strip().removesuffix("\\\\").replace("\\\\", ", ").replace("&", "")
     if "\\begin" not in text:
         text = DOUBLED.sub(r"\\", text)  # one level of escaping too many, as in JSON within JSON
     text = OPTION.sub("", text, count=1) if OPTION.match(text) else text
@@ -61,6 +52,7 @@ def clean(text: str) -> str:
     text = SIZES.sub("", text)
     text = DELIMITERS.sub(" ", SPACES.sub(" ", text))
     text = QUOTES.sub(" ", text)
+    text = TIMES_TEN.sub(r" \\times ", BRACED_COLON.sub(":", MODULE.sub("", text)))
     text = REPEATING.sub(_as_fraction, text)
     return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\\ \u3002").strip()
 
