@@ -107,9 +107,9 @@ def test_references_that_are_not_understood_are_listed_and_fail_if_asked_for(cap
     assert "; it is compared as text: reference 'f(x)=ax+b" in out
     assert "in other words: 2 of 2 right answers passed (" in out
     assert "; 0 of 8 near misses accepted; 1 reference not understood whole" in out
-    assert "1 of 2 references are not understood whole" in fails(capsys, "check", rows, "--workers", "1", "--strict")[1]
+    assert "1 of 2 references not understood whole" in fails(capsys, "check", rows, "--workers", "1", "--strict")[1]
     rows = write_rows(tmp_path / "d.jsonl", {"answer": UNREAD})
-    assert "1 of 1 reference are not understood" in fails(capsys, "check", rows, "--workers", "1")[1]
+    assert "1 of 1 reference not understood" in fails(capsys, "check", rows, "--workers", "1")[1]
 
 
 def test_other_words_that_fail_and_near_misses_that_pass_are_listed(

@@ -108,7 +108,7 @@ def run_check(asked: argparse.Namespace) -> None:
         )
     if tried.not_understood and (asked.strict or len(tried.not_understood) == report.rows):
         raise RewardsDiffer(
-            f"{len(tried.not_understood)} of {counted(report.rows, 'reference')} are not understood whole, so only the same text is right: "
+            f"{len(tried.not_understood)} of {counted(report.rows, 'reference')} not understood whole, so only the same text is right: "
             "write them as plain mathematics, or use the checker 'match'"
         )
 
