@@ -12,7 +12,6 @@ from reward.answers.answer import marked_answer, spoken
 from reward.answers.exact import reference_text
 from reward.answers.math_words import reference_words, says
 from reward.answers.prose import prose_answer
-from reward.mathematics.compare import same_answer
 from reward.mathematics.nodes import Number
 from reward.mathematics.read import read_answer, why_not, with_decimal_comma
 from reward.mathematics.typography import clean
@@ -86,9 +85,9 @@ def same_text_or_value(gold: str, said: str) -> bool:
     found = None if meant is None else read_answer(said)
     if meant is None or found is None:
         return False
-    if same_answer(meant, found):
-        return True
-    return _same_with_decimal_comma(gold, said)
+    from reward.mathematics.compare import same_answer  # imports mpmath, which reading does not need
+
+    return same_answer(meant, found) or _same_with_decimal_comma(gold, said)
 
 
 def _same_with_decimal_comma(gold: str, said: str) -> bool:
@@ -96,6 +95,8 @@ def _same_with_decimal_comma(gold: str, said: str) -> bool:
     first, second = with_decimal_comma(gold), with_decimal_comma(said)
     if (first is None) == (second is None):
         return False
+    from reward.mathematics.compare import same_answer
+
     meant, found = first or read_answer(gold), second or read_answer(said)
     number = found if first else meant
     return isinstance(number, Number) and bool(number.places) and meant is not None and found is not None and same_answer(meant, found)
