@@ -13,7 +13,7 @@ from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
 from reward.answers.match import accepted_answers, check_match, gold_match
-from reward.answers.mathematics import check_math, gold_math, reference_answer
+from reward.answers.mathematics import check_math, gold_math, not_understood, reference_answer
 from reward.checker import Checker, Score
 from reward.form.instructions import check_instructions, instructions_reference
 from reward.form.json_schema import check_json, gold_json, json_reference
@@ -26,6 +26,8 @@ from reward.own.function import OwnFunction
 from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
+from reward.trials import others
+from reward.trials.math import math_in_other_words, math_near_misses
 
 
 def _no_gold(reference: object) -> None:
@@ -46,24 +48,59 @@ WARM_MATH = [  # an answer of each kind: the first of a kind fills caches, which
     ("the answer is 12.5 percent", r"12.5\%"),
 ]
 CHECKERS: dict[str, Checker] = {
-    "code": Checker(score=check_code, check_reference=check_tests, gold=solution, load=load_code),
-    "exact": Checker(score=check_exact, check_reference=reference_text, gold=reference_text),
+    "code": Checker(
+        score=check_code,
+        check_reference=check_tests,
+        gold=solution,
+        other_words=others.code_in_other_words,
+        near_misses=others.code_near_misses,
+        load=load_code,
+    ),
+    "exact": Checker(
+        score=check_exact,
+        check_reference=reference_text,
+        gold=reference_text,
+        other_words=others.exact_in_other_words,
+        near_misses=others.exact_near_misses,
+    ),
     "math": Checker(
         score=check_math,
         check_reference=reference_answer,
         gold=gold_math,
+        not_understood=not_understood,
+        other_words=math_in_other_words,
+        near_misses=math_near_misses,
         warm_up=WARM_MATH,
         rehearsal=(r"\boxed{x+317}", "317+x"),
     ),
-    "match": Checker(score=check_match, check_reference=accepted_answers, gold=gold_match),
-    "choice": Checker(score=check_choice, check_reference=choice_reference, gold=gold_choice),
+    "match": Checker(
+        score=check_match,
+        check_reference=accepted_answers,
+        gold=gold_match,
+        other_words=others.match_in_other_words,
+        near_misses=others.match_near_misses,
+    ),
+    "choice": Checker(
+        score=check_choice,
+        check_reference=choice_reference,
+        gold=gold_choice,
+        other_words=others.choice_in_other_words,
+        near_misses=others.choice_near_misses,
+    ),
     "tags": Checker(score=check_tags, check_reference=tags_reference, gold=gold_tags),
     "regex": Checker(score=check_regex, check_reference=regex_reference, gold=_no_gold),
     "length": Checker(score=check_length, check_reference=length_reference, gold=gold_length),
     "language": Checker(
         score=check_language, check_reference=language_reference, gold=_no_gold, warm_up=[("This is a sentence in English.", "en")]
     ),
-    "json": Checker(score=check_json, check_reference=json_reference, gold=gold_json, warm_up=[("{}", {"schema": {"required": ["a"]}})]),
+    "json": Checker(
+        score=check_json,
+        check_reference=json_reference,
+        gold=gold_json,
+        other_words=others.json_in_other_words,
+        near_misses=others.json_near_misses,
+        warm_up=[("{}", {"schema": {"required": ["a"]}})],
+    ),
     "instructions": Checker(
         score=check_instructions,
         check_reference=instructions_reference,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster.commands.checks.references import beside
+from cluster.commands.checks.understood import describe_not_understood
 from configs.arithmetic import counted
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
@@ -36,6 +37,7 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
         check_references(config, rows)
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
+    lines += describe_not_understood(train)
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from cluster.commands.rewards.trials import Tried, judge, trials_of
 from configs.arithmetic import counted
 from reward.checker import Checker
 from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
@@ -42,6 +43,7 @@ class Report:
     passed: int = 0
     without_gold: int = 0
     failed: list[str] = field(default_factory=list)  # a line each: the row and what is wrong
+    tried: Tried = field(default_factory=Tried)  # the right answers in other words, and near misses
 
     @property
     def summary(self) -> str:
@@ -62,8 +64,9 @@ class Pool:
 
 
 def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, progress: Callable[[int, int], None]) -> Report:
-    """Score every row's right answer against the row's own reference; `progress` gets (rows done, rows in all).
+    """Score every row's right answer against the row's own reference; `progress` gets (responses done, responses in all).
 
+    Without a field of solutions, the right answers in other words and near misses of them are scored too.
     ValueError if nothing can be checked at all: no rows, no such field, an unknown checker, a service.
     """
     refuse_checker(fields.checker)
@@ -88,8 +91,10 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
             f"none of the {len(rows)} rows of {source} has a gold answer, so nothing was checked: the checker makes none from a "
             "reference; name the field of a right response with --solution-field"
         )
-    verdicts = asyncio.run(score_all([item for _, item in asked], pool, progress))
-    for (row, item), verdict in zip(asked, verdicts, strict=True):
+    trials = [] if fields.solution else [trial for row, item in asked for trial in trials_of(row.where, item, report.tried)]
+    verdicts = asyncio.run(score_all([*(item for _, item in asked), *(trial.item for trial in trials)], pool, progress))
+    judge(trials, verdicts[len(asked) :], report.tried)
+    for (row, item), verdict in zip(asked, verdicts[: len(asked)], strict=True):
         if verdict.reward is not None and verdict.reward >= RIGHT:
             report.passed += 1
         else:
