@@ -12,7 +12,7 @@ from reward.answers.answer import marked_answer, spoken
 from reward.answers.exact import reference_text
 from reward.answers.math_words import reference_words, says
 from reward.answers.prose import prose_answer
-from reward.mathematics.nodes import Number
+from reward.mathematics.nodes import Listing, Number
 from reward.mathematics.read import read_answer, why_not, with_decimal_comma
 from reward.mathematics.typography import clean
 
@@ -87,7 +87,15 @@ def same_text_or_value(gold: str, said: str) -> bool:
         return False
     from reward.mathematics.compare import same_answer  # imports mpmath, which reading does not need
 
-    return same_answer(meant, found) or _same_with_decimal_comma(gold, said)
+    return same_answer(meant, found) or _same_listed(gold, said) or _same_with_decimal_comma(gold, said)
+
+
+def _same_listed(gold: str, said: str) -> bool:
+    """Whether both are the same list, where "60,120" in one of them is two numbers."""
+    from reward.mathematics.compare import same_answer
+
+    pairs = [(read_answer(gold, listed=gold_listed), read_answer(said, listed=not gold_listed)) for gold_listed in (False, True)]
+    return any(isinstance(a, Listing) and isinstance(b, Listing) and same_answer(a, b) for a, b in pairs)
 
 
 def _same_with_decimal_comma(gold: str, said: str) -> bool:

@@ -62,9 +62,18 @@ def _same_structure(gold: Node, answer: Node) -> bool:
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
         return _same_items(_items(gold), _items(answer))
+    if isinstance(gold, SetOperation) and isinstance(answer, SetOperation) and gold.name == answer.name != "difference":
+        return _same_items(_joined(gold), _joined(answer))
     half_matrix = isinstance(gold, Matrix) != isinstance(answer, Matrix) and not (_has_matrix(gold) and _has_matrix(answer))
     comparable = not half_matrix and not isinstance(gold, RANGES) and not isinstance(answer, RANGES)
     return comparable and same_amount(gold, answer)
+
+
+def _joined(node: Node, name: str = "") -> list[Node]:
+    """The sets that a union or intersection joins, in no order."""
+    if not isinstance(node, SetOperation) or (name and node.name != name):
+        return [node]
+    return [one for arg in node.args for one in _joined(arg, node.name)]
 
 
 def _has_matrix(node: Node) -> bool:
@@ -176,8 +185,10 @@ def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None,
     """Whether two assignments give the same value to the same name; f(x) may be called y."""
     name, other = first[0], second[0]
     function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
-    named = name is None or other is None or name == other or function or (plain(name) and plain(other) and same_value(name, other))
-    return bool(named) and same_answer(first[1], second[1])
+    plain_names = isinstance(name, Symbol) and isinstance(other, Symbol)
+    indexed = plain_names and (other.name == name.name.split("_")[0] or name.name == other.name.split("_")[0])  # type: ignore[union-attr]
+    alike = plain(name) and plain(other) and same_value(name, other) if name and other else True
+    return (function or indexed or alike) and same_answer(first[1], second[1])
 
 
 def _same_families(gold: Node, answer: Node) -> bool:

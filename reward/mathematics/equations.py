@@ -5,7 +5,7 @@ from dataclasses import replace
 from mpmath import mp
 
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
-from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Percent, Ratio, Relation, Symbol, children, symbols
+from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Number, Percent, Ratio, Relation, Symbol, children, symbols
 from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, points, same_value
 
 OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!=", "~": "="}
@@ -72,7 +72,7 @@ def _same_chain(gold: Relation, answer: Relation) -> bool:
 
 def plain(node: Node) -> bool:
     """Whether a tree is an expression, with a value at every point."""
-    return isinstance(node, Call | Symbol | Constant | Percent) or not children(node)
+    return isinstance(node, Call | Symbol | Constant | Percent | Number)
 
 
 def _same_difference(gold: Relation, answer: Relation) -> bool:

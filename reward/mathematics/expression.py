@@ -101,6 +101,8 @@ class Expressions(Atoms):
             return True
         if token.kind == "command":
             return token.text in OPERAND_COMMANDS
+        if token.text == "(" and self.at.peek(1).kind == "word" and len(self.at.peek(1).text) > 1:
+            return False  # "9 (apples)"
         return token.kind == "sign" and (token.text in OPENS_OPERAND or (token.text in ("|", "||") and not self.in_bars))
 
     def power(self) -> Node:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from fractions import Fraction
 
 from reward.mathematics.cursor import Cursor
-from reward.mathematics.names import UNIT_LETTERS
+from reward.mathematics.names import SETS, UNIT_LETTERS
 from reward.mathematics.nodes import Call, Constant, Node, Number, NumberSet, Symbol
 from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError
@@ -39,6 +39,14 @@ class Letters(ABC):
     def letter(self) -> Node:
         """A variable with its index and primes, one of the constants e and i, or a function applied to a bracket."""
         name = self.at.take().text + self.index() + self.primes()
+        if (
+            name in SETS
+            and self.at.sees("^")
+            and self.at.peek(1).text in ("*", "+")
+            and self.at.peek(2).text in (")", "end", ",", ":}", "the end")
+        ):
+            self.at.place += 2
+            return NumberSet(name + self.at.peek(-1).text)
         if name in ("e", "i"):
             return Constant(name)
         if name in APPLIED and [self.at.peek(ahead).text for ahead in range(len(INVERSE))] == INVERSE:

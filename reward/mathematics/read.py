@@ -24,10 +24,10 @@ DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 
 
 @lru_cache(maxsize=4096)
-def read_answer(text: str) -> Node | None:
-    """The tree of an answer; None where a part of it is not understood."""
+def read_answer(text: str, *, listed: bool = False) -> Node | None:
+    """The tree of an answer; None where a part of it is not understood. With `listed`, "60,120" is two numbers."""
     try:
-        return read(text)
+        return read(text, listed=listed)
     except UnreadableError:
         return None
 
@@ -41,7 +41,7 @@ def why_not(text: str) -> str | None:
     return None
 
 
-def read(text: str) -> Node:
+def read(text: str, *, listed: bool = False) -> Node:
     """The tree of an answer; UnreadableError where a part of it is not understood."""
     plain = clean(text)
     if not plain:
@@ -50,7 +50,7 @@ def read(text: str) -> Node:
         plain = whole[1].strip()
     if (special := clock(plain) or based(plain)) is not None:
         return special
-    return read_tokens(tokens_of(plain, listed=any(bracket in plain for bracket in "([")))
+    return read_tokens(tokens_of(plain, listed=listed or any(bracket in plain for bracket in "([")))
 
 
 def clock(plain: str) -> Clock | None:

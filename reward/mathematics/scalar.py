@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 
-from mpmath import mp, mpc, mpf
+from mpmath import mp, mpf
 
 from reward.mathematics.evaluate import NoValueError, Value, evaluate, real_or_complex
-from reward.mathematics.nodes import Call, Node, Number, Percent, children, symbols
+from reward.mathematics.nodes import Call, Constant, Node, Number, Percent, children, symbols
 
 DIGITS, MORE_DIGITS = 40, 120
 ALMOST = mpf(10) ** -25  # a relative difference below this is asked again with more digits
@@ -16,7 +16,7 @@ ZERO = mpf(10) ** -80  # with more digits, an equal pair differs by less than th
 VANISHES = mpf(10) ** -40  # a value that shrinks so much with more digits is 0
 SIX_PLACES = mpf("5e-7")
 RELATIVE = mpf("1e-4")
-KINDS = ("positive", "positive", "mixed", "mixed", "complex", "complex")
+KINDS = ("small", "small", "positive", "positive", "negative", "negative", "mixed", "mixed")
 ENOUGH = 3  # points at which both have a value
 HALF = 0.5
 
@@ -24,7 +24,7 @@ HALF = 0.5
 def same_value(gold: Node, answer: Node) -> bool:
     """Whether both have the same value; decimals agree to six places and, below 1, to six digits, or as the rounding of an exact value.
 
-    With variables the values must agree at several real and complex points, which are the same in every process.
+    With variables the values must agree at several real points, positive and negative, which are the same in every process.
     """
     names = tuple(sorted(symbols(gold) | symbols(answer)))
     decimal = has_decimals(gold), has_decimals(answer)
@@ -35,16 +35,27 @@ def same_value(gold: Node, answer: Node) -> bool:
     with mp.workdps(DIGITS):
         for point in points(names):
             try:
-                if not _same_at(gold, answer, point, decimal):
+                if _same_at(gold, answer, point, decimal):
+                    agreed += 1
+                elif not imaginary(gold, answer, point):
                     return False
-                agreed += 1
             except NoValueError:
                 continue
     return agreed >= ENOUGH
 
 
+def imaginary(gold: Node, answer: Node, point: dict[str, Value]) -> bool:
+    """Whether both values are imaginary at a real point, outside of what real functions such as square roots are about."""
+    return all(not has_unit(node) and mp.im(real_or_complex(evaluate(node, point))) != 0 for node in (gold, answer))
+
+
+def has_unit(node: Node) -> bool:
+    """Whether the imaginary unit stands in the tree."""
+    return node == Constant("i") or any(has_unit(child) for child in children(node))
+
+
 def points(names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
-    """Values for the variables: positive, negative and complex numbers."""
+    """Values for the variables: small, larger and negative numbers."""
     for turn in range(len(KINDS)):
         yield {name: _coordinate(name, turn) for name in names}
 
@@ -54,9 +65,9 @@ def _coordinate(name: str, turn: int) -> Value:
     source = random.Random(f"{name} {turn}")
     real = Fraction(source.randrange(3_000_001, 29_000_001), 10_000_019)
     kind = KINDS[turn]
-    if kind == "complex":
-        return mpc(float(real), source.uniform(0.2, 1.4))
-    return -real if kind == "mixed" and source.random() < HALF else real
+    if kind == "small":
+        return real / 3
+    return -real if kind == "negative" or (kind == "mixed" and source.random() < HALF) else real
 
 
 def _same_at(gold: Node, answer: Node, point: dict[str, Value], decimal: tuple[bool, bool]) -> bool:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from reward.mathematics.beside import condition_in_words, drop_label, drop_unit
 from reward.mathematics.expression import Expressions
 from reward.mathematics.names import SCALES
+from reward.mathematics.names import SETS as NUMBER_SETS
 from reward.mathematics.nodes import (
     Bracketed,
     Builder,
@@ -74,10 +75,13 @@ class Structures(Expressions):
         if not self.at.sees("("):
             return None
         place = self.at.place
-        self.at.take()
-        inner = self.relation()
-        if self.at.takes(")") and isinstance(inner, Relation):
-            return inner
+        try:
+            self.at.take()
+            inner = self.relation()
+            if self.at.takes(")") and isinstance(inner, Relation):
+                return inner
+        except UnreadableError:
+            pass  # words of a unit in brackets
         self.at.place = place
         return None
 
@@ -86,7 +90,9 @@ class Structures(Expressions):
         operands, operators = [self.sets()], []
         while self.at.sees(*RELATIONS):
             operators.append(self.at.take().text)
-            operands.append(self.sets())
+            right = self.sets()
+            named = operators[-1] == "in" and isinstance(right, Symbol) and right.name in NUMBER_SETS
+            operands.append(NumberSet(right.name) if named and isinstance(right, Symbol) else right)
         if operators.count("~") > 1:
             raise UnreadableError("several approximations")
         if self.at.takes("equiv"):
