@@ -9,10 +9,12 @@ from typing import Any
 from reward.mathematics.nodes import (
     Based,
     Bracketed,
+    Builder,
     Call,
     Clock,
     Congruence,
     Constant,
+    Family,
     FiniteSet,
     Listing,
     Matrix,
@@ -21,6 +23,7 @@ from reward.mathematics.nodes import (
     Percent,
     Ratio,
     Relation,
+    SetOperation,
     Symbol,
     children,
     symbols,
@@ -53,8 +56,25 @@ def misses(node: Node) -> Iterator[Node]:
             yield from _of_relation(node)
         case Matrix() | Ratio():
             yield from _elsewhere(node)
+        case Builder() | Family() | SetOperation():
+            yield from _numbers_alone(node)
         case _:
             yield from _of_other_numbers(node)
+
+
+def _numbers_alone(node: Builder | Family | SetOperation) -> Iterator[Node]:
+    """Numbers in a set or family of many values, which none of them is."""
+    within = list(_all_below(node))
+    one_value = isinstance(node, Family) and not symbols(node.body)
+    if one_value or any(isinstance(one, Relation) and "=" in one.operators for one in within):
+        return
+    yield from (one for one in within if isinstance(one, Number))
+
+
+def _all_below(node: Node) -> Iterator[Node]:
+    for child in children(node):
+        yield child
+        yield from _all_below(child)
 
 
 def _of_other_numbers(node: Node) -> Iterator[Node]:
