@@ -2,7 +2,8 @@
 
 import re
 
-from reward.answers.answer import marked_answer, spoken, stated_answer, unwrapped
+from reward.answers.answer import marked_answer, spoken, stated_answer
+from reward.answers.joined import unwrapped
 from reward.answers.match import normal_text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

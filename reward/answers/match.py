@@ -4,8 +4,9 @@ import re
 import string
 import unicodedata
 
-from reward.answers.answer import marked_answer, spoken, stated_answer, unwrapped
+from reward.answers.answer import marked_answer, spoken, stated_answer
 from reward.answers.exact import reference_text
+from reward.answers.joined import unwrapped
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 ASCII_PUNCTUATION = frozenset(string.punctuation)

@@ -2,7 +2,7 @@
 
 import re
 
-from reward.answers.answer import WRAPPER, unwrapped
+from reward.answers.joined import WRAPPER, unwrapped
 
 NOISE = re.compile(r"\\?\$|\\[,;:! ()\[\]]|[*().,;:!?\"]|\s+")
 WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|[' -])*")
