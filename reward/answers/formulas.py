@@ -101,7 +101,7 @@ def _token(text: str, position: int) -> tuple[str, int]:
 def _is_formula(left: str, inner: str) -> bool:
     """Whether the text between two dollar signs is a formula and not "5 and the other cost"."""
     spaced = inner[-1].isspace()
-    if spaced != bool(left) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", ",", "("):
+    if spaced != bool(left) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", "("):
         return False
     return not PROSE.search(TEXT_GROUP.sub("", inner))
 

@@ -34,6 +34,7 @@ HEADS = re.compile(
     rf"|(?:{CJK_NOUN}){MARKS}[ \t]{{0,9}}\n",
     re.IGNORECASE,
 )
+HEADING = re.compile(r"[#*_>\s-]{0,12}(?:[^\W\d_]{1,12}\s){0,2}")  # before the noun in a line that heads the answer
 # What comes before such words where nobody states anything: "if the answer is", "I doubt that the answer is"
 SUPPOSED = re.compile(
     r"(?:\b(?:if|suppos\w+|assum\w+|whether|doubt|unlikely|wenn|falls|si|se|unless|pretend|were)|\b(?:do|does|did|would|can|is|was|could)(?:n['\u2019]t|\s+not)"
@@ -58,6 +59,8 @@ def statements(text: str) -> list[tuple[int, int, bool]]:
     for pattern in (SAYS, HEADS):
         for statement in pattern.finditer(text):
             start, end = statement.span()
+            if statement[0].endswith("\n") and not HEADING.fullmatch(text, text.rfind("\n", 0, start) + 1, start):
+                continue
             if not SUPPOSED.search(text[max(0, start - BEFORE) : start]):
                 denies = bool(DENYING.search(statement[0]) or DENIED.match(text, end))
                 found.append((start, end, denies))

@@ -99,6 +99,8 @@ from reward.answers.prose import prose_answer
         ("The answer is 2x+1", "2x+1"),
         ("The answer is \\frac{3}{4}", "\\frac{3}{4}"),
         ("It was 12:00.", "12:00"),
+        (r"so $DE$ is $\sqrt{a},$ or $\sqrt{100 - 49} = \sqrt{51}$.", r"$\sqrt{100 - 49} = \sqrt{51}$"),
+        ("Now find the answer\nThere are 3 of 5.", "5"),
         ("We get 42.\n\n", "42"),
     ],
 )
