@@ -4,8 +4,10 @@ import re
 
 from reward.answers.answer import marked_answer, spoken, stated_answer
 from reward.answers.joined import unwrapped
+from reward.answers.letters import concluded_letter, last_line_letter, stated_letters, without_denied
 from reward.answers.match import normal_text
 from reward.given import given, without_nulls
+from reward.answers.statements import BEFORE, SUPPOSED
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DECORATION = re.compile(r"\\?\$|[*_`\"\u201c\u201d]|\\(?:[,;:! ()\[\]]|boxed\b)")
@@ -18,9 +20,10 @@ STATEMENTS = [
     re.compile(pattern)
     for pattern in (
         rf"(?i:\b(?:answer|(?:correct|right|best|final|my)\s+(?:option|choice|one|letter)(?:\s+here)?)"
-        rf"(?:\s+(?:is|would\s+be|must\s+be|should\s+be)\s*:?|\s*[:=])\s*(?:(?:clearly|therefore|thus|simply)\s+)?(?:{NOUN}\s*:?)?\s*){LETTER}",
+        rf"(?:\s+(?:is|will\s+be|would\s+be|must\s+be|should\s+be)\s*:?|\s*[:=])\s*(?:(?:clearly|therefore|thus|simply)\s+)?(?:{NOUN}\s*:?)?\s*){LETTER}",
         rf"(?i:\b(?:choose|pick|select|go\s+with|going\s+with)\s+(?:{NOUN}\s*)?){LETTER}",
-        r"(?<![\w'])[(\[]?([A-Z])[)\]]?\s+(?i:(?:is|must\s+be)\s+(?:therefore\s+)?(?:the\s+)?(?:correct|right|best)\b(?!\s+(?:about|in|that)\b))",
+        r"(?<![\w'])[(\[]?([A-Z])[)\]]?\s+(?i:(?:is|must\s+be|would\s+be|seems)\s+(?:therefore\s+)?(?:the\s+|our\s+|my\s+)?(?:(?:final\s+)?answer|correct|right|best)\b"
+        r"(?!\s+(?:about|in|that|to)\b))",
     )
 ]
 # "A, B or C": further letters after one that was named
@@ -54,7 +57,8 @@ def check_choice(response: str, reference: object) -> float:
     """1.0 when the response settles on the reference's letter, or on the text of that option, else 0.0.
 
     The checker reads the marked answer (`reward.answers.answer`), else statements ("the answer is B", "I choose B", "B is correct"), which
-    must all name the same letter, else a response that is one letter or option, else the last "(B)". A response with two letters is wrong.
+    must all name the same letter, else a response or its last line that is one letter or option, else the last "(B)". Statements are read
+    in twenty languages. A letter that is denied ("not B", "B is wrong") is none. A response with two letters is wrong.
     """
     letter, options = read_reference(reference)
     return float(chosen(response, options) == {letter})
@@ -66,17 +70,31 @@ def gold_choice(reference: object) -> str:
 
 
 def chosen(response: str, options: dict[str, str]) -> set[str]:
-    """The letters that a response settles on; one where it is clear."""
+    """The letters that a response settles on; one where it is clear. A marked answer without a letter leaves the choice to the text."""
     marked = marked_answer(response)
-    text = _plain(spoken(response) if marked is None else marked)
-    whole = _whole(text, options, marked=marked is not None)
+    if marked is not None:
+        named = _settled(marked, options, marked=True)
+        if named or not marked or re.search(r"(?<![^\W_])[A-Z](?![^\W_])", marked):
+            return named
+        return _stated(without_denied(_plain(spoken(response))))
+    return _settled(spoken(response), options, marked=False)
+
+
+def _settled(text: str, options: dict[str, str], *, marked: bool) -> set[str]:
+    """The letters of a text: it is one itself, or states one, or ends with one."""
+    plain = _plain(text)
+    whole = _whole(plain, options, marked=marked)
     if whole is not None:
         return whole
+    text = without_denied(plain)
+    last = None if marked else last_line_letter(text)
     if stated := _stated(text):
-        return stated
+        return stated | ({last} if last else set())
     stated_text = stated_answer(text)
     if stated_text and (by_text := _by_text(stated_text, options)):
         return by_text
+    if last := last or concluded_letter(text):
+        return {last}
     return _last_parenthesised(text)
 
 
@@ -110,7 +128,10 @@ def _stated(text: str) -> set[str]:
     named = set()
     for statement in STATEMENTS:
         for found in statement.finditer(text):
-            named |= {letter.upper() for letter in found.groups() if letter} | _listed_after(text, found.end())
+            if not SUPPOSED.search(text[max(0, found.start() - BEFORE) : found.start()]):
+                named |= {letter.upper() for letter in found.groups() if letter} | _listed_after(text, found.end())
+    for position, letter in stated_letters(text).items():
+        named |= {letter} | _listed_after(text, position)
     return named
 
 

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 NUMBER = (
     r"(?:\d{1,3}(?:(?:,|\{,\}|\\[,!]|,\\!)\s?\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:[ \u202f\u2009\u00a0]\d{3})+(?![\d/])(?:\.\d+)?"
-    r"|\d+(?:\s?:\s?\d+)+|\d+(?:[.,]\d+)?|\.\d+)(?:[eE][-+]?\d{1,9}(?![\w.]))?(?:\.(?=[*/]))?"
+    r"|\d+(?:\s?:\s?\d+)+|\d+(?:[.,]\d+)?|\.\d+)(?:[eE][-+]?\d{1,9}(?!\w|\.\d))?(?:\.(?=[*/]))?"
 )
 FUNCTION = r"(?:sqrt|cbrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|theta|infinity)(?![A-Za-z])"
 TOKEN = re.compile(
     r"(?P<formula>\$\$.{1,3000}?\$\$|\\\[.{1,3000}?\\\]|\\\(.{1,1000}?\\\)|\\begin\{(?P<env>[a-z]+\*?)\}.{0,3000}?\\end\{(?P=env)\})"
+    r"|(?P<unmatched>\\(?:begin|end)\{\w+\*?\}|#\d+)"
     rf"|(?P<number>(?:\\?[$\u20ac\u00a3\u00a5\u20b9]\s?)?{NUMBER}[$\u20ac\u00a3\u00a5\u20b9]?|[\u00bd\u2153\u2154\u00bc\u00be\u03c0\u221e\u2205]|{FUNCTION})"
     r"|(?P<command>\\(?:text\w{0,6}|[mh]box|mathrm|mathbf|operatorname)\s*\{[^{}\n]*\}|\\(?:[A-Za-z]+|[,;:!%|$ ]))"
     r"|(?P<variable>[A-Za-z](?:_\{?\w{1,6}\}?)?(?![^\W\d_]|['\u2019]\w))"
@@ -22,6 +23,7 @@ WORDS = re.compile(rf"(?<![\\A-Za-z])(?!{FUNCTION})[^\W\d_]{{2,}}")
 INLINE = re.compile(r"\$(?P<left>\s?)(?P<inner>(?:\\[^\n]|[^$\n\\]){1,600}?)\$(?!\d)")
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}[,;:]?\s+[A-Za-z]{2,}")  # between two dollar signs: sums of money, no formula
 TEXT_GROUP = re.compile(r"\\(?:text\w{0,6}|[mh]box|mathrm|operatorname)\s*\{[^{}]*\}")
+VARIABLE_ALONE = re.compile(r"\s*[A-Za-z]\s*[.,]?\s*")
 LONGEST_GROUP = 300  # characters in brackets
 TRIMMED_BEFORE = re.compile(
     r"(?:\s|[*/^=\u2248!%\u00b7\u00d7]|[-+\u2212\u2013](?=\s)|\\(?:[,;:! ]|q?quad|therefore|implies|approx|Rightarrow|to)(?![A-Za-z]))+"
@@ -31,12 +33,12 @@ UNIT_WORD = (
     r"dollars?|cents?|euros?|pounds?|yen|yuan|rupees?|USD|EUR|GBP|bucks|pence|miles?|inch(?:es)?|foot|feet|yards?|met(?:er|re)s?|"
     r"(?:kilo|centi|milli|micro|nano|deci)?(?:met(?:er|re)s?|grams?|lit(?:er|re)s?|seconds?|watts?|joules?)|tons?|tonnes?|ounces?|gallons?|"
     r"quarts?|pints?|cups?|acres?|hectares?|minutes?|hours?|days?|weeks?|months?|years?|decades?|degrees?(?:\s(?:Celsius|Fahrenheit))?|radians?|units?|"
-    r"mph|kph|km/h|m/s|[kcmn]?m|k?g|mg|kg|lbs?|oz|ft|yd|mi|ml|mL|L|s|sec|min|hrs?|h|J|kJ|N|Pa|W|kW|V|A|K|Hz|mol|rad|\u00b0[CF]?|"
+    r"(?-i:mph|kph|km/h|m/s|[kcmn]?m|k?g|mg|lbs?|oz|ft|yd|mi|ml|mL|L|s|sec|min|hrs?|h|J|kJ|N|Pa|W|kW|V|K|Hz|mol|rad|\u00b0[CF]?)|"
     r"\u5143|\u7c73|\u5398\u7c73|\u5343\u7c73|\u516c\u91cc|\u5343\u514b|\u514b|\u5c0f\u65f6|\u5206\u949f|\u79d2|\u5929|\u5ea6"
 )
 TIMES = r"(?:hundred|thousand|million|billion|trillion|dozens?|percent(?:age)?(?:\spoints?)?|pct)"
 UNIT = re.compile(
-    rf"\s?(?:[ap]\.?m(?:\.(?=\W|$)|\b)|noon\b|o['\u2019]clock\b|{TIMES}\b)|[\s-]?(?:(?:square|cubic|sq\.?|cu\.?|solar)\s)?(?:{UNIT_WORD})"
+    rf"\s?(?:[ap]\.?m(?:\.(?=\W|$)|\b)|noon\b|o['\u2019]clock\b|{TIMES}\b)|\s?(?:(?:square|cubic|sq\.?|cu\.?|solar)\s)?(?:{UNIT_WORD})"
     rf"(?:(?:\s?/\s?|\s(?:per|an?)\s)(?:(?:square|cubic)\s)?(?:{UNIT_WORD}))?(?:\^\{{?-?\d\}}?|[\u00b2\u00b3])?(?![^\W_])",
     re.IGNORECASE,
 )
@@ -58,7 +60,7 @@ def formulas(text: str) -> list[Formula]:
     start, solid, position = -1, False, 0
     while position <= len(text):
         kind, end = _token(text, position) if position < len(text) else ("other", position + 1)
-        if kind in ("number", "formula", "group", "command", "operator", "variable"):
+        if kind in ("number", "formula", "name", "group", "command", "operator", "variable"):
             start = position if start < 0 else start
             solid = solid or kind in ("number", "formula") or (kind == "group" and any(c.isdigit() for c in text[position:end]))
             solid = solid or (kind == "command" and text[position + 1].isalpha())
@@ -73,39 +75,33 @@ def _token(text: str, position: int) -> tuple[str, int]:
     """The kind and the end of the token that begins there; words of mathematics count as numbers, brackets around it as groups."""
     inline = INLINE.match(text, position) if text[position] == "$" else None
     if inline and _is_formula(inline["left"], inline["inner"]):
-        return "formula", inline.end()
+        return ("name" if VARIABLE_ALONE.fullmatch(inline["inner"]) else "formula"), inline.end()
     token = TOKEN.match(text, position)
     assert token is not None
     kind, end = token.lastgroup or "other", token.end()
-    kind = "formula" if kind == "env" else kind
     before = text[position - 1 : position]
     if kind == "open":
         closed = _closing(text, position)
-        return ("group", closed) if closed else ("other", end)
-    if kind == "number" and before.isascii() and before.isalpha():
-        return "word", end
-    if kind == "number" and (ordinal := ATTACHED.match(text, end)):
-        return "word", ordinal.end()
-    if kind == "variable" and not _connected(text, position, end):
-        return "word", end
-    if kind == "word" and end - position <= SHORT_WORD and text[position:end].isascii() and before and before in "0123456789^*/)}":
-        return "variable", end
-    if (
-        kind == "operator"
-        and before.isalpha()
-        and text[end : end + 1].isalnum()
-        and text[position:end] in "-\u2013"
-        and text[position - 2 : position].isalpha()
-    ):
-        hyphenated = re.compile(r"\w+").match(text, end)
-        return "word", hyphenated.end() if hyphenated else end
+        kind, end = ("group", closed) if closed else ("other", end)
+    elif kind == "env":
+        kind = "formula"
+    elif kind == "number":
+        ordinal = ATTACHED.match(text, end)
+        kind, end = ("word", ordinal.end()) if ordinal else (kind if not (before.isascii() and before.isalpha()) else "word", end)
+    elif kind == "variable" and not _connected(text, position, end):
+        kind = "word"
+    elif kind == "word" and end - position <= SHORT_WORD and token[0].isascii() and before and before in "0123456789^*/)}":
+        kind = "variable"
+    elif kind == "operator" and token[0] in "-\u2013/" and text[max(0, position - 2) : position].isalpha():
+        attached = re.compile(r"\w+").match(text, end)  # "step-3", "miles/day"
+        kind, end = ("word", attached.end()) if attached and before.isalpha() else (kind, end)
     return kind, end
 
 
 def _is_formula(left: str, inner: str) -> bool:
     """Whether the text between two dollar signs is a formula and not "5 and the other cost"."""
     spaced = inner[-1].isspace()
-    if spaced != bool(left) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", ",", "("):
+    if spaced != bool(left) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", "("):
         return False
     return not PROSE.search(TEXT_GROUP.sub("", inner))
 

@@ -5,7 +5,7 @@ import string
 import unicodedata
 
 from configs.json_cell import from_json
-from reward.answers.answer import marked_answer, spoken, stated_answer
+from reward.answers.answer import marked_answer, marked_answers, spoken, stated_answer
 from reward.answers.exact import reference_text
 from reward.answers.joined import unwrapped
 
@@ -43,12 +43,14 @@ def check_match(response: str, reference: object) -> float:
     """1.0 when the final answer is one of the accepted texts in normal form (`normal_text`), else 0.0.
 
     The final answer is the marked one (`reward.answers.answer`), else the line after the last "answer is" or "answer:", else the whole
-    response.
+    response. Several answers that are joined are right when each is, or all of them as one text.
     """
     accepted = {normal_text(text) for text in accepted_answers(reference)}
-    marked, text = marked_answer(response), spoken(response)
-    said = {text, stated_answer(text) or ""} if marked is None else {marked, unwrapped(marked)}
-    return float(any(normal_text(one) in accepted for one in said))
+    marked, text = marked_answers(response), spoken(response)
+    if marked is None:
+        return float(any(normal_text(one) in accepted for one in (text, stated_answer(text) or "")))
+    each = all(any(normal_text(form) in accepted for form in (one, unwrapped(one))) for one in marked)
+    return float(each or any(normal_text(form) in accepted for form in (", ".join(marked), unwrapped(", ".join(marked)))))
 
 
 def gold_match(reference: object) -> str:

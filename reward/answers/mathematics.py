@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from functools import lru_cache
 
-from reward.answers.answer import marked_answer, spoken
+from reward.answers.answer import marked_answer, marked_answers, spoken
 from reward.answers.exact import reference_text
 from reward.answers.math_words import reference_words, says
 from reward.answers.prose import prose_answer
@@ -29,15 +29,18 @@ def check_math(response: str, reference: object) -> float:
     The final answer is the marked one (`reward.answers.answer`), else the one that `reward.answers.prose` finds in the last 4,000
     characters. Raises ValueError for a reference that holds no answer, and MemoryError and RecursionError where memory or stack run out.
     """
-    gold, said = reference_answer(reference), marked_answer(response)
-    marked = said is not None
+    gold, answers = reference_answer(reference), marked_answers(response)
+    marked, said = answers is not None, None if answers is None else ", ".join(answers)
     if said is not None and len(said) > max(LONGEST_ANSWER, 2 * len(gold)):
         return 0.0
     if words := reference_words(gold):
         return float(says(spoken(response)[-PROSE_TAIL:] if said is None else said, words, marked=marked))
     if said is None:
         said = prose_answer(spoken(response)[-PROSE_TAIL:])
-    return float(said is not None and same_text_or_value(gold, said))
+    if said is None:
+        return 0.0
+    each = answers is not None and len(answers) > 1 and all(same_text_or_value(gold, answer) for answer in answers)
+    return float(each or same_text_or_value(gold, said))
 
 
 def reference_answer(reference: object) -> str:

@@ -10,14 +10,15 @@ FULL_WIDTH = str.maketrans({chr(code): chr(code - 0xFEE0) for code in range(0xFF
 CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K's notes for a calculator
 STRONG = re.compile(r"(?<![\d)])\*\*|\*\*(?![\d(A-Za-z])|`|__")
 LIST_MARK = re.compile(
-    r"^[ \t>]*(?:[-+*\u2022][ \t]+)?(?:\(?\d{1,2}[.)][ \t]+(?=\S)|#*[ \t]*(?:step|steps|case|part|question|步骤|schritt|шаг|étape|paso)[ \t]*\d+)",
+    r"^[ \t>]{0,20}(?:[-+*\u2022][ \t]{1,5})?"
+    r"(?:\(?\d{1,2}[.)][ \t]{1,5}(?=\S)|#{0,6}[ \t]{0,5}(?:step|case|part|question|步骤|schritt|шаг|paso)[ \t]{0,5}\d+)",
     re.MULTILINE | re.IGNORECASE,
 )
 DENIAL = re.compile(
     r"(?:\b(?:not|never|nicht|pas|не|cannot\s+be|rather\s+than|instead\s+of)|n['\u2019]t(?:\s+be)?|不是)\s*(?:equal\s+to\s*|:)?[$]?\s*$",
     re.IGNORECASE,
 )
-BUT = re.compile(r"[\s,;.]*(?:but|sondern|mais|sino|ma|mas|а|而是)[\s,]*(?:rather|it\s+is|it['\u2019]s)?\s*", re.IGNORECASE)
+BUT = re.compile(r"[\s,;.]*(?:but|sondern|mais|sino|ma|mas|\u0430|而是)[\s,]*(?:rather|it\s+is|it['\u2019]s)?\s*", re.IGNORECASE)
 JOINER = re.compile(
     r"\s*,?\s*\(?\s*(?P<word>and|or|und|oder|et|ou|y|o|e|и|или|和|或|或者|と|または|또는|and/or|&)(?:\s+(?:maybe|perhaps|possibly|even|else))*\s*",
     re.IGNORECASE,
@@ -43,9 +44,8 @@ def prose_answer(text: str) -> str | None:
     """
     tail = _tail(text)
     found, denied, stated = formulas(tail), set(), None
-    listed = {mark.end() for mark in LIST_MARK.finditer(tail)}
     marks = [(mark.start(), mark.end()) for mark in LIST_MARK.finditer(tail)]
-    found = [one for one in found if not any(start <= one.start and one.end <= end + 1 for start, end in marks[-200:])] if listed else found
+    found = [one for one in found if not any(start <= one.start and one.end <= end + 1 for start, end in marks)]
     for start, end, denies in statements(tail):
         position = _first_after(tail, found, end)
         if position is None:
@@ -73,8 +73,8 @@ def prose_answer(text: str) -> str | None:
 def _tail(text: str) -> str:
     """The end of the text, from a space on, without Markdown's emphasis and notes for a calculator."""
     tail = text[-TAIL:]
-    if len(text) > TAIL and not text[-TAIL - 1].isspace():
-        tail = tail[re.search(r"\s|$", tail).start() :] if " " in tail or "\n" in tail else tail
+    space = re.search(r"\s", tail) if len(text) > TAIL and not text[-TAIL - 1].isspace() else None
+    tail = tail[space.start() :] if space else tail
     return STRONG.sub(lambda mark: " " * len(mark[0]), CALCULATION.sub("", tail.translate(FULL_WIDTH)))
 
 

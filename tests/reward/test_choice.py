@@ -2,6 +2,7 @@
 
 import pytest
 
+from reward.answers.letters import without_option_letter
 from reward.checkers import check_reference, get_checker
 
 choice = get_checker("choice")
@@ -163,3 +164,113 @@ def test_the_gold_answer_of_a_choice_is_right(reference: object) -> None:
 def test_a_reference_that_names_no_option_is_an_error(reference: object) -> None:
     with pytest.raises(ValueError, match="checker 'choice': reference must"):
         check_reference("choice", reference)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Die Antwort lautet D.",
+        "Antwort: D",
+        "La bonne réponse est D.",
+        "La réponse est la D",
+        "Réponse : D",
+        "La respuesta correcta es D.",
+        "la opción correcta es la D",
+        "La risposta corretta è D",
+        "A resposta correta é a letra D.",
+        "Правильный ответ: D",
+        "Ответ: D.",
+        "答案是D",
+        "答案\uff1aD",
+        "答案选D。",
+        "故选D。",
+        "因此选 D",
+        "D选项正确",
+        "答えはDです",
+        "正解はDです",
+        "正解\uff1aD",
+        "정답은 D입니다.",
+        "답은 D입니다",
+        "정답: D",
+        "not B but D",
+        "The answer is not B but D.",
+        "I rule out B. So D.",
+        "**D**",
+        "x\n\n**D**",
+        "x\nThe answer is (D).",
+        "Option D ist richtig",
+        "we have 5.\nAnswer D",
+        "so it is 3. Answer C and no.\nANS:D",
+        "B is wrong. The answer is D.",
+        "=3\nD is the answer",
+        "We compute 1+1=2.\n\nD",
+        "We compute 1+1=2.\n\nD) 2",
+        "We compute 1+1=2.\n\nOption D",
+        "We compute 1+1=2.\n\nAnswer D",
+        "We compute 1+1=2.\n\nCorrect answer D",
+        "We compute 1+1=2.\n\n### Final Answer\n**D**",
+        "We compute 1+1=2, so option D.",
+        "Ans is D",
+        "Selected option: D",
+        "Hence, answer will be D.",
+        "We get $x=\\boxed{7}$.\n\nAnswer: D",
+        "Die richtige Antwort ist D.",
+    ],
+)
+def test_choice_reads_statements_in_other_languages_and_last_lines(response: str) -> None:
+    assert choice.score(response, "D") == 1.0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer isn't D.",
+        "D is not correct",
+        "I rule out D",
+        "D is wrong",
+        "Die Antwort ist nicht D.",
+        "不是D",
+        "答案不是D",
+        "The correct answer would not be (D)",
+        "not D but C",
+        "The answer is not D but C",
+        "If the answer is D, then no.",
+        "I don't think the answer is D.",
+        "A. 1\nB. 2\nC. 3\nD. 4",
+        "A\nB\nC\nD",
+        "La réponse n'est pas D",
+        "The answer is anything but D",
+        "It is not (D).",
+        "Eliminate (D)",
+        "The answer is C.\n\nD",
+        "\\boxed{C} Answer: D",
+    ],
+)
+def test_choice_takes_no_letter_that_is_denied_or_supposed(response: str) -> None:
+    assert choice.score(response, "D") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"\textbf{(C) }12", "12"),
+        (r"\textbf{(C)}\ 12", "12"),
+        (r"\textbf{(C)}~-12", "-12"),
+        (r"\text{(C)} 12", "12"),
+        (r"\mathrm{(C)}12", "12"),
+        (r"\textbf{(E)}\ \frac{1}{2}", r"\frac{1}{2}"),
+        ("C) 12", "12"),
+        ("(C) 12", "12"),
+        ("C. 12", "12"),
+        ("(C)", "(C)"),
+        ("(1,2)", "(1,2)"),
+        ("(a) b", "(a) b"),
+        ("12", "12"),
+        (r"\text{(C)}", r"\text{(C)}"),
+        ("(A)(B)", "(A)(B)"),
+        ("C(12)", "C(12)"),
+        ("C", "C"),
+    ],
+)
+def test_the_letter_of_an_option_is_taken_off_its_value(text: str, value: str) -> None:
+    assert without_option_letter(text) == value
