@@ -6,8 +6,8 @@ from reward.answers.answer import marked_answer, spoken, stated_answer
 from reward.answers.joined import unwrapped
 from reward.answers.letters import concluded_letter, last_line_letter, stated_letters, without_denied
 from reward.answers.match import normal_text
-from reward.given import given, without_nulls
 from reward.answers.statements import BEFORE, SUPPOSED
+from reward.given import given, without_nulls
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DECORATION = re.compile(r"\\?\$|[*_`\"\u201c\u201d]|\\(?:[,;:! ()\[\]]|boxed\b)")
