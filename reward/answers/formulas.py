@@ -42,6 +42,8 @@ UNIT = re.compile(
     rf"(?:(?:\s?/\s?|\s(?:per|an?)\s)(?:(?:square|cubic)\s)?(?:{UNIT_WORD}))?(?:\^\{{?-?\d\}}?|[\u00b2\u00b3])?(?![^\W_])",
     re.IGNORECASE,
 )
+COMMAND_ENDS = re.compile(r"\\[A-Za-z]+$")
+LONGEST_COMMAND = 20
 ATTACHED = re.compile(r"(?:st|nd|rd|th)(?![A-Za-z])", re.IGNORECASE)
 SHORT_WORD = 3  # letters directly behind a number or an operator that may be a product or a unit: "2xy", "5cm"
 
@@ -87,7 +89,16 @@ def _token(text: str, position: int) -> tuple[str, int]:
         kind = "formula"
     elif kind == "number":
         ordinal = ATTACHED.match(text, end)
-        kind, end = ("word", ordinal.end()) if ordinal else (kind if not (before.isascii() and before.isalpha()) else "word", end)
+        kind, end = (
+            ("word", ordinal.end())
+            if ordinal
+            else (
+                "word"
+                if before.isascii() and before.isalpha() and not COMMAND_ENDS.search(text[max(0, position - LONGEST_COMMAND) : position])
+                else kind,
+                end,
+            )
+        )
     elif kind == "variable" and not _connected(text, position, end):
         kind = "word"
     elif kind == "word" and end - position <= SHORT_WORD and token[0].isascii() and before and before in "0123456789^*/)}":
@@ -101,7 +112,8 @@ def _token(text: str, position: int) -> tuple[str, int]:
 def _is_formula(left: str, inner: str) -> bool:
     """Whether the text between two dollar signs is a formula and not "5 and the other cost"."""
     spaced = inner[-1].isspace()
-    if spaced != bool(left) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", "("):
+    latex = "\\" in inner and not any(c.isspace() for c in inner.strip())  # "$\\frac13 $"
+    if (spaced != bool(left) and not latex) or inner.rstrip()[-1:] in ("", "=", "+", "-", "*", "/", "("):
         return False
     return not PROSE.search(TEXT_GROUP.sub("", inner))
 

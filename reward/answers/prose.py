@@ -27,6 +27,7 @@ NOUNS = re.compile(r"\s[a-z]{3,15}(?:\s[a-z]{3,15})?\s(?P<word>and|or)\s")
 COMMA = re.compile(r"\s*[,;\u3001]\s*")
 LIST_ENDS = re.compile(r"\)?\s*(?:[.!?\u3002]?\s*(?:$|\n)|[.!?\u3002]\s)")
 ASSIGNMENT = re.compile(r"[$\\(\s]*\\?[A-Za-z]+(?:_\{?\w+\}?)?\s*=[^=]*")
+IS = re.compile(r"[^.!?\n]{0,80}\b(?:is|are|equals?|must be|will be)\b[^.!?\n]{0,40}")
 SENTENCE_END = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01]|\n\s*\n")
 BETWEEN_STATEMENTS = re.compile(
     r"[\s.,;!*]*(?:(?:or|and|maybe|perhaps|alternatively|possibly|the|my|final|correct|so|another)\b[\s,]*)*", re.IGNORECASE
@@ -50,6 +51,7 @@ def prose_answer(text: str) -> str | None:
         position = _first_after(tail, found, end)
         if position is None:
             continue
+        position = _named(tail, found, position)
         if denies:
             denied.add(position)
             if position + 1 < len(found) and BUT.fullmatch(tail, found[position].end, found[position + 1].start):
@@ -85,6 +87,15 @@ def _first_after(text: str, found: list[Formula], end: int) -> int | None:
         return None
     between = text[end : found[position].start].lstrip()
     return None if len(between) > MOST_WORDS or SENTENCE_END.search(between) or "\n" in between.strip() else position
+
+
+def _named(text: str, found: list[Formula], position: int) -> int:
+    """The index of the value where the formula only names what has it: "the largest $n$ is 34"."""
+    while position + 1 < len(found) and not any(c.isdigit() for c in text[found[position].start : found[position].end]):
+        if not IS.fullmatch(text[found[position].end : found[position + 1].start]):
+            break
+        position += 1
+    return position
 
 
 def _joined(text: str, found: list[Formula], position: int, *, forward: bool) -> str:
