@@ -10,7 +10,7 @@ from rollout.types import GroupSummary
 from tests.learner.test_advantages import NAN, of
 from tests.toys.learner import toy_group
 
-TWO_PARTS = [  # correctness and format of two groups of four; the second group has equal sums
+TWO_PARTS: list[tuple[float, list[list[float]]]] = [  # correctness and format of two groups of four; the second group has equal sums
     (1.0, [[1, 0, 0, 0], [1, 1, 0, 0]]),
     (0.5, [[1, 1, 0, 0], [0, 0, 1, 1]]),
 ]
