@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OVERLONG = "overlong"  # the name in a verdict's `parts` for DAPO's over-long penalty
 Experts = NDArray[np.uint8] | NDArray[np.uint16]  # [P+T-1, L, K]; layers without experts have a column too
 
 

@@ -256,7 +256,7 @@ LOSS = tuple(f"learner/loss/{name}.py" for name in ("advantages", "reductions", 
 
 
 def test_the_family_of_objectives_is_small():
-    assert sum(len(SOURCES[name].splitlines()) for name in LOSS) <= 600
+    assert sum(len(SOURCES[name].splitlines()) for name in LOSS) <= 700
     functions = [
         (name, node.name, lines_of(node))
         for name in LOSS

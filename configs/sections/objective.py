@@ -31,11 +31,13 @@ class ObjectiveConfig(Section):
     )
     clip_low: Positive | None = Field(
         default=None,
-        description="bound of the ratio below 1. `gmpo`: of its logarithm below 0; `dppo_tv`: of the fall of a token's probability",
+        description="bound of the ratio below 1. `gmpo`: of its logarithm below 0; `dppo_tv`: of the fall of a token's probability; "
+        "`dppo_kl`: of the KL of a token whose probability falls",
     )
     clip_high: Positive | None = Field(
         default=None,
-        description="bound of the ratio above 1. `gmpo`: of its logarithm above 0; `dppo_tv`: of the rise of a token's probability",
+        description="bound of the ratio above 1. `gmpo`: of its logarithm above 0; `dppo_tv`: of the rise of a token's probability; "
+        "`dppo_kl`: of the KL of a token whose probability rises",
     )
     cap: Positive | None = Field(
         default=None, examples=[3.0], description="`dual_clip`: largest loss of a token in units of |advantage|; `minirl`: largest weight"

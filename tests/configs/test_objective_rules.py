@@ -132,6 +132,20 @@ BROKEN = [
      "objective.surrogate=cispo objective.clip_low=1 objective.clip_high=4"),
     ("clip_bounds_are_in_order", "objective.preset=dppo_tv objective.clip_high=1.0", "objective.clip_low",
      "needed less than 1: no probability moves by 1", "objective.preset=dppo_tv objective.clip_high=0.9"),
+    ("clip_bounds_are_in_order", "objective.preset=dppo_kl objective.clip_high=0.6", "objective.clip_low",
+     "got 0.6, needed at most 0.5: a token whose probability rises from 1/2 to 9/10", "objective.preset=dppo_kl objective.clip_high=0.5"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.range=[-1,1]", "reward.range",
+     'got a reward of -1 for a wrong response with advantage "mean_normalised"', "objective.preset=maxrl reward.range=[0,2]"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.overlong_cache=64", "reward.overlong_cache",
+     "use overlong_cache = 0, and objective.overlong_filter = true", "objective.preset=maxrl objective.overlong_filter=true"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.parts.length.weight=-0.5", "reward.parts.length.weight",
+     'got -0.5 with advantage "mean_normalised"', "objective.preset=maxrl reward.parts.length.how=multiply"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl kl.coefficient=0.1 kl.reference=initial kl.place=reward",
+     "kl.place", 'use kl.place = "loss"', "objective.preset=maxrl kl.coefficient=0.1 kl.reference=initial"),
+    ("decoupled_parts_are_the_whole_reward", "objective.preset=gdpo kl.coefficient=0.1 kl.reference=initial kl.place=reward",
+     "kl.place", "never sees the KL", "objective.preset=gdpo kl.coefficient=0.1 kl.reference=initial reward.range=[-1,1]"),
+    ("reinforce_needs_on_policy_data", "objective.preset=opo learner.updates_per_step=2", "learner.updates_per_step",
+     "which has no ratio", "objective.preset=opo"),
 ]  # fmt: skip
 
 
