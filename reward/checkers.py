@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 
 from configs.home import expanded
+from configs.sections.reward import NO_REWARD
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
@@ -26,6 +27,15 @@ from reward.own.function import OwnFunction
 from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
+
+
+def _nothing(response: str, reference: object) -> float:
+    """No reward: for runs that learn from a reference policy alone."""
+    return 0.0
+
+
+def _anything(reference: object) -> None:
+    """Every reference is accepted, and a missing one."""
 
 
 def _no_gold(reference: object) -> None:
@@ -64,6 +74,7 @@ CHECKERS: dict[str, Checker] = {
         score=check_language, check_reference=language_reference, gold=_no_gold, warm_up=[("This is a sentence in English.", "en")]
     ),
     "json": Checker(score=check_json, check_reference=json_reference, gold=gold_json, warm_up=[("{}", {"schema": {"required": ["a"]}})]),
+    NO_REWARD: Checker(score=_nothing, check_reference=_anything, gold=_no_gold),
     "instructions": Checker(
         score=check_instructions,
         check_reference=instructions_reference,

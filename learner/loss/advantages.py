@@ -88,6 +88,11 @@ def whitened(rewards: Groups, tokens: Groups) -> list[Floats]:
     ]
 
 
+def none(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """0 for every response: rewards are reported and teach nothing, as in distillation from a reference."""
+    return [np.zeros_like(group) for group in rewards]
+
+
 ADVANTAGES: dict[str, Advantage] = {
     "standardised": standardised,
     "population": population,
@@ -96,6 +101,7 @@ ADVANTAGES: dict[str, Advantage] = {
     "leave_one_out_standardised": leave_one_out_standardised,
     "batch_std": batch_std,
     "whitened": whitened,
+    "none": none,
 }
 
 
