@@ -27,7 +27,7 @@ def rates(learner: LearnerConfig, steps: int, first: int = 0) -> list[float]:
 def test_a_schedule_is_that_of_transformers_after_the_warm_up(name: str, warmup: int) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
     theirs = LIBRARY[name](optimizer, num_warmup_steps=warmup, num_training_steps=12).lr_lambdas[0]
-    ours = rates(LearnerConfig(lr=1e-3, schedule=name, warmup_updates=warmup), 12)
+    ours = rates(LearnerConfig.model_validate({"lr": 1e-3, "schedule": name, "warmup_updates": warmup}), 12)
     assert ours[warmup:] == pytest.approx([1e-3 * theirs(step) for step in range(warmup, 12)], rel=1e-12)
     assert ours[:warmup] == pytest.approx([1e-3 * (step + 1) / 3 for step in range(warmup)])
 
