@@ -43,6 +43,9 @@ MORE = {
     "objective.reduction": "algorithms.md#reductions",
     "objective.router_shift": "algorithms.md#router-shift",
     "correction.preset": "algorithms.md#correction-of-the-mismatch",
+    "learner.schedule": "algorithms.md#learning-rate",
+    "entropy.coefficient": "algorithms.md#entropy-bonus",
+    "entropy.target": "algorithms.md#entropy-bonus",
     "kl.estimator": "algorithms.md#kl-to-a-reference",
 }
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from configs.surrogates import Cispo, Clip, DppoKl, DppoTv, Gmpo, Minirl, Reinforce, Sapo, Surrogate
 
-Estimator = Literal["k1", "k2", "k3", "ratio_k3"]
+Estimator = Literal["k1", "k2", "k3", "k3_clamped", "ratio_k3"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 Place = Literal["loss", "reward"]
 Statistic = Literal["token", "sequence", "geometric"]  # of K: each token's own, the product over a response, their geometric mean
@@ -79,7 +79,7 @@ class Objective:
 
 ADVANTAGES = (
     "standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened",
-    "decoupled", "mean_normalised", "length_weighted",
+    "decoupled", "mean_normalised", "length_weighted", "none",
 )  # fmt: skip
 REDUCTIONS = ("token_mean", "prompt_token_mean", "sequence_mean", "prompt_mean", "sequence_sum", "budget_mean")
 

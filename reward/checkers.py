@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 
 from configs.home import expanded
+from configs.sections.reward import NO_REWARD
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
@@ -28,6 +29,15 @@ from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
 from reward.trials import others
 from reward.trials.math import math_in_other_words, math_near_misses
+
+
+def _nothing(response: str, reference: object) -> float:
+    """No reward: for runs that learn from a reference policy alone."""
+    return 0.0
+
+
+def _anything(reference: object) -> None:
+    """Every reference is accepted, and a missing one."""
 
 
 def _no_gold(reference: object) -> None:
@@ -101,6 +111,7 @@ CHECKERS: dict[str, Checker] = {
         near_misses=others.json_near_misses,
         warm_up=[("{}", {"schema": {"required": ["a"]}})],
     ),
+    NO_REWARD: Checker(score=_nothing, check_reference=_anything, gold=_no_gold),
     "instructions": Checker(
         score=check_instructions,
         check_reference=instructions_reference,

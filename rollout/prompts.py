@@ -8,6 +8,7 @@ import numpy as np
 
 from configs.schema import Config
 from configs.sections.data import DataConfig
+from configs.sections.reward import NO_REWARD
 from rollout.chat import Tokenizer, question_of, tokenise
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
@@ -90,8 +91,10 @@ def load_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
 def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     """The prompts of one source that fit data.max_prompt_tokens."""
     data = source.data
-    optional = [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
-    rows = read_rows(source.path, source.split, [data.prompt_field, data.reference_field], optional)
+    needed, optional = [data.prompt_field, data.reference_field], [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
+    if source.checker == NO_REWARD and not data.checker_field:
+        optional.append(needed.pop())
+    rows = read_rows(source.path, source.split, needed, optional)
     prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
@@ -118,7 +121,7 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
     return Prompt(
         prompt_id=f"{source.name}/{own}" if source.name else own,
         token_ids=np.array(ids, np.int32),
-        reference=row.values[data.reference_field],
+        reference=row.values.get(data.reference_field),
         checker=(named := pick_checker(row, data.checker_field)) or source.checker,
         named_checker=named,
         text=text,

@@ -25,7 +25,7 @@ def no_signal(history: History) -> str | None:
     rollout = history.config.rollout
     steps = max(STEPS, math.ceil(RESPONSES / (rollout.groups_per_step * rollout.group_size)))
     alike, correct = history.last("groups/no_signal", steps), history.last("reward/correct", steps)
-    if alike is None or correct is None or min(alike) < ALIKE:
+    if alike is None or correct is None or min(alike) < ALIKE or history.config.objective.resolved.advantage == "none":
         return None
     if max(correct) <= WRONG:
         return _all_wrong(history, steps)

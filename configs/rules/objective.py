@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from configs.keys import Keys
 from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, Correction, Preset
 from configs.rules.common import Problem, Rule
+from configs.sections.reward import NO_REWARD
 from configs.surrogates import (
     SETTINGS,
     SURROGATES,
@@ -48,13 +49,50 @@ def choices_are_known(config: Keys) -> Iterator[Problem]:
 
 
 def group_baseline_needs_a_group(config: Keys) -> Iterator[Problem]:
-    """`rollout.group_size` ≥ 2."""
-    if config.rollout.group_size == 1:
+    """`rollout.group_size` ≥ 2, unless `objective.advantage = "none"`."""
+    chosen = known_preset(config)
+    if config.rollout.group_size == 1 and (chosen is None or chosen.advantage != "none"):
         message = (
             "got 1, needed at least 2: every advantage compares a response with the other responses of its group, "
-            "so a single response teaches nothing: use 8 or 16"
+            'so a single response teaches nothing: use 8 or 16, or objective.advantage = "none" to learn from kl.reference alone'
         )
         yield Problem(("rollout.group_size", "objective.preset", "objective.advantage"), message)
+
+
+def something_teaches(config: Keys) -> Iterator[Problem]:
+    """`objective.advantage = "none"` needs a KL in the loss and no dynamic sampling; `reward.checker = "none"` needs that advantage, or
+    parts, rows or sources with checkers of their own."""
+    if (chosen := known_preset(config)) is None:
+        return
+    own = config.reward.parts or config.data.own_checkers or config.data.checker_field
+    if config.reward.checker == NO_REWARD and chosen.advantage != "none" and not own:
+        message = (
+            f'got "none", which rewards nothing, with advantage "{chosen.advantage}", which needs rewards: name a checker, or set '
+            'objective.advantage = "none" and learn from kl.reference'
+        )
+        yield Problem(("reward.checker", "objective.advantage"), message)
+    if chosen.advantage != "none":
+        return
+    if not config.kl.resolved.in_loss:
+        message = (
+            'got "none", so rewards teach nothing, and there is no KL in the loss either: set kl.reference to the teacher and '
+            'kl.coefficient = 1.0 with kl.place = "loss", or use another advantage'
+        )
+        yield Problem(("objective.advantage", "kl.coefficient", "kl.place"), message)
+    if config.dynamic_sampling:
+        message = (
+            'got "none" with dynamic sampling, which rejects the groups whose rewards are equal, although no reward is learned: '
+            "set rollout.dynamic_sampling = false"
+        )
+        yield Problem(("objective.advantage", "rollout.dynamic_sampling", "objective.preset"), message)
+
+
+def entropy_starts_within_its_bounds(config: Keys) -> Iterator[Problem]:
+    """With `entropy.target`, `entropy.coefficient` is at most `entropy.largest`."""
+    entropy = config.entropy
+    if entropy.target is not None and entropy.coefficient > entropy.largest:
+        message = f"got {entropy.coefficient:g}, needed at most entropy.largest ({entropy.largest:g}): lower it, or raise entropy.largest"
+        yield Problem(("entropy.coefficient", "entropy.largest"), message)
 
 
 def surrogate_has_its_settings(config: Keys) -> Iterator[Problem]:
@@ -199,6 +237,8 @@ def decoupled_parts_are_the_whole_reward(config: Keys) -> Iterator[Problem]:
 OBJECTIVE_RULES: tuple[Rule, ...] = (
     choices_are_known,
     group_baseline_needs_a_group,
+    something_teaches,
+    entropy_starts_within_its_bounds,
     surrogate_has_its_settings,
     ratio_fits_the_surrogate,
     clip_bounds_are_in_order,

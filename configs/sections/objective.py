@@ -152,5 +152,28 @@ class KlConfig(Section):
         return Kl(coefficient=float(self.coefficient), estimator=self.estimator, place=self.place)
 
 
+class EntropyConfig(Section):
+    """The entropy bonus: the mean entropy of the policy's distributions, subtracted from the loss."""
+
+    coefficient: NonNegative = Field(
+        default=0.0,
+        examples=[1e-3],
+        description="weight of the entropy of the policy's distribution at every learned token. With `target` it is the first value",
+    )
+    target: Positive | None = Field(
+        default=None,
+        examples=[0.2],
+        description="entropy in nats below which the coefficient rises after a step and above which it falls. "
+        "The bonus acts only in steps after an entropy of at most this. Left out, the coefficient is fixed",
+    )
+    change: Positive = Field(default=0.005, description="change of the coefficient after each step. Skywork-OR1 uses 0.005")
+    largest: Positive = Field(default=1.0, description="largest coefficient that `target` may reach")
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a gradient of the entropy can be asked for."""
+        return self.coefficient > 0 or self.target is not None
+
+
 def _changes(section: Section, *but: str) -> dict[str, Any]:
     return {key: value for key in type(section).model_fields if key not in but and (value := getattr(section, key)) is not None}

@@ -6,6 +6,7 @@ from pydantic import Field, StrictBool, StrictStr
 
 from configs.section import Count, Number, Positive, Section, Share, Whole
 
+NO_REWARD = "none"  # the checker that rewards nothing and needs no reference
 JUDGE_PLACEHOLDERS = ("prompt", "reference", "response")
 JUDGE_PROMPT = """You grade an answer. Question:
 {prompt}

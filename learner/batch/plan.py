@@ -138,7 +138,7 @@ class Weighed(NamedTuple):
 def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool, reward: RewardConfig = WHOLE) -> list[Weighed]:
     """The advantages of a step's groups, across groups if the preset compares them, and which responses are learned."""
     rewards = [np.where(s.aborted, np.nan, s.rewards) for s in summaries]
-    learned = [_learned(s, r, overlong_filter) for s, r in zip(summaries, rewards, strict=True)]
+    learned = [_learned(s, r, overlong_filter, alone=preset.advantage == "none") for s, r in zip(summaries, rewards, strict=True)]
     counted = [np.ones_like(chosen) if preset.advantage in EVERY_TOKEN else chosen for chosen in learned]
     tokens = [np.where(chosen, s.lengths, 0).astype(np.float64) for s, chosen in zip(summaries, counted, strict=True)]
     if not summaries:
@@ -176,10 +176,13 @@ def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> 
     ]
 
 
-def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool) -> NDArray[np.bool_]:
-    """Which responses of a group are learned [G]; rewards are NaN where a response failed or was aborted."""
+def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool, alone: bool) -> NDArray[np.bool_]:
+    """Which responses of a group are learned [G]; rewards are NaN where a response failed or was aborted.
+
+    `alone` lets a single one be learned, where nothing is compared.
+    """
     survives = np.isfinite(rewards)
-    if survives.sum() <= 1:  # a single scored response has no other to compare with
+    if survives.sum() <= 1 and not alone:  # a single scored response has no other to compare with
         return np.zeros_like(survives)
     learned: NDArray[np.bool_] = survives & (summary.lengths > 0)
     return learned & ~summary.truncated if overlong_filter else learned

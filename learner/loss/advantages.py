@@ -137,6 +137,11 @@ def decouple(parts: Sequence[tuple[float, Groups]]) -> list[Floats]:
     return [total / (over.std(ddof=1) + EPSILON) if differ(over) else total for total in sums]
 
 
+def none(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """0 for every response: rewards are reported and teach nothing, as in distillation from a reference."""
+    return [np.zeros_like(group) for group in rewards]
+
+
 ADVANTAGES: dict[str, Advantage] = {
     "standardised": standardised,
     "population": population,
@@ -148,6 +153,7 @@ ADVANTAGES: dict[str, Advantage] = {
     "decoupled": decoupled,
     "mean_normalised": mean_normalised,
     "length_weighted": length_weighted,
+    "none": none,
 }
 
 

@@ -223,3 +223,14 @@ def test_the_budget_of_a_response_scales_the_weights_of_dr_grpo() -> None:
         for n in (6, 12)
     )
     assert [row.weight for row in short.values()] == [2 * row.weight for row in long.values()]
+
+
+def test_a_response_without_a_group_is_learned_only_where_nothing_is_compared() -> None:
+    lone = [GroupSummary.of(toy_group(seed, members=1)) for seed in (1, 3, 4)]
+    answered = [(position, 0) for position, summary in enumerate(lone) if summary.lengths[0]]
+    assert answered
+    for advantage, planned in (("none", answered), ("standardised", [])):
+        preset = PRESETS["grpo"].replace(advantage=advantage, reduction="token_mean")
+        plan = plan_step(lone, preset, updates=1, ranks=1, micro_batch_tokens=BUDGET, response_tokens=6)
+        assert sorted(rows_of(plan)) == planned
+        assert all(row.advantage == 0 for row in plan.updates[0].rows)
