@@ -87,8 +87,7 @@ class CodeConfig(Section):
     partial: StrictBool = Field(default=False, description="reward the share of tests that pass; `false` is all or nothing")
     prelude: StrictBool = Field(
         default=True,
-        description='a program called by "fn_name", and one with a class `Solution` under asserts, uses names of `typing`, `collections`, '
-        "`math` and other modules without an import; `false` runs it as it stands",
+        description="called functions, and a class `Solution`, may use names of `typing`, `math` and other modules without an import",
     )
 
 

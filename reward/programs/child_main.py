@@ -18,6 +18,7 @@ from reward.programs import calls, library, objects, tester
 from reward.programs.walls import Limits, Walls
 
 READY = b"ready"
+LentTo = Callable[[CodeType], bool]  # whether a program may use the names of `reward.programs.library`
 STANDARD = ("stdin", "stdout", "stderr")
 
 
@@ -63,7 +64,7 @@ def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int
         return lambda: tester.run_tests(fds["source"], fds["channel"], fds["answers"])
     sources = [fds[name] for name in ("prelude", "source") if name in fds]
     if kind == "calls":
-        lent_to = library.to_all if order["prelude"] else library.to_none
+        lent_to: LentTo = library.to_all if order["prelude"] else library.to_none
         return lambda: calls.answer_calls(define(sources, lent_to), fds["data"], fds["answers"])
     if kind == "objects":
         lent_to = library.to_solutions if order["prelude"] else library.to_none
@@ -89,7 +90,7 @@ def main_module(name: str) -> dict[str, Any]:
     return main.__dict__
 
 
-def define(sources: Sequence[int], lent_to: Callable[[CodeType], bool]) -> dict[str, Any]:
+def define(sources: Sequence[int], lent_to: LentTo) -> dict[str, Any]:
     """Run a program as an imported module and return its names, also where it ends by sys.exit."""
     names = main_module("program")
     with contextlib.suppress(SystemExit):
@@ -97,7 +98,7 @@ def define(sources: Sequence[int], lent_to: Callable[[CodeType], bool]) -> dict[
     return names
 
 
-def run_sources(sources: Sequence[int], names: dict[str, Any], lent_to: Callable[[CodeType], bool] = library.to_none) -> None:
+def run_sources(sources: Sequence[int], names: dict[str, Any], lent_to: LentTo = library.to_none) -> None:
     """Run the texts of the descriptors one after the other, with these global names; `lent_to`: which of them the library is lent to."""
     for source in [read_all(descriptor) for descriptor in sources]:
         code = compile(source, "program.py", "exec", dont_inherit=True)
