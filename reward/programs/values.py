@@ -4,6 +4,7 @@ An object of any other type travels as a handle, a number under which its own pr
 carries the built-in value too, so that a namedtuple can be compared as a tuple, but never by its own methods.
 """
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ Export = Callable[[object, Json], Json]  # (object, its built-in value or None) 
 Import = Callable[[Json], object]
 
 EXACT_INT = 1 << 53
+CLASSES = {name: found for name, found in vars(builtins).items() if isinstance(found, type) and not name.startswith("_")}
+KEYS_VIEW: type[Any] = type({}.keys())
 SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
@@ -42,6 +45,8 @@ def _parts(kind: type[Any], value: Any) -> tuple[str, Any] | None:
         return kind.__name__, value.decode("latin-1")
     if kind in (complex, range):
         return kind.__name__, [value.real, value.imag] if kind is complex else [value.start, value.stop, value.step]
+    if kind is type and (name := str(value.__name__)) in CLASSES and CLASSES[name] is value:
+        return "class", name
     found = known(kind)
     return None if found is None else ("known", [kind.__module__, kind.__qualname__, found.parts(value)])
 
@@ -59,6 +64,8 @@ def _plain_part(value: Any, export: Export) -> Json:
     for kind in SEQUENCES.values():
         if isinstance(value, kind):
             return {kind.__name__: [encode(item, export) for item in kind.__iter__(value)]}
+    if type(value) is KEYS_VIEW:  # it equals a set of the same keys
+        return {"set": [encode(key, export) for key in value]}
     if isinstance(value, dict):
         return encode(dict(dict.items(value)), export)
     return None
@@ -83,8 +90,14 @@ def _known(parts: list[Any]) -> Any:
     try:
         module, name, content = parts
         return build(module, name, content)
-    except TypeError as error:
+    except (TypeError, LookupError, OSError) as error:  # OSError: a time zone that is a folder
         raise NotPlain(str(error)) from None
+
+
+def _builtin_class(name: str) -> Any:
+    if name not in CLASSES:
+        raise NotPlain(f"not a class of Python's own: {name[:200]}")
+    return CLASSES[name]
 
 
 def _dict(pairs: list[Any]) -> dict[Any, Any]:
@@ -93,10 +106,11 @@ def _dict(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-TEXTUAL = ("int", "bytes", "bytearray")
+TEXTUAL = ("int", "bytes", "bytearray", "class")
 MAKERS: dict[str, Callable[[Any], Any]] = SEQUENCES | {
     "dict": _dict,
     "int": lambda text: int(text, 16),
+    "class": _builtin_class,
     "bytes": lambda text: text.encode("latin-1"),
     "bytearray": lambda text: bytearray(text, "latin-1"),
     "complex": lambda parts: complex(*parts),

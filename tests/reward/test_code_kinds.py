@@ -44,6 +44,8 @@ def code() -> Iterator[CodeChecker]:
         ("(1 + 2j, {1}, b'x')", "(1 + 2j, {1}, b'x')", "(1 - 2j, {1}, b'x')"),
         ("uuid.UUID(int=5)", "uuid.UUID(int=5)", "uuid.UUID(int=6)"),
         ("10 ** 5000", "10 ** 5000", "10 ** 5000 + 1"),
+        ("[type(x), ValueError]", "[int, ValueError]", "[bool, ValueError]"),
+        ("{1: 2}.keys()", "{1}", "{2}"),
         ("str(7 ** 6000)", "str(7 ** 6000)", "str(7 ** 6001)"),
     ],
 )
