@@ -150,4 +150,5 @@ def code_limits(config: Config) -> CodeLimits:
         disk_mb=code.disk_mb,
         output_kb=code.output_kb,
         partial=code.partial,
+        prelude=code.prelude,
     )

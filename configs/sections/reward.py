@@ -86,6 +86,10 @@ class CodeConfig(Section):
     disk_mb: Count = Field(default=16, description="size in MB of a program's private temporary folder, and of any file in it")
     output_kb: Count = Field(default=1024, description="longest output of a program, in kB")
     partial: StrictBool = Field(default=False, description="reward the share of tests that pass; `false` is all or nothing")
+    prelude: StrictBool = Field(
+        default=True,
+        description="called functions, and a class `Solution`, may use names of `typing`, `math` and other modules without an import",
+    )
 
 
 class EndpointConfig(Section):

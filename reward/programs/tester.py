@@ -157,7 +157,7 @@ def run_tests(source: int, channel: int, answers: int) -> None:
             bind(tester, order, names)
             exec(compile(test, "test", "exec"), names)
             if order["entry_point"]:
-                names["check"](names[order["entry_point"]])
+                names["check"](eval(order["entry_point"], names))
         except BaseException as error:  # a test fails with any exception
             broken = (Broken, ImportError, MemoryError) if tester.own else (Broken, ImportError)
             if isinstance(error, broken) and not any(error is raised for raised in tester.raised):
