@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from jinja2 import TemplateSyntaxError
+from jinja2 import TemplateSyntaxError, meta
 
 from configs.errors import in_one_line
 from configs.home import expanded
+from configs.sections.data import DataConfig
 from rollout.data.row import DatasetError
 
+GIVEN = {"messages", "add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token"}  # a prompt gives these by itself
 QUESTION = "How many legs has a spider?"  # a template must show it
 ADVICE = "end it with {% if add_generation_prompt %}…{% endif %}, where … is what comes before an answer"
 
@@ -37,6 +39,26 @@ def use_template(tokenizer: Any, path: str) -> None:
             f"data.template_file {path} ignores add_generation_prompt, so a prompt would not end where an answer begins: {ADVICE}. "
             f"It made {opened[-200:]!r}"
         )
+
+
+def refuse_ignored_arguments(data: DataConfig, tokenizer: Any) -> None:
+    """ValueError with the first argument for the chat template that the template does not read, and with those that it reads."""
+    wanted = {f"{key}.{name}": name for key, table in data.every_template_arguments.items() for name in table}
+    if not wanted or not tokenizer.chat_template:
+        return
+    reads = variables_of(tokenizer.get_chat_template())
+    for key, name in wanted.items():
+        if name not in reads:
+            known = ", ".join(sorted(reads - GIVEN)) or "no argument of its own"
+            raise ValueError(f"{key}: the chat template does not read {name}, so it has no effect: remove it; the template reads {known}")
+
+
+def variables_of(template: str) -> set[str]:
+    """The names that a chat template takes from outside, in transformers' dialect of Jinja."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    environment: Any = _compile_jinja_template(template).environment
+    return meta.find_undeclared_variables(environment.parse(template)) - set(environment.globals)
 
 
 def _render(tokenizer: Any, path: str, opens: bool) -> str:
