@@ -1,5 +1,6 @@
 """A chat template from a file, for a tokenizer that has none or another one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import TemplateSyntaxError, meta
@@ -25,10 +26,10 @@ def read_template(path: str) -> str:
         ) from error
 
 
-def use_template(tokenizer: Any, path: str) -> None:
+def use_template(tokenizer: Any, path: str, arguments: Mapping[str, Any] | None = None) -> None:
     """Give a tokenizer the template of a file; ValueError where it is no template, hides the question or opens no answer."""
     tokenizer.chat_template = read_template(path)
-    closed, opened = _render(tokenizer, path, False), _render(tokenizer, path, True)
+    closed, opened = (_render(tokenizer, path, {**(arguments or {}), "add_generation_prompt": opens}) for opens in (False, True))
     if QUESTION not in opened:
         raise ValueError(
             f"data.template_file {path} does not show the content of a user's message: write a loop over messages with "
@@ -61,10 +62,10 @@ def variables_of(template: str) -> set[str]:
     return meta.find_undeclared_variables(environment.parse(template)) - set(environment.globals)
 
 
-def _render(tokenizer: Any, path: str, opens: bool) -> str:
+def _render(tokenizer: Any, path: str, options: Mapping[str, Any]) -> str:
     """A question in the template; ValueError with the line of an error in it."""
     try:
-        text: str = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=opens)
+        text: str = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, **options)
     except TemplateSyntaxError as error:
         raise DatasetError(
             f"data.template_file {path}, line {error.lineno}: not a Jinja template: {error.message}: correct that line"

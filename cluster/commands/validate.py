@@ -221,7 +221,7 @@ def load_tokenizer(config: Config) -> Any:
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
     if config.data.template_file:
-        use_template(tokenizer, config.data.template_file)
+        use_template(tokenizer, config.data.template_file, config.data.template_arguments)
     refuse_ignored_arguments(config.data, tokenizer)
     return tokenizer
 

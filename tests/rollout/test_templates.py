@@ -14,7 +14,7 @@ from configs.schema import Config
 from rollout.data.row import DatasetError
 from rollout.detokenise import Detokeniser
 from rollout.prompts import PromptSet, load_training_prompts
-from rollout.template import refuse_ignored_arguments
+from rollout.template import refuse_ignored_arguments, use_template
 
 QWEN3 = Path("tests/data/templates/qwen3.jinja").read_text()
 CHARACTERS = [chr(code) for code in (10, *range(32, 127))]
@@ -151,3 +151,11 @@ def test_what_the_models_generation_config_stops_at_is_hidden() -> None:
 def test_content_that_a_template_refuses_names_the_row(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="line 1 does not fit the model's chat template"):
         prompts(tmp_path, template_arguments={"tools": 5})
+
+
+def test_a_template_of_a_file_is_tried_with_its_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "t.jinja"
+    path.write_text("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}{{ sign }}{% endif %}")
+    use_template(tokenizer(None), str(path), {"sign": "+"})
+    with pytest.raises(ValueError, match="ignores add_generation_prompt"):
+        use_template(tokenizer(None), str(path))
