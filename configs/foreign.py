@@ -172,6 +172,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("apply_chat_template custom_chat_template", "data.chat_template"),
     ("chat_template_path chat_template_file", "data.template_file"),
     ("system_prompt system_message", "data.system"),
+    ("chat_template_kwargs apply_chat_template_kwargs enable_thinking", "data.template_arguments: { enable_thinking = false }"),
+    ("response_prefix assistant_prefix", "data.prefill"),
     ("filter_overlong_prompts truncation", "data.overlong: over-long prompts are refused or dropped, never cut"),
     ("val_batch_size", "evaluation asks all of data.eval at once: remove it, or set data.eval_limit"),
     ("shuffle", "prompts are always shuffled by run.seed: remove it; data.sampler is the other choice"),

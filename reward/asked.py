@@ -14,4 +14,5 @@ class Asked:
     tokens: int  # generated; for the over-long penalty
     prompt: str = ""  # as the model read it, with the marks of its chat template
     question: str = ""  # the same in plain words, for a judge
+    prefill: str = ""  # the end of `prompt`: what begins the assistant's turn (`data.prefill`)
     row: str = ""  # where it stands in the data, for messages: "prompts.jsonl line 3"

@@ -14,7 +14,7 @@ class Tokenizer(Protocol):
 
     chat_template: Any
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, **options: Any) -> list[int]: ...
 
     def apply_chat_template(self, conversation: list[Message], **options: Any) -> Any: ...
 
@@ -26,13 +26,13 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
         messages = make_messages(data, row, asked)
         refuse_unknown_roles(f'{row.where}, field "{data.prompt_field}"', messages, tokenizer.chat_template)
         try:
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            text, ids = render(data, messages, tokenizer)
         except Exception as error:  # a template is a program of the model's author and may raise anything
             raise DatasetError(
                 f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
-        refuse_unseen(row.where, messages, text, tokenizer, system=data.system is not None)
+        rendered = text.removesuffix(data.prefill)
+        refuse_unseen(row.where, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
         return text, ids
     if not isinstance(asked, str):
         raise DatasetError(
@@ -40,6 +40,18 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
             "give text, or set data.chat_template = true for a list of messages"
         )
     return asked, tokenizer.encode(asked)
+
+
+def render(data: DataConfig, messages: list[Message], tokenizer: Tokenizer) -> tuple[str, list[int]]:
+    """A conversation in the template up to the model's turn, then the prefill, as one text and its token ids.
+
+    Not transformers' `continue_final_message`: templates write more around a final assistant turn, such as an empty thought.
+    """
+    options: dict[str, Any] = {**data.template_arguments, "add_generation_prompt": True}
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    if data.prefill:  # tokenised with the text before it, as the two may share a token
+        return text + data.prefill, tokenizer.encode(text + data.prefill, add_special_tokens=False)
+    return text, tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
 
 
 def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:

@@ -128,6 +128,7 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         source=source.name,
         question=question_of(data, row),
         where=row.where,
+        prefill=data.prefill or "",
     )
 
 

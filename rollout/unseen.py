@@ -19,8 +19,10 @@ MARK = re.compile(r"(?:</[^<>\s]+>|\[/[^\[\]\s]+\])")  # the end of a thought, s
 ADVICE = "give a template that shows it in data.template_file, or change the row's messages"
 
 
-def refuse_unseen(where: str, messages: list[Message], text: str, tokenizer: Any, system: bool) -> None:
-    """Raise DatasetError where a turn's words are not in the rendered `text`; `system` says that the first turn is data.system.
+def refuse_unseen(where: str, messages: list[Message], text: str, tokenizer: Any, arguments: dict[str, Any], system: bool) -> None:
+    """Raise DatasetError where a turn's words are not in the `text` that the template made with these arguments.
+
+    `system` says that the first turn is data.system.
 
     Templates may strip and escape text, merge turns, and drop the thoughts of earlier answers. So white space, case and escapes do not
     count, and of an assistant's turn its end is enough.
@@ -32,7 +34,9 @@ def refuse_unseen(where: str, messages: list[Message], text: str, tokenizer: Any
         seen = whole in text or _is_in(whole, text) or (answer and _ends_in(whole, text))
         seen = seen and all(name in text for name in called(turn))
         if seen and 0 < len(whole) <= SHORT and not answer:
-            seen = place not in left_out(tokenizer, str(tokenizer.chat_template), tuple(other["role"] for other in messages))
+            seen = place not in left_out(
+                tokenizer, str(tokenizer.chat_template), tuple(other["role"] for other in messages), json.dumps(arguments)
+            )
         if not seen:
             raise DatasetError(describe(where, messages, place, system))
 
@@ -82,13 +86,13 @@ def _ends_in(words: str, text: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def left_out(tokenizer: Any, template: str, roles: tuple[str, ...]) -> frozenset[int]:
+def left_out(tokenizer: Any, template: str, roles: tuple[str, ...], arguments: str) -> frozenset[int]:
     """The places of turns that the template leaves out of a conversation with these roles, found with words that it cannot have itself."""
     words = [f"gatewise{place}words" for place in range(len(roles))]
     messages = [{"role": role, "content": word} for role, word in zip(roles, words, strict=True)]
     render: Callable[..., str] = tokenizer.apply_chat_template
     try:
-        text = render(messages, add_generation_prompt=True, tokenize=False)
+        text = render(messages, add_generation_prompt=True, tokenize=False, **json.loads(arguments))
     except REFUSALS:  # the template accepts the row, but not these words: then the row's own text was checked alone
         return frozenset()
     return frozenset(place for place, word in enumerate(words) if word not in squeeze(text))

@@ -99,6 +99,7 @@ class EngineActor:
                 tokens=len(response),
                 prompt=prompt.text,
                 question=prompt.question,
+                prefill=prompt.prefill,
                 row=prompt.where,
             )
             for prompt, response, _ in arrivals

@@ -30,7 +30,7 @@ from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
-from rollout.template import use_template
+from rollout.template import refuse_ignored_arguments, use_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +221,8 @@ def load_tokenizer(config: Config) -> Any:
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
     if config.data.template_file:
-        use_template(tokenizer, config.data.template_file)
+        use_template(tokenizer, config.data.template_file, config.data.template_arguments)
+    refuse_ignored_arguments(config.data, tokenizer)
     return tokenizer
 
 
@@ -241,7 +242,7 @@ class NoTokenizer:
 
     chat_template = "none"
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, **options: Any) -> list[int]:
         return [0] if text else []
 
     def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:

@@ -56,6 +56,8 @@ NEEDS: tuple[Needs, ...] = (
     Needs("data.difficulty_half_life", "data.sampler", is_difficulty, 'data.sampler = "difficulty"'),
     Needs("data.template_file", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.system", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("data.template_arguments", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("data.prefill", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.answer_turn", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("reward.keep_disagreements", "reward.second", is_set, "reward.second"),
     Needs("learner.missing_routing", "learner.routing", is_replay_rollout, 'learner.routing = "replay_rollout"'),

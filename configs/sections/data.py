@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, StrictBool, StrictStr
 
 from configs.section import Count, Positive, PositiveShare, Section
+from configs.tables import Table
 
 AnswerTurn = Literal["refuse", "cut"]
 
@@ -20,6 +21,12 @@ class RowKeys(Section):
     checker: StrictStr | None = Field(default=None, description="checker of rows that name none. Left out, it is `reward.checker`")
     system: StrictStr | None = Field(
         default=None, description='system turn before every prompt; `""` is none. Left out, it is `data.system`'
+    )
+    template_arguments: Table | None = Field(
+        default=None, description="keywords for the chat template; `{}` is none. Left out, it is `data.template_arguments`"
+    )
+    prefill: StrictStr | None = Field(
+        default=None, description='text that begins the assistant\'s turn; `""` is none. Left out, it is `data.prefill`'
     )
     answer_turn: AnswerTurn | None = Field(
         default=None, description="what happens to messages that end in an answer. Left out, it is `data.answer_turn`"
@@ -88,6 +95,16 @@ class DataConfig(Section):
         description="Jinja file with the chat template, in place of the tokenizer's own; base models have none. "
         "A relative path starts at the working directory. The run keeps a copy, and an export holds it",
     )
+    template_arguments: Table = Field(
+        default={},
+        examples=[{"enable_thinking": False}],
+        description="keywords for the chat template, with the template's own names. One that the template does not read is refused",
+    )
+    prefill: StrictStr | None = Field(
+        default=None,
+        examples=["The answer is"],
+        description="text that begins the assistant's turn; the model continues it. Its tokens belong to the prompt and are not learned",
+    )
     system: StrictStr | None = Field(default=None, description="system turn before every prompt")
     answer_turn: AnswerTurn = Field(
         default="refuse",
@@ -118,6 +135,12 @@ class DataConfig(Section):
         return {f"data.sources.{name}": table for name, table in self.sources.items()} | {
             f"data.evals.{name}": table for name, table in self.evals.items()
         }
+
+    @property
+    def every_template_arguments(self) -> dict[str, Table]:
+        """The arguments of `[data]` and of every source and eval set that has its own, by their dotted key."""
+        own = {f"{key}.template_arguments": table.template_arguments for key, table in self.tables.items() if table.template_arguments}
+        return {"data.template_arguments": self.template_arguments} | own
 
     @property
     def own_checkers(self) -> list[str]:

@@ -15,6 +15,7 @@ from reward.asked import Asked
 from reward.checkers import SERVICES
 from reward.own.name import is_own
 from reward.scorer import Scorer, used_checkers
+from reward.thinking import ends_within
 from reward.workers.pool import Item
 from rollout.data.row import Row
 from rollout.prompts import PromptSet
@@ -38,9 +39,10 @@ def score_first_row(config: Config, prompts: PromptSet) -> Scored:
     if response is None:
         return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
     with worker_starts(config):
-        (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
+        (verdict,) = asyncio.run(score(config, [asked_of(config, prompt, response)]))
     where = prompts.where.get(prompt.prompt_id, "the first row")
-    said = f"{where}, {prompt.checker}: response {shorten(response)} to reference {shorten(prompt.reference)}"
+    after = f"after the prefill {shorten(prompt.prefill)}, " if prompt.prefill else ""
+    said = f"{where}, {prompt.checker}: {after}response {shorten(response)} to reference {shorten(prompt.reference)}"
     if verdict.reward is None:
         line = f"{said} has no reward ({in_one_line(str(verdict.failure))})"
         return Scored(line, f"{line}: the run learns nothing from such responses")
@@ -59,8 +61,14 @@ def right_answer(prompt: Prompt) -> str | None:
     return as_response(prompt.reference) if is_own(prompt.checker) else None
 
 
-def asked_of(prompt: Prompt, response: str) -> Asked:
-    return Asked(checker=prompt.checker, response=response, reference=prompt.reference, tokens=1, prompt=prompt.text)
+def asked_of(config: Config, prompt: Prompt, right: str) -> Asked:
+    """The right answer as a response to that prompt: it first ends the thought that the prompt opened, and continues the prefill."""
+    marks = config.reward.thinking_marks
+    within = ends_within(prompt.text, prompt.prefill, marks)
+    response = f"{marks[1]}\n\n{right}" if within else right.removeprefix(prompt.prefill)
+    return Asked(
+        checker=prompt.checker, response=response, reference=prompt.reference, tokens=1, prompt=prompt.text, prefill=prompt.prefill
+    )
 
 
 async def score(config: Config, asked: Sequence[Asked]) -> list[Verdict]:

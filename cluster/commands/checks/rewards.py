@@ -11,12 +11,14 @@ from cluster.commands.checks.understood import describe_not_understood
 from configs.arithmetic import counted
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
-from reward.checkers import check_reference, checkers_for_data, refuse_unknown
+from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.own.name import is_own
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
+from reward.thinking import answer_of
 from reward.workers.pool import Item, RewardPool
 from rollout.prompts import PromptSet
+from rollout.types import Prompt
 
 SAMPLES, SHOWN_CHARS = 3, 60
 ERROR = "error: "
@@ -149,6 +151,17 @@ def check_references_of_parts(config: Config) -> None:
                 raise ValueError(f"reward.parts.{name}.reference: {error}") from None
 
 
+def refuse_unfinished_reference(config: Config, where: str, prompt: Prompt) -> None:
+    """Raise ValueError if the row's reference is a text that ends within a thought: no answer can equal it."""
+    text, marks = prompt.reference, config.reward.thinking_marks
+    strips = config.reward.thinking == "strip" and prompt.checker in CHECKERS
+    if strips and isinstance(text, str) and answer_of(text, marks) is None:
+        raise ValueError(
+            f"{where}: its reference opens a thought ({marks[0]}) and never ends it, and checkers see answers without thoughts: correct "
+            'the reference, or set reward.thinking_marks to the marks of the model, or reward.thinking = "keep"'
+        )
+
+
 def check_references(config: Config, rows: PromptSet) -> None:
     """Raise ValueError, with the row and the key that asks for it, if a checker cannot use the row's reference."""
     parts = config.reward.parts.items()
@@ -156,6 +169,7 @@ def check_references(config: Config, rows: PromptSet) -> None:
     if config.reward.second:
         others["reward.second"] = config.reward.second
     for prompt in rows.prompts:
+        refuse_unfinished_reference(config, rows.where[prompt.prompt_id], prompt)
         for key, checker in (("", prompt.checker), *others.items()):
             try:
                 check_reference(checker, prompt.reference)

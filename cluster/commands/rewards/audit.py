@@ -143,6 +143,7 @@ async def score_again(config: Config, kept: Sequence[Kept], progress: Callable[[
                     tokens=row["tokens"],
                     prompt=row.get("prompt", ""),
                     question=row.get("question", ""),
+                    prefill=row.get("prefill", ""),
                     row=row.get("row", ""),
                 )
                 for row in rows

@@ -12,8 +12,10 @@ from typing import Any
 
 from cluster.commands.rewards.trials import Tried, judge, trials_of
 from configs.arithmetic import counted
+from configs.sections.reward import THINKING_MARKS
 from reward.checker import Checker
 from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
+from reward.thinking import answer_of, is_about_marks
 from reward.workers.pool import Item, RewardPool
 from rollout.data.read import read_rows
 from rollout.data.row import Row
@@ -124,7 +126,17 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
         solution = str(solution)
     if not isinstance(solution, str):
         return f'has {shorten(solution)} in field "{fields.solution}": a response is a text'
-    return Item(checker=name, response=solution, reference=reference)
+    return item_of(name, solution, reference)
+
+
+def item_of(checker: str, solution: str, reference: Any) -> Item | str:
+    """What a checker sees of a right answer, as in a run: without thoughts; or what is wrong with it."""
+    answer = solution if is_about_marks(checker, reference, THINKING_MARKS) else answer_of(solution, THINKING_MARKS)
+    if answer is None:
+        return (
+            f"has a right answer that opens a thought ({THINKING_MARKS[0]}) and never ends it, so it answers nothing: {shorten(solution)}"
+        )
+    return Item(checker=checker, response=answer, reference=reference)
 
 
 def refuse_checker(name: str) -> None:

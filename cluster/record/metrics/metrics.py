@@ -93,6 +93,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "prompt": prompt.text,
         "question": prompt.question,
         "row": prompt.where,
+        **({"prefill": prompt.prefill} if prompt.prefill else {}),
         "response": response,
         "tokens": int(scored.summary.lengths[member]),
         "finish": finish(scored.summary, member),
@@ -134,6 +135,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
         "reward/max": float(scored.max()) if scored.size else nan,
         "reward/correct": float(np.nanmean(correct)) if scored.size else nan,
         "reward/failures": float(rewards.size - scored.size),
+        "reward/unfinished_thoughts": float(sum(s.unfinished.sum() for s in summaries if s.unfinished is not None)),
         **describe_parts(summaries),
         "seconds/score": float(np.mean([s.scoring_s for s in summaries])),
         "groups/all_equal": float(
