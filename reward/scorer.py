@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
 from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
@@ -73,6 +73,11 @@ class Scorer:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
 
+    @property
+    def wants(self) -> Wants:
+        """What the functions of the user's ask for; known once the scorer is ready."""
+        return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one."""
         questions = self._questions()
@@ -93,7 +98,9 @@ class Scorer:
 
     def _item(self, asked: Asked, checker: str | None, reference: Any) -> Item:
         own = asked.reference if reference is None else reference
-        return Item(checker=checker or asked.checker, response=asked.response, reference=own, prompt=asked.prompt, question=asked.question)
+        name = checker or asked.checker
+        item = Item(checker=name, response=asked.response, reference=own, prompt=asked.prompt, question=asked.question)
+        return replace(item, fields=asked.fields, group=asked.group or (asked.response,)) if is_own(name) else item
 
     def _shaped(self, asked: Asked, found: dict[str, Verdict]) -> Verdict:
         words = {name: text for name, verdict in found.items() for text in verdict.words.values()}

@@ -9,6 +9,7 @@ import numpy as np
 from configs.schema import Config
 from configs.sections.data import DataConfig
 from rollout.chat import Tokenizer, question_of, tokenise
+from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
 from rollout.sources import Source, eval_sources, training_sources
@@ -91,7 +92,9 @@ def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     """The prompts of one source that fit data.max_prompt_tokens."""
     data = source.data
     optional = [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
+    optional += fields_to_keep(data.keep_fields)
     rows = read_rows(source.path, source.split, [data.prompt_field, data.reference_field], optional)
+    refuse_absent(source.path, data.keep_fields, rows)
     prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
@@ -124,6 +127,7 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         source=source.name,
         question=question_of(data, row),
         where=row.where,
+        columns=columns_of(data.keep_fields, row),
     )
 
 

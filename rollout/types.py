@@ -33,6 +33,7 @@ class Prompt:
     source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
     question: str = ""  # the row's own words without the marks of a chat template, for a judge
     where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
+    columns: dict[str, Any] = field(default_factory=dict)  # of data.keep_fields, as JSON values, for functions of the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.commands.checks.rewards import as_response, worker_starts
+from cluster.commands.checks.rewards import as_response, asked_of, worker_starts
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.errors import in_one_line
 from configs.schema import Config
@@ -54,13 +54,9 @@ def right_answer(prompt: Prompt) -> str | None:
     """A response that should be right, None where the checker determines none."""
     fields = Fields(checker=prompt.checker, reference="reference", named_checker=None, solution=None)
     found = gold_item(Row("", {"reference": prompt.reference}), fields)
-    if isinstance(found, Item):
+    if isinstance(found, Item) and not found.of_reference:
         return found.response
     return as_response(prompt.reference) if is_own(prompt.checker) else None
-
-
-def asked_of(prompt: Prompt, response: str) -> Asked:
-    return Asked(checker=prompt.checker, response=response, reference=prompt.reference, tokens=1, prompt=prompt.text)
 
 
 async def score(config: Config, asked: Sequence[Asked]) -> list[Verdict]:
