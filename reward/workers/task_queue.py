@@ -94,10 +94,11 @@ class TaskQueue:
     def _task(self, call: Call, index: int, item: Item, groups: dict[int, str]) -> Task | None:
         """The item as it will be sent; None where it gets its verdict at once. `groups` has the JSON of the groups seen before."""
         try:
-            task = Task(call=call, index=index, item=item, **as_json(item, self.asks.get(item.checker), groups))
+            head, group = as_json(item, self.asks.get(item.checker), groups)
         except (TypeError, ValueError, RecursionError) as error:
             call.settle(index, Verdict.failed(Outcome.UNSCORABLE, f"error: {type(error).__name__}: not a JSON value: {error}"))
             return None
+        task = Task(call=call, index=index, item=item, head=head, group=group)
         if (failure := self.quarantine.find(task.payload)) is not None:
             call.settle(index, Verdict.failed(Outcome.CRASHED, f"crash: quarantined: this very item has killed workers before: {failure}"))
             return None
@@ -161,7 +162,7 @@ class TaskQueue:
         self._wake()
 
 
-def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> dict[str, str]:
+def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> tuple[str, str]:
     """The item as it is sent, as `head` and `group` of a task.
 
     asks: the fields that its checker asks for, None where that is not known yet: then it gets all that the item has.
@@ -170,8 +171,8 @@ def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> d
     fields = {name: value for name, value in item.fields.items() if asks is None or name in asks}
     shared = bool(item.group) and (asks is None or "group" in asks)
     if not shared:
-        return {"head": json.dumps([*first, fields] if fields else first)}
+        return json.dumps([*first, fields] if fields else first), ""
     if id(item.group) not in groups:
         groups[id(item.group)] = f'"group": {json.dumps(list(item.group))}}}]'
     head = json.dumps([*first, fields]).removesuffix("}]")
-    return {"head": f"{head}, " if fields else head, "group": groups[id(item.group)]}
+    return f"{head}, " if fields else head, groups[id(item.group)]

@@ -56,6 +56,7 @@ class Report:
 
     @property
     def summary(self) -> list[str]:
+        """What was scored again and what was not, a line each."""
         lines = [
             f"{self.kept} of {counted(self.made, 'response')} scored again: {counted(self.same, 'reward')} the same, {len(self.different)} "
             f"different, {counted(len(self.now_scored), 'failure')} scored now, {counted(len(self.now_failed), 'scored response')} failing "
