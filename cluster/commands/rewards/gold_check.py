@@ -89,11 +89,11 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
             f"none of the {len(rows)} rows of {source} has a gold answer, so nothing was checked: the checker makes none from a "
             "reference; name the field of a right response with --solution-field"
         )
-    for (row, _), found in zip(asked, scored, strict=True):
-        if found is not None and found[1].reward is not None and found[1].reward >= RIGHT:
+    for (row, _), judged in zip(asked, scored, strict=True):
+        if judged is not None and judged[1].reward is not None and judged[1].reward >= RIGHT:
             report.passed += 1
-        elif found is not None:
-            report.failed.append(f"{row.where}: {explain(*found)}")
+        elif judged is not None:
+            report.failed.append(f"{row.where}: {explain(*judged)}")
     return report
 
 
