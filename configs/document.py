@@ -27,6 +27,7 @@ MORE = {
     "data.sources": "data.md#several-sources",
     "data.evals": "data.md#several-eval-sets",
     "data.prompt_field": "data.md#fields",
+    "data.keep_fields": "rewards.md#columns-of-the-row",
     "data.answer_turn": "data.md#messages-that-end-in-an-answer",
     "data.sampler": "algorithms.md#which-prompts-come-up",
     "rollout.vllm": "#pass-through-tables",
@@ -89,6 +90,8 @@ def kind_of(schema: dict[str, Any]) -> str:
     flat = flatten_type(schema)
     if "enum" in flat:
         return r" \| ".join(code(write_value(choice)) for choice in flat["enum"])
+    if flat.get("type") == "array" and "prefixItems" not in flat:
+        return "array of texts"
     if flat.get("type") == "array":
         bounds = kind_of(flat["prefixItems"][0]).removeprefix("number")
         return f"array of {flat['minItems']} numbers{bounds}"

@@ -56,6 +56,8 @@ def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
     need = KINDS.get(schema["type"], "an array of numbers")
     if "enum" in schema:
         need = "one of " + ", ".join(map(write_value, schema["enum"]))
+    elif schema["type"] == "array" and "prefixItems" not in schema:
+        need = "an array of texts"
     elif schema["type"] == "array":
         each = describe_bounds(flatten_type(schema["prefixItems"][0]))
         need = f"an array of {schema['minItems']} numbers" + (f", each{each.removeprefix(',')}" if each else "")

@@ -1,11 +1,10 @@
 """The table of checkers by name: each is a pure function that scores a response.
 
-A name with a colon, "package.module:function" or "path/to/file.py:function", is a user's own function of (response, reference):
+A name with a colon, "package.module:function" or "path/to/file.py:function", is a user's own function of what its parameters name:
 `reward.own`. `SERVICES` are asked over the network, by `reward.services.services`.
 """
 
 import difflib
-import json
 from collections.abc import Callable
 
 from configs.home import expanded
@@ -23,6 +22,7 @@ from reward.form.length import check_length, gold_length, length_reference
 from reward.form.regular_expression import check_regex, regex_reference
 from reward.form.tags import check_tags, gold_tags, tags_reference
 from reward.json_value import check_json_value
+from reward.own.brought import check_is_json, plain_gold
 from reward.own.function import OwnFunction
 from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
@@ -154,16 +154,18 @@ def get_checker(name: str) -> Checker:
     refuse_unknown(name)
     if name in SERVICES:
         raise ValueError(f"checker {name!r} is a service, which is asked over the network and scores in no process of ours")
-    return Checker(score=OwnFunction(name), check_reference=_is_json, gold=_own_gold)
+    return Checker(score=OwnFunction(name), check_reference=check_is_json, gold=plain_gold)
 
 
-def warm_checker(name: str) -> None:
-    """Import and compile what the checker of that name needs; a fork can share the result."""
+def warm_checker(name: str) -> Checker:
+    """The checker of that name, with everything that it needs imported and compiled; a fork can share the result."""
     checker = get_checker(name)
     if isinstance(checker.score, OwnFunction):
         checker.score.load()
+        checker.score.warm_up()
     for response, reference in checker.warm_up:
         checker.score(response, reference)
+    return checker
 
 
 def load_checker(name: str, limits: CodeLimits) -> Score:
@@ -187,12 +189,3 @@ def check_reference(name: str, reference: object) -> None:
         refuse(reference)
     except (TypeError, ValueError) as error:
         raise ValueError(f"checker {name!r}: {error}") from error
-
-
-def _is_json(reference: object) -> None:
-    json.dumps(reference, allow_nan=False)
-
-
-def _own_gold(reference: object) -> str | None:
-    """A text or a number is taken as the right answer; other references determine none."""
-    return str(reference) if isinstance(reference, str | int | float) and not isinstance(reference, bool) else None

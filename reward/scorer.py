@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
 from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
@@ -75,6 +75,11 @@ class Scorer:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
 
+    @property
+    def wants(self) -> Wants:
+        """What the functions of the user's ask for; known once the scorer is ready."""
+        return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one."""
         questions = self._questions()
@@ -96,8 +101,15 @@ class Scorer:
     def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | None:
         """What one checker gets; None where it looks for an answer and the response ends within a thought."""
         named, own = checker or asked.checker, asked.reference if reference is None else reference
-        seen = self._seen(asked, self._sees_all(name, named, own))
-        return None if seen is None else Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)
+        everything = self._sees_all(name, named, own)
+        seen = self._seen(asked, asked.response, everything)
+        if seen is None:
+            return None
+        item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)
+        if not is_own(named):
+            return item
+        group = tuple(self._seen(asked, text, everything) or "" for text in asked.group)
+        return replace(item, fields=asked.fields, group=group or (seen,))
 
     def _sees_all(self, name: str, checker: str, reference: Any) -> bool:
         """Whether a score is of the whole response, thoughts included."""
@@ -106,14 +118,14 @@ class Scorer:
             return part.see == "all"
         return self.config.thinking == "keep" or is_about_marks(checker, reference, self.config.thinking_marks)
 
-    def _seen(self, asked: Asked, everything: bool) -> str | None:
-        """The text that a checker sees; None where it would see an answer and the response ends within a thought."""
-        whole, marks = asked.prefill + asked.response, self.config.thinking_marks
+    def _seen(self, asked: Asked, response: str, everything: bool) -> str | None:
+        """The text of a response that a checker sees; None where it would see an answer and the response ends within a thought."""
+        whole, marks = asked.prefill + response, self.config.thinking_marks
         if everything:
-            return whole if self.config.see_prefill else asked.response
+            return whole if self.config.see_prefill else response
         if self.config.see_prefill:
             return answer_of(whole, marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", marks))
-        return answer_of(asked.response, marks, ends_within(asked.prompt, asked.prefill, marks))
+        return answer_of(response, marks, ends_within(asked.prompt, asked.prefill, marks))
 
     def _shaped(self, asked: Asked, found: dict[str, Verdict]) -> Verdict:
         words = {name: text for name, verdict in found.items() for text in verdict.words.values()}

@@ -31,7 +31,7 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
             raise DatasetError(
                 f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
-        rendered = text.removesuffix(data.prefill)
+        rendered = text.removesuffix(data.prefill or "")
         refuse_unseen(row.where, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
         return text, ids
     if not isinstance(asked, str):

@@ -30,7 +30,7 @@ from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
 from rollout.proof import Manifest, Proof
-from rollout.seeds import derive_seed
+from rollout.seeds import seed_of_response
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
 from rollout.types import Finish, Prompt, Response
@@ -38,7 +38,6 @@ from rollout.types import Finish, Prompt, Response
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
 PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
-SAMPLED, EVALUATED = 0, 1  # purposes of a request; no two share a seed
 
 
 class Engine:
@@ -73,8 +72,8 @@ class Engine:
         """The group's responses with their places 0..size-1, each as soon as it finishes."""
 
         async def one(member: int) -> tuple[int, Response]:
-            purpose = SAMPLED if temperature is None else EVALUATED
-            return member, await self.respond(prompt, derive_seed(seed, group_id, member, purpose), temperature=temperature)
+            own = seed_of_response(seed, group_id, member, evaluated=temperature is not None)
+            return member, await self.respond(prompt, own, temperature=temperature)
 
         for done in asyncio.as_completed([one(member) for member in range(size)]):
             yield await done

@@ -10,6 +10,7 @@ from configs.schema import Config
 from configs.sections.data import DataConfig
 from configs.sections.reward import NO_REWARD
 from rollout.chat import Tokenizer, question_of, tokenise
+from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
 from rollout.sources import Source, eval_sources, training_sources
@@ -94,7 +95,9 @@ def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     needed, optional = [data.prompt_field, data.reference_field], [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
     if source.checker == NO_REWARD and not data.checker_field:
         optional.append(needed.pop())
+    optional += fields_to_keep(data.keep_fields)
     rows = read_rows(source.path, source.split, needed, optional)
+    refuse_absent(source.path, data.keep_fields, rows)
     prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
@@ -129,6 +132,7 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         question=question_of(data, row),
         where=row.where,
         prefill=data.prefill or "",
+        columns=columns_of(data.keep_fields, row),
     )
 
 

@@ -36,6 +36,7 @@ class Prompt:
     where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
     named_checker: str = ""  # the checker that the row itself names; empty where its source or the config chooses
     prefill: str = ""  # the end of `text`, which begins the assistant's turn
+    columns: dict[str, Any] = field(default_factory=dict)  # of data.keep_fields, as JSON values, for functions of the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cluster.actors.process import log_path, send_output_to
 from cluster.working_folder import work_in
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.scorer import Scorer
 from reward.workers.tasks import Item
 from rollout.types import Verdict
@@ -33,6 +33,10 @@ class RewardActor:
         except (RuntimeError, ValueError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # this log is what the driver shows
             raise
+
+    async def wants(self) -> Wants:
+        """Which fields of a response the user's own functions ask for; known once this actor is ready."""
+        return self.scorer.wants
 
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each response."""

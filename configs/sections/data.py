@@ -8,6 +8,7 @@ from configs.section import Count, Positive, PositiveShare, Section
 from configs.tables import Table
 
 AnswerTurn = Literal["refuse", "cut"]
+KeepFields = list[StrictStr] | StrictBool  # true: every column of a row; false or empty: none
 
 
 class RowKeys(Section):
@@ -30,6 +31,11 @@ class RowKeys(Section):
     )
     answer_turn: AnswerTurn | None = Field(
         default=None, description="what happens to messages that end in an answer. Left out, it is `data.answer_turn`"
+    )
+    keep_fields: KeepFields | None = Field(
+        default=None,
+        examples=[["level"]],
+        description="columns for a reward function of your own. Left out, it is `data.keep_fields`",
     )
     limit: Count | None = Field(default=None, examples=[500], description="use this many prompts, the first ones")
 
@@ -85,6 +91,11 @@ class DataConfig(Section):
     reference_field: StrictStr = Field(default="answer", description="field with the reference that the checker compares with")
     checker_field: StrictStr | None = Field(
         default=None, description="field with the name of a row's checker. Rows without a value there use `reward.checker`"
+    )
+    keep_fields: KeepFields = Field(
+        default=[],
+        examples=[["level"]],
+        description="further columns of a row, which a reward function of your own gets as `row`. `true` keeps every column",
     )
     chat_template: StrictBool = Field(
         default=True, description="wrap text as a user turn in the model's chat template. `false` tokenises the text as it is"

@@ -14,7 +14,7 @@ import pytest
 from cluster.cli import main
 from configs.loader import dump
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.checkers import CHECKERS, get_checker
 from rollout.types import Outcome, Verdict
 from tests.toys.gsm8k import DATA
@@ -168,6 +168,8 @@ def test_solutions_of_gsm8k_pass_as_whole_texts(capsys: pytest.CaptureFixture[st
 
 class Toy:
     """What audit needs of a scorer: the checker's reward, doubled so that it shows that the scorer was asked."""
+
+    wants = Wants()
 
     def __init__(self, config: Config) -> None:
         assert config.reward.second is None, "the second opinion counts for nothing here"

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.commands.checks.rewards import as_response, worker_starts
+from cluster.commands.checks.rewards import as_response, asked_of, worker_starts
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.errors import in_one_line
 from configs.schema import Config
@@ -39,7 +39,7 @@ def score_first_row(config: Config, prompts: PromptSet) -> Scored:
     if response is None:
         return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
     with worker_starts(config):
-        (verdict,) = asyncio.run(score(config, [asked_of(config, prompt, response)]))
+        (verdict,) = asyncio.run(score(config, [asked_of(prompt, continued(config, prompt, response))]))
     where = prompts.where.get(prompt.prompt_id, "the first row")
     after = f"after the prefill {shorten(prompt.prefill)}, " if prompt.prefill else ""
     said = f"{where}, {prompt.checker}: {after}response {shorten(response)} to reference {shorten(prompt.reference)}"
@@ -56,19 +56,16 @@ def right_answer(prompt: Prompt) -> str | None:
     """A response that should be right, None where the checker determines none."""
     fields = Fields(checker=prompt.checker, reference="reference", named_checker=None, solution=None)
     found = gold_item(Row("", {"reference": prompt.reference}), fields)
-    if isinstance(found, Item):
+    if isinstance(found, Item) and not found.of_reference:
         return found.response
     return as_response(prompt.reference) if is_own(prompt.checker) else None
 
 
-def asked_of(config: Config, prompt: Prompt, right: str) -> Asked:
-    """The right answer as a response to that prompt: it first ends the thought that the prompt opened, and continues the prefill."""
+def continued(config: Config, prompt: Prompt, right: str) -> str:
+    """The right answer as it follows the prompt: it first ends the thought that the prompt opened, and continues the prefill."""
     marks = config.reward.thinking_marks
     within = ends_within(prompt.text, prompt.prefill, marks)
-    response = f"{marks[1]}\n\n{right}" if within else right.removeprefix(prompt.prefill)
-    return Asked(
-        checker=prompt.checker, response=response, reference=prompt.reference, tokens=1, prompt=prompt.text, prefill=prompt.prefill
-    )
+    return f"{marks[1]}\n\n{right}" if within else right.removeprefix(prompt.prefill)
 
 
 async def score(config: Config, asked: Sequence[Asked]) -> list[Verdict]:

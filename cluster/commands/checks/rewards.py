@@ -4,13 +4,16 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from cluster.commands.checks.own_rows import refuse_columns_nobody_kept, refuse_references, unasked_columns
 from cluster.commands.checks.references import beside
 from cluster.commands.checks.understood import describe_not_understood
 from configs.arithmetic import counted
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
+from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.own.name import is_own
 from reward.scorer import code_limits, used_checkers
@@ -46,11 +49,11 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
 
         lines.append(f"programs: {describe_confinement(code_limits(config))}")
     if own := [name for name in named if is_own(name)]:
-        lines += asyncio.run(try_functions(config, own, train))
+        lines += asyncio.run(try_functions(config, own, train, held_out))
     return [*lines, *probe_services(config, used)]
 
 
-async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet) -> list[str]:
+async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> list[str]:
     """Import the user's functions in a reward worker and score a few responses: rows' own references, a wrong and an empty one.
 
     A line about each function. ValueError where one cannot be imported, fails whatever the response, or names what does not exist.
@@ -59,7 +62,11 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     with worker_starts(config):
         async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
-            return [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+            for where in (rows, held_out):
+                refuse_columns_nobody_kept(config, pool, where)
+                await refuse_references(config, pool, where)
+            lines = [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+            return [*lines, *unasked_columns(pool, rows)]
 
 
 @contextmanager
@@ -81,9 +88,17 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
     where, item = samples[0]
-    others = [Item(checker=name, response=response, reference=item.reference) for response in OTHER_RESPONSES]
-    tried = f"with the reference of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
-    verdicts = await pool.score([*(item for _, item in samples), *others])
+    items, what_is_tried = [item for _, item in samples], "reference"
+    if "brings gold" in pool.asks.get(name, ()):
+        (right,) = await pool.score([replace(item, of_reference=True)])
+        if gold := right.words.get("gold"):
+            item = items[0] = replace(item, response=gold)
+            what_is_tried = "gold answer"
+    group = (item.response, *OTHER_RESPONSES)
+    items[0] = replace(item, group=group)
+    others = [replace(item, response=response, group=group, fields={**item.fields, "index": i}) for i, response in enumerate(group) if i]
+    tried = f"with the {what_is_tried} of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
+    verdicts = await pool.score([*items, *others])
     failures = [in_one_line(verdict.failure) for verdict in verdicts if verdict.failure]
     always = len(failures) == len(verdicts)
     slip = next((failure for failure in failures if failure.startswith(SLIPS)), None)
@@ -106,8 +121,25 @@ def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, I
             break
         if everywhere or prompt.checker == name:
             reference = prompt.reference if fixed is None else fixed
-            found.append((rows.where[prompt.prompt_id], Item(checker=name, response=as_response(reference), reference=reference)))
+            response = as_response(reference)
+            asked = asked_of(prompt, response)
+            item = Item(checker=name, response=response, reference=reference, fields=asked.fields, group=(response,))
+            found.append((rows.where[prompt.prompt_id], item))
     return found
+
+
+def asked_of(prompt: Prompt, response: str) -> Asked:
+    """A response to a row's prompt, alone in its group; what a model would have made of it is unknown."""
+    return Asked(
+        checker=prompt.checker,
+        response=response,
+        reference=prompt.reference,
+        tokens=1,
+        prompt=prompt.text,
+        question=prompt.question,
+        prefill=prompt.prefill,
+        columns=prompt.columns,
+    )
 
 
 def as_response(reference: Any) -> str:

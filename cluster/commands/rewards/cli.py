@@ -57,6 +57,8 @@ def add_rewards(commands: Any) -> None:
     check.add_argument("--checker-field", help="field that names a row's checker")
     compared = "field that the checker compares with (%(default)s)"
     check.add_argument("--reference-field", default=default(DataConfig, "reference_field"), help=compared)
+    asked = "field of the question, for a function of your own that asks for prompt (%(default)s)"
+    check.add_argument("--prompt-field", default=default(DataConfig, "prompt_field"), help=asked)
     check.add_argument("--solution-field", help="field of a right response; without it the checker makes one from the reference")
     strict = "fail also where a reference is not understood whole; else only where none is"
     check.add_argument("--strict", action="store_true", help=strict)
@@ -84,7 +86,11 @@ def run_check(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.gold_check import Fields, Pool, check_gold
 
     fields = Fields(
-        checker=asked.checker, reference=asked.reference_field, named_checker=asked.checker_field, solution=asked.solution_field
+        checker=asked.checker,
+        reference=asked.reference_field,
+        named_checker=asked.checker_field,
+        solution=asked.solution_field,
+        prompt=asked.prompt_field,
     )
     pool = Pool(workers=asked.workers, timeout_s=asked.timeout, memory_mb=asked.memory_mb)
     report = check_gold(asked.dataset, asked.split, fields, pool, asked.limit, progress("responses"))

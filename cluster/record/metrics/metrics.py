@@ -98,6 +98,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "tokens": int(scored.summary.lengths[member]),
         "finish": finish(scored.summary, member),
         "reference": prompt.reference,
+        **({"columns": prompt.columns} if prompt.columns else {}),
         "checker": prompt.checker,
         **({"source": prompt.source} if prompt.source else {}),
         "reward": verdict.reward,
