@@ -40,7 +40,6 @@ CATCH_ALL = {
     "reward/own/function.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",
-    "reward/answers/mathematics.py",
     "reward/workers/pool.py",
     "reward/programs/objects.py",
     "reward/workers/supervisor.py",

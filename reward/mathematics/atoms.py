@@ -77,6 +77,7 @@ class Atoms(Functions):
         return items[0] if len(items) == 1 else FiniteSet(tuple(items))
 
     def round_or_square(self, opening: str) -> Node:
+        """What round, square or angle brackets hold: one value, a tuple or an interval."""
         items = self.listing()
         closing = self.at.take().text
         if closing not in CLOSES[opening]:

@@ -93,6 +93,7 @@ def added(left: Value, right: Value) -> Value:
 
 
 def multiplied(left: Value, right: Value) -> Value:
+    """A product of numbers and matrices."""
     if isinstance(left, list) and isinstance(right, list):
         if len(left[0]) != len(right):
             raise NoValueError("a product of matrices that do not fit")
@@ -180,6 +181,7 @@ def exact_root(value: int, degree: int) -> int | None:
 
 
 def factorial(value: Value) -> Value:
+    """The factorial; by the gamma function where the value is not whole, or large."""
     if isinstance(value, Fraction) and value.denominator == 1:
         if value < 0:
             raise NoValueError("the factorial of a negative number")

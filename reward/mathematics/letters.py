@@ -78,6 +78,7 @@ class Letters(ABC):
         return "_" + "".join(parts[:-1])
 
     def primes(self) -> str:
+        """The primes behind a letter, also raised ones; "" without any."""
         marks = ""
         while self.at.takes("'"):
             marks += "'"

@@ -200,6 +200,7 @@ class Structures(Expressions):
         return found
 
     def begins_function(self) -> bool:
+        """Whether a function comes next, before which the operand of another one ends."""
         token = self.at.peek()
         return token.kind == "command" and token.text not in (
             "pi",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cluster.commands.checks.understood import SAMPLE, describe_not_understood
+from cluster.commands.checks.rows.understood import SAMPLE, describe_not_understood
 from rollout.prompts import PromptSet
 from rollout.types import Prompt
 

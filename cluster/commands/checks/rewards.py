@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cluster.commands.checks.own_rows import refuse_columns_nobody_kept, refuse_references, unasked_columns
-from cluster.commands.checks.references import beside
-from cluster.commands.checks.understood import describe_not_understood
+from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
+from cluster.commands.checks.rows.references import beside
+from cluster.commands.checks.rows.understood import describe_not_understood
 from configs.arithmetic import counted
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
