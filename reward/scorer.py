@@ -101,14 +101,14 @@ class Scorer:
     def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | None:
         """What one checker gets; None where it looks for an answer and the response ends within a thought."""
         named, own = checker or asked.checker, asked.reference if reference is None else reference
-        everything = self._sees_all(name, named, own)
-        seen = self._seen(asked, asked.response, everything)
+        sees_all = self._sees_all(name, named, own)
+        seen = self._seen(asked, asked.response, sees_all)
         if seen is None:
             return None
         item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)
         if not is_own(named):
             return item
-        group = tuple(self._seen(asked, text, everything) or "" for text in asked.group)
+        group = tuple(self._seen(asked, text, sees_all) or "" for text in asked.group)
         return replace(item, fields=asked.fields, group=group or (seen,))
 
     def _sees_all(self, name: str, checker: str, reference: Any) -> bool:
@@ -118,10 +118,10 @@ class Scorer:
             return part.see == "all"
         return self.config.thinking == "keep" or is_about_marks(checker, reference, self.config.thinking_marks)
 
-    def _seen(self, asked: Asked, response: str, everything: bool) -> str | None:
+    def _seen(self, asked: Asked, response: str, sees_all: bool) -> str | None:
         """The text of a response that a checker sees; None where it would see an answer and the response ends within a thought."""
         whole, marks = asked.prefill + response, self.config.thinking_marks
-        if everything:
+        if sees_all:
             return whole if self.config.see_prefill else response
         if self.config.see_prefill:
             return answer_of(whole, marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", marks))

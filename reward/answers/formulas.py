@@ -44,7 +44,8 @@ UNIT = re.compile(
 )
 COMMAND_ENDS = re.compile(r"\\[A-Za-z]+$")
 LONGEST_COMMAND = 20
-ATTACHED = re.compile(r"(?:st|nd|rd|th)(?![A-Za-z])", re.IGNORECASE)
+ORDINAL = re.compile(r"(?:st|nd|rd|th)(?![A-Za-z])", re.IGNORECASE)
+ATTACHED = re.compile(r"\w+")  # behind a word and a sign: "step-3", "miles/day"
 SHORT_WORD = 3  # letters directly behind a number or an operator that may be a product or a unit: "2xy", "5cm"
 
 
@@ -88,23 +89,16 @@ def _token(text: str, position: int) -> tuple[str, int]:
     elif kind == "env":
         kind = "formula"
     elif kind == "number":
-        ordinal = ATTACHED.match(text, end)
-        kind, end = (
-            ("word", ordinal.end())
-            if ordinal
-            else (
-                "word"
-                if before.isascii() and before.isalpha() and not COMMAND_ENDS.search(text[max(0, position - LONGEST_COMMAND) : position])
-                else kind,
-                end,
-            )
-        )
+        if ordinal := ORDINAL.match(text, end):
+            kind, end = "word", ordinal.end()
+        elif before.isascii() and before.isalpha() and not COMMAND_ENDS.search(text[max(0, position - LONGEST_COMMAND) : position]):
+            kind = "word"
     elif kind == "variable" and not _connected(text, position, end):
         kind = "word"
     elif kind == "word" and end - position <= SHORT_WORD and token[0].isascii() and before and before in "0123456789^*/)}":
         kind = "variable"
     elif kind == "operator" and token[0] in "-\u2013/" and text[max(0, position - 2) : position].isalpha():
-        attached = re.compile(r"\w+").match(text, end)  # "step-3", "miles/day"
+        attached = ATTACHED.match(text, end)
         kind, end = ("word", attached.end()) if attached and before.isalpha() else (kind, end)
     return kind, end
 

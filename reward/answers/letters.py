@@ -52,14 +52,6 @@ LAST_LINE = re.compile(
 )
 LISTED_LINE = re.compile(r"\s*(?:[-*]\s*)?[(\[]?([A-Z])(?:[)\].:]|\s*$)")
 
-WRAPPED = r"\\(?:text\w{0,6}|mathrm|mathbf|mbox|boldsymbol)\s*\{\s*"
-BLANK = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))"
-LETTERED = re.compile(
-    rf"(?:\*\*)?{WRAPPED}[(\[]?[A-J](?:[)\].:]|\s*\}}\s*[.:]){BLANK}*\}}?(?:\*\*)?{BLANK}*[.:]?{BLANK}*(?P<wrapped>[^\s}}].*)"
-    rf"|(?:\*\*)?(?:[(\[][A-J][)\]][.:]?(?:{BLANK}+(?![-+*/^=<>])|(?=[\d\\$]))|[A-J][).:]{BLANK}*(?=\S))(?:\*\*)?{BLANK}*(?P<plain>[^\s].*)",
-    re.DOTALL,
-)
-
 
 def without_denied(text: str) -> str:
     """The text with a mark in place of each letter that it denies: "not B", "B is wrong", "rule out B"."""
@@ -94,9 +86,3 @@ def concluded_letter(text: str) -> str | None:
     """The last option that a conclusion names: "so option D", "hence D."."""
     found = list(CONCLUDED.finditer(text))
     return next(letter for letter in found[-1].groups() if letter) if found else None
-
-
-def without_option_letter(text: str) -> str:
-    """An answer without the letter of its option before it: "12" of "\\textbf{(C) }12", "C) 12" or "(C) 12"; else the text itself."""
-    found = LETTERED.fullmatch(text.strip())
-    return text if found is None else next(rest for rest in found.groups() if rest).strip()

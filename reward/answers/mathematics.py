@@ -11,13 +11,12 @@ from functools import lru_cache
 from reward.answers.answer import marked_answer, marked_answers, spoken
 from reward.answers.exact import reference_text
 from reward.answers.math_words import reference_words, says
-from reward.answers.prose import prose_answer
-from reward.mathematics.nodes import Listing, Number
+from reward.answers.prose import TAIL, prose_answer
+from reward.mathematics.nodes import Listing, Node, Number
 from reward.mathematics.read import read_answer, why_not, with_decimal_comma
 from reward.mathematics.typography import clean
 
 LONGEST_ANSWER = 2_000  # characters of a marked answer; longer ones are wrong, unless the reference is at least half as long
-PROSE_TAIL = 4_000  # characters searched for an answer without a mark
 INTEGER = re.compile(r"([-+]?)0*(\d+)")
 READABLE = re.compile(r"[^\W_]|\\[a-zA-Z]|\\\{\s*\\\}")
 IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")  # "4 2" is not 42
@@ -34,9 +33,9 @@ def check_math(response: str, reference: object) -> float:
     if said is not None and len(said) > max(LONGEST_ANSWER, 2 * len(gold)):
         return 0.0
     if words := reference_words(gold):
-        return float(says(spoken(response)[-PROSE_TAIL:] if said is None else said, words, marked=marked))
+        return float(says(spoken(response)[-TAIL:] if said is None else said, words, marked=marked))
     if said is None:
-        said = prose_answer(spoken(response)[-PROSE_TAIL:])
+        said = prose_answer(spoken(response))
     if said is None:
         return 0.0
     each = answers is not None and len(answers) > 1 and all(same_text_or_value(gold, answer) for answer in answers)
@@ -55,7 +54,7 @@ def reference_answer(reference: object) -> str:
 def _answer_in(text: str) -> str:
     answer = marked_answer(text)
     answer = spoken(text).strip() if answer is None else answer
-    if not READABLE.search(answer) or marked_answer(_boxed(answer)) != answer:  # its braces do not match, or it marks a further answer
+    if not READABLE.search(answer) or marked_answer(boxed(answer)) != answer:  # its braces do not match, or it marks a further answer
         raise ValueError(f"reference {text[:200]!r} cannot be read as mathematics: use the checker 'match' or correct the row")
     return answer
 
@@ -68,10 +67,11 @@ def not_understood(reference: object) -> str | None:
 
 def gold_math(reference: object) -> str:
     """A response that is right."""
-    return _boxed(reference_answer(reference))
+    return boxed(reference_answer(reference))
 
 
-def _boxed(answer: str) -> str:
+def boxed(answer: str) -> str:
+    """An answer, marked as such."""
     return rf"\boxed{{{answer}}}"
 
 
@@ -79,26 +79,29 @@ def same_text_or_value(gold: str, said: str) -> bool:
     """Whether two answers are the same text but for spacing and signs, or the same mathematics."""
     if said == gold:
         return True
-    plain, expected = _plain(said), _plain(gold)
-    if plain == expected or _digits(plain, "answer") == _digits(expected, "gold"):
+    answer, expected = _signs(said), _signs(gold)
+    if answer == expected or _digits(answer, "answer") == _digits(expected, "gold"):
         return True
-    if INTEGER.fullmatch(plain) and INTEGER.fullmatch(expected):
+    if INTEGER.fullmatch(answer) and INTEGER.fullmatch(expected):
         return False  # equal whole numbers have equal digits, which were compared before
     meant = read_answer(gold)
     found = None if meant is None else read_answer(said)
     if meant is None or found is None:
         return False
-    from reward.mathematics.compare import same_answer  # imports mpmath, which reading does not need
+    return _same_meaning(meant, found) or _same_listed(gold, said) or _same_with_decimal_comma(gold, said)
 
-    return same_answer(meant, found) or _same_listed(gold, said) or _same_with_decimal_comma(gold, said)
+
+def _same_meaning(meant: Node | None, found: Node | None) -> bool:
+    """Whether both are understood and mean the same. Imported here: the driver reads references, and needs no mpmath for that."""
+    from reward.mathematics.compare import same_answer
+
+    return meant is not None and found is not None and same_answer(meant, found)
 
 
 def _same_listed(gold: str, said: str) -> bool:
     """Whether both are the same list, where "60,120" in one of them is two numbers."""
-    from reward.mathematics.compare import same_answer
-
     pairs = [(read_answer(gold, listed=gold_listed), read_answer(said, listed=not gold_listed)) for gold_listed in (False, True)]
-    return any(isinstance(a, Listing) and isinstance(b, Listing) and same_answer(a, b) for a, b in pairs)
+    return any(isinstance(a, Listing) and isinstance(b, Listing) and _same_meaning(a, b) for a, b in pairs)
 
 
 def _same_with_decimal_comma(gold: str, said: str) -> bool:
@@ -106,18 +109,18 @@ def _same_with_decimal_comma(gold: str, said: str) -> bool:
     first, second = with_decimal_comma(gold), with_decimal_comma(said)
     if (first is None) == (second is None):
         return False
-    from reward.mathematics.compare import same_answer
-
     meant, found = first or read_answer(gold), second or read_answer(said)
     number = found if first else meant
-    return isinstance(number, Number) and bool(number.places) and meant is not None and found is not None and same_answer(meant, found)
+    return isinstance(number, Number) and bool(number.places) and _same_meaning(meant, found)
 
 
 @lru_cache(maxsize=4096)
-def _plain(text: str) -> str:
+def _signs(text: str) -> str:
+    """The text in plain signs, without the white space that separates nothing."""
     return IDLE_SPACE.sub("", clean(text))
 
 
 def _digits(text: str, otherwise: str) -> str:
+    """The digits of a whole number, without leading zeros; `otherwise` for every other text."""
     number = INTEGER.fullmatch(text)
     return otherwise if number is None else ("-" if number[1] == "-" and number[2] != "0" else "") + number[2]

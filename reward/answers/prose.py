@@ -32,7 +32,8 @@ SENTENCE_END = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01]|\n\s*\n")
 BETWEEN_STATEMENTS = re.compile(
     r"[\s.,;!*]*(?:(?:or|and|maybe|perhaps|alternatively|possibly|the|my|final|correct|so|another)\b[\s,]*)*", re.IGNORECASE
 )
-MOST_WORDS = 200  # characters between "the answer is" and the answer
+LONGEST_DENIAL = 30  # characters before an answer in which a denial is looked for
+LONGEST_GAP = 200  # characters between "the answer is" and the answer
 ALIGNED = re.compile(r"\\begin\{(?:align|aligned|gather|gathered|eqnarray|split|multline|alignat)\*?\}(.*?)\\end\{\w+\*?\}", re.DOTALL)
 CONTINUES = re.compile(r"\s*(?:[=<>\u2248]|\\(?:approx|le|leq|ge|geq|equiv|lt|gt)(?![a-zA-Z]))")
 
@@ -66,7 +67,7 @@ def prose_answer(text: str) -> str | None:
         if (
             found[position].solid
             and position not in denied
-            and not DENIAL.search(tail[max(0, found[position].start - 30) : found[position].start])
+            and not DENIAL.search(tail[max(0, found[position].start - LONGEST_DENIAL) : found[position].start])
         ):
             return _joined(tail, found, position, forward=False)
     return None
@@ -86,7 +87,7 @@ def _first_after(text: str, found: list[Formula], end: int) -> int | None:
     if position is None:
         return None
     between = text[end : found[position].start].lstrip()
-    return None if len(between) > MOST_WORDS or SENTENCE_END.search(between) or "\n" in between.strip() else position
+    return None if len(between) > LONGEST_GAP or SENTENCE_END.search(between) or "\n" in between.strip() else position
 
 
 def _named(text: str, found: list[Formula], position: int) -> int:

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from reward.mathematics.equations import assigned, plain
+from reward.mathematics.equations import assigned, is_expression
 from reward.mathematics.evaluate import NoValueError, evaluate
 from reward.mathematics.nodes import Based, Call, Clock, Congruence, Node, Number, Percent, Ratio
 from reward.mathematics.scalar import same_value
@@ -48,7 +48,7 @@ def same_ratio(gold: Node, answer: Node) -> bool:
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if assignment := assigned(other):
         return same_ratio(gold, assignment[1]) if other is answer else same_ratio(assignment[1], answer)
-    return isinstance(ratio, Ratio) and len(ratio.items) == PAIR and plain(other) and same_amount(Call("/", ratio.items), other)
+    return isinstance(ratio, Ratio) and len(ratio.items) == PAIR and is_expression(other) and same_amount(Call("/", ratio.items), other)
 
 
 def same_clock(gold: Node, answer: Node) -> bool:

@@ -3,7 +3,7 @@
 import re
 
 from reward.mathematics.cursor import Cursor
-from reward.mathematics.names import NEGATING, UNIT_LETTERS, UNITS
+from reward.mathematics.names import NEGATING, UNIT_LETTERS
 from reward.mathematics.nodes import Node, NumberSet, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
@@ -29,7 +29,7 @@ def drop_label(at: Cursor) -> None:
         if words > LONGEST_LABEL:
             raise UnreadableError(f"more than {LONGEST_LABEL} words before a value")
     if at.place > start:
-        at.takes("=") or at.takes("~") or at.takes(":")
+        at.takes("=", "~", ":")
     elif at.sees("~", "=", ":"):
         at.take()
 
@@ -50,7 +50,7 @@ def drop_unit(at: Cursor) -> None:
         if token.kind == "word":
             refuse_negation(token.text)
             words += 1
-        elif token.kind == "letter" and (token.upright or token.text in UNIT_LETTERS or token.text in UNITS or token.text in "ans"):
+        elif token.kind == "letter" and (token.upright or token.text in UNIT_LETTERS or token.text == "a"):  # "miles a day"
             words += 1
         elif token.kind == "number":
             if at.peek(-1).text not in ("^", "{", "-") or len(token.text) > LONGEST_POWER:

@@ -9,8 +9,8 @@ SAME = {
     "prime": "'", "dots": "dots", "ldots": "dots", "cdots": "dots", "langle": "<:", "rangle": ":>", "lparen": "(", "rparen": ")",
     "lbrack": "[", "rbrack": "]", "degree": "circ", "varnothing": "emptyset", "infin": "infty", "over": "over", "dfrac": "frac",
     "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "choose": "choose", "mod": "mod", "bmod": "mod",
-    "pmod": "pmod", "text": "text", "uppi": "pi",
+    "pmod": "pmod", "uppi": "pi",
 }  # fmt: skip
 SIGN_COMMANDS = frozenset(
-    {*SAME.values(), "and", "or", "circ", "over", "mod", "pmod"} - {"infty", "emptyset", "dots", "frac", "binom", "text", "pi"}
+    {*SAME.values(), "and", "or", "circ", "over", "mod", "pmod"} - {"infty", "emptyset", "dots", "frac", "binom", "pi"}
 )

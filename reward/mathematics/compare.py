@@ -1,12 +1,11 @@
 """Whether two answers mean the same mathematics."""
 
 from collections.abc import Callable
-from typing import Any
 
 from mpmath import mp
 
 from reward.mathematics.amounts import same_amount, same_based, same_clock, same_congruence, same_ratio
-from reward.mathematics.equations import assigned, plain, same_relation
+from reward.mathematics.equations import assigned, is_expression, same_relation
 from reward.mathematics.families import as_family, same_family
 from reward.mathematics.nodes import (
     Based,
@@ -28,7 +27,7 @@ from reward.mathematics.nodes import (
     children,
     symbols,
 )  # fmt: skip
-from reward.mathematics.real_sets import RealSet, real_set, same_set
+from reward.mathematics.real_sets import RealSet, real_set, same_set, union
 from reward.mathematics.rebuild import with_plusminus, without_degree
 from reward.mathematics.scalar import DIGITS, same_value
 
@@ -149,8 +148,6 @@ def _set_of(node: Node) -> RealSet | None:
     if isinstance(node, Listing) and not any(isinstance(item, Relation) for item in node.items):
         sets = [real_set(item) for item in node.items]
         known = [one for one in sets if one is not None]
-        from reward.mathematics.real_sets import union
-
         return union(known) if len(known) == len(sets) else None
     return real_set(node)
 
@@ -171,24 +168,31 @@ def _same_relations(gold: Node, answer: Node) -> bool:
             return _same_assignment(first, second) or same_relation(gold, answer)
         return same_relation(gold, answer)
     if isinstance(gold, Relation):
-        values = first and first[1]
-        member = gold.operands[1] if gold.operators == ("in",) else None
-        return bool(values or member) and same_answer(values or member, answer)  # type: ignore[arg-type]
+        value = first[1] if first else _container(gold)
+        return value is not None and same_answer(value, answer)
     if isinstance(answer, Relation):
-        member = answer.operands[1] if answer.operators == ("in",) else None
-        value = second[1] if second else member
+        value = second[1] if second else _container(answer)
         return value is not None and same_answer(gold, value)
     return False
+
+
+def _container(node: Relation) -> Node | None:
+    """The set of "x in A"; None for every other relation."""
+    return node.operands[1] if node.operators == ("in",) else None
 
 
 def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None, Node]) -> bool:
     """Whether two assignments give the same value to the same name; f(x) may be called y."""
     name, other = first[0], second[0]
     function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
-    plain_names = isinstance(name, Symbol) and isinstance(other, Symbol)
-    indexed = plain_names and (other.name == name.name.split("_")[0] or name.name == other.name.split("_")[0])  # type: ignore[union-attr]
-    alike = plain(name) and plain(other) and same_value(name, other) if name and other else True
+    indexed = isinstance(name, Symbol) and isinstance(other, Symbol) and (_indexes(name, other) or _indexes(other, name))
+    alike = is_expression(name) and is_expression(other) and same_value(name, other) if name and other else True
     return (function or indexed or alike) and same_answer(first[1], second[1])
+
+
+def _indexes(indexed: Symbol, symbol: Symbol) -> bool:
+    """Whether the one is the other with or without an index: "x_1" and "x"."""
+    return indexed.name.split("_")[0] == symbol.name
 
 
 def _same_families(gold: Node, answer: Node) -> bool:
@@ -196,7 +200,7 @@ def _same_families(gold: Node, answer: Node) -> bool:
     return first is not None and second is not None and same_family(first, second, same_answer)
 
 
-SPECIAL: tuple[tuple[Any, Callable[[Node, Node], bool]], ...] = (
+SPECIAL: tuple[tuple[type[Node], Callable[[Node, Node], bool]], ...] = (
     (Congruence, same_congruence),
     (Clock, same_clock),
     (Ratio, same_ratio),

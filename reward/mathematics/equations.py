@@ -66,11 +66,11 @@ def same_relation(gold: Relation, answer: Relation) -> bool:
 
 def _same_chain(gold: Relation, answer: Relation) -> bool:
     return gold.operators == answer.operators and all(
-        plain(a) and plain(b) and same_value(a, b) for a, b in zip(gold.operands, answer.operands, strict=True)
+        is_expression(a) and is_expression(b) and same_value(a, b) for a, b in zip(gold.operands, answer.operands, strict=True)
     )
 
 
-def plain(node: Node) -> bool:
+def is_expression(node: Node) -> bool:
     """Whether a tree is an expression, with a value at every point."""
     return isinstance(node, Call | Symbol | Constant | Percent | Number)
 

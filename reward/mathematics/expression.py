@@ -5,7 +5,6 @@ from reward.mathematics.names import ACCENTS, FUNCTIONS, GREEK, ORDINALS
 from reward.mathematics.nodes import Call, Node, Number, Percent, Relation, Symbol
 from reward.mathematics.unreadable import UnreadableError
 
-ENDS_PRODUCT = frozenset({"end", "word"})
 OPENS_OPERAND = frozenset({"(", "{", "<:", "[", "{:"})
 MOST_FACTORS = 200  # of one product, whose tree is as deep
 MOST_MARKS = 12
@@ -86,10 +85,9 @@ class Expressions(Atoms):
         """ "1 1/2" as a sum; None where the number is no part of a mixed number."""
         if not is_whole(left) or self.at.peek(1).text != "/" or self.at.peek(2).kind != "number":
             return None
-        top, bottom = self.power_number(), None
+        top = self.power_number()
         self.at.expect("/")
-        bottom = self.power_number()
-        fraction = Call("/", (top, bottom))
+        fraction = Call("/", (top, self.power_number()))
         return Call("+", (left, fraction)) if is_proper(fraction) else None
 
     def begins_factor(self) -> bool:

@@ -8,7 +8,7 @@ from mpmath import mp
 from reward.mathematics.equations import assigned
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
 from reward.mathematics.nodes import Builder, Call, Family, FiniteSet, Listing, Node, NumberSet, Relation, Symbol, symbols
-from reward.mathematics.rebuild import renamed, with_plusminus
+from reward.mathematics.rebuild import rebuilt, renamed, with_plusminus
 from reward.mathematics.scalar import DIGITS
 
 WHOLE = ("Z", "N")
@@ -89,8 +89,6 @@ def _steps(body: Node, name: str) -> list[tuple[object, object]] | None:
 
 
 def _plain_degree(node: Node) -> Node:
-    from reward.mathematics.rebuild import rebuilt
-
     return rebuilt(node, lambda one: _plain_degree(one.args[0]) if isinstance(one, Call) and one.name == "degree" else None)
 
 

@@ -30,7 +30,7 @@ SHORT_WORDS = _words(
 )
 # Words that change what the number beside them means.
 NEGATING = _words(
-    "not no nor nnever except but than less more least most fewer greater between under over below above exactly unless if "
+    "not no nor never except but than less more least most fewer greater between under over below above exactly unless if "
     "minus plus times or and isn't rather instead was wrong incorrect where when such false"
 )
 ORDINALS = frozenset({"st", "nd", "rd", "th"})

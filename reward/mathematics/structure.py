@@ -29,6 +29,8 @@ RELATIONS = ("=", "~", "<", ">", "<=", ">=", "!=", "in")
 SET_SIGNS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 SETS = (Bracketed, FiniteSet, NumberSet, Builder, SetOperation)
 SEPARATORS = (",", ";", "and", "or")
+# Commands that the operand of a function may contain: "\\sin 2\\pi x" has one operand, "\\sin x \\cos x" two functions.
+IN_OPERANDS = frozenset({"pi", "frac", "sqrt", "theta", "alpha", "beta", "gamma", "phi", "omega", "infty"})
 
 
 class Structures(Expressions):
@@ -202,18 +204,7 @@ class Structures(Expressions):
     def begins_function(self) -> bool:
         """Whether a function comes next, before which the operand of another one ends."""
         token = self.at.peek()
-        return token.kind == "command" and token.text not in (
-            "pi",
-            "frac",
-            "sqrt",
-            "theta",
-            "alpha",
-            "beta",
-            "gamma",
-            "phi",
-            "omega",
-            "infty",
-        )
+        return token.kind == "command" and token.text not in IN_OPERANDS
 
 
 def built(body: Node, conditions: list[Node], joints: list[str]) -> Node:

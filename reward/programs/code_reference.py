@@ -104,10 +104,9 @@ def read_fields(reference: object) -> dict[str, Any]:
         reference = {"test_cases" if is_case_list(reference) else "asserts": reference}
     if not isinstance(reference, dict):
         raise ValueError(f"reference must be {FORMS}; got {type(reference).__name__}")
-    reference = {key: _listed(key, value) for key, value in without_nulls(reference).items()}
-    if unknown := set(reference) - KEYS:
+    fields = {key: _listed(key, value) for key, value in without_nulls(reference).items()}
+    if unknown := set(fields) - KEYS:
         raise ValueError(f"reference has unknown keys {sorted(unknown)}: known are {sorted(KEYS)}")
-    fields = {key: value for key, value in reference.items() if value is not None}
     if not isinstance(fields.get("solution", ""), str):
         raise ValueError('"solution" must be the text of a program')
     filled = [keys for keys in FORM_KEYS if any(fields.get(key) for key in keys)]

@@ -1,7 +1,7 @@
 """Right answers in other words, and near misses, for the checker of mathematics."""
 
 from reward.answers.math_words import reference_words
-from reward.answers.mathematics import reference_answer
+from reward.answers.mathematics import boxed, reference_answer
 from reward.mathematics.nodes import Node
 from reward.mathematics.read import read_answer
 from reward.trials.misses import misses, numbers_in
@@ -23,19 +23,15 @@ def math_near_misses(reference: object) -> list[str]:
     answer = reference_answer(reference)
     node = _tree(answer)
     if node is None:
-        return [_boxed(number) for number in numbers_in(answer)] + ([_boxed("0")] if answer.strip("0. ") else [])
+        return [boxed(number) for number in numbers_in(answer)] + ([boxed("0")] if answer.strip("0. ") else [])
     texts: dict[str, None] = {}
     for miss in misses(node):
         try:
             texts[written(miss)] = None
         except UnwritableError:
             continue
-    return [_boxed(text) for text in list(texts)[:MANY]]
+    return [boxed(text) for text in list(texts)[:MANY]]
 
 
 def _tree(answer: str) -> Node | None:
     return None if reference_words(answer) else read_answer(answer)
-
-
-def _boxed(text: str) -> str:
-    return rf"\boxed{{{text}}}"

@@ -2,7 +2,6 @@
 
 import pytest
 
-from reward.answers.letters import without_option_letter
 from reward.checkers import check_reference, get_checker
 
 choice = get_checker("choice")
@@ -248,29 +247,3 @@ def test_choice_reads_statements_in_other_languages_and_last_lines(response: str
 )
 def test_choice_takes_no_letter_that_is_denied_or_supposed(response: str) -> None:
     assert choice.score(response, "D") == 0.0
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        (r"\textbf{(C) }12", "12"),
-        (r"\textbf{(C)}\ 12", "12"),
-        (r"\textbf{(C)}~-12", "-12"),
-        (r"\text{(C)} 12", "12"),
-        (r"\mathrm{(C)}12", "12"),
-        (r"\textbf{(E)}\ \frac{1}{2}", r"\frac{1}{2}"),
-        ("C) 12", "12"),
-        ("(C) 12", "12"),
-        ("C. 12", "12"),
-        ("(C)", "(C)"),
-        ("(1,2)", "(1,2)"),
-        ("(a) b", "(a) b"),
-        ("12", "12"),
-        (r"\text{(C)}", r"\text{(C)}"),
-        ("(A)(B)", "(A)(B)"),
-        ("C(12)", "C(12)"),
-        ("C", "C"),
-    ],
-)
-def test_the_letter_of_an_option_is_taken_off_its_value(text: str, value: str) -> None:
-    assert without_option_letter(text) == value
