@@ -11,7 +11,7 @@ from typing import Any
 from configs.rules.effect import NEEDS
 from configs.rules.engine import DEEPSPEED_OWNED, VLLM_OWNED
 from configs.schema import ALL_RULES, Config
-from configs.suggest import definitions, flatten_type, known_keys
+from configs.suggest import definitions, flatten_type, item_of, known_keys, name_array
 from configs.toml_writer import shorten, write_value
 
 PAGE = Path(__file__).parents[1] / "docs" / "config.md"
@@ -90,11 +90,10 @@ def kind_of(schema: dict[str, Any]) -> str:
     flat = flatten_type(schema)
     if "enum" in flat:
         return r" \| ".join(code(write_value(choice)) for choice in flat["enum"])
-    if flat.get("type") == "array" and "prefixItems" not in flat:
-        return "array of texts"
     if flat.get("type") == "array":
-        bounds = kind_of(flat["prefixItems"][0]).removeprefix("number")
-        return f"array of {flat['minItems']} numbers{bounds}"
+        bounds = kind_of(item_of(flat)).removeprefix("number").removeprefix("string")
+        other = " or boolean" if any(one.get("type") == "boolean" for one in schema.get("anyOf", ())) else ""
+        return f"{name_array(flat)}{bounds}{other}"
     if flat.get("additionalProperties", True) is not True:
         return "table of tables"
     bounds = ", ".join(f"{sign} {flat[bound]}" for bound, sign in BOUNDS.items() if bound in flat)

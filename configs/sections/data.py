@@ -35,7 +35,7 @@ class RowKeys(Section):
     keep_fields: KeepFields | None = Field(
         default=None,
         examples=[["level"]],
-        description="columns for a reward function of your own. Left out, it is `data.keep_fields`",
+        description="columns for a reward function of your own, or `true` for all. Left out, it is `data.keep_fields`",
     )
     limit: Count | None = Field(default=None, examples=[500], description="use this many prompts, the first ones")
 
@@ -95,7 +95,7 @@ class DataConfig(Section):
     keep_fields: KeepFields = Field(
         default=[],
         examples=[["level"]],
-        description="further columns of a row, which a reward function of your own gets as `row`. `true` keeps every column",
+        description="columns of a row, or `true` for all, that a reward function of your own gets as `row`",
     )
     chat_template: StrictBool = Field(
         default=True, description="wrap text as a user turn in the model's chat template. `false` tokenises the text as it is"
