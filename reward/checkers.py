@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable
 
 from configs.home import expanded
-from configs.sections.reward import NO_REWARD
+from configs.no_reward import NO_REWARD
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text

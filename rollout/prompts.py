@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from configs.no_reward import NO_REWARD
 from configs.schema import Config
 from configs.sections.data import DataConfig
-from configs.sections.reward import NO_REWARD
 from rollout.chat import Tokenizer, question_of, tokenise
 from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from configs.keys import Keys
+from configs.no_reward import NO_REWARD
 from configs.presets import ADVANTAGES, CORRECTIONS, PRESETS, REDUCTIONS, Correction, Preset
 from configs.rules.common import Problem, Rule
-from configs.sections.reward import NO_REWARD
 from configs.surrogates import (
     SETTINGS,
     SURROGATES,

@@ -6,7 +6,6 @@ from pydantic import Field, StrictBool, StrictStr
 
 from configs.section import Count, Number, Positive, Section, Share, Whole
 
-NO_REWARD = "none"  # the checker that rewards nothing and needs no reference
 THINKING_MARKS = ("<think>", "</think>")
 JUDGE_PLACEHOLDERS = ("prompt", "reference", "response")
 JUDGE_PROMPT = """You grade an answer. Question:
