@@ -30,8 +30,6 @@ Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    _wants: Wants | None = None
-
     def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
         refuse_other_builds(gpu)
@@ -44,6 +42,7 @@ class EngineActor:
         self.engine = Engine(config, transport)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
+        self._wants: Wants | None = None  # not known before the reward actor is ready
         self._unscored: list[Arrival] = []
         self._scoring: set[asyncio.Task[None]] = set()
 

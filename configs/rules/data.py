@@ -74,7 +74,7 @@ def keys_of_turns_need_the_chat_template(config: Keys) -> Iterator[Problem]:
 
 
 def template_arguments_are_the_templates_own(config: Keys) -> Iterator[Problem]:
-    """`template_arguments` leaves alone what the prompt itself gives to the template, and writes true and false without quotes."""
+    """`template_arguments` has no name that every prompt sets by itself, and its true and false are not in quotes."""
     for key, arguments in config.data.every_template_arguments.items():
         for name, value in arguments.items():
             if name in (*GIVEN_TO_TEMPLATES, *OPTIONS_OF_TOKENISING):

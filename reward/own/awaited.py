@@ -15,7 +15,7 @@ class Loop:
         self._pid = 0
 
     def result(self, value: object) -> object:
-        """The value itself, or what it is awaited to be. A fork makes a loop of its own."""
+        """The value itself, awaited where it is awaitable. A forked process makes a loop of its own."""
         if not inspect.isawaitable(value):
             return value
         if self._runner is None or self._pid != os.getpid():

@@ -1,4 +1,4 @@
-"""What a function of the user's may bring as attributes: `check_reference`, `gold` and `warm_up`, as our own checkers have them."""
+"""The attributes that a function of the user's may bring: `check_reference`, `gold` and `warm_up`, as our own checkers have them."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -97,11 +97,11 @@ def _of_value(node: Node) -> Iterator[Node]:
     if isinstance(node, Call):
         candidates += children(node)
     yield from (one for one in candidates if apart(node, one))
-    if isinstance(node, Call) and node.name == "+" and sum(_is_double(one) for one in node.args) == 1:
-        yield replace(node, args=tuple(one.args[0] if isinstance(one, Call) and _is_double(one) else one for one in node.args))
+    if isinstance(node, Call) and node.name == "+" and sum(_is_plusminus(one) for one in node.args) == 1:
+        yield replace(node, args=tuple(one.args[0] if isinstance(one, Call) and _is_plusminus(one) else one for one in node.args))
 
 
-def _is_double(node: Node) -> bool:
+def _is_plusminus(node: Node) -> bool:
     return isinstance(node, Call) and node.name == "plusminus"
 
 

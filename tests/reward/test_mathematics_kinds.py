@@ -3,10 +3,10 @@
 import pytest
 
 from reward.answers.mathematics import check_math, not_understood
-from tests.toys.other_pairs import PAIRS as OTHER
-from tests.toys.plain_pairs import PAIRS as PLAIN
+from tests.toys.pairs_of_structures import PAIRS as STRUCTURES
+from tests.toys.pairs_of_values import PAIRS as VALUES
 
-PAIRS = [*PLAIN, *OTHER]
+PAIRS = [*VALUES, *STRUCTURES]
 
 
 @pytest.mark.parametrize(("reference", "answer", "equal"), PAIRS)

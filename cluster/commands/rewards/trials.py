@@ -22,7 +22,7 @@ class Trial:
 
 @dataclass(slots=True, kw_only=True)
 class Tried:
-    """What became of them."""
+    """The outcome of the trials of a whole data set."""
 
     golds: int = 0  # right answers that were tried in other words
     wordings: int = 0

@@ -1,4 +1,4 @@
-"""Pairs of mathematical answers, equations, sets, words and remainders among them, and whether they mean the same."""
+"""Pairs of mathematical answers, and whether they mean the same: equations, sets, families, words and remainders."""
 
 PAIRS = [  # reference, answer, whether they are equal
     (r"\sqrt{x^2}", "x", False),

@@ -1,4 +1,4 @@
-"""Pairs of mathematical answers, numbers, lists and expressions first of all, and whether they mean the same."""
+"""Pairs of mathematical answers, and whether they mean the same: numbers, units, lists and expressions."""
 
 PAIRS = [  # reference, answer, whether they are equal
     (r"14,\!400", "14,400", True),
