@@ -4,9 +4,10 @@ import re
 
 from reward.answers.formulas import Formula, formulas
 from reward.answers.statements import statements
+from reward.mathematics.signs import FULL_WIDTH
 
 TAIL = 4_000  # characters that are searched
-FULL_WIDTH = str.maketrans({chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)})
+PLAIN_WIDTH = str.maketrans(FULL_WIDTH)
 CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K's notes for a calculator
 STRONG = re.compile(r"(?<![\d)])\*\*|\*\*(?![\d(A-Za-z])|`|__")
 LIST_MARK = re.compile(
@@ -78,7 +79,7 @@ def _tail(text: str) -> str:
     tail = text[-TAIL:]
     space = re.search(r"\s", tail) if len(text) > TAIL and not text[-TAIL - 1].isspace() else None
     tail = tail[space.start() :] if space else tail
-    return STRONG.sub(lambda mark: " " * len(mark[0]), CALCULATION.sub("", tail.translate(FULL_WIDTH)))
+    return STRONG.sub(lambda mark: " " * len(mark[0]), CALCULATION.sub("", tail.translate(PLAIN_WIDTH)))
 
 
 def _first_after(text: str, found: list[Formula], end: int) -> int | None:

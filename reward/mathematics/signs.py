@@ -1,6 +1,7 @@
 """The signs of Unicode that mathematics uses, with what they are in ASCII or LaTeX."""
 
-# Signs with their ASCII or LaTeX equivalents. Full-width forms have ASCII codes plus a constant.
+FULL_WIDTH = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # the ASCII signs as East Asian text writes them
+# Other signs with their ASCII or LaTeX equivalents.
 SIGNS = {
     "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     "\u3000": " ", "\u200b": "", "\u2061": "", "\u2062": "", "\u00d7": r"\times ", "\u2217": "*", "\u00b7": r"\cdot ",

@@ -3,13 +3,9 @@
 import re
 from fractions import Fraction
 
-from reward.mathematics.signs import GREEK_LETTERS, SIGNS, SUPERSCRIPTS
+from reward.mathematics.signs import FULL_WIDTH, GREEK_LETTERS, SIGNS, SUPERSCRIPTS
 
-TABLE = str.maketrans(
-    SIGNS
-    | {letter: rf"\{name} " for letter, name in GREEK_LETTERS.items()}
-    | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
-)
+TABLE = str.maketrans(SIGNS | FULL_WIDTH | {letter: rf"\{name} " for letter, name in GREEK_LETTERS.items()})
 RAISED = re.compile(f"[{''.join(SUPERSCRIPTS)}]+")
 THOUSANDS = re.compile(r"(?<=\d)(?:\{\s*,\s*\}|\s?\{\s*,\s*\}|,\s*\\!|\\[,!]\s*|\\ |,\s*\\,)\s*(?=\d{3}(?!\d))")  # "1{,}234", "14,\! 400"
 SIZES = re.compile(

@@ -1,12 +1,13 @@
 """Right answers and references with thoughts: checked as a run sees them, and refused where a thought never ends."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cluster.commands.checks.one_row import score_first_row
-from cluster.commands.checks.rewards import refuse_unfinished_reference
+from cluster.commands.checks.one_row import continued, right_answer, score, score_first_row
+from cluster.commands.checks.rewards import asked_of, refuse_unfinished_reference
 from cluster.commands.rewards.gold_check import Fields, gold_item
 from configs.schema import Config
 from reward.workers.pool import Item
@@ -43,20 +44,25 @@ def test_a_right_answer_of_tags_keeps_the_thought_that_it_is_about() -> None:
     assert found.response.startswith("<think>")
 
 
-@pytest.mark.parametrize(
-    ("asked", "reward"),
-    [
-        (prompt("2+2=<think>\n"), 1.0),
-        (prompt("2+2=", "<think>\n"), 1.0),
-        (prompt("2+2=", "The answer is ", "exact"), 0.0),  # in the run too: it compares the prefill as well
-        (prompt("2+2=", "", "exact"), 1.0),
-    ],
-)
-def test_the_row_that_validate_scores_ends_the_thought_of_its_prompt(asked: Prompt, reward: float) -> None:
-    found = score_first_row(config(), PromptSet(prompts=[asked], dropped=0, where={"0": "rows line 1"}))
-    assert f"→ reward {reward:g} " in found.line
-    assert (found.warning is None) is (reward == 1)
-    assert ("after the prefill" in found.line) is bool(asked.prefill)
+REWARDS = [
+    (prompt("2+2=<think>\n"), 1.0),
+    (prompt("2+2=", "<think>\n"), 1.0),
+    (prompt("2+2=", "The answer is ", "exact"), 0.0),  # in the run too: it compares the prefill as well
+    (prompt("2+2=", "", "exact"), 1.0),
+]
+
+
+def test_the_row_that_validate_scores_ends_the_thought_of_its_prompt() -> None:
+    asked = [asked_of(row, continued(config(), row, right_answer(row) or "")) for row, _ in REWARDS]
+    assert [verdict.reward for verdict in asyncio.run(score(config(), asked))] == [reward for _, reward in REWARDS]
+
+
+def test_the_line_of_a_scored_row_shows_its_prefill_and_warns_where_a_right_answer_fails() -> None:
+    row = prompt("2+2=", "The answer is ", "exact")
+    found = score_first_row(config(), PromptSet(prompts=[row], dropped=0, where={"0": "rows line 1"}))
+    assert "rows line 1, exact: after the prefill 'The answer is '" in found.line
+    assert "→ reward 0 " in found.line
+    assert found.warning is not None
 
 
 def test_a_reference_that_ends_within_a_thought_is_refused_with_its_row() -> None:
