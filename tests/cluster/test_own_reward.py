@@ -79,9 +79,11 @@ def said_of(checker: str, columns: dict[str, object] | None = None, **reward: ob
 
 
 def test_a_function_is_tried_on_the_first_rows_before_anything_starts(here: Path) -> None:
-    assert said_of("mine.py:right", parts={"extra": {"checker": "mine.py:part", "reference": {"weight": 0.5}}})[1:] == [
+    extra = {"checker": "mine.py:part", "reference": {"weight": 0.5}}
+    assert said_of("mine.py:right", {"level": 1}, parts={"extra": extra})[1:] == [
         "mine.py:right: 1 with the reference of t.jsonl line 1 as the response ('42')",
         "mine.py:part: 0.5 with the reference of t.jsonl line 1 as the response ('{\"weight\": 0.5}')",
+        "data.keep_fields keeps level, but no function asks for row: remove it, or add the parameter row",
     ]
     with pytest.raises(ValueError, match=r"mine\.py:picky' fails .* cannot read 42 .*; it should score 0 for a response"):
         said_of("mine.py:picky")
@@ -130,13 +132,14 @@ def test_rewards_check_takes_an_own_function_with_any_json_reference(here: Path,
 
 
 def test_what_a_function_asks_of_the_rows_is_checked_before_anything_starts() -> None:
-    assert said_of("mine.py:hard", {"level": "hard"})[1:] == ["mine.py:hard: 1 with the reference of t.jsonl line 1 as the response ('42')"]
+    assert said_of("mine.py:hard", {"level": "hard"}, parts={"rank": {"checker": "mine.py:rank"}})[1:] == [
+        "mine.py:hard: 1 with the reference of t.jsonl line 1 as the response ('42')",
+        "mine.py:rank: 2 with the reference of t.jsonl line 1 as the response ('42')",
+    ]
     with pytest.raises(ValueError, match=r"'mine\.py:hard' asks for row, but data\.keep_fields keeps no column of t\.jsonl line 1"):
         said_of("mine.py:hard")
     with pytest.raises(ValueError, match=r"KeyError: 'level' .*; row has grade: for another column, name it in data\.keep_fields"):
         said_of("mine.py:hard", {"grade": 1})
-    assert said_of("mine.py:right", {"level": 1})[-1].startswith("data.keep_fields keeps level, but no function asks for row")
-    assert said_of("mine.py:rank")[1].startswith("mine.py:rank: 2 with the reference of t.jsonl line 1")
     with pytest.raises(ValueError, match=r"^t\.jsonl line 2: checker 'mine\.py:bringing': ValueError: got 43, needed less than 43 "):
         said_of("mine.py:bringing")
 

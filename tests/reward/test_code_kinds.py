@@ -25,6 +25,12 @@ def code() -> Iterator[CodeChecker]:
         yield CodeChecker(sandbox.limits, sandbox)
 
 
+@pytest.fixture(scope="module")
+def without_prelude() -> Iterator[CodeChecker]:
+    with Sandbox(CodeLimits(timeout_s=5, prelude=False)) as sandbox:
+        yield CodeChecker(sandbox.limits, sandbox)
+
+
 @pytest.mark.parametrize(
     ("result", "wanted", "wrong"),
     [
@@ -97,11 +103,10 @@ def test_long_numbers_are_read_and_printed(code: CodeChecker) -> None:
         {"test": "def check(candidate):\n    assert candidate(a = [3, 1], b = None) == 5", "entry_point": "Solution().f"},
     ],
 )
-def test_a_solution_uses_the_imports_that_its_graders_add(reference: Any, code: CodeChecker) -> None:
+def test_a_solution_uses_the_imports_that_its_graders_add(reference: Any, code: CodeChecker, without_prelude: CodeChecker) -> None:
     check_reference("code", reference)
     assert code(LENT, reference) == 1.0
-    with Sandbox(CodeLimits(timeout_s=5, prelude=False)) as sandbox:
-        assert CodeChecker(sandbox.limits, sandbox)(LENT, reference) == 0.0
+    assert without_prelude(LENT, reference) == 0.0
 
 
 @pytest.mark.parametrize(
