@@ -1,9 +1,9 @@
 """What a function of the user's may bring as attributes: `check_reference`, `gold` and `warm_up`, as our own checkers have them."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from configs.digits import write_long_json
 from reward.own.name import OwnCodeError
 
 LONGEST_GOLD = 100_000  # characters
@@ -54,4 +54,4 @@ def plain_gold(reference: object) -> str | None:
 
 def check_is_json(reference: object) -> None:
     """Raise ValueError or TypeError where a reference is no JSON value."""
-    json.dumps(reference, allow_nan=False)
+    write_long_json(reference, allow_nan=False)
