@@ -47,6 +47,12 @@ USE = "```python\nprint(inc(1))\n```\n"
         f"<code>\n{CODE}</code>",
         f'<code class="python">\n{CODE}',
         f"<answer>\n```python\n{CODE}```\n</answer>",
+        f"<answer>```python\n{CODE}```</answer>",
+        f"Solution: ```python\n{CODE}```",
+        f"**Code** (with `inc`):```py\n{CODE}```\n{USE}",
+        f"```python\n# as in the last ```python\n{CODE}```",
+        f"{CODE.rstrip()}```",
+        f"{CODE.rstrip()}```\nThis adds one.",
         CODE,
     ],
 )
