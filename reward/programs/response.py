@@ -12,7 +12,7 @@ STATEMENT = re.compile(
     r"(?:if|while|with) .*:|for .+ in .+:.*|try:|#.*|(?:\"\"\"|''').*|\w+(?:, ?\w+)* ?[-+*/]?=[^=].*|\w+(?:\.\w+)*[(\[].*|\w+: ?[^=]+=.*"
 )
 # Text up to marks at the end of a line of code: the prompt has opened the block.
-CLOSED = re.compile(r"([^`]*[^`\s])```[ \t]*$", re.MULTILINE)
+CLOSED = re.compile(r"([^`]*[^`\s])```[ \t\r]*$", re.MULTILINE)
 SENTENCE = re.compile(r"[\"'*_(]*[A-Z][\w'\u2019,-]*(?: [^\s=]+)*[.:!?][\"'*_)]*")
 
 
