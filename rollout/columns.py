@@ -24,7 +24,7 @@ def refuse_absent(source: str, keep: Sequence[str] | bool, rows: Sequence[Row]) 
     for name in [] if isinstance(keep, bool) else keep:
         if not any(name in row.values for row in rows):
             there = list(dict.fromkeys(key for row in rows[:SHOWN] for key in row.names))
-            near = closest(name, there)
+            near = "" if name in there else closest(name, there)
             raise DatasetError(
                 f'data.keep_fields names "{name}", but no row of {source} has a value there; the first has '
                 f"{', '.join(map(json.dumps, there[:SHOWN]))}{f'; did you mean {near}?' if near else ''}: correct the name, or remove it"

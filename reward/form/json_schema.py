@@ -31,6 +31,8 @@ def read_schema(reference: object) -> tuple[str, bool]:
     if isinstance(wrapped, dict) and "schema" in wrapped:
         options = read_options(wrapped, {"schema": (dict, str), "partial": (bool,)})
         schema, partial = options["schema"], options.get("partial", False)
+    elif isinstance(reference, dict) and "schema" in reference and reference["schema"] is None and set(reference) <= {"schema", "partial"}:
+        raise ValueError(f"the schema is null, so every JSON would be right: give a schema, or {{}} for any JSON; got {reference}")
     if isinstance(schema, str):
         text = schema
         try:
