@@ -1,6 +1,6 @@
 """Texts that hold JSON: tables of text, and many columns of Parquet, write objects and lists so."""
 
-import json
+from configs.digits import read_long_json
 
 BEGINS = ("{", "[")
 
@@ -10,7 +10,7 @@ def from_json(text: str) -> object:
     if not text.lstrip().startswith(BEGINS):
         return None
     try:
-        found: object = json.loads(text)
+        found: object = read_long_json(text)
     except (ValueError, RecursionError):
         return None
     return found
@@ -19,7 +19,7 @@ def from_json(text: str) -> object:
 def why_not_json(text: str) -> str:
     """Why a text that looks like an object or a list is no JSON, and what to do."""
     try:
-        found = json.loads(text)
+        found = read_long_json(text)
     except (ValueError, RecursionError) as error:
         python = "; str() of a Python object is no JSON" if "'" in text else ""
         return f"a text that is not JSON ({error}{python}: write it with json.dumps)"

@@ -10,6 +10,8 @@ draft </think> The answer is 4.              the same: the thought began before 
 import re
 from functools import cache
 
+from reward.given import given
+
 Marks = tuple[str, str]  # what opens a thought, and what ends it
 # Code that an answer quotes: a fence, also an unclosed one, or words between backticks.
 CODE = (
@@ -61,7 +63,8 @@ def is_about_marks(checker: str, reference: object, marks: Marks) -> bool:
     """Whether a reference asks for the thought itself: `tags` with the section "think" where thoughts are in <think>."""
     if checker != "tags":
         return False
-    tags = reference.get("tags") if isinstance(reference, dict) else reference
+    asked = given(reference)
+    tags = asked.get("tags") if isinstance(asked, dict) else asked
     return isinstance(tags, list) and any(f"<{tag}>".lower() == marks[0].lower() for tag in tags)
 
 

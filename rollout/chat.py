@@ -1,5 +1,6 @@
 """What the model reads of a row: plain text, or a conversation in the model's own chat template."""
 
+import re
 from typing import Any, Protocol
 
 from configs.errors import in_one_line
@@ -7,6 +8,8 @@ from configs.sections.data import DataConfig
 from rollout.data.row import DatasetError, Row
 from rollout.messages import Message, read_messages, refuse_unknown_roles
 from rollout.unseen import refuse_unseen
+
+MARK = re.compile(r"<\S+>|\[\S+\]")
 
 
 class Tokenizer(Protocol):
@@ -32,6 +35,7 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
                 f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
         rendered = text.removesuffix(data.prefill or "")
+        refuse_repetition(row.where, rendered, data.prefill or "")
         refuse_unseen(row.where, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
         return text, ids
     if not isinstance(asked, str):
@@ -52,6 +56,13 @@ def render(data: DataConfig, messages: list[Message], tokenizer: Tokenizer) -> t
     if data.prefill:  # tokenised with the text before it, as the two may share a token
         return text + data.prefill, tokenizer.encode(text + data.prefill, add_special_tokens=False)
     return text, tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
+
+
+def refuse_repetition(where: str, rendered: str, prefill: str) -> None:
+    """Raise DatasetError where a prefill repeats how the template begins the answer, such as a second opening mark of a thought."""
+    words = prefill.strip()
+    if MARK.fullmatch(words) and rendered.rstrip().endswith(words):
+        raise DatasetError(f"{where}: the chat template itself ends with {words!r}, which data.prefill repeats: remove data.prefill")
 
 
 def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:

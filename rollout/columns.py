@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from configs.digits import read_long_json, write_long_json
 from rollout.data.fields import EVERYTHING, closest
 from rollout.data.row import DatasetError, Row
 
@@ -23,7 +24,7 @@ def refuse_absent(source: str, keep: Sequence[str] | bool, rows: Sequence[Row]) 
     for name in [] if isinstance(keep, bool) else keep:
         if not any(name in row.values for row in rows):
             there = list(dict.fromkeys(key for row in rows[:SHOWN] for key in row.names))
-            near = closest(name, there)
+            near = "" if name in there else closest(name, there)
             raise DatasetError(
                 f'data.keep_fields names "{name}", but no row of {source} has a value there; the first has '
                 f"{', '.join(map(json.dumps, there[:SHOWN]))}{f'; did you mean {near}?' if near else ''}: correct the name, or remove it"
@@ -39,13 +40,13 @@ def columns_of(keep: Sequence[str] | bool, row: Row) -> dict[str, Any]:
 def as_json(row: Row, name: str, value: Any) -> Any:
     """The value as JSON has it, dates as ISO text and decimals as numbers; DatasetError where it has no such form."""
     try:
-        text = json.dumps(value, default=plain)
+        text = write_long_json(value, default=plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise DatasetError(
             f'{row.where}: column "{name}" of data.keep_fields is no JSON value ({error}): list only the columns that your function '
             "needs, or store it as text"
         ) from None
-    return value if isinstance(value, str | int | float | bool | None) else json.loads(text)
+    return value if isinstance(value, str | int | float | bool | None) else read_long_json(text)
 
 
 def plain(value: object) -> object:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import category
 
 from configs.json_cell import from_json
 from rollout.data.row import DatasetError
@@ -34,8 +35,10 @@ def read_messages(where: str, asked: object) -> list[Message]:
         turns = from_json(asked)
         if turns is None and REPR.match(asked):
             raise DatasetError(f"{where}, has messages as str() writes them, {asked[:60]!r}: write them with json.dumps")
+        if isinstance(turns, dict) and {"role", "content"} <= set(turns):
+            raise DatasetError(f"{where}, has a message alone as its text, {asked[:60]!r}: write a list of messages, [{{…}}]")
         if not is_conversation(turns):
-            return [{"role": "user", "content": asked}] if asked.strip() else []
+            return [{"role": "user", "content": asked}] if is_visible(asked) else []
     else:
         turns = listed(asked)
     if isinstance(turns, list) and turns and all(isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns):
@@ -45,9 +48,14 @@ def read_messages(where: str, asked: object) -> list[Message]:
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise DatasetError(f"{where}, has {str(asked)[:80]!r}: {NEEDED}")
     messages = [read_turn(f"{where}, turn {number}", turn) for number, turn in enumerate(turns, start=1)]
-    if messages and messages[-1]["role"] not in ("assistant", "tool") and not messages[-1]["content"].strip():
+    if messages and messages[-1]["role"] not in ("assistant", "tool") and not is_visible(messages[-1]["content"]):
         raise DatasetError(f"{where}, has no question: the content of its last turn is blank; fill it in or remove the row")
     return messages
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has a character that people see: zero-width ones and controls are none."""
+    return any(not character.isspace() and category(character)[0] != "C" for character in text)
 
 
 def is_conversation(value: object) -> bool:

@@ -52,7 +52,8 @@ def called(turn: Message) -> Iterator[str]:
 def describe(where: str, messages: list[Message], place: int, system: bool) -> str:
     """What is left out, and what to do."""
     role, words = messages[place]["role"], messages[place]["content"].strip()
-    shown = repr(words if len(words) <= SHOWN else f"{words[:SHOWN]}…")
+    calls = ", ".join(called(messages[place]))
+    shown = repr(words if len(words) <= SHOWN else f"{words[:SHOWN]}…") if words or not calls else f"its calls of {calls}"
     if system and place == 0:
         return f"{where}: the chat template leaves out data.system ({shown}): remove data.system and write it into the prompts, or {ADVICE}"
     known = "" if role in ROLES else 'it may know "user", "assistant" and "system" only; '

@@ -1,11 +1,11 @@
 """The reward workers of one node behind a Ray actor."""
 
-import json
 import sys
 from collections.abc import Sequence
 
 from cluster.actors.process import log_path, send_output_to
 from cluster.working_folder import work_in
+from configs.digits import write_long_json
 from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.scorer import Scorer
@@ -50,4 +50,4 @@ class RewardActor:
         row = {"checker": item.checker, "failure": failure, "response": item.response, "reference": item.reference, "prompt": item.prompt}
         self.quarantine.parent.mkdir(exist_ok=True)
         with self.quarantine.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(write_long_json(row, ensure_ascii=False) + "\n")

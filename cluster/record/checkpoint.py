@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.digits import write_long_json
 from configs.errors import CheckpointError
 from configs.schema import Config
 from rollout.types import Prompt
@@ -123,7 +124,7 @@ def identify_references(prompts: Sequence[Prompt]) -> str:
         return ""
     digest = sha256()
     for prompt in prompts:
-        digest.update(json.dumps([prompt.named_checker, prompt.reference], sort_keys=True, default=repr).encode() + b"\n")
+        digest.update(write_long_json([prompt.named_checker, prompt.reference], sort_keys=True, default=repr).encode() + b"\n")
     return f"sha256 {digest.hexdigest()}"
 
 

@@ -1,9 +1,9 @@
 """The attributes that a function of the user's may bring: `check_reference`, `gold` and `warm_up`, as our own checkers have them."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from configs.digits import write_long_json
 from reward.own.name import OwnCodeError
 
 LONGEST_GOLD = 100_000  # characters
@@ -30,16 +30,16 @@ def is_pair(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) == len(("response", "reference")) and isinstance(value[0], str)
 
 
-def gold_of(brought: dict[str, Any], reference: Any) -> str | None:
+def gold_of(brought: dict[str, Any], reference: Any, awaited: Callable[[object], object]) -> str | None:
     """A right response to the reference, None where there is none; ValueError where the reference cannot be used.
 
-    Without a `gold` of the function's own, a text or a number is the right response itself.
+    Without a `gold` of the function's own, a text or a number is the right response itself. `awaited` waits for what an async one returns.
     """
-    if "check_reference" in brought:
-        brought["check_reference"](reference)
+    if "check_reference" in brought and awaited(brought["check_reference"](reference)) is False:
+        raise ValueError("check_reference returned False: raise an error that says why the reference cannot be used")
     if "gold" not in brought:
         return plain_gold(reference)
-    right = brought["gold"](reference)
+    right = awaited(brought["gold"](reference))
     if right is not None and not isinstance(right, str):
         raise TypeError(f"gold returned {type(right).__name__}, needed a text, or None where the reference determines no right response")
     if right is not None and len(right) > LONGEST_GOLD:
@@ -54,4 +54,4 @@ def plain_gold(reference: object) -> str | None:
 
 def check_is_json(reference: object) -> None:
     """Raise ValueError or TypeError where a reference is no JSON value."""
-    json.dumps(reference, allow_nan=False)
+    write_long_json(reference, allow_nan=False)

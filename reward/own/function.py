@@ -55,7 +55,7 @@ class OwnFunction:
         """A right response, None where the reference determines none; raises where `check_reference` refuses the reference."""
         if self._function is None:
             self.load()
-        return gold_of(self.brought, reference)
+        return gold_of(self.brought, reference, self._loop.result)
 
     def warm_up(self) -> None:
         """Do what the function brings to be done once before the first call; OwnCodeError where that fails."""

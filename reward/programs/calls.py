@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from reward.processes.descriptors import write_all
+from reward.programs.coroutines import result_of
 from reward.programs.values import decode, encode, plain_or_refuse, refuse_export
 
 Names = dict[str, Any]
@@ -20,7 +21,7 @@ def answer_calls(names: Names, data: int, answers: int) -> None:
     read = lambda argument: decode(argument, plain_or_refuse)  # noqa: E731
     for arguments, named in order["calls"]:
         function = find_function(names, order["name"])
-        result = function(*map(read, arguments), **{name: read(argument) for name, argument in named.items()})
+        result = result_of(function(*map(read, arguments), **{name: read(argument) for name, argument in named.items()}))
         write_all(answers, json.dumps({"value": encode(result, refuse_export)}).encode() + b"\n")
 
 

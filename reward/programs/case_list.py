@@ -10,7 +10,7 @@ The input of a functional case has the JSON of one argument on each line. A case
 import json
 from typing import Any
 
-from reward.programs.digits import read_long_json
+from configs.digits import read_long_json
 
 PAIR = {"input", "output"}
 CASE_KEYS = PAIR | {"testtype", "type", "fn_name", "metadata"}

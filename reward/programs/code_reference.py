@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.digits import any_digits, read_long_json
 from configs.json_cell import from_json, why_not_json
 from reward.given import without_nulls
 from reward.programs.case_list import as_lists, is_case_list
-from reward.programs.digits import any_digits, read_long_json
 
 # Built-ins that tests put around a program's result.
 WRAPPERS = {

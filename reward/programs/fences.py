@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# A line of marks, in a list or a quotation too: what stands before them, the marks, the words after them.
-FENCE = re.compile(r"(?P<before>(?:[ \t]|[-*+>] |\d{1,3}[.)] )*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^\r\n]*)")
+# A line of marks, in a list, a quotation or after a tag too: what stands before them, the marks, the words after them.
+FENCE = re.compile(r"(?P<before>(?:[ \t]|[-*+>] |\d{1,3}[.)] )*)(?:<\w+>[ \t]*)?(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^\r\n]*)")
+# A block of Python that begins after words on their line, which is no fence in Markdown.
+LATE = re.compile(r"(?P<before>)(?:[^`\r\n]|`(?!``))+(?P<marks>```)(?P<info>i?python3?|py)[ \t]*\r?\n?", re.IGNORECASE)
 LANGUAGE = re.compile(r"[{.\s]*([\w+#-]*)")
 PYTHON = re.compile(r"i?python[\d.]*|py[23]?[\d.]*", re.IGNORECASE)
 QUOTES = re.compile(r'"""|\'\'\'')
@@ -31,6 +33,7 @@ class Mark:
     before: str
     marks: str
     info: str
+    late: bool = False  # it stands after words, so it only opens
 
     @property
     def language(self) -> str:
@@ -42,13 +45,16 @@ class Mark:
         return self.marks[0] == "~" or "`" not in self.info
 
     def closes(self, opened: "Mark") -> bool:
-        return self.marks[0] == opened.marks[0] and len(self.marks) >= len(opened.marks)
+        return not self.late and self.marks[0] == opened.marks[0] and len(self.marks) >= len(opened.marks)
 
 
 def find_marks(lines: list[str]) -> list[Mark]:
     """The lines that may open or close a block, in their order."""
-    found = ((number, FENCE.match(line)) for number, line in enumerate(lines))
-    return [Mark(number, match["before"], match["marks"], match["info"].strip()) for number, match in found if match]
+    return [
+        Mark(number, match["before"], match["marks"], match["info"].strip(), late=match.re is LATE)
+        for number, line in enumerate(lines)
+        if (match := FENCE.match(line) or LATE.fullmatch(line))
+    ]
 
 
 def find_blocks(lines: list[str], marks: list[Mark]) -> Iterator[Block]:

@@ -3,6 +3,7 @@
 import builtins
 from typing import Any
 
+from reward.programs.coroutines import is_coroutine
 from reward.programs.handle import DOABLE
 from reward.programs.link import Link
 from reward.programs.values import Json, decode, encode
@@ -18,7 +19,7 @@ class Objects:
 
     def export(self, value: object, plain: Json) -> Json:
         self.held.append(value)
-        return {"handle": len(self.held) - 1, "plain": plain, "type": type(value).__name__}
+        return {"handle": len(self.held) - 1, "plain": plain, "type": type(value).__name__, "coroutine": is_coroutine(value)}
 
     def take(self, data: Json) -> object:
         """The object itself, a built-in by its name, or a function that calls the tester's."""

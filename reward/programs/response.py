@@ -11,6 +11,8 @@ DEFINITION = re.compile(r"import \w.*|from [\w.]+ import .*|(?:async )?def \w+ ?
 STATEMENT = re.compile(
     r"(?:if|while|with) .*:|for .+ in .+:.*|try:|#.*|(?:\"\"\"|''').*|\w+(?:, ?\w+)* ?[-+*/]?=[^=].*|\w+(?:\.\w+)*[(\[].*|\w+: ?[^=]+=.*"
 )
+# Text up to marks at the end of a line of code: the prompt has opened the block.
+CLOSED = re.compile(r"([^`]*[^`\s])```[ \t\r]*$", re.MULTILINE)
 SENTENCE = re.compile(r"[\"'*_(]*[A-Z][\w'\u2019,-]*(?: [^\s=]+)*[.:!?][\"'*_)]*")
 
 
@@ -23,6 +25,8 @@ def find_program(response: str, names: Sequence[str] = ()) -> str:
     """
     lines = response.splitlines(keepends=True)
     marks = find_marks(lines)
+    if not marks and (ended := CLOSED.match(response)):
+        lines = ended[1].splitlines(keepends=True)
     opened = opened_before(lines[: marks[0].line]) if marks and not marks[0].info else []
     if blocks := opened + list(find_blocks(lines, marks[len(opened) :])):
         return chosen(blocks, names)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reward.processes.descriptors import write_all
-from reward.programs.handle import Handle
+from reward.programs.handle import CoroutineHandle, Handle
 from reward.programs.link import Gone, Link
 from reward.programs.values import Json, decode, encode
 
@@ -77,7 +77,7 @@ class Tester:
 
     def export(self, value: Any, plain: Json) -> Json:
         """The JSON for one of our objects: a handle, a function that may be called, or the name of a built-in."""
-        if type(value) is Handle:
+        if type(value) in (Handle, CoroutineHandle):
             return {"handle": value._handle_number}
         if callable(value):
             name = getattr(value, "__name__", "")
@@ -116,7 +116,8 @@ class Tester:
 
     def take(self, data: Json) -> Handle:
         plain = data.get("plain")
-        return Handle(self, int(data["handle"]), None if plain is None else decode(plain, self.take))
+        kind = CoroutineHandle if data.get("coroutine") is True else Handle
+        return kind(self, int(data["handle"]), None if plain is None else decode(plain, self.take))
 
     def exception(self, names: list[str]) -> type[Exception]:
         for name in names:

@@ -5,12 +5,12 @@ score ──enter──► (door, while the queue is full) ──add──► qu
 ```
 """
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from configs.digits import write_long_json
 from reward.workers.quarantine import Quarantine
 from reward.workers.tasks import Call, Item, Task
 from rollout.types import Outcome, Verdict
@@ -171,8 +171,8 @@ def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> t
     fields = {name: value for name, value in item.fields.items() if asks is None or name in asks}
     shared = bool(item.group) and (asks is None or "group" in asks)
     if not shared:
-        return json.dumps([*first, fields] if fields else first), ""
+        return write_long_json([*first, fields] if fields else first), ""
     if id(item.group) not in groups:
-        groups[id(item.group)] = f'"group": {json.dumps(list(item.group))}}}]'
-    head = json.dumps([*first, fields]).removesuffix("}]")
+        groups[id(item.group)] = f'"group": {write_long_json(list(item.group))}}}]'
+    head = write_long_json([*first, fields]).removesuffix("}]")
     return f"{head}, " if fields else head, groups[id(item.group)]

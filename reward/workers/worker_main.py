@@ -5,7 +5,6 @@ neither torch nor ray nor numpy, so its address space is what the checkers use.
 """
 
 import gc
-import json
 import math
 import os
 import resource
@@ -20,6 +19,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
 
+from configs.digits import read_long_json
 from reward.checker import Score
 from reward.checkers import get_checker, load_checker, own_score
 from reward.own.function import OwnFunction
@@ -147,7 +147,7 @@ class Worker:
         """Score every chunk until the owner closes the channel."""
         self.send(Message(state=State.STARTED))
         for line in self.channel.makefile("rb", buffering=1 << 16):
-            for item, (name, response, reference, *fields) in enumerate(json.loads(line)):
+            for item, (name, response, reference, *fields) in enumerate(read_long_json(line)):
                 if not self.claim():
                     self.send(Message(state=State.DROPPED))
                     break

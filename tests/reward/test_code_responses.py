@@ -47,6 +47,11 @@ USE = "```python\nprint(inc(1))\n```\n"
         f"<code>\n{CODE}</code>",
         f'<code class="python">\n{CODE}',
         f"<answer>\n```python\n{CODE}```\n</answer>",
+        f"<answer>```python\n{CODE}```</answer>",
+        f"Solution: ```python\n{CODE}```",
+        f"**Code** (with `inc`):```py\n{CODE}```\n{USE}",
+        f"{CODE.rstrip()}```",
+        f"{CODE.rstrip()}```\nThis adds one.",
         CODE,
     ],
 )
@@ -58,6 +63,8 @@ def test_a_program_is_found_however_it_is_marked(response: str) -> None:
 def test_marks_in_a_string_of_the_program_do_not_end_it() -> None:
     program = 'def inc(x):\n    """Add.\n\n```\n>>> inc(1)\n```\n    """\n    return x + 1\n'
     assert find_program(f"```python\n{program}```\n") == program
+    noted = f"# as in the first ```python\n{CODE}"
+    assert find_program(f"```python\n{noted}```\n") == noted
 
 
 def test_a_block_without_the_functions_of_the_tests_loses_to_one_with_them() -> None:

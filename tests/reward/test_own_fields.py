@@ -144,16 +144,16 @@ def test_what_a_function_brings_is_used_as_the_checkers_of_ours_are() -> None:
     def score(response: str, reference: Any) -> float:
         return float(response == reference["right"])
 
-    assert [gold_of(brought_by("m:f", score), value) for value in ("4", 4.5, True, [4])] == ["4", "4.5", None, None]
+    assert [gold_of(brought_by("m:f", score), value, Loop().result) for value in ("4", 4.5, True, [4])] == ["4", "4.5", None, None]
     score.gold = lambda reference: reference["right"]  # type: ignore[attr-defined]
     score.check_reference = lambda reference: reference["right"]  # type: ignore[attr-defined]
     brought = brought_by("m:f", passing_on(score))
-    assert gold_of(brought, {"right": "4"}) == "4"
-    assert gold_of(brought, {"right": None}) is None
+    assert gold_of(brought, {"right": "4"}, Loop().result) == "4"
+    assert gold_of(brought, {"right": None}, Loop().result) is None
     with pytest.raises(KeyError):
-        gold_of(brought, {})
+        gold_of(brought, {}, Loop().result)
     with pytest.raises(TypeError, match="gold returned int, needed a text, or None"):
-        gold_of(brought, {"right": 4})
+        gold_of(brought, {"right": 4}, Loop().result)
 
 
 def test_only_what_is_asked_for_is_sent_and_a_group_is_written_once() -> None:
@@ -181,3 +181,21 @@ def test_wants_of_a_row_are_those_of_its_checker_and_of_every_part() -> None:
 def test_the_seed_of_a_response_is_that_of_its_request() -> None:
     assert seed_of_response(7, 3, 1) == derive_seed(7, 3, 1, 0)
     assert seed_of_response(7, 3, 1, evaluated=True) == derive_seed(7, 3, 1, 1)
+
+
+def test_what_a_function_brings_may_be_async_and_says_no_by_an_error() -> None:
+    async def gold(reference: str) -> str:
+        return reference
+
+    async def refuses(reference: str) -> None:
+        raise ValueError(f"{reference} is too long")
+
+    loop = Loop()
+    try:
+        assert gold_of({"gold": gold}, "4", loop.result) == "4"
+        with pytest.raises(ValueError, match="4 is too long"):
+            gold_of({"check_reference": refuses}, "4", loop.result)
+    finally:
+        loop.close()
+    with pytest.raises(ValueError, match="returned False: raise an error"):
+        gold_of({"check_reference": lambda reference: False}, "4", loop.result)

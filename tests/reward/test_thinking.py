@@ -1,6 +1,7 @@
 """Checkers see what follows the last finished thought, whatever the model's marks; an unfinished thought has no answer."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -150,6 +151,8 @@ CASES: list[tuple[Asked, float, bool]] = [  # the reward, and whether the though
     (ask("math", "42}", "42", prefill="The answer is \\boxed{"), 1.0, False),
     (ask("tags", "<think>a</think><answer>b</answer>", LAYOUT), 1.0, False),
     (ask("tags", "<think>a</think><answer>b</answer>", ["answer"]), 1.0, False),
+    (ask("tags", "<think>a</think><answer>b</answer>", json.dumps({"tags": LAYOUT, "partial": None})), 1.0, False),
+    (ask("tags", "<think>a</think><answer>b</answer>", json.dumps(LAYOUT)), 1.0, False),
     (ask("tags", "a</think><answer>b</answer>", {"tags": LAYOUT, "opened": ["think"]}, prompt="<think>\n"), 1.0, False),
     (ask("tags", "a</think><answer>b</answer>", LAYOUT, prefill="<think>"), 1.0, False),
     (ask("tests.toys.own_exact:score", PROSE + "42", "42"), 1.0, False),

@@ -68,11 +68,17 @@ USER = {"role": "user", "content": "What is 6+7?"}
         ([{"role": "user", "content": " \n"}], KNOWS, "no question"),
         ([USER, {"role": "assistant", "content": "13"}, {"role": "user", "content": ""}], KNOWS, "no question"),
         ("   ", KNOWS, "no question"),
+        ("\u200b\ufeff", KNOWS, "no question"),
+        (json.dumps(USER), KNOWS, "a message alone as its text"),
         ([{"role": None, "content": "?"}], KNOWS, "has the role None"),
         (["What is 6+7?"], KNOWS, 'messages with "role" and "content"'),
         ({"text": "What is 6+7?"}, KNOWS, 'messages with "role" and "content"'),
         ("[{'role': 'user', 'content': 'What is 6+7?'}]", KNOWS, "write them with json.dumps"),
-        ([USER, {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}, USER], KNOWS, "leaves out turn 2"),
+        (
+            [USER, {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}, USER],
+            KNOWS,
+            "leaves out turn 2.*calls of add",
+        ),
     ],
 )
 def test_what_the_model_would_not_read_is_refused_with_its_row(tmp_path: Path, asked: object, template: str, reason: str) -> None:
@@ -114,7 +120,6 @@ PARTS = [{"type": "text", "text": "1+1=", "image": None}, "In hex."]
         (json.dumps([{"role": "user", "content": PARTS}]), [{"role": "user", "content": "1+1=\nIn hex."}]),
         ("[1, 2, 3]", [{"role": "user", "content": "[1, 2, 3]"}]),
         ('[{"a": 1}]', [{"role": "user", "content": '[{"a": 1}]'}]),
-        ('{"role": "user", "content": "?"}', [{"role": "user", "content": '{"role": "user", "content": "?"}'}]),
         ("[{'a': 1}]", [{"role": "user", "content": "[{'a': 1}]"}]),
         ("", []),
     ],

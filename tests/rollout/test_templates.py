@@ -159,3 +159,10 @@ def test_a_template_of_a_file_is_tried_with_its_arguments(tmp_path: Path) -> Non
     use_template(tokenizer(None), str(path), {"sign": "+"})
     with pytest.raises(ValueError, match="ignores add_generation_prompt"):
         use_template(tokenizer(None), str(path))
+
+
+def test_a_prefill_that_the_template_has_written_already_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "1+1=", "answer": "2"}) + "\n")
+    config = Config.model_validate({"model": {"path": "none"}, "data": {"train": str(tmp_path / "rows.jsonl"), "prefill": "<think>\n"}})
+    with pytest.raises(DatasetError, match=r"line 1: the chat template itself ends with '<think>', which data\.prefill repeats"):
+        load_training_prompts(config, tokenizer("{{ messages[0].content }}{% if add_generation_prompt %}<think>\n{% endif %}"))

@@ -1,7 +1,6 @@
 """Checks of a run's rewards before it starts: checkers, references, the sandbox, services."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kep
 from cluster.commands.checks.rows.references import beside
 from cluster.commands.checks.rows.understood import describe_not_understood
 from configs.arithmetic import counted
+from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from reward.asked import Asked
@@ -144,7 +144,7 @@ def asked_of(prompt: Prompt, response: str) -> Asked:
 
 def as_response(reference: Any) -> str:
     """A reference as the text of a response, for a function of the user's, whose right answers nobody else knows."""
-    return reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
+    return reference if isinstance(reference, str) else write_long_json(reference, ensure_ascii=False)
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:

@@ -1,7 +1,6 @@
 """Scores the recorded responses of a finished run again, and reports where rewards differ now."""
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from cluster.record.metrics.lines import read_lines
 from configs.arithmetic import counted
+from configs.digits import read_long_json
 from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked
@@ -135,7 +135,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
     with path.open("rb") as lines:
         for line in lines:
             try:
-                row = json.loads(line)
+                row = read_long_json(line)
             except ValueError:
                 row = None
             yield row if isinstance(row, dict) else None

@@ -1,10 +1,10 @@
 """Right answers for the user's own functions, which only a worker can ask for them, and the fields that these functions ask for."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from configs.digits import write_long_json
 from reward.own.function import stand_ins
 from reward.own.name import is_own
 from reward.workers.pool import Item, RewardPool
@@ -34,7 +34,7 @@ async def with_golds(workers: RewardPool, asked: Sequence[tuple[Row, Item]], pro
 
 def with_fields(item: Item, response: str, prompt: Any, columns: dict[str, Any]) -> Item:
     """The item as a response outside a run: no model has read the prompt, so it is the row's own text."""
-    text = prompt if isinstance(prompt, str) else "" if prompt is None else json.dumps(prompt, ensure_ascii=False, default=str)
+    text = prompt if isinstance(prompt, str) else "" if prompt is None else write_long_json(prompt, ensure_ascii=False, default=str)
     fields = {**stand_ins(response), "prompt": text, "question": text, "row": columns}
     group = fields.pop("group")
     return replace(item, response=response, of_reference=False, fields=fields, group=group)

@@ -1,4 +1,4 @@
-"""Integers of any number of digits in references: Python refuses to read or write more than 4,300 unless it is asked to."""
+"""JSON of the user's with integers of any number of digits: Python refuses to read or write more than 4,300 unless it is asked to."""
 
 import contextlib
 import json
@@ -22,7 +22,21 @@ def any_digits() -> Iterator[None]:
             sys.set_int_max_str_digits(before)
 
 
-def read_long_json(text: str) -> Any:
+def read_long_json(text: str | bytes) -> Any:
     """The value of a JSON text of the user's; ValueError where it is none."""
-    with any_digits():
+    try:
         return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # perhaps the limit
+        with any_digits():
+            return json.loads(text)
+
+
+def write_long_json(value: object, **options: Any) -> str:
+    """The JSON text of a value of the user's; TypeError or ValueError where it has none."""
+    try:
+        return json.dumps(value, **options)
+    except ValueError:  # perhaps the limit
+        with any_digits():
+            return json.dumps(value, **options)
