@@ -6,8 +6,9 @@ from mpmath import mp
 
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
 from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Number, Percent, Ratio, Relation, Symbol, children, symbols
-from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, points, same_value
+from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, has_decimals, points, same_value
 
+ROUGHLY, ROUNDED = 0.05, 0.005  # relative error of what "≈" joins, and of a decimal behind "="
 OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!=", "~": "="}
 NAMES = frozenset({"abs", "norm", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "det", "max", "min", "arg", "Re", "Im"})
 
@@ -21,6 +22,8 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
         return None
     first, last = node.operands[0], node.operands[-1]
     about = node.operators.index("~") if "~" in node.operators else len(node.operators)
+    if not consistent(node):
+        return None
     if is_name(first):
         return first, node.operands[about] if about else last
     if symbols(first):
@@ -28,6 +31,21 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
     if len(node.operators) == 1 and is_name(last) and symbols(last):
         return last, first  # "5 = x"
     return None if any(symbols(operand) for operand in node.operands) else (None, node.operands[about])
+
+
+def consistent(node: Relation) -> bool:
+    """Whether the numbers of a chain agree: exactly where "=" joins them, roughly where an approximation does."""
+    numbers = [operand for operand in node.operands if plain(operand) and not symbols(operand)]
+    if len(numbers) <= 1:
+        return True
+    try:
+        with mp.workdps(DIGITS):
+            values = [real_or_complex(evaluate(number, {})) for number in numbers]
+    except NoValueError:
+        return True
+    largest = max(abs(value) for value in values)
+    error = ROUGHLY if "~" in node.operators else ROUNDED if any(has_decimals(number) for number in numbers) else ALMOST
+    return bool(not mp.isfinite(largest) or all(abs(value - values[0]) <= error * largest for value in values))
 
 
 def is_name(node: Node) -> bool:
