@@ -6,7 +6,7 @@ from typing import Any
 from mpmath import mp
 
 from reward.mathematics.amounts import same_amount, same_based, same_clock, same_congruence, same_ratio
-from reward.mathematics.equations import assigned, plain, same_relation
+from reward.mathematics.equations import assigned, is_combination, plain, same_relation
 from reward.mathematics.families import as_family, same_family
 from reward.mathematics.nodes import (
     Based,
@@ -29,7 +29,7 @@ from reward.mathematics.nodes import (
     symbols,
 )  # fmt: skip
 from reward.mathematics.real_sets import RealSet, real_set, same_set
-from reward.mathematics.rebuild import with_plusminus, without_degree
+from reward.mathematics.rebuild import renamed, with_plusminus, without_degree
 from reward.mathematics.scalar import DIGITS, same_value
 
 MOST_ITEMS = 200
@@ -175,6 +175,8 @@ def _same_relations(gold: Node, answer: Node) -> bool:
         member = gold.operands[1] if gold.operators == ("in",) else None
         return bool(values or member) and same_answer(values or member, answer)  # type: ignore[arg-type]
     if isinstance(answer, Relation):
+        if not symbols(gold) and plain(gold) and is_combination(answer):
+            return same_answer(gold, answer.operands[1])
         member = answer.operands[1] if answer.operators == ("in",) else None
         value = second[1] if second else member
         return value is not None and same_answer(gold, value)
@@ -184,11 +186,21 @@ def _same_relations(gold: Node, answer: Node) -> bool:
 def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None, Node]) -> bool:
     """Whether two assignments give the same value to the same name; f(x) may be called y."""
     name, other = first[0], second[0]
+    if (variables := _variables_of(name, other)) is not None:
+        second = second[0], renamed(second[1], variables[1], variables[0])
     function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
     plain_names = isinstance(name, Symbol) and isinstance(other, Symbol)
     indexed = plain_names and (other.name == name.name.split("_")[0] or name.name == other.name.split("_")[0])  # type: ignore[union-attr]
     alike = plain(name) and plain(other) and same_value(name, other) if name and other else True
     return (function or indexed or alike) and same_answer(first[1], second[1])
+
+
+def _variables_of(name: Node | None, other: Node | None) -> tuple[str, str] | None:
+    """The variables of f(x) and f(t), where both names are functions of one; None for other names."""
+    match name, other:
+        case Call(_, (Symbol(one),)), Call(_, (Symbol(two),)):
+            return one, two
+    return None
 
 
 def _same_families(gold: Node, answer: Node) -> bool:

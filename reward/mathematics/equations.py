@@ -35,7 +35,7 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
 
 def consistent(node: Relation) -> bool:
     """Whether the numbers of a chain agree: exactly where "=" joins them, roughly where an approximation does."""
-    numbers = [operand for operand in node.operands if plain(operand) and not symbols(operand)]
+    numbers = [operand for operand in node.operands if plain(operand) and not symbols(operand) and not has_unknown(operand)]
     if len(numbers) <= 1:
         return True
     try:
@@ -46,6 +46,11 @@ def consistent(node: Relation) -> bool:
     largest = max(abs(value) for value in values)
     error = ROUGHLY if "~" in node.operators else ROUNDED if any(has_decimals(number) for number in numbers) else ALMOST
     return bool(not mp.isfinite(largest) or all(abs(value - values[0]) <= error * largest for value in values))
+
+
+def has_unknown(node: Node) -> bool:
+    """Whether an unknown function stands in the tree: f(2)."""
+    return (isinstance(node, Call) and node.name.startswith(("apply ", "inverse "))) or any(has_unknown(child) for child in children(node))
 
 
 def is_name(node: Node) -> bool:
@@ -63,6 +68,22 @@ def is_name(node: Node) -> bool:
         case Call("*" | "/", args):
             named = all(is_name(arg) for arg in args) and leading(node).isupper()
     return named
+
+
+def is_combination(node: Relation) -> bool:
+    """Whether a relation gives a sum, product or quotient of unknowns its value, as "m + n = 7" does; "2x + 4y = 3" is an equation."""
+    return node.operators == ("=",) and not symbols(node.operands[1]) and _combines(node.operands[0])
+
+
+def _combines(node: Node) -> bool:
+    match node:
+        case Symbol():
+            return True
+        case Call("^", (base, Number())):
+            return _combines(base)
+        case Call("+" | "*" | "/" | "-", args):
+            return all(_combines(arg) for arg in args)
+    return False
 
 
 def leading(node: Node) -> str:

@@ -22,6 +22,7 @@ from reward.mathematics.nodes import (
     SetOperation,
     Symbol,
 )  # fmt: skip
+from reward.mathematics.rebuild import with_plusminus
 from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError
 
@@ -104,8 +105,12 @@ class Structures(Expressions):
         return Relation(tuple(operands), tuple(operators)) if operators else operands[0]
 
     def remainder(self, left: Node) -> Node:
-        right = self.sum()
-        return Congruence(left, right, self.modulus())
+        rights = [self.sum()]
+        while self.at.takes(",", "or", "and"):
+            rights.append(self.sum())
+        modulus = self.modulus()
+        found = [Congruence(left, one, modulus) for right in rights for one in with_plusminus(right) or (right,)]
+        return found[0] if len(found) == 1 else Listing(tuple(found), "or")
 
     def modulus(self) -> Node:
         """The number behind "mod"."""

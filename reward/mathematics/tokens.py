@@ -29,7 +29,7 @@ SPACE = re.compile(r"\s+")
 BOLD = ("mathbf", "boldsymbol", "bm")
 LETTER_STYLES = (*BOLD, "mathit", "mathcal", "mathscr", "mathfrak", "underline")
 VARIABLES = frozenset(unit for unit in UNITS if len(unit) <= len("mol") and unit.isascii()) - frozenset(
-    "in min mins sec secs day wk mo yr us sq cu deg cup USD EUR GBP usd bar".split()
+    ["in", "min", "mins", "sec", "secs", "day", "wk", "mo", "yr", "us", "sq", "cu", "deg", "cup", "USD", "EUR", "GBP", "usd", "bar"]
 )
 OPENS = frozenset({"(", "[", "{", "{:", "<:", "+", "-", "=", "<", ">", "<=", ">=", ",", "pm", "|"})
 WORD_SIGNS = (
