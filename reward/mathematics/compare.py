@@ -31,6 +31,7 @@ from reward.mathematics.nodes import (
 from reward.mathematics.real_sets import RealSet, real_set, same_set
 from reward.mathematics.rebuild import renamed, with_plusminus, without_degree
 from reward.mathematics.scalar import DIGITS, same_value
+from reward.mathematics.vectors import as_tuple
 
 MOST_ITEMS = 200
 RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of numbers by themselves
@@ -39,7 +40,7 @@ RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of
 def same_answer(gold: Node, answer: Node) -> bool:
     """Whether the answer means what the reference means."""
     gold, answer = without_degree(gold), without_degree(answer)
-    if gold == answer:
+    if gold == answer or (isinstance(gold, NumberSet) and answer == Symbol(gold.name)):
         return True
     if isinstance(gold, Listing) and len(gold.items) > MOST_ITEMS:
         return False
@@ -58,6 +59,8 @@ def _same_structure(gold: Node, answer: Node) -> bool:
     for one, other in ((gold, answer), (answer, gold)):
         if isinstance(one, Bracketed) and isinstance(other, Listing) and (turned := _tuple_of(other, len(one.items))):
             return same_answer(one, Bracketed("(", turned, ")"))
+    if isinstance(gold, Builder) and isinstance(answer, Builder):
+        return _same_families(gold, answer)
     if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
@@ -81,7 +84,8 @@ def _has_matrix(node: Node) -> bool:
 
 
 def _same_brackets(gold: Node, answer: Node) -> bool:
-    gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else one for one in (gold, answer))
+    size = len(gold.items if isinstance(gold, Bracketed) else answer.items)  # type: ignore[union-attr]
+    gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else as_tuple(one, size) for one in (gold, answer))
     if not (isinstance(gold, Bracketed) and isinstance(answer, Bracketed)):
         return False
     if (gold.opening, gold.closing, len(gold.items)) != (answer.opening, answer.closing, len(answer.items)):

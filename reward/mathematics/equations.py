@@ -1,6 +1,7 @@
 """Equations and inequalities: the value that one assigns, and whether two say the same."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 from mpmath import mp
 
@@ -72,7 +73,8 @@ def is_name(node: Node) -> bool:
 
 def is_combination(node: Relation) -> bool:
     """Whether a relation gives a sum, product or quotient of unknowns its value, as "m + n = 7" does; "2x + 4y = 3" is an equation."""
-    return node.operators == ("=",) and not symbols(node.operands[1]) and _combines(node.operands[0])
+    left, right = node.operands[0], node.operands[-1]
+    return node.operators == ("=",) and not symbols(right) and right != Number(Fraction(0)) and _combines(left)
 
 
 def _combines(node: Node) -> bool:

@@ -15,6 +15,7 @@ THOUSANDS = re.compile(r"(?<=\d)(?:\{\s*,\s*\}|\s?\{\s*,\s*\}|,\s*\\!|\\[,!]\s*|
 SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|it|bf|large|Large|small|normalsize|strut|nonumber)(?![a-zA-Z])\.?"
 )
+VECTOR = re.compile(r"\s*<([^<>=]*,[^<>=]*)>\s*")
 ROW_GAP = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]")  # "\\[2pt]" between the rows of a matrix
 UNIT_QUOTIENT = re.compile(
     r"(?<=[\d}\s~,;!])\\[dt]?frac\s*\{\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]*)\}\s*\}"
@@ -58,6 +59,8 @@ def clean(text: str) -> str:
     if (system := CASES.fullmatch(text.strip())) and "=" in system[2]:
         text = system[2].strip().removesuffix("\\\\").replace("\\\\", ", ").replace("&", "")
     text = _plain_units(text)
+    if vector := VECTOR.fullmatch(text):
+        text = rf"\langle {vector[1]} \rangle"
     if "\\begin" not in text:
         text = DOUBLED.sub(r"\\", text)  # one level of escaping too many, as in JSON within JSON
     text = _without_option(text)
