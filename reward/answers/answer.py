@@ -12,7 +12,7 @@ THINKING_ENDS = "</think>"
 BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s*(?P<bare>[-+]?[A-Za-z0-9][^\s{}$\\]*)|\\.|[{}]", re.DOTALL)
 TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 HASHES = re.compile(r"(?<!#)####(?!#)")
-MAX_HASHES = 20  # of one response; earlier ones can hardly be its last answer
+MAX_BOXES, MAX_TAGS, MAX_HASHES = 30, 30, 20  # of one response; earlier ones can hardly belong to its last answer
 # Markdown: a heading, and the text below it. An answer begins with a digit, a sign, a bracket, a currency or a formula,
 # unless the digit numbers the heading: "1. Add", "2) Add", "3: Add", "(a) Add".
 HEADING = re.compile(
@@ -82,13 +82,28 @@ def _joined(text: str, marks: list[tuple[Mark, str]]) -> list[str]:
     return list(dict.fromkeys(content.strip() for content in reversed(contents)))
 
 
+def _first_box(text: str) -> int | None:
+    """Where the first of the last `MAX_BOXES` boxes begins, so that long texts before them are not scanned; None where there is no box."""
+    place, count = len(text), 0
+    while True:
+        before = max(text.rfind("\\boxed", 0, place), text.rfind("\\fbox", 0, place))
+        if before < 0:
+            break
+        place, count = before, count + 1
+        if count >= MAX_BOXES and text[place - 1 : place] != "\\":
+            return place
+    escaped = text[place - 1 : place] == "\\"  # whether it is a box depends on the characters before
+    return None if not count else 0 if escaped else place
+
+
 def _boxes(text: str) -> list[Mark]:
-    """Every box in the order of their starts; boxes that are never closed hold nothing."""
-    if "\\boxed" not in text and "\\fbox" not in text:
+    """The last boxes in the order of their starts; boxes that are never closed hold nothing."""
+    start = _first_box(text)
+    if start is None:
         return []
     boxes: list[Mark] = []
     opened: list[tuple[int, int] | None] = []  # start of the box and of its content; None for a plain brace
-    for token in BOX_TOKEN.finditer(text):
+    for token in BOX_TOKEN.finditer(text, start):
         found = token.group()
         if token["bare"]:
             boxes.append(Mark(token.start(), token.end(), token["bare"]))
@@ -103,8 +118,8 @@ def _boxes(text: str) -> list[Mark]:
 
 
 def _tags(text: str) -> list[Mark]:
-    """Every <answer> with its content, up to its end, the next tag, or the end of the text."""
-    found = list(TAG.finditer(text))
+    """The last <answer> tags, each with its content up to its end, the next tag, or the end of the text."""
+    found = list(TAG.finditer(text))[-2 * MAX_TAGS :]  # beginnings and ends
     tags = []
     for position, tag in enumerate(found):
         if not tag[1]:

@@ -14,7 +14,25 @@ OR_SIGN = re.compile(
     r"あるいは|と|또는|혹은|및|还可能是|也可能是|可能是"
 )
 OR = frozenset(
-    ["or", "alternatively", "maybe", "perhaps", "possibly", "oder", "ou", "o", "u", "или", "либо", "veya", "lub", "eller", "vielleicht"]
+    [
+        "or",
+        "vs",
+        "versus",
+        "alternatively",
+        "maybe",
+        "perhaps",
+        "possibly",
+        "oder",
+        "ou",
+        "o",
+        "u",
+        "или",
+        "либо",
+        "veya",
+        "lub",
+        "eller",
+        "vielleicht",
+    ]
 )
 AND = frozenset(["and", "as", "well", "along", "together", "with", "plus", "und", "et", "y", "e", "и", "ve", "och", "en"])
 FILLER = frozenset(["else", "otherwise", "even", "also", "either", "both", "just", "another", "possible", "potentially", "again"])
@@ -23,7 +41,10 @@ LABEL = re.compile(r"(?<![^\W_])(?:[A-Za-z]\w{0,3}|\\[a-z]+)(?:\([A-Za-z0-9]\))?
 SEPARATORS = re.compile(r"[\s.,;:/|&+()\[\]{}\u2013\u2014\u3001\u3002\uff0c\uff1b-]*")
 EXPLICIT = re.compile(r"[,;/|&+\u3001\uff0c\uff1b]")
 SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f](?:\s|$)|\n\s*\n")
-MIGHT = re.compile(r"\b(?:could|might|may|can)\s+(?:also\s+|even\s+|well\s+)?be\b")
+MIGHT = re.compile(
+    r"\b(?:could|might|may|can)\s+(?:also\s+|even\s+|well\s+)?be\b"
+    r"|\b(?:another|alternative|second|other)\s+(?:(?:possible|valid|correct|plausible)\s+)?(?:answer|solution|value|option|possibility|candidate)\b"
+)
 # After these the second answer replaces the first, follows from it or writes it in another form.
 TURN = re.compile(
     r"[=?\u2248\u2192]|\\(?:approx|to|Right|right|implies|Long|equiv)|"

@@ -48,7 +48,7 @@ def reference_words(text: str) -> str | None:
         return None
     letters = sum(letter.isalpha() for letter in words)
     named = letters > 1 and outside.istitle()
-    return words if letters >= PRODUCT or named or words in SHORT_WORDS or not words.isascii() else None
+    return words if letters >= PRODUCT or named or words in {*SHORT_WORDS, *SAME} or (letters and not words.isascii()) else None
 
 
 def says(response: str, words: str, *, marked: bool) -> bool:

@@ -12,7 +12,7 @@ from reward.answers.answer import marked_answer, marked_answers, spoken
 from reward.answers.exact import reference_text
 from reward.answers.math_words import reference_words, says
 from reward.answers.prose import TAIL, prose_answer
-from reward.mathematics.nodes import Listing, Node, Number
+from reward.mathematics.nodes import Listing, Node, Number, NumberSet
 from reward.mathematics.read import read_answer, why_not, with_decimal_comma
 from reward.mathematics.typography import clean
 
@@ -33,7 +33,8 @@ def check_math(response: str, reference: object) -> float:
     if said is not None and len(said) > max(LONGEST_ANSWER, 2 * len(gold)):
         return 0.0
     if words := reference_words(gold):
-        return float(says(spoken(response)[-TAIL:] if said is None else said, words, marked=marked))
+        right = says(spoken(response)[-TAIL:] if said is None else said, words, marked=marked)
+        return float(right or (said is not None and isinstance(read_answer(gold), NumberSet) and same_text_or_value(gold, said)))
     if said is None:
         said = prose_answer(spoken(response))
     if said is None:

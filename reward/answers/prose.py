@@ -9,7 +9,7 @@ from reward.mathematics.signs import FULL_WIDTH
 TAIL = 4_000  # characters that are searched
 PLAIN_WIDTH = str.maketrans(FULL_WIDTH)
 CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K's notes for a calculator
-STRONG = re.compile(r"(?<![\d)])\*\*|\*\*(?![\d(A-Za-z])|`|__")
+STRONG = re.compile(r"(?P<power>(?:(?<![^\W_])[A-Za-z]|[\d)])\*\*(?=[\d(A-Za-z-])|(?<=[\w)])\s\*\*\s(?=[\w(]))|\*\*|`|__")
 LIST_MARK = re.compile(
     r"^[ \t>]{0,20}(?:[-+*\u2022][ \t]{1,5})?"
     r"(?:\(?\d{1,2}[.)][ \t]{1,5}(?=\S)|#{0,6}[ \t]{0,5}(?:step|case|part|question|步骤|schritt|шаг|paso)[ \t]{0,5}\d+)",
@@ -19,9 +19,14 @@ DENIAL = re.compile(
     r"(?:\b(?:not|never|nicht|pas|не|cannot\s+be|rather\s+than|instead\s+of)|n['\u2019]t(?:\s+be)?|不是)\s*(?:equal\s+to\s*|:)?[$]?\s*$",
     re.IGNORECASE,
 )
+DENIED_BEHIND = re.compile(
+    r"[$)\s]{0,4}(?:is|was|are|would\s+be|can|could)(?:n['\u2019]t|not|\s+not|\s+(?:wrong|incorrect|false))\b|\s*(?:不是|不对|错)",
+    re.IGNORECASE,
+)
+ASKED = re.compile(r"[$)*\s]{0,4}[?\uff1f]")
 BUT = re.compile(r"[\s,;.]*(?:but|sondern|mais|sino|ma|mas|\u0430|而是)[\s,]*(?:rather|it\s+is|it['\u2019]s)?\s*", re.IGNORECASE)
 JOINER = re.compile(
-    r"\s*,?\s*\(?\s*(?P<word>and|or|und|oder|et|ou|y|o|e|и|или|和|或|或者|と|または|또는|and/or|&)(?:\s+(?:maybe|perhaps|possibly|even|else))*\s*",
+    r"\s*(?:,|\.(?=\s*or\b))?\s*\(?\s*(?P<word>and|or|und|oder|et|ou|y|o|e|и|или|和|或|或者|と|または|또는|and/or|&)(?:\s+(?:maybe|perhaps|possibly|even|else))*\s*",
     re.IGNORECASE,
 )
 NOUNS = re.compile(r"\s[a-z]{3,15}(?:\s[a-z]{3,15})?\s(?P<word>and|or)\s")
@@ -58,7 +63,7 @@ def prose_answer(text: str) -> str | None:
             denied.add(position)
             if position + 1 < len(found) and BUT.fullmatch(tail, found[position].end, found[position + 1].start):
                 stated = [(start, position + 1)]
-        else:
+        elif not ASKED.match(tail, found[position].end):
             follows = stated and BETWEEN_STATEMENTS.fullmatch(tail, found[stated[-1][1]].end, max(start, found[stated[-1][1]].end))
             stated = [*stated, (start, position)] if stated and follows else [(start, position)]
     if stated:
@@ -68,6 +73,7 @@ def prose_answer(text: str) -> str | None:
         if (
             found[position].solid
             and position not in denied
+            and not DENIED_BEHIND.match(tail, found[position].end)
             and not DENIAL.search(tail[max(0, found[position].start - LONGEST_DENIAL) : found[position].start])
         ):
             return _joined(tail, found, position, forward=False)
@@ -79,7 +85,7 @@ def _tail(text: str) -> str:
     tail = text[-TAIL:]
     space = re.search(r"\s", tail) if len(text) > TAIL and not text[-TAIL - 1].isspace() else None
     tail = tail[space.start() :] if space else tail
-    return STRONG.sub(lambda mark: " " * len(mark[0]), CALCULATION.sub("", tail.translate(PLAIN_WIDTH)))
+    return STRONG.sub(lambda mark: mark["power"] or " " * len(mark[0]), CALCULATION.sub("", tail.translate(PLAIN_WIDTH)))
 
 
 def _first_after(text: str, found: list[Formula], end: int) -> int | None:

@@ -54,14 +54,13 @@ BEFORE = 60  # characters before a statement in which a supposition is looked fo
 
 
 def statements(text: str) -> list[tuple[int, int, bool]]:
-    """Where each statement of an answer begins, where what it states begins, and whether it denies that."""
+    """Where each statement of an answer begins, where what it states begins, and whether it denies or only supposes that."""
     found = []
     for pattern in (SAYS, HEADS):
         for statement in pattern.finditer(text):
             start, end = statement.span()
             if statement[0].endswith("\n") and not HEADING.fullmatch(text, text.rfind("\n", 0, start) + 1, start):
                 continue
-            if not SUPPOSED.search(text[max(0, start - BEFORE) : start]):
-                denies = bool(DENYING.search(statement[0]) or DENIED.match(text, end))
-                found.append((start, end, denies))
+            supposed = SUPPOSED.search(text[max(0, start - BEFORE) : start])
+            found.append((start, end, bool(supposed or DENYING.search(statement[0]) or DENIED.match(text, end))))
     return sorted(found)

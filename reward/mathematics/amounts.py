@@ -8,13 +8,14 @@ from reward.mathematics.nodes import Based, Call, Clock, Congruence, Node, Numbe
 from reward.mathematics.scalar import same_value
 
 PAIR = 2  # terms of a ratio that is a quotient
+LEAST_TERM = 10  # minutes from which "5:12" may be a ratio; "5:02" is a time
 
 
 def same_amount(gold: Node, answer: Node) -> bool:
-    """Whether two expressions have the same value; 50 % is 0.5 and, against a number, 50."""
-    pairs = [(gold, answer)]
-    if isinstance(gold, Percent) != isinstance(answer, Percent):
-        pairs.append((gold.value if isinstance(gold, Percent) else gold, answer.value if isinstance(answer, Percent) else answer))
+    """Whether two expressions have the same value; 50 % is 0.5 and, against a number that is no proper fraction, 50."""
+    pairs, shares = [(gold, answer)], (share_of(gold), share_of(answer))
+    if (shares[0] is None) != (shares[1] is None) and not any(is_proper_fraction(one) for one in (gold, answer)):
+        pairs.append((shares[0] or gold, shares[1] or answer))
     for first, second in pairs:
         try:
             if same_value(first, second):
@@ -22,6 +23,23 @@ def same_amount(gold: Node, answer: Node) -> bool:
         except NoValueError:
             continue
     return False
+
+
+def share_of(node: Node) -> Node | None:
+    """The number before a percent sign, with its minus; None for every other tree."""
+    if isinstance(node, Percent):
+        return node.value
+    if isinstance(node, Call) and node.name == "-" and (share := share_of(node.args[0])) is not None:
+        return Call("-", (share,))
+    return None
+
+
+def is_proper_fraction(node: Node) -> bool:
+    """Whether a node is a quotient of whole numbers below 1, perhaps negative."""
+    if isinstance(node, Call) and node.name == "-":
+        return is_proper_fraction(node.args[0])
+    whole = isinstance(node, Call) and node.name == "/" and all(isinstance(arg, Number) and arg.places is None for arg in node.args)
+    return whole and abs(node.args[0].value) < abs(node.args[1].value)  # type: ignore[union-attr]
 
 
 def same_congruence(gold: Node, answer: Node) -> bool:
@@ -64,6 +82,8 @@ def same_clock(gold: Node, answer: Node) -> bool:
     if assignment := assigned(other):
         other = assignment[1]
     if isinstance(other, Ratio) and not clock.half and clock.minute:
+        return same_ratio(Ratio((_number(clock.hour), _number(clock.minute))), other)
+    if clock.minute >= LEAST_TERM and not clock.half and not clock.second and isinstance(other, Call):
         return same_ratio(Ratio((_number(clock.hour), _number(clock.minute))), other)
     return clock.minute == clock.second == 0 and isinstance(other, Number) and other.value == clock.hour
 

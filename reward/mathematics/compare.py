@@ -5,7 +5,7 @@ from collections.abc import Callable
 from mpmath import mp
 
 from reward.mathematics.amounts import same_amount, same_based, same_clock, same_congruence, same_ratio
-from reward.mathematics.equations import assigned, is_expression, same_relation
+from reward.mathematics.equations import assigned, is_combination, is_expression, same_relation
 from reward.mathematics.families import as_family, same_family
 from reward.mathematics.nodes import (
     Based,
@@ -28,8 +28,9 @@ from reward.mathematics.nodes import (
     symbols,
 )  # fmt: skip
 from reward.mathematics.real_sets import RealSet, real_set, same_set, union
-from reward.mathematics.rebuild import with_plusminus, without_degree
+from reward.mathematics.rebuild import renamed, with_plusminus, without_degree
 from reward.mathematics.scalar import DIGITS, same_value
+from reward.mathematics.vectors import as_tuple
 
 MOST_ITEMS = 200
 RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of numbers by themselves
@@ -38,7 +39,7 @@ RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of
 def same_answer(gold: Node, answer: Node) -> bool:
     """Whether the answer means what the reference means."""
     gold, answer = without_degree(gold), without_degree(answer)
-    if gold == answer:
+    if gold == answer or (isinstance(gold, NumberSet) and answer == Symbol(gold.name)):
         return True
     if isinstance(gold, Listing) and len(gold.items) > MOST_ITEMS:
         return False
@@ -57,6 +58,8 @@ def _same_structure(gold: Node, answer: Node) -> bool:
     for one, other in ((gold, answer), (answer, gold)):
         if isinstance(one, Bracketed) and isinstance(other, Listing) and (turned := _tuple_of(other, len(one.items))):
             return same_answer(one, Bracketed("(", turned, ")"))
+    if isinstance(gold, Builder) and isinstance(answer, Builder):
+        return _same_families(gold, answer)
     if isinstance(gold, Bracketed) or isinstance(answer, Bracketed):
         return _same_brackets(gold, answer)
     if _several(gold) or _several(answer):
@@ -80,7 +83,8 @@ def _has_matrix(node: Node) -> bool:
 
 
 def _same_brackets(gold: Node, answer: Node) -> bool:
-    gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else one for one in (gold, answer))
+    size = len(gold.items if isinstance(gold, Bracketed) else answer.items)  # type: ignore[union-attr]
+    gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else as_tuple(one, size) for one in (gold, answer))
     if not (isinstance(gold, Bracketed) and isinstance(answer, Bracketed)):
         return False
     if (gold.opening, gold.closing, len(gold.items)) != (answer.opening, answer.closing, len(answer.items)):
@@ -171,6 +175,8 @@ def _same_relations(gold: Node, answer: Node) -> bool:
         value = first[1] if first else _container(gold)
         return value is not None and same_answer(value, answer)
     if isinstance(answer, Relation):
+        if not symbols(gold) and is_expression(gold) and is_combination(answer):
+            return same_answer(gold, answer.operands[1])
         value = second[1] if second else _container(answer)
         return value is not None and same_answer(gold, value)
     return False
@@ -184,6 +190,8 @@ def _container(node: Relation) -> Node | None:
 def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None, Node]) -> bool:
     """Whether two assignments give the same value to the same name; f(x) may be called y."""
     name, other = first[0], second[0]
+    if (variables := _variables_of(name, other)) is not None:
+        second = second[0], renamed(second[1], variables[1], variables[0])
     function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
     indexed = isinstance(name, Symbol) and isinstance(other, Symbol) and (_indexes(name, other) or _indexes(other, name))
     alike = is_expression(name) and is_expression(other) and same_value(name, other) if name and other else True
@@ -193,6 +201,14 @@ def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None,
 def _indexes(indexed: Symbol, symbol: Symbol) -> bool:
     """Whether the one is the other with or without an index: "x_1" and "x"."""
     return indexed.name.split("_")[0] == symbol.name
+
+
+def _variables_of(name: Node | None, other: Node | None) -> tuple[str, str] | None:
+    """The variables of f(x) and f(t), where both names are functions of one; None for other names."""
+    match name, other:
+        case Call(_, (Symbol(one),)), Call(_, (Symbol(two),)):
+            return one, two
+    return None
 
 
 def _same_families(gold: Node, answer: Node) -> bool:

@@ -1,13 +1,15 @@
 """Equations and inequalities: the value that one assigns, and whether two say the same."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 from mpmath import mp
 
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
 from reward.mathematics.nodes import Bracketed, Call, Constant, Node, Number, Percent, Ratio, Relation, Symbol, children, symbols
-from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, points, same_value
+from reward.mathematics.scalar import ALMOST, DIGITS, ENOUGH, has_decimals, points, same_value
 
+ROUGHLY, ROUNDED = 0.05, 0.005  # relative error of what "≈" joins, and of a decimal behind "="
 OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!=", "~": "="}
 NAMES = frozenset({"abs", "norm", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "det", "max", "min", "arg", "Re", "Im"})
 
@@ -21,6 +23,8 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
         return None
     first, last = node.operands[0], node.operands[-1]
     about = node.operators.index("~") if "~" in node.operators else len(node.operators)
+    if not consistent(node):
+        return None
     if is_name(first):
         return first, node.operands[about] if about else last
     if symbols(first):
@@ -28,6 +32,26 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
     if len(node.operators) == 1 and is_name(last) and symbols(last):
         return last, first  # "5 = x"
     return None if any(symbols(operand) for operand in node.operands) else (None, node.operands[about])
+
+
+def consistent(node: Relation) -> bool:
+    """Whether the numbers of a chain agree: exactly where "=" joins them, roughly where an approximation does."""
+    numbers = [operand for operand in node.operands if is_expression(operand) and not symbols(operand) and not has_unknown(operand)]
+    if len(numbers) <= 1:
+        return True
+    try:
+        with mp.workdps(DIGITS):
+            values = [real_or_complex(evaluate(number, {})) for number in numbers]
+    except NoValueError:
+        return True
+    largest = max(abs(value) for value in values)
+    error = ROUGHLY if "~" in node.operators else ROUNDED if any(has_decimals(number) for number in numbers) else ALMOST
+    return bool(not mp.isfinite(largest) or all(abs(value - values[0]) <= error * largest for value in values))
+
+
+def has_unknown(node: Node) -> bool:
+    """Whether an unknown function stands in the tree: f(2)."""
+    return (isinstance(node, Call) and node.name.startswith(("apply ", "inverse "))) or any(has_unknown(child) for child in children(node))
 
 
 def is_name(node: Node) -> bool:
@@ -45,6 +69,23 @@ def is_name(node: Node) -> bool:
         case Call("*" | "/", args):
             named = all(is_name(arg) for arg in args) and leading(node).isupper()
     return named
+
+
+def is_combination(node: Relation) -> bool:
+    """Whether a relation gives a sum, product or quotient of unknowns its value, as "m + n = 7" does; "2x + 4y = 3" is an equation."""
+    left, right = node.operands[0], node.operands[-1]
+    return node.operators == ("=",) and not symbols(right) and right != Number(Fraction(0)) and _combines(left)
+
+
+def _combines(node: Node) -> bool:
+    match node:
+        case Symbol():
+            return True
+        case Call("^", (base, Number())):
+            return _combines(base)
+        case Call("+" | "*" | "/" | "-", args):
+            return all(_combines(arg) for arg in args)
+    return False
 
 
 def leading(node: Node) -> str:

@@ -73,12 +73,14 @@ class Expressions(Atoms):
         token = self.at.peek()
         if token.kind == "number":
             mixed = self.mixed_number(left)
+            if mixed is None and isinstance(left, Call) and left.name == "factorial":
+                return Call("*", (left, self.power()))  # "3!7!"
             if mixed is None:
                 raise UnreadableError(f"{token.text!r} directly after another factor")
             return mixed
-        right = self.power()
+        right = self.power(mixed=is_whole(left))
         if is_whole(left) and self.fraction_just_read and is_proper(right):
-            return Call("+", (left, right))
+            return self.marked(Call("+", (left, right)))
         return Call("*", (left, right))
 
     def mixed_number(self, left: Node) -> Node | None:
@@ -88,7 +90,7 @@ class Expressions(Atoms):
         top = self.power_number()
         self.at.expect("/")
         fraction = Call("/", (top, self.power_number()))
-        return Call("+", (left, fraction)) if is_proper(fraction) else None
+        return self.marked(Call("+", (left, fraction))) if is_proper(fraction) else None
 
     def begins_factor(self) -> bool:
         """Whether a factor without a sign before it comes next."""
@@ -99,13 +101,20 @@ class Expressions(Atoms):
             return True
         if token.kind == "command":
             return token.text in OPERAND_COMMANDS
+        if token.text == "(" and self.at.sees("mod", ahead=1):
+            return False
         if token.text == "(" and self.at.peek(1).kind == "word" and len(self.at.peek(1).text) > 1:
             return False  # "9 (apples)"
         return token.kind == "sign" and (token.text in OPENS_OPERAND or (token.text in ("|", "||") and not self.in_bars))
 
-    def power(self) -> Node:
-        """A factor with what follows it above the line: exponents, factorials, percent and degree signs."""
+    def power(self, *, mixed: bool = False) -> Node:
+        """A factor with its marks; of a fraction behind a whole number they belong to both: "12\\frac12\\%"."""
         found = self.base()
+        marks_both = mixed and self.fraction_just_read and is_proper(found) and (not self.at.sees("^") or self.sees_degree())
+        return found if marks_both else self.marked(found)
+
+    def marked(self, found: Node) -> Node:
+        """A factor with what follows it above the line: exponents, factorials, percent and degree signs."""
         for _ in range(MOST_MARKS):
             self.fraction_just_read = isinstance(found, Call) and found.name == "/" and self.fraction_just_read
             if self.at.sees("^"):
@@ -121,12 +130,17 @@ class Expressions(Atoms):
             self.fraction_just_read = False
         raise UnreadableError(f"more than {MOST_MARKS} exponents and signs behind one value")
 
+    def sees_degree(self) -> bool:
+        """Whether a raised circle comes next."""
+        braced = self.at.sees("{", ahead=1) and self.at.sees("circ", ahead=2) and self.at.sees("}", ahead=3)
+        return self.at.sees("^") and (braced or self.at.sees("circ", ahead=1))
+
     def raised(self, base: Node) -> Node:
         """A base with the exponent that follows; a circle there is the sign of degrees."""
-        self.at.expect("^")
-        if self.at.sees("circ") or (self.at.sees("{") and self.at.sees("circ", ahead=1) and self.at.sees("}", ahead=2)):
-            self.at.place += 1 if self.at.sees("circ") else 3
+        if self.sees_degree():
+            self.at.place += 2 if self.at.sees("circ", ahead=1) else 4
             return Call("degree", (base,))
+        self.at.expect("^")
         if any(self.at.peek(ahead).text in ORDINALS and self.at.peek(ahead).kind == "word" for ahead in (0, 1)):
             self.at.place += 3 if self.at.sees("{") else 1  # "5^{th}"
             return base

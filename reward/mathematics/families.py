@@ -7,7 +7,7 @@ from mpmath import mp
 
 from reward.mathematics.equations import assigned
 from reward.mathematics.evaluate import NoValueError, evaluate, real_or_complex
-from reward.mathematics.nodes import Builder, Call, Family, FiniteSet, Listing, Node, NumberSet, Relation, Symbol, symbols
+from reward.mathematics.nodes import Builder, Call, Family, FiniteSet, Listing, Node, NumberSet, Relation, Symbol, is_bound, symbols
 from reward.mathematics.rebuild import rebuilt, renamed, with_plusminus
 from reward.mathematics.scalar import DIGITS
 
@@ -27,6 +27,8 @@ def as_family(node: Node) -> Family | None:
                 if (found := assigned(condition)) and found[0] == body:
                     return Family(found[1], tuple(one for one in conditions if one != condition))
             return Family(body, conditions)
+        case Listing((body, *rest), ",") if rest and not is_bound(body) and all(is_bound(one) for one in rest):
+            return Family(body, tuple(rest))
     parameters = symbols(node) & PARAMETERS
     if len(parameters) != 1:
         return None

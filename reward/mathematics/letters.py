@@ -38,6 +38,7 @@ class Letters(ABC):
 
     def letter(self) -> Node:
         """A variable with its index and primes, one of the constants e and i, or a function applied to a bracket."""
+        first = self.first_of_member()
         name = self.at.take().text + self.index() + self.primes()
         if (
             name in SETS
@@ -52,9 +53,22 @@ class Letters(ABC):
         if name in APPLIED and [self.at.peek(ahead).text for ahead in range(len(INVERSE))] == INVERSE:
             self.at.place += len(INVERSE) - 1
             name = f"inverse {name}"
-        if name.rstrip("'").removeprefix("inverse ")[:1] in APPLIED and self.at.sees("("):
+        weight = name == "g" and not self.at.peek(-1).gap and self.at.peek(-2).text in ("m", "M", "rho")
+        applied = name.rstrip("'").removeprefix("inverse ")[:1] in APPLIED and self.at.sees("(") and not weight
+        if applied or (first and self.names_function()):
             return Call(f"apply {name}", self.arguments())
         return Symbol(name)
+
+    def first_of_member(self) -> bool:
+        """Whether the answer or one value of a list begins here."""
+        before = self.at.peek(-1)
+        return before.kind in ("end", "word") or (before.kind == "sign" and before.text in (",", ";", "and", "or"))
+
+    def names_function(self) -> bool:
+        """Whether "(x) =" or "(3) =" follows a letter, which then names a function."""
+        if not (self.at.sees("(") and self.at.sees(")", ahead=2) and self.at.sees("=", "~", ahead=3)):
+            return False
+        return self.at.peek(1).kind in ("letter", "number")
 
     def is_unit_letter(self) -> bool:
         """Whether the letter here stands apart or upright behind a number, as a unit does."""

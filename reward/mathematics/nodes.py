@@ -167,3 +167,8 @@ def symbols(node: Node) -> frozenset[str]:
     if isinstance(node, Symbol):
         return frozenset({node.name})
     return frozenset().union(*(symbols(child) for child in children(node)))
+
+
+def is_bound(node: Node) -> bool:
+    """Whether a tree limits a variable, as "x > 0" does, instead of giving a value."""
+    return isinstance(node, Relation) and not {"=", "~"} & set(node.operators)

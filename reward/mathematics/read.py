@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from reward.mathematics.names import BASES
-from reward.mathematics.nodes import Based, Clock, Node
+from reward.mathematics.nodes import Based, Clock, Node, NumberSet
 from reward.mathematics.structure import read_tokens
 from reward.mathematics.tokens import tokens_of
 from reward.mathematics.typography import clean
@@ -19,7 +19,8 @@ CLOCK = re.compile(
 LAST_HOUR, LAST_MINUTE = 24, 59
 HALF_DAY = range(1, 13)
 BASES_WITH_DIGITS = range(2, 37)  # digits and letters
-WHOLE_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s*\{([^{}]*\d[^{}]*)\}")
+ALL_REALS = re.compile(r"(?:(?:the\s+set\s+of\s+)?(?:all|any|every)\s+)?(?:the\s+)?reals?(?:\s+(?:numbers?|values?))?", re.IGNORECASE)
+WHOLE_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s*\{([^{}]*\d[^{}]*|[^{}]*\breals?\b[^{}]*)\}")
 DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 
 
@@ -48,6 +49,8 @@ def read(text: str, *, listed: bool = False) -> Node:
         raise UnreadableError("no number, symbol or formula")
     if whole := WHOLE_TEXT.fullmatch(plain):
         plain = whole[1].strip()
+    if ALL_REALS.fullmatch(plain):
+        return NumberSet("R")
     if (special := clock(plain) or based(plain)) is not None:
         return special
     return read_tokens(tokens_of(plain, listed=listed or any(bracket in plain for bracket in "([")))

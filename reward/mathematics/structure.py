@@ -21,13 +21,17 @@ from reward.mathematics.nodes import (
     Relation,
     SetOperation,
     Symbol,
+    is_bound,
+    symbols,
 )  # fmt: skip
+from reward.mathematics.rebuild import with_plusminus
 from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError
 
 RELATIONS = ("=", "~", "<", ">", "<=", ">=", "!=", "in")
 SET_SIGNS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 SETS = (Bracketed, FiniteSet, NumberSet, Builder, SetOperation)
+CONDITIONAL = frozenset({"for", "where", "with", "if", "when"})
 SEPARATORS = (",", ";", "and", "or")
 # Commands that the operand of a function may contain: "\\sin 2\\pi x" has one operand, "\\sin x \\cos x" two functions.
 IN_OPERANDS = frozenset({"pi", "frac", "sqrt", "theta", "alpha", "beta", "gamma", "phi", "omega", "infty"})
@@ -60,6 +64,8 @@ class Structures(Expressions):
 
     def member(self) -> Node:
         """One value of a list, with the label before it and the unit or condition behind it."""
+        if self.at.place and (condition := self.condition()):
+            return condition
         drop_label(self.at)
         found = self.relation()
         if self.at.peek().text in SCALES and self.at.peek().kind == "word":
@@ -74,13 +80,13 @@ class Structures(Expressions):
         """A condition in words or in brackets behind a value; None where something else stands there."""
         if (worded := condition_in_words(self.at)) is not None:
             return worded
-        if not self.at.sees("("):
+        place, bracket = self.at.place, self.at.sees("(")
+        if not bracket and not (self.at.peek().kind == "word" and self.at.peek().text.lower() in CONDITIONAL):
             return None
-        place = self.at.place
         try:
             self.at.take()
             inner = self.relation()
-            if self.at.takes(")") and isinstance(inner, Relation):
+            if isinstance(inner, Relation) and (self.at.takes(")") if bracket else is_bound(inner)):
                 return inner
         except UnreadableError:
             pass  # words of a unit in brackets
@@ -106,8 +112,12 @@ class Structures(Expressions):
         return Relation(tuple(operands), tuple(operators)) if operators else operands[0]
 
     def remainder(self, left: Node) -> Node:
-        right = self.sum()
-        return Congruence(left, right, self.modulus())
+        rights = [self.sum()]
+        while self.at.takes(",", "or", "and"):
+            rights.append(self.sum())
+        modulus = self.modulus()
+        found = [Congruence(left, one, modulus) for right in rights for one in with_plusminus(right) or (right,)]
+        return found[0] if len(found) == 1 else Listing(tuple(found), "or")
 
     def modulus(self) -> Node:
         """The number behind "mod"."""
@@ -224,6 +234,11 @@ def together(items: list[Node], joints: list[str]) -> Node:
     """The values of an answer as one tree: conditions on the symbols of a value belong to it."""
     values = [item for item in items if not is_domain(item)]
     domains = tuple(item for item in items if is_domain(item))
+    bound = [value for value in values if isinstance(value, Relation)]
+    if bound and len(bound) == len(values):  # numbers are real where an inequality orders them
+        domains = tuple(one for one in domains if one.operands[1] != NumberSet("R") or not all(symbols(one) <= symbols(v) for v in bound))
+        items = [item for item in items if not is_domain(item) or item in domains]
+        joints = joints[: len(items) - 1]
     if domains and values:
         body = values[0] if len(values) == 1 else Listing(tuple(values), "or" if "or" in joints else ",")
         return Family(body, domains)

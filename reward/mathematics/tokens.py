@@ -12,11 +12,12 @@ MOST_TOKENS = 4_000
 DEEPEST_TEXT = 5  # \\text within \\text
 LONGEST_NAME = 6  # capital letters, which name points: "ABCD"
 LONGEST_WORD = 4  # letters from which a run of letters is a word, not a product
+EXPONENT = r"(?:[eE](?:-?\d{1,4}|\+\d{2,4}|(?<=\.\d[eE])\+\d|(?<=\.\d\d[eE])\+\d|(?<=\.\d\d\d[eE])\+\d)(?![\w.]))?"  # "2e+9" is a sum
 NUMBER = re.compile(
     r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?: \d{3})+(?![\d/]| \d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
-    r"(?:[eE](?:-?\d{1,4}|\+\d{2,4})(?![\w.]))?"
+    rf"{EXPONENT}"
 )
-BARE_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE](?:-?\d{1,4}|\+\d{2,4})(?![\w.]))?")  # where a comma separates items
+BARE_NUMBER = re.compile(rf"(?:\d+(?:\.\d*)?|\.\d+){EXPONENT}")  # where a comma separates items
 GROUP = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|mathrm|mathsf|mathtt|mathit|mathbf|boldsymbol|bm|mathcal|mathscr|mathfrak|mathbb|Bbb|"
     r"operatorname|emph|underline|hbox)(?![a-zA-Z])\s*\*?\s*(?=[{A-Za-z0-9\\])"
@@ -27,6 +28,10 @@ SIGN = re.compile(r"<=|>=|!=|==|\*\*|->|=>|.", re.DOTALL)
 SPACE = re.compile(r"\s+")
 BOLD = ("mathbf", "boldsymbol", "bm")
 LETTER_STYLES = (*BOLD, "mathit", "mathcal", "mathscr", "mathfrak", "underline")
+VARIABLES = frozenset(unit for unit in UNITS if len(unit) <= len("mol") and unit.isascii()) - frozenset(
+    ["in", "min", "mins", "sec", "secs", "day", "wk", "mo", "yr", "us", "sq", "cu", "deg", "cup", "USD", "EUR", "GBP", "usd", "bar"]
+)
+OPENS = frozenset({"(", "[", "{", "{:", "<:", "+", "-", "=", "<", ">", "<=", ">=", ",", "pm", "|"})
 WORD_SIGNS = (
     {"and": "and", "or": "or", "percent": "%", "percentage": "%", "pct": "%", "mod": "mod"}
     | dict.fromkeys(("或", "或者", "oder", "или", "または", "또는"), "or")
@@ -52,7 +57,30 @@ def tokens_of(text: str, *, listed: bool = False) -> list[Token]:
         found.append(token)
         if len(found) > MOST_TOKENS:
             raise UnreadableError(f"more than {MOST_TOKENS} signs")
+    return _with_products(found)
+
+
+def _with_products(tokens: list[Token]) -> list[Token]:
+    """The tokens with names of units as products of variables where no number stands before them: "mg sin x", "mg + ma", "2mg"."""
+    found: list[Token] = []
+    for place, token in enumerate(tokens):
+        if token.kind == "word" and not token.upright and token.text in VARIABLES:
+            before = tokens[place - 1] if place else None
+            after = tokens[place + 1] if place + 1 < len(tokens) else None
+            if _is_product(before, token, after):
+                found += [Token("letter", letter, token.gap and not i) for i, letter in enumerate(token.text)]
+                continue
+        found.append(token)
     return found
+
+
+def _is_product(before: Token | None, unit: Token, after: Token | None) -> bool:
+    """Whether letters that can be a unit are variables, by the tokens around them."""
+    opens = before is None or (before.kind == "sign" and before.text in OPENS)
+    if opens:
+        return after is None or (after.kind == "sign" and after.text not in (":", ".")) or after.kind in ("letter", "command")
+    coefficient = unit.text in ("mg", "ml") and not unit.gap and before is not None and len(before.text) == 1
+    return coefficient or (after is not None and after.kind == "command")
 
 
 def _cut(text: str, listed: bool, depth: int) -> Iterator[Token]:

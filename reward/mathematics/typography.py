@@ -11,6 +11,18 @@ THOUSANDS = re.compile(r"(?<=\d)(?:\{\s*,\s*\}|\s?\{\s*,\s*\}|,\s*\\!|\\[,!]\s*|
 SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|it|bf|large|Large|small|normalsize|strut|nonumber)(?![a-zA-Z])\.?"
 )
+VECTOR = re.compile(r"\s*<([^<>=]*,[^<>=]*)>\s*")
+ROW_GAP = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]")  # "\\[2pt]" between the rows of a matrix
+UNIT_QUOTIENT = re.compile(
+    r"(?<=[\d}\s~,;!])\\[dt]?frac\s*\{\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]*)\}\s*\}"
+    r"\s*\{\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]*)\}\s*(\^\s*\{?\d\}?)?\s*\}"
+)
+DEGREES_OF = re.compile(r"(?<=\d)\s*(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*([CFK])\s*$")  # of a scale of temperature
+GAP = r"(?:\s|~|\\[ ,;:!])"
+UNIT_GREEK = re.compile(  # ohms and micrometres, apart from the number or upright; "2\\mu N" is a product
+    rf"(?<=\d)(?:{GAP}*\\(?:text|mathrm)\s*\{{\s*[kM]?\s*\}}?\s*\\(?:Omega|mu)|{GAP}+(?:\\(?:text|mathrm)\s*\{{\s*[kM]\s*\}}\s*)?\\(?:Omega|mu(?=\s*[msgLA\\]))"
+    r"|\\mu(?=\s*\\(?:text|mathrm)))\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:[msgLFACVWHNJ]|mol)?\s*\}*\s*$"
+)
 LINE_ENDS = re.compile(r"\\\\(?:\[[^\]]*\])?\s*$")
 SPACES = re.compile(
     r"(?<!\\)\\(?:[,;:!> ]|q?quad|(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}|(?:enspace|thinspace|,)(?![a-zA-Z]))|~"
@@ -19,10 +31,13 @@ DELIMITERS = re.compile(r"\\?\$+|(?<!\\)\\[()\[\]]")
 CURRENCY = re.compile(r"(?:\bUS|\bA|\bC)?\\\$|[\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd]|\\(?:euro|pounds|texteuro|yen)(?![a-zA-Z])")
 BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])(.{1,2000}?)(?<=[^\s*])\*\*(?![\w(\\{*])", re.DOTALL)
 REPEATING = re.compile(r"(?<![\d.])(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{?(\d{1,20})\}?")
+STYLED = r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|rm|bf|mbox)\s*"
 OPTION = re.compile(
-    r"\s*(?:\\(?:text|textbf|textrm|textit|mathrm|mathbf|rm|bf|mbox)\s*\{\s*\(?\s*[A-J]\s*[).]?\s*\)?\s*[.:]?\s*\}|\(\s*[A-J]\s*\)|[A-J]\s*[).:])"
-    r"\s*(?=[\d$.-]|\\(?:[dt]?frac|sqrt|\$|pi|left|text|\())"
+    rf"\s*(?:{STYLED}\{{\s*\(?\s*[A-J]\s*[).]?\s*\)?\s*[.:]?\s*\}}|\(\s*(?:[A-J]|{STYLED}\{{\s*[A-J]\s*\}})\s*\)|[A-J]\s*[).:])"
+    r"(?:\s|~|\\[ ,;:!]|\\q?quad(?![a-z]))*(?=[\d$.-]|\\(?:[dt]?frac|sqrt|\$|pi|left|text|\())"
 )
+OPTION_WITHIN = re.compile(rf"{STYLED}\{{\s*(?:\(\s*[A-J]\s*\)|[A-J]\s*[).:])\s*([^{{}}]*\d[^{{}}]*)\}}")
+OPTION_BEHIND = re.compile(rf"(?<=[\w}})])(?:\s|~|\\[ ,;:!]|\\q?quad(?![a-z]))*{STYLED}\{{\s*\(\s*[A-J]\s*\)\s*\}}\s*$")
 UNIT_RAISED = re.compile(r"(?<=[\d\s])(mm|cm|dm|km|m|ft|in|yd)([\u00b2\u00b3])")  # "9 m\u00b2"; a variable has "^2" or stands in a formula
 DOUBLED = re.compile(
     r"\\\\(?=(?:[dt]?frac|sqrt|left|right|leq?|geq?|neq?|pi|text|cdot|times|infty|cup|cap|in|pm|circ|theta|alpha|beta|mathbb|mathrm)(?![a-z]))"
@@ -39,9 +54,12 @@ def clean(text: str) -> str:
     text = RAISED.sub(_raised, UNIT_RAISED.sub(r"\\text{\1}", text).translate(TABLE))
     if (system := CASES.fullmatch(text.strip())) and "=" in system[2]:
         text = system[2].strip().removesuffix("\\\\").replace("\\\\", ", ").replace("&", "")
+    text = _plain_units(text)
+    if vector := VECTOR.fullmatch(text):
+        text = rf"\langle {vector[1]} \rangle"
     if "\\begin" not in text:
         text = DOUBLED.sub(r"\\", text)  # one level of escaping too many, as in JSON within JSON
-    text = OPTION.sub("", text, count=1) if OPTION.match(text) else text
+    text = _without_option(text)
     text = THOUSANDS.sub("", text)
     text = CURRENCY.sub(" ", text)
     text = BOLD.sub(r"\1", text)
@@ -51,6 +69,25 @@ def clean(text: str) -> str:
     text = TIMES_TEN.sub(r" \\times ", BRACED_COLON.sub(":", MODULE.sub("", text)))
     text = REPEATING.sub(_as_fraction, text)
     return LINE_ENDS.sub("", text.strip()).strip().rstrip(".;,:\\ \u3002").strip()
+
+
+def _plain_units(text: str) -> str:
+    """The text with units in words where signs or fractions of words stand: "25\u00b0C", "10\\,\\Omega", "\\frac{\\text{m}}{\\text{s}}"."""
+    if text.endswith(("C", "F", "K")):
+        text = DEGREES_OF.sub(r"^{\\circ}", text)
+    if "\\Omega" in text or "\\mu" in text:
+        text = UNIT_GREEK.sub(r"\\text{ units}", text)
+    if "frac" in text and ("\\text" in text or "\\mathrm" in text):
+        text = UNIT_QUOTIENT.sub(r"\\text{ \1/\2}\3", text)
+    return ROW_GAP.sub(r"\\\\", text) if "\\\\" in text else text
+
+
+def _without_option(text: str) -> str:
+    """The text without the letter of an option before or behind it: "\\textbf{(C)}\\ 12"."""
+    if within := OPTION_WITHIN.fullmatch(text.strip()):
+        return within[1]
+    text = OPTION.sub("", text, count=1) if OPTION.match(text) else text
+    return OPTION_BEHIND.sub("", text)
 
 
 def _raised(signs: re.Match[str]) -> str:
