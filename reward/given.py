@@ -12,7 +12,7 @@ from configs.json_cell import from_json
 def given(reference: object, mark: str = "") -> object:
     """The reference without the keys that are null; a JSON text of an object or a list is read first.
 
-    `mark` is the key by which a checker that also takes plain text tells an object from it: other texts stay as they are.
+    A checker that also takes plain text names a `mark`, a key that all its objects have: a JSON text without that key stays a text.
     """
     if isinstance(reference, str):
         value = from_json(reference)

@@ -204,10 +204,10 @@ def _each_changed(node: Node) -> Iterator[Node]:
         return
     branch: Any = node
     for field in fields(node):
-        held = getattr(node, field.name)
-        if isinstance(held, Node):
-            yield from (replace(branch, **{field.name: changed}) for changed in _each_changed(held))
-        elif isinstance(held, tuple):
-            for i, item in enumerate(held):
+        part = getattr(node, field.name)
+        if isinstance(part, Node):
+            yield from (replace(branch, **{field.name: changed}) for changed in _each_changed(part))
+        elif isinstance(part, tuple):
+            for i, item in enumerate(part):
                 if isinstance(item, Node):
-                    yield from (replace(branch, **{field.name: (*held[:i], changed, *held[i + 1 :])}) for changed in _each_changed(item))
+                    yield from (replace(branch, **{field.name: (*part[:i], changed, *part[i + 1 :])}) for changed in _each_changed(item))
