@@ -1,6 +1,5 @@
 """Results that must be awaited: one event loop a process, which stays open between calls, so that a client in it stays usable."""
 
-import asyncio
 import inspect
 import os
 from collections.abc import Awaitable
@@ -11,7 +10,7 @@ class Loop:
     """Waits for awaitables one after the other."""
 
     def __init__(self) -> None:
-        self._runner: asyncio.Runner | None = None
+        self._runner: Any = None  # an asyncio.Runner
         self._pid = 0
 
     def result(self, value: object) -> object:
@@ -19,8 +18,11 @@ class Loop:
         if not inspect.isawaitable(value):
             return value
         if self._runner is None or self._pid != os.getpid():
-            self._runner, self._pid = asyncio.Runner(), os.getpid()
-        return self._runner.run(awaited(value))
+            from asyncio import Runner  # here, as few workers await anything, and all would start later by its import
+
+            self._runner, self._pid = Runner(), os.getpid()
+        found: object = self._runner.run(awaited(value))
+        return found
 
     def close(self) -> None:
         """End the loop, with its threads; a later result opens another."""
