@@ -61,7 +61,7 @@ def test_a_coroutine_that_nobody_awaits_equals_nothing(code: CodeChecker) -> Non
 
 
 def test_a_test_that_hands_over_an_async_function_cannot_run(code: CodeChecker) -> None:
-    with pytest.raises(ValueError, match="tests cannot run.*async function g"):
+    with pytest.raises(ValueError, match=r"tests cannot run.*async function g"):
         code(PROGRAM, ["import asyncio\nasync def g(x):\n    return x\nassert asyncio.run(f(g)) == 2"])
 
 
