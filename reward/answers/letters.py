@@ -26,7 +26,7 @@ FILLER = (
     r"correct|right|number|antwort|réponse|respuesta|risposta|resposta)\s*:?\s*){0,3}"
 )
 AFTER = (
-    r"(?=\s*(?:$|[\n).,;:!?\]<]|[-\u2013\u2014=]\s"
+    r"(?=\s*(?:$|[\n).,;:!\]<]|[-\u2013\u2014=]\s"
     r"|(?:because|since|as|and|or|but|for|which|with|weil|da|denn|car|porque|perché|так)\b)|[^\x00-\x7f])"
 )
 NAMED = re.compile(rf"(?i:{FILLER})(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Z]){AFTER}|([a-z])(?=\s*\.?\s*(?:$|\n)))")
@@ -44,6 +44,7 @@ CONCLUDED = re.compile(
     rf"{DENIED}[\s,;]*(?:but|sondern|mais|sino|而是)\s*(?:rather\s+)?[(\[]?([A-Z])[)\]]?(?![^\W_])|"
     r"(?i:\b(?:so|thus|hence|therefore|matches|corresponds\s+to|that\s+is|that's|it\s+is|it's|which\s+is)\b,?\s+(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*:?\s*)"
     r"[(\[]?([A-Z])[)\]]?(?=\s*(?:[.,;!\n]|$))"
+    r"|(?i:\b(?:it|this)(?:['\u2019]s|\s+is|\s+must\s+be|\s+has\s+to\s+be))\s+[(\[]?([A-Z])[)\]]?(?=\s*(?:[.!\n]|$))"
     r"|(?i:\b(?:option|answer|choice|ans)\b[\s.:-]{1,3})[(\[]?([A-Z])[)\]]?\s*[.!]?\s*$|(?i:\b(?:so|thus|hence|therefore)\b,?\s+)[(\[]?([A-Z])[)\]]?\s*[.!]?\s*$"
 )
 LAST_LINE = re.compile(
@@ -51,14 +52,6 @@ LAST_LINE = re.compile(
     r"(?:[(\[]\s*([A-Z])\s*[)\]]|([A-Z]))\s*(?:[.!]|[.:)]\s*\S.*|[).:]|[)\]]\s.*)?"
 )
 LISTED_LINE = re.compile(r"\s*(?:[-*]\s*)?[(\[]?([A-Z])(?:[)\].:]|\s*$)")
-
-WRAPPED = r"\\(?:text\w{0,6}|mathrm|mathbf|mbox|boldsymbol)\s*\{\s*"
-BLANK = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))"
-LETTERED = re.compile(
-    rf"(?:\*\*)?{WRAPPED}[(\[]?[A-J](?:[)\].:]|\s*\}}\s*[.:]){BLANK}*\}}?(?:\*\*)?{BLANK}*[.:]?{BLANK}*(?P<wrapped>[^\s}}].*)"
-    rf"|(?:\*\*)?(?:[(\[][A-J][)\]][.:]?(?:{BLANK}+(?![-+*/^=<>])|(?=[\d\\$]))|[A-J][).:]{BLANK}*(?=\S))(?:\*\*)?{BLANK}*(?P<plain>[^\s].*)",
-    re.DOTALL,
-)
 
 
 def without_denied(text: str) -> str:
@@ -94,9 +87,3 @@ def concluded_letter(text: str) -> str | None:
     """The last option that a conclusion names: "so option D", "hence D."."""
     found = list(CONCLUDED.finditer(text))
     return next(letter for letter in found[-1].groups() if letter) if found else None
-
-
-def without_option_letter(text: str) -> str:
-    """An answer without the letter of its option before it: "12" of "\\textbf{(C) }12", "C) 12" or "(C) 12"; else the text itself."""
-    found = LETTERED.fullmatch(text.strip())
-    return text if found is None else next(rest for rest in found.groups() if rest).strip()
