@@ -89,8 +89,9 @@ def _same_brackets(gold: Node, answer: Node) -> bool:
     gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else as_tuple(one, size) for one in (gold, answer))
     if not (isinstance(gold, Bracketed) and isinstance(answer, Bracketed)):
         return False
-    alike = (gold.opening, gold.closing) == (answer.opening, answer.closing) or len(gold.items) > INTERVAL  # "[1, 2, 3]" is a list
-    if not alike or len(gold.items) != len(answer.items):
+    pairs = [(one.opening, one.closing) for one in (gold, answer)]
+    lists = len(gold.items) > INTERVAL and {("(", ")"), ("[", "]")}.issuperset(pairs)  # "[1, 2, 3]" is no interval
+    if not (lists or pairs[0] == pairs[1]) or len(gold.items) != len(answer.items):
         return False
     return all(same_answer(a, b) for a, b in zip(gold.items, answer.items, strict=True))
 

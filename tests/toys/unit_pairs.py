@@ -87,4 +87,13 @@ PAIRS = [  # reference, answer, whether they are equal
     ("½", "0.5", True),
     ("DNE", r"\text{does not exist}", True),
     ("DNE", "0", False),
+    (r"I(0)e^{-\frac{t}{RC}}", "0", False),
+    (r"I(0)e^{-\frac{t}{RC}}", r"I(0)e^{-t/(RC)}", True),
+    (r"I(0)e^{-\frac{t}{RC}}", r"I(0)e^{t/(RC)}", False),
+    (r"\psi(0)x", "0", False),
+    ("(6,31,-1)", "(6,31,-1]", False),
+    ("[6, 31, -1]", "(6,31,-1)", True),
+    (r"\{x|x=3k,k\in \mathbb{Z}\}", r"\{x|x=3n,n\in \mathbb{Z}\}", True),
+    (r"\{x|x=3k,k\in \mathbb{Z}\}", r"\{x|x=3k,n\in \mathbb{Z}\}", False),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatryx}", False),
 ]
