@@ -81,7 +81,8 @@ def _patterns(marks: Marks) -> tuple[re.Pattern[str], re.Pattern[str]]:
 @cache
 def _outside_code(marks: Marks) -> re.Pattern[str]:
     """What finds the next piece of code or the next mark, in one pass."""
-    return re.compile(f"{CODE}|{_either(marks)}", re.IGNORECASE | re.MULTILINE)
+    start = f"(?:^|(?<={re.escape(marks[1])}))"  # of a fence: models end a thought on the line of one
+    return re.compile(f"{CODE.replace('^', start, 1)}|{_either(marks)}", re.IGNORECASE | re.MULTILINE)
 
 
 def _either(marks: Marks) -> str:

@@ -13,7 +13,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DECORATION = re.compile(r"\\?\$|[*_`\"\u201c\u201d]|\\(?:[,;:! ()\[\]]|boxed\b)")
 SPACE = re.compile(r"[^\S\n]+")
 # These may follow a letter that is a choice; before other text "A" may be an article and "I" a pronoun.
-AFTER = r"(?=\s*(?:$|[\n).,;:!?\]]|[-\u2013\u2014=]\s|(?:because|since|as|and|or|but|for|which|with)\b))"
+AFTER = r"(?=\s*(?:$|[\n).,;:!\]]|[-\u2013\u2014=]\s|(?:because|since|as|and|or|but|for|which|with)\b))"
 LETTER = rf"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Z]){AFTER}|([a-z])(?=\s*\.?\s*(?:$|\n)))"
 NOUN = r"(?:the\s+)?(?:option|choice|answer|letter)"
 STATEMENTS = [
@@ -27,7 +27,9 @@ STATEMENTS = [
     )
 ]
 # "A, B or C": further letters after one that was named
-MORE = re.compile(r"[)\]]?(?:\s*[,/&]\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+)[(\[]?([A-Z])(?=[)\]]|\s*(?:$|[\n.,;/&]|(?:and|or)\b))")
+MORE = re.compile(
+    r"[)\]]?(?:\s*[,/&]\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+)(?:(?:maybe|perhaps|possibly|also|even)\s+)?[(\[]?([A-Z])(?=[)\]]|\s*(?:$|[\n.,;/&]|(?:and|or)\b))"
+)
 ALONE = re.compile(r"(?:(?i:option|choice|answer|letter)\s*[:\u2013-]?\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:)]?")
 LEADING = re.compile(
     r"(?:(?i:option|choice|answer)\s+)?(?:[(\[]([A-Za-z])[)\]]\s*[.:]?|([A-Z])\s*[).:]|([A-Z])\s+[-\u2013\u2014])\s*(.*)", re.DOTALL
@@ -106,9 +108,9 @@ def _whole(text: str, options: dict[str, str], *, marked: bool) -> set[str] | No
     """The letters of a text that is only a choice: "B", "(B)", "B. Paris", "Paris", "A, C"; None when it is more."""
     if alone := ALONE.fullmatch(text):
         return {alone[1].upper()}
-    if by_text := _by_text(text, options):
+    leading, by_text = LEADING.fullmatch(text), _by_text(text, options)
+    if by_text and (not leading or text in options.values()):
         return by_text
-    leading = LEADING.fullmatch(text)
     if leading and (marked or "\n" not in text):
         letter = (leading[1] or leading[2] or leading[3]).upper()
         named = {letter, *_by_text(leading[4], options), *PARENTHESISED.findall(leading[4]), *_stated(leading[4])}

@@ -26,7 +26,7 @@ FILLER = (
     r"correct|right|number|antwort|réponse|respuesta|risposta|resposta)\s*:?\s*){0,3}"
 )
 AFTER = (
-    r"(?=\s*(?:$|[\n).,;:!?\]<]|[-\u2013\u2014=]\s"
+    r"(?=\s*(?:$|[\n).,;:!\]<]|[-\u2013\u2014=]\s"
     r"|(?:because|since|as|and|or|but|for|which|with|weil|da|denn|car|porque|perché|так)\b)|[^\x00-\x7f])"
 )
 NAMED = re.compile(rf"(?i:{FILLER})(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Z]){AFTER}|([a-z])(?=\s*\.?\s*(?:$|\n)))")
@@ -44,6 +44,7 @@ CONCLUDED = re.compile(
     rf"{DENIED}[\s,;]*(?:but|sondern|mais|sino|而是)\s*(?:rather\s+)?[(\[]?([A-Z])[)\]]?(?![^\W_])|"
     r"(?i:\b(?:so|thus|hence|therefore|matches|corresponds\s+to|that\s+is|that's|it\s+is|it's|which\s+is)\b,?\s+(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*:?\s*)"
     r"[(\[]?([A-Z])[)\]]?(?=\s*(?:[.,;!\n]|$))"
+    r"|(?i:\b(?:it|this)(?:['\u2019]s|\s+is|\s+must\s+be|\s+has\s+to\s+be))\s+[(\[]?([A-Z])[)\]]?(?=\s*(?:[.!\n]|$))"
     r"|(?i:\b(?:option|answer|choice|ans)\b[\s.:-]{1,3})[(\[]?([A-Z])[)\]]?\s*[.!]?\s*$|(?i:\b(?:so|thus|hence|therefore)\b,?\s+)[(\[]?([A-Z])[)\]]?\s*[.!]?\s*$"
 )
 LAST_LINE = re.compile(

@@ -36,10 +36,12 @@ def share_of(node: Node) -> Node | None:
 
 def is_proper_fraction(node: Node) -> bool:
     """Whether a node is a quotient of whole numbers below 1, perhaps negative."""
-    if isinstance(node, Call) and node.name == "-":
-        return is_proper_fraction(node.args[0])
-    whole = isinstance(node, Call) and node.name == "/" and all(isinstance(arg, Number) and arg.places is None for arg in node.args)
-    return whole and abs(node.args[0].value) < abs(node.args[1].value)  # type: ignore[union-attr]
+    match node:
+        case Call("-", (negated,)):
+            return is_proper_fraction(negated)
+        case Call("/", (Number(top, None), Number(bottom, None))):
+            return abs(top) < abs(bottom)
+    return False
 
 
 def same_congruence(gold: Node, answer: Node) -> bool:

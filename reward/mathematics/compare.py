@@ -33,6 +33,7 @@ from reward.mathematics.scalar import DIGITS, same_value
 from reward.mathematics.vectors import as_tuple
 
 MOST_ITEMS = 200
+INTERVAL = 2  # ends
 RANGES = (SetOperation, Builder, NumberSet, Relation)  # trees that mean sets of numbers by themselves
 
 
@@ -87,7 +88,9 @@ def _same_brackets(gold: Node, answer: Node) -> bool:
     gold, answer = (Bracketed("(", one.items, ")") if isinstance(one, FiniteSet) else as_tuple(one, size) for one in (gold, answer))
     if not (isinstance(gold, Bracketed) and isinstance(answer, Bracketed)):
         return False
-    if (gold.opening, gold.closing, len(gold.items)) != (answer.opening, answer.closing, len(answer.items)):
+    pairs = [(one.opening, one.closing) for one in (gold, answer)]
+    lists = len(gold.items) > INTERVAL and {("(", ")"), ("[", "]")}.issuperset(pairs)  # "[1, 2, 3]" is no interval
+    if not (lists or pairs[0] == pairs[1]) or len(gold.items) != len(answer.items):
         return False
     return all(same_answer(a, b) for a, b in zip(gold.items, answer.items, strict=True))
 
@@ -190,7 +193,9 @@ def _container(node: Relation) -> Node | None:
 def _same_assignment(first: tuple[Node | None, Node], second: tuple[Node | None, Node]) -> bool:
     """Whether two assignments give the same value to the same name; f(x) may be called y."""
     name, other = first[0], second[0]
-    if (variables := _variables_of(name, other)) is not None:
+    if (variables := _variables_of(name, other)) is not None and variables[0] != variables[1]:
+        if variables[0] in symbols(second[1]):
+            return False
         second = second[0], renamed(second[1], variables[1], variables[0])
     function = any(isinstance(one, Call) and one.name.startswith("apply ") for one in (name, other))
     indexed = isinstance(name, Symbol) and isinstance(other, Symbol) and (_indexes(name, other) or _indexes(other, name))

@@ -42,6 +42,8 @@ def same_family(gold: Family, answer: Family, same: Callable[[Node, Node], bool]
         steps = [_steps(gold.body, name[0]), _steps(answer.body, other[0])]
         if name[1] == "Z" and steps[0] is not None and steps[1] is not None:
             return _same_steps(steps[0], steps[1])
+        if (name[0] in symbols(gold.body)) != (other[0] in symbols(answer.body)):
+            return False
         return same(_value(gold.body), _value(renamed(answer.body, other[0], name[0])))
     if len(gold.conditions) != len(answer.conditions) or not same(gold.body, answer.body):
         return False

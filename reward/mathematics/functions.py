@@ -49,7 +49,8 @@ class Functions(Letters):
         if name in FUNCTIONS:
             return self.function(name)
         if name in GREEK:
-            return Symbol(name + self.index() + self.primes())
+            name += self.index() + self.primes()
+            return Call(f"apply {name}", self.arguments()) if self.is_applied_to_number() else Symbol(name)
         raise UnreadableError(f"the command \\{name}")
 
     @property
@@ -158,7 +159,8 @@ class Functions(Letters):
                 rows[-1].append(self.sum())
             if self.at.peek().kind == "end":
                 raise UnreadableError("a matrix that is not closed")
-        self.as_text()
+        if self.as_text().rstrip("*") != name:
+            raise UnreadableError(f"the environment {name} without its end")
         full = [tuple(row) for row in rows if row]
         if not full or len({len(row) for row in full}) > 1:
             raise UnreadableError("a matrix whose rows differ in length")

@@ -55,7 +55,7 @@ class Letters(ABC):
             name = f"inverse {name}"
         weight = name == "g" and not self.at.peek(-1).gap and self.at.peek(-2).text in ("m", "M", "rho")
         applied = name.rstrip("'").removeprefix("inverse ")[:1] in APPLIED and self.at.sees("(") and not weight
-        if applied or (first and self.names_function()):
+        if applied or (first and self.names_function()) or self.is_applied_to_number():
             return Call(f"apply {name}", self.arguments())
         return Symbol(name)
 
@@ -69,6 +69,10 @@ class Letters(ABC):
         if not (self.at.sees("(") and self.at.sees(")", ahead=2) and self.at.sees("=", "~", ahead=3)):
             return False
         return self.at.peek(1).kind in ("letter", "number")
+
+    def is_applied_to_number(self) -> bool:
+        """Whether "(0)" follows a letter directly, as in "I(0)"; a product would be written the other way round."""
+        return self.at.sees("(") and not self.at.peek().gap and self.at.peek(1).kind == "number" and self.at.sees(")", ahead=2)
 
     def is_unit_letter(self) -> bool:
         """Whether the letter here stands apart or upright behind a number, as a unit does."""

@@ -26,6 +26,7 @@ UNITS = _words(
 SHORT_WORDS = _words(
     "is it of to in on at by as an if so we he no are the per one two six ten and for all any but not has was its new old out way who "
     "how men man boy day cow pig hen dog cat egg pie cup box bag pen toy car bus bee ant ape fox hat cap pot pan jar can tin mug bed "
+    "yen won ton van fan fly owl rat bug bun job key kit leg lot map nut pea pin rod rug tie toe top tub web arm eye ear jet gem hut "
     "inn hot ice kid guy mom dad son she her him his our you your my am pm ago net row odd sum set"
 )
 # Words that change what the number beside them means.

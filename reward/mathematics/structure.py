@@ -234,11 +234,9 @@ def together(items: list[Node], joints: list[str]) -> Node:
     """The values of an answer as one tree: conditions on the symbols of a value belong to it."""
     values = [item for item in items if not is_domain(item)]
     domains = tuple(item for item in items if is_domain(item))
-    bound = [value for value in values if isinstance(value, Relation)]
-    if bound and len(bound) == len(values):  # numbers are real where an inequality orders them
-        domains = tuple(one for one in domains if one.operands[1] != NumberSet("R") or not all(symbols(one) <= symbols(v) for v in bound))
-        items = [item for item in items if not is_domain(item) or item in domains]
-        joints = joints[: len(items) - 1]
+    if real := [one for one in domains if is_real(one, values)]:
+        kept = [item for item in items if item not in real]
+        return together(kept, joints[: len(kept) - 1])
     if domains and values:
         body = values[0] if len(values) == 1 else Listing(tuple(values), "or" if "or" in joints else ",")
         return Family(body, domains)
@@ -261,6 +259,12 @@ def grouped(items: list[Node], joints: list[str]) -> tuple[Node, ...]:
     if not even or not all(isinstance(item, Relation) for item in items):
         return ()
     return tuple(Listing(tuple(group), "and") for group in groups)
+
+
+def is_real(domain: Node, values: list[Node]) -> bool:
+    """Whether a domain says only that a variable is real, which inequalities about it say too."""
+    bounds = bool(values) and all(isinstance(value, Relation) and symbols(domain) <= symbols(value) for value in values)
+    return bounds and isinstance(domain, Relation) and domain.operands[1] == NumberSet("R")
 
 
 def is_domain(node: Node) -> bool:

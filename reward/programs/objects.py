@@ -34,7 +34,7 @@ class Objects:
         try:
             return self.do(order)
         except Exception as error:
-            return {"error": {"mro": [kind.__name__ for kind in type(error).__mro__], "text": str(error)}}
+            return {"error": {"mro": [kind.__name__ for kind in type(error).__mro__], "text": text_of(error)}}
 
     def do(self, order: Json) -> Json:
         """Look up a name, call, or do one of DOABLE."""
@@ -54,6 +54,12 @@ class Objects:
             return {"ok": encode(result, self.export)} | changed
         result = DOABLE[order["do"]](*arguments)
         return {"ok": self.export(result, None) if order["keep"] else encode(result, self.export)}
+
+
+def text_of(error: Exception) -> str:
+    """The text from which the tester makes the same error; of a KeyError its key, since str() would quote it twice."""
+    keyed = isinstance(error, KeyError) and len(error.args) == 1 and isinstance(error.args[0], str)
+    return str(error.args[0] if keyed else error)
 
 
 class Callback:

@@ -5,6 +5,7 @@ A program cannot reach the verdict: it sees the arguments of calls and nothing e
 
 import builtins
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -79,6 +80,8 @@ class Tester:
         """The JSON for one of our objects: a handle, a function that may be called, or the name of a built-in."""
         if type(value) in (Handle, CoroutineHandle):
             return {"handle": value._handle_number}
+        if inspect.iscoroutinefunction(value):
+            raise Broken(f"a test hands the program the async function {value.__name__}, which cannot be awaited outside the tester")
         if callable(value):
             name = getattr(value, "__name__", "")
             if getattr(builtins, name, None) is value:

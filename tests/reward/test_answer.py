@@ -97,6 +97,8 @@ def test_the_last_mark_holds_the_answer(response: str, answer: str | None) -> No
         ("\\boxed{3} \\\\ \\boxed{4}", "3, 4"),
         ("\\boxed{3} & \\boxed{4}", "3, 4"),
         ("\\boxed{3} (or \\boxed{4})", "3, 4"),
+        ("\\boxed{3} vs \\boxed{4}", "3, 4"),
+        ("\\boxed{3}. Another possible answer is \\boxed{4}", "3, 4"),
         ("\\boxed{3} — or \\boxed{4}", "3, 4"),
         ("\\boxed{3} \\textbf{ or perhaps } \\boxed{4}", "3, 4"),
         ("- $\\boxed{3}$\n- $\\boxed{4}$", "3, 4"),
@@ -160,3 +162,8 @@ def test_a_megabyte_of_marks_is_read_in_one_pass(flood: str) -> None:
     started = time.process_time()
     marked_answer(flood * (2**20 // len(flood)))
     assert time.process_time() - started < 10, "reading is linear: it takes about a second"
+
+
+def test_boxes_long_before_the_last_do_not_change_it() -> None:
+    assert marked_answer("\\boxed{1} so " * 100 + "\\\\boxed{2} " * 40 + "and then \\boxed{3}") == "3"
+    assert marked_answer("\\\\boxed{2} " * 40) is None

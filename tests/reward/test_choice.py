@@ -18,6 +18,9 @@ CITIES = {"answer": "B", "options": {"A": "Rome", "B": "Paris", "C": "a dog", "D
         ("\\boxed{B. Paris}", "B"),
         ("\\boxed{\\textbf{(B)}\\ 12}", "B"),
         ("\\boxed{b}", "B"),
+        ("A is wrong because 3 is odd. C is wrong. So it must be B.", "B"),
+        ("It's B.", "B"),
+        ("Wait, the answer is not C. It is B.", "B"),
         ("It is A? \\boxed{A}. No: \\boxed{B}", "B"),
         ("<answer>B</answer>", "B"),
         ("<answer>(B) Paris</answer>", "B"),
@@ -142,6 +145,11 @@ def test_options_may_be_a_list_whose_letters_follow_from_the_order() -> None:
     assert choice.score("<answer>rome</answer>", reference) == 0.0
 
 
+def test_a_letter_before_the_text_of_another_option_decides_nothing() -> None:
+    options = {"answer": "B", "options": ["3", "4", "5", "6"]}
+    assert [choice.score(text, options) for text in ("A. 4", "The answer is A. 4", "B. 4", "4")] == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_two_options_of_the_same_text_decide_nothing() -> None:
     assert choice.score("<answer>Paris</answer>", {"answer": "A", "options": ["Paris", "paris"]}) == 0.0
 
@@ -232,6 +240,9 @@ def test_choice_reads_statements_in_other_languages_and_last_lines(response: str
         "答案不是D",
         "The correct answer would not be (D)",
         "not D but C",
+        "The answer is D? No, C.",
+        "The answer is D or maybe C",
+        "The answer is D, or possibly C",
         "The answer is not D but C",
         "If the answer is D, then no.",
         "I don't think the answer is D.",

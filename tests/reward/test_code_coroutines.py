@@ -60,6 +60,11 @@ def test_a_coroutine_that_nobody_awaits_equals_nothing(code: CodeChecker) -> Non
     assert code(PROGRAM, ["assert f(1) == 2"]) == 0.0
 
 
+def test_a_test_that_hands_over_an_async_function_cannot_run(code: CodeChecker) -> None:
+    with pytest.raises(ValueError, match=r"tests cannot run.*async function g"):
+        code(PROGRAM, ["import asyncio\nasync def g(x):\n    return x\nassert asyncio.run(f(g)) == 2"])
+
+
 def test_the_result_of_a_call_is_awaited(code: CodeChecker) -> None:
     assert code(PROGRAM, {"fn_name": "f", "inputs": [[1], [2]], "outputs": [2, 3]}) == 1.0
     assert code(PROGRAM, {"fn_name": "f", "inputs": [[1]], "outputs": [1]}) == 0.0

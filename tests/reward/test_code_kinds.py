@@ -60,6 +60,13 @@ def test_results_are_compared_by_value(result: str, wanted: str, wrong: str, cod
     assert code(DATE + result, [f"{TEST}assert f(0) == {wrong}"]) == 0.0
 
 
+@pytest.mark.parametrize(("raised", "text"), [("KeyError('a')", "'a'"), ("ValueError('a b')", "a b")])
+def test_errors_have_the_text_that_the_program_gave_them(raised: str, text: str, code: CodeChecker) -> None:
+    test = "try:\n    f()\nexcept (KeyError, ValueError) as error:\n    found = str(error)\nassert found == {!r}"
+    assert code(f"def f(): raise {raised}", [test.format(text)]) == 1.0
+    assert code(f"def f(): raise {raised}", [test.format(f"{text}!")]) == 0.0
+
+
 def test_dates_are_arguments_too(code: CodeChecker) -> None:
     program = "def f(a, b): return (b - a).days"
     assert code(program, ["import datetime\nassert f(datetime.date(2024, 1, 1), datetime.date(2024, 3, 1)) == 60"]) == 1.0

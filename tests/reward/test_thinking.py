@@ -51,6 +51,7 @@ PROSE = "<think>\nWell, first, the user wants no commas, so I plan, draft, and c
         ("<think>\n```python\nx = 41\n```\n</think>\n```\nx = 42\n```", "```\nx = 42\n```"),
         ("<think>a</think>Write `<think>` first.", "Write `<think>` first."),
         ("<think>a</think>\n```html\n<think>\n```", "```html\n<think>\n```"),
+        ("<think>a</think>```html\n<think>\n```\n42", "```html\n<think>\n```\n42"),
         ("<think>a</think>\n~~~\n</think>\n~~~\n42", "~~~\n</think>\n~~~\n42"),
         ("<think>a</think>\n```\n<think>\n``` <think>b", "```\n<think>\n``` <think>b"),  # a fence that ends nowhere
         ("<think>a</think>one ` tick <think> b", None),
