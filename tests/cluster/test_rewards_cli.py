@@ -96,7 +96,7 @@ def test_a_checker_that_hangs_or_raises_on_a_right_answer_is_told_as_that(capsys
     assert "timeout: more than 0.5 s" in fails(capsys, "check", rows, *hanging)[0]
 
 
-UNREAD = "f(x)=ax+b, where $b$ is any integer"
+UNREAD = r"\sum_{k=1}^{n} k^2"
 
 
 def test_references_that_are_not_understood_are_listed_and_fail_if_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_references_that_are_not_understood_are_listed_and_fail_if_asked_for(cap
     out = passes(capsys, "check", rows, "--workers", "1")
     assert "references that are not understood whole:\n" in out
     assert "line 2: math: " in out
-    assert "; it is compared as text: reference 'f(x)=ax+b" in out
+    assert "; it is compared as text: reference " in out
     assert "in other words: 2 of 2 right answers passed (" in out
-    assert "; 0 of 8 near misses accepted; 1 reference not understood whole" in out
+    assert "; 0 of 10 near misses accepted; 1 reference not understood whole" in out
     assert "1 of 2 references not understood whole" in fails(capsys, "check", rows, "--workers", "1", "--strict")[1]
     rows = write_rows(tmp_path / "d.jsonl", {"answer": UNREAD})
     assert "1 of 1 reference not understood" in fails(capsys, "check", rows, "--workers", "1")[1]

@@ -8,7 +8,7 @@ from rollout.prompts import PromptSet
 from rollout.types import Prompt
 
 ONE = np.array([1], dtype=np.int32)
-UNREAD = "f(x)=ax+b, where $b$ is any integer"
+UNREAD = r"\sum_{k=1}^{n} k^2"
 
 
 def rows(*references: str, checker: str = "math") -> PromptSet:
