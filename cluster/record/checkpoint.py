@@ -119,12 +119,13 @@ def identify(prompts: Sequence[Prompt]) -> str:
 
 
 def identify_references(prompts: Sequence[Prompt]) -> str:
-    """A name for the references of these prompts in this order, and for the checkers that rows name; empty for none."""
+    """A name for the references of these prompts in this order, their kept columns, and the checkers that rows name; empty for none."""
     if not prompts:
         return ""
     digest = sha256()
     for prompt in prompts:
-        digest.update(write_long_json([prompt.named_checker, prompt.reference], sort_keys=True, default=repr).encode() + b"\n")
+        scored_by = [prompt.named_checker, prompt.reference, *([prompt.columns] if prompt.columns else [])]
+        digest.update(write_long_json(scored_by, sort_keys=True, default=repr).encode() + b"\n")
     return f"sha256 {digest.hexdigest()}"
 
 
@@ -139,7 +140,7 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
     references = identify_references(prompts)
     if position.references and position.references != references:
         raise CheckpointError(
-            f"the prompts of data.train are those that the run learned from, but their references or the checkers that rows name are not "
+            f"the prompts of data.train are those that the run learned from, but their references, kept columns or named checkers are not "
             f"({position.references} in the run, {references} now): restore them, or start a new run in another run.dir, "
             "where run.from takes the weights of this one"
         )
