@@ -32,7 +32,7 @@ SHORT_WORDS = _words(
 # Words that change what the number beside them means.
 NEGATING = _words(
     "not no nor never except but than less more least most fewer greater between under over below above exactly unless if "
-    "minus plus times or and isn't rather instead was wrong incorrect where when such false"
+    "minus plus times or and isn't rather instead was wrong incorrect where when such false matrix matrices"
 )
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}

@@ -87,6 +87,7 @@ PAIRS = [  # reference, answer, whether they are equal
     ("½", "0.5", True),
     ("DNE", r"\text{does not exist}", True),
     ("DNE", "0", False),
+    (r"3 \times 4 \text{ matrix}", "12", False),
     (r"I(0)e^{-\frac{t}{RC}}", "0", False),
     (r"I(0)e^{-\frac{t}{RC}}", r"I(0)e^{-t/(RC)}", True),
     (r"I(0)e^{-\frac{t}{RC}}", r"I(0)e^{t/(RC)}", False),
