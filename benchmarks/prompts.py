@@ -8,7 +8,7 @@ import numpy as np
 from cluster.commands.validate import load_tokenizer
 from configs.schema import Config
 from rollout.prompts import load_training_prompts
-from rollout.seeds import derive_seed
+from rollout.seeds import seed_of_response
 from rollout.stream import PromptStream
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 
@@ -27,10 +27,10 @@ def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
     """The step's prompts and sampling parameters, one pair per response, with the seeds of a Gatewise run."""
     from vllm.inputs import TokensPrompt
 
-    from rollout.engine import SAMPLED, sampling
+    from rollout.engine import sampling
 
     asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
-    seeds = [derive_seed(config.run.seed, group, member, SAMPLED) for group, _, member in asked]
+    seeds = [seed_of_response(config.run.seed, group, member) for group, _, member in asked]
     prompts = [TokensPrompt(prompt_token_ids=prompt.token_ids.tolist()) for _, prompt, _ in asked]
     return prompts, [sampling(config.rollout.temperature, seed, config.rollout.max_response_tokens) for seed in seeds]
 

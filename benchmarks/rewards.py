@@ -40,7 +40,7 @@ def measure(size: Size) -> list[Row]:
 
 
 def healthy(count: int, seed: int) -> list[Item]:
-    """Mathematics as models write it: three in four are numbers and fractions, the rest polynomials, which take ten times as long."""
+    """Mathematics as models write it: three in four are numbers and fractions, the rest polynomials, which take several times as long."""
     draw = random.Random(seed)
     items = []
     for number in range(count):

@@ -33,7 +33,7 @@ from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
 from configs.schema import Config
-from learner.loss.advantages import has_signal
+from learner.loss.parts import worth_learning
 from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
@@ -171,7 +171,7 @@ class Controller:
         return scored if self.worth_learning(scored) else scored.without_tokens()
 
     def worth_learning(self, scored: Scored) -> bool:
-        return has_signal(scored.summary) if self.config.dynamic_sampling else True
+        return worth_learning(self.config, scored.summary) if self.config.dynamic_sampling else True
 
     def reject(self, scored: Scored) -> None:
         """Settle a group without signal; RuntimeError after groups_per_step groups in a row without a single reward."""

@@ -9,7 +9,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = ("cluster", "configs", "gatewise", "learner", "reward", "rollout")
 LIBRARIES = (
-    "accelerate", "datasets", "deepspeed", "httpx", "huggingface_hub", "jsonschema", "math_verify", "matplotlib", "numpy", "packaging",
+    "accelerate", "datasets", "deepspeed", "httpx", "huggingface_hub", "jsonschema", "matplotlib", "mpmath", "numpy", "packaging",
     "pandas", "PIL", "psutil", "py3langid", "pyarrow", "pydantic", "ray", "regex", "requests", "rich", "safetensors", "scipy", "sympy",
     "tensorboard", "tokenizers", "torch", "tqdm", "transformers", "triton", "vllm", "yaml",
 )  # fmt: skip

@@ -73,11 +73,34 @@ def describe_objective(config: Config) -> list[str]:
         + (f" ({settings})" if settings else "")
         + f"; {preset.reduction}; correction {bounds or 'none'}; KL {pull}; prompts {config.data.sampler}"
     ]
+    if preset.advantage == "none":
+        lines.append("advantage none: rewards are reported and teach nothing; the policy learns from the reference alone")
+    if kl.resolved.in_loss and kl.estimator == "k3":
+        lines.append(
+            "the slope of k3 in the loss has no bound: a token at exp(-5) of the reference's probability is pulled by 147 × coefficient; "
+            'use kl.estimator = "ratio_k3" (reverse KL, slope 5), or "k3_clamped" as verl and OpenRLHF have it (no pull below exp(-2.6))'
+        )
+    lines.extend(describe_entropy(config))
     if preset.old == "learner" and config.learner.updates_per_step == 1:
         lines.append("one update a step: its ratio to the learner's log-probs is always 1, so nothing is ever clipped")
     if config.run.max_staleness and preset.old == "learner" and not isinstance(preset.surrogate, Minirl) and correction.weight == "none":
         stale = counted(config.run.max_staleness, "step")
         lines.append(f"responses may be {stale} stale, and no [correction] weight corrects for that: watch mismatch/kl and mismatch/ess")
+    return lines
+
+
+def describe_entropy(config: Config) -> list[str]:
+    """What the entropy bonus and the schedule of the learning rate do in this run; nothing where neither is set."""
+    entropy, learner, lines = config.entropy, config.learner, []
+    if entropy.target is not None:
+        lines.append(
+            f"entropy bonus: from {entropy.coefficient:g}, ± {entropy.change:g} a step towards an entropy of {entropy.target:g}, at most "
+            f"{entropy.largest:g}"
+        )
+    elif entropy.in_use:
+        lines.append(f"entropy bonus: {entropy.coefficient:g}, fixed: it pushes up without end, so watch entropy; entropy.target stops it")
+    if learner.schedule != "constant":
+        lines.append(f"learning rate: {learner.schedule} from {learner.lr:g} to {learner.min_lr:g} at step {config.run.steps} (run.steps)")
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from configs.rules.effect import NEEDS
 from configs.rules.engine import DEEPSPEED_OWNED, VLLM_OWNED
 from configs.schema import ALL_RULES, Config
-from configs.suggest import definitions, flatten_type, known_keys
+from configs.suggest import definitions, flatten_type, item_of, known_keys, name_array
 from configs.toml_writer import shorten, write_value
 
 PAGE = Path(__file__).parents[1] / "docs" / "config.md"
@@ -27,10 +27,15 @@ MORE = {
     "data.sources": "data.md#several-sources",
     "data.evals": "data.md#several-eval-sets",
     "data.prompt_field": "data.md#fields",
+    "data.keep_fields": "rewards.md#columns-of-the-row",
+    "data.template_arguments": "data.md#the-assistants-turn",
+    "data.prefill": "data.md#the-assistants-turn",
     "data.answer_turn": "data.md#messages-that-end-in-an-answer",
     "data.sampler": "algorithms.md#which-prompts-come-up",
     "rollout.vllm": "#pass-through-tables",
     "reward.checker": "rewards.md#checkers",
+    "reward.thinking": "rewards.md#thinking",
+    "reward.thinking_marks": "rewards.md#thinking",
     "reward.parts": "#rewardpartsname",
     "reward.overlong_cache": "algorithms.md#over-long-responses",
     "code.sandbox": "rewards.md#the-sandbox",
@@ -43,6 +48,10 @@ MORE = {
     "objective.reduction": "algorithms.md#reductions",
     "objective.router_shift": "algorithms.md#router-shift",
     "correction.preset": "algorithms.md#correction-of-the-mismatch",
+    "code.prelude": "rewards.md#the-sandbox",
+    "learner.schedule": "algorithms.md#learning-rate",
+    "entropy.coefficient": "algorithms.md#entropy-bonus",
+    "entropy.target": "algorithms.md#entropy-bonus",
     "kl.estimator": "algorithms.md#kl-to-a-reference",
 }
 
@@ -87,8 +96,9 @@ def kind_of(schema: dict[str, Any]) -> str:
     if "enum" in flat:
         return r" \| ".join(code(write_value(choice)) for choice in flat["enum"])
     if flat.get("type") == "array":
-        bounds = kind_of(flat["prefixItems"][0]).removeprefix("number")
-        return f"array of {flat['minItems']} numbers{bounds}"
+        bounds = kind_of(item_of(flat)).removeprefix("number").removeprefix("string")
+        other = " or boolean" if any(one.get("type") == "boolean" for one in schema.get("anyOf", ())) else ""
+        return f"{name_array(flat)}{bounds}{other}"
     if flat.get("additionalProperties", True) is not True:
         return "table of tables"
     bounds = ", ".join(f"{sign} {flat[bound]}" for bound, sign in BOUNDS.items() if bound in flat)

@@ -13,9 +13,8 @@ NO_FILTERED_SAMPLING = (
     "rollout.temperature is the only sampling setting"
 )
 NO_CRITIC = "there is no critic and no value function: advantages compare the responses of a group; remove it, see objective.advantage"
-NO_ENTROPY = "there is no entropy term in the loss: remove it. A higher objective.clip_high or rollout.temperature keeps entropy up"
-NO_SCHEDULE = "there is no schedule: the learning rate stays at learner.lr after learner.warmup_updates: remove it"
 NO_STOP = "a response ends at the model's own end token or at rollout.max_response_tokens: no other stop can be set; remove it"
+SCHEDULE = 'learner.schedule: "constant", "linear" or "cosine", over run.steps; warm-up: learner.warmup_updates; end: learner.min_lr'
 OFFLOAD = 'set learner.deepspeed.zero_optimization.{0} = {{ device = "cpu" }}'
 IN_TOKENS = "learner.micro_batch_tokens: it counts tokens of a rank in one pass, not responses, and changes memory and speed alone"
 NO_ACCUMULATION = "remove it: an update always covers its whole part of the step, in as many passes as learner.micro_batch_tokens needs"
@@ -48,7 +47,9 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("use_remove_padding packing_samples sequence_packing use_dynamic_bsz", "learner.packing"),
     # The optimizer.
     ("learning_rate actor_learning_rate optim.lr", "learner.lr"),
-    ("scheduler schedule lr_schedule lr_scheduler_type lr_scheduler lr_decay_style min_lr_ratio num_cycles warmup_style", NO_SCHEDULE),
+    ("scheduler lr_schedule lr_scheduler_type lr_scheduler lr_decay_style warmup_style", SCHEDULE),
+    ("min_lr_ratio min_lr_rate", "learner.min_lr: it is a learning rate, not a share of learner.lr"),
+    ("num_cycles", 'learner.schedule: "cosine" falls once, over half a wave; remove it'),
     ("warmup_steps lr_warmup_steps num_warmup_steps", "learner.warmup_updates: it counts updates, not steps"),
     ("warmup_ratio lr_warmup_ratio lr_warmup_steps_ratio", "learner.warmup_updates: it is a number of updates, not a share"),
     ("grad_clip clip_grad max_norm gradient_clipping", "learner.max_grad_norm"),
@@ -138,7 +139,13 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("loss_agg_mode token_level_loss loss_aggregation", "objective.reduction"),
     ("scale_rewards norm_adv_by_std_in_grpo normalize_advantages grpo_std_normalization", "objective.advantage"),
     ("importance_sampling_level sequence_level_importance_ratios", "objective.ratio"),
-    ("entropy_coeff entropy_coef entropy_loss_coef entropy_bonus ent_coef", NO_ENTROPY),
+    ("entropy_coeff entropy_coef entropy_loss_coef entropy_bonus ent_coef", "entropy.coefficient"),
+    (
+        "entropy_target target_entropy use_adaptive_entropy",
+        "entropy.target: the adaptive coefficient, with entropy.change and entropy.largest",
+    ),
+    ("entropy_coef_delta delta_ent_coef", "entropy.change"),
+    ("entropy_coef_max max_ent_coef", "entropy.largest"),
     ("mask_truncated_completions overlong_filtering", "objective.overlong_filter"),
     ("overlong_buffer overlong_buffer_len overlong_buffer.len", "reward.overlong_cache"),
     ("aux_loss_coef router_aux_loss_coef moe_aux_loss_coeff", "learner.aux_loss"),
@@ -165,6 +172,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("apply_chat_template custom_chat_template", "data.chat_template"),
     ("chat_template_path chat_template_file", "data.template_file"),
     ("system_prompt system_message", "data.system"),
+    ("chat_template_kwargs apply_chat_template_kwargs enable_thinking", "data.template_arguments: { enable_thinking = false }"),
+    ("response_prefix assistant_prefix", "data.prefill"),
     ("filter_overlong_prompts truncation", "data.overlong: over-long prompts are refused or dropped, never cut"),
     ("val_batch_size", "evaluation asks all of data.eval at once: remove it, or set data.eval_limit"),
     ("shuffle", "prompts are always shuffled by run.seed: remove it; data.sampler is the other choice"),

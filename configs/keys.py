@@ -15,7 +15,7 @@ from configs.sections.data import DataConfig
 from configs.sections.learner import LearnerConfig
 from configs.sections.mismatch import MismatchConfig
 from configs.sections.model import ModelConfig
-from configs.sections.objective import CorrectionConfig, KlConfig, ObjectiveConfig
+from configs.sections.objective import CorrectionConfig, EntropyConfig, KlConfig, ObjectiveConfig
 from configs.sections.placement import PlacementConfig
 from configs.sections.reward import CodeConfig, HttpConfig, JudgeConfig, RewardConfig
 from configs.sections.rollout import RolloutConfig
@@ -38,6 +38,7 @@ class Keys(Section):
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     correction: CorrectionConfig = Field(default_factory=CorrectionConfig)
     kl: KlConfig = Field(default_factory=KlConfig)
+    entropy: EntropyConfig = Field(default_factory=EntropyConfig)
     mismatch: MismatchConfig = Field(default_factory=MismatchConfig)
 
     @property

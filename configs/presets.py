@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from configs.surrogates import Cispo, Clip, DppoTv, Gmpo, Minirl, Reinforce, Sapo, Surrogate
+from configs.surrogates import Cispo, Clip, DppoKl, DppoTv, Gmpo, Minirl, Reinforce, Sapo, Surrogate
 
-Estimator = Literal["k1", "k2", "k3", "ratio_k3"]
+Estimator = Literal["k1", "k2", "k3", "k3_clamped", "ratio_k3"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 Place = Literal["loss", "reward"]
 Statistic = Literal["token", "sequence", "geometric"]  # of K: each token's own, the product over a response, their geometric mean
@@ -77,7 +77,10 @@ class Objective:
         return self.kl.in_loss or (isinstance(surrogate, DppoTv) and surrogate.pull > 0)
 
 
-ADVANTAGES = ("standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened")
+ADVANTAGES = (
+    "standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised", "batch_std", "whitened",
+    "decoupled", "mean_normalised", "length_weighted", "none",
+)  # fmt: skip
 REDUCTIONS = ("token_mean", "prompt_token_mean", "sequence_mean", "prompt_mean", "sequence_sum", "budget_mean")
 
 PPO_CLIP = Clip(clip_low=0.2, clip_high=0.2)
@@ -110,6 +113,14 @@ PRESETS: dict[str, Preset] = {
     "minirl": Preset(advantage="centred", surrogate=Minirl(clip_low=0.2, clip_high=0.27, cap=5.0), reduction="sequence_sum"),
     # The total-variation trust region of arXiv 2602.04879 with prime-rl's constants.
     "dppo_tv": Preset(advantage="centred", surrogate=DppoTv(clip_low=0.2, clip_high=0.2, pull=1e-3), reduction="token_mean", old="engine"),
+    # The same with the binary KL; the bound is that of public implementations.
+    "dppo_kl": Preset(advantage="centred", surrogate=DppoKl(clip_low=0.05, clip_high=0.05), reduction="token_mean", old="engine"),
+    # arXiv 2601.05242: GRPO with every part of the reward compared by itself.
+    "gdpo": Preset(advantage="decoupled", surrogate=PPO_CLIP, reduction="sequence_mean"),
+    # arXiv 2602.02710. Its estimator sums over tokens, which a token mean does up to one factor for the whole update.
+    "maxrl": Preset(advantage="mean_normalised", surrogate=PPO_CLIP, reduction="token_mean"),
+    # arXiv 2505.23585: exactly on-policy, so without a ratio.
+    "opo": Preset(advantage="length_weighted", surrogate=Reinforce(), reduction="token_mean"),
 }
 
 CORRECTIONS: dict[str, Correction] = {

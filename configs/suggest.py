@@ -53,20 +53,32 @@ def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
     """What a value of that schema may be at a key of a table. Without a key it is the table itself."""
     if schema["type"] == "object":
         return f"a table: write [{table}.{leaf}] and its keys below it" if leaf else f"a table: write [{table}] and its keys below it"
-    need = KINDS.get(schema["type"], "an array of numbers")
+    need = KINDS.get(schema["type"], "")
     if "enum" in schema:
         need = "one of " + ", ".join(map(write_value, schema["enum"]))
     elif schema["type"] == "array":
-        each = describe_bounds(flatten_type(schema["prefixItems"][0]))
-        need = f"an array of {schema['minItems']} numbers" + (f", each{each.removeprefix(',')}" if each else "")
-    need += describe_bounds(schema) + (", not empty" if schema.get("minLength") else "")
+        each = describe_limits(item_of(schema))
+        need = f"an {name_array(schema)}" + (f", each{each.removeprefix(',')}" if each else "")
+    need += describe_limits(schema)
     about = f" ({first_sentence(schema['description'])})" if "description" in schema else ""
     return f"{need}{about}: write for example {leaf} = {example_of(schema)} in [{table}]"
 
 
-def describe_bounds(schema: dict[str, Any]) -> str:
-    """The bounds of a number in words, such as `, at least 0, at most 1`; empty without bounds."""
-    return "".join(f", {word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema)
+def item_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an array's items, which are all alike."""
+    return flatten_type(schema["prefixItems"][0] if "prefixItems" in schema else schema["items"])
+
+
+def name_array(schema: dict[str, Any]) -> str:
+    """What an array holds, and how many of it where that is fixed: `array of 2 numbers`."""
+    what = "texts" if item_of(schema)["type"] == "string" else "numbers"
+    return f"array of {schema['minItems']} {what}" if "prefixItems" in schema else f"array of {what}"
+
+
+def describe_limits(schema: dict[str, Any]) -> str:
+    """What a number or a text must obey, in words, such as `, at least 0, at most 1`; empty where everything is allowed."""
+    bounds = "".join(f", {word} {schema[bound]}" for bound, word in BOUNDS.items() if bound in schema)
+    return bounds + (", not empty" if schema.get("minLength") else "")
 
 
 def example_of(schema: dict[str, Any]) -> str:

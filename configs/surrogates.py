@@ -80,10 +80,19 @@ class DppoTv:
     pull: float
 
 
-Surrogate = Clip | DualClip | Cispo | Gmpo | Sapo | Reinforce | Minirl | DppoTv
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DppoKl:
+    """The ratio; dropped where the KL of old to new policy, taken as choosing this token or any other, exceeds the bounds."""
+
+    name: ClassVar = "dppo_kl"
+    clip_low: float
+    clip_high: float
+
+
+Surrogate = Clip | DualClip | Cispo | Gmpo | Sapo | Reinforce | Minirl | DppoTv | DppoKl
 ClippedRatio = Clip | DualClip | Minirl  # clip_low and clip_high mean the same in these
 
-KINDS: tuple[type[Surrogate], ...] = (Clip, DualClip, Cispo, Gmpo, Sapo, Reinforce, Minirl, DppoTv)
+KINDS: tuple[type[Surrogate], ...] = (Clip, DualClip, Cispo, Gmpo, Sapo, Reinforce, Minirl, DppoTv, DppoKl)
 SURROGATES: dict[str, type[Surrogate]] = {kind.name: kind for kind in KINDS}
 
 

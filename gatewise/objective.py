@@ -5,6 +5,8 @@ NaN is a response that could not be scored; a row of `mask` without a True is a 
 an update into micro-batches, give `loss` some of the rows of everything: the losses add up.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from torch import Tensor
 from configs.errors import InputError
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective, Preset
 from configs.surrogates import Minirl
-from learner.loss.advantages import ADVANTAGES, differ
+from learner.loss.advantages import ADVANTAGES, EVERY_TOKEN, decouple, differ
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.reductions import REDUCTIONS, Extent
 from learner.model.logprobs import token_logprobs
@@ -44,15 +46,29 @@ def compose(preset: str | Preset = "grpo", correction: str = "none", kl: Kl | No
     return Objective(preset=PRESETS[preset] if isinstance(preset, str) else preset, correction=CORRECTIONS[correction], kl=kl or Kl())
 
 
-def advantages(objective: Objective | str, rewards: Tensor, groups: Tensor, mask: Tensor) -> Tensor:
-    """How much better each response did than its group [N], from rewards [N], groups [N] and the mask [N, T] of learned tokens."""
+def advantages(
+    objective: Objective | str, rewards: Tensor, groups: Tensor, mask: Tensor, parts: Sequence[tuple[float, Tensor]] = ()
+) -> Tensor:
+    """How much better each response did than its group [N], from rewards [N], groups [N] and the mask [N, T] of learned tokens.
+
+    `parts` are the weight and the numbers [N] of every part of the reward, which "decoupled" (GDPO) compares one by one.
+    """
     rows = _Rows(rewards, groups, mask)
-    tokens = np.where(rows.learned, rows.lengths, 0).astype(np.float64)
-    parts = np.split(np.argsort(rows.group, kind="stable"), np.cumsum(np.bincount(rows.group))[:-1])
+    name = _objective(objective).preset.advantage
+    if parts and name != "decoupled":
+        raise InputError(f'got parts with the advantage "{name}", which compares whole rewards: leave them out, or use preset "gdpo"')
+    tokens = np.where(rows.learned | (name in EVERY_TOKEN), rows.lengths, 0).astype(np.float64)
+    places = np.split(np.argsort(rows.group, kind="stable"), np.cumsum(np.bincount(rows.group))[:-1])
     found = np.zeros(len(rows.rewards))
-    of_groups = ADVANTAGES[_objective(objective).preset.advantage]([rows.rewards[p] for p in parts], [tokens[p] for p in parts])
-    for part, values in zip(parts, of_groups, strict=True):
-        found[part] = values
+    if parts:
+        numbers = [
+            (weight, np.where(np.isfinite(rows.rewards), values.detach().cpu().double().numpy(), np.nan)) for weight, values in parts
+        ]
+        of_groups = decouple([(weight, [values[p] for p in places]) for weight, values in numbers])
+    else:
+        of_groups = ADVANTAGES[name]([rows.rewards[p] for p in places], [tokens[p] for p in places])
+    for place, values in zip(places, of_groups, strict=True):
+        found[place] = values
     return rows.tensor(found)
 
 

@@ -23,12 +23,14 @@ from learner.batch.recorded import ExpertShape
 from learner.experts.load import ExpertLoad, Table, describe_load
 from learner.experts.router_shift import Shift
 from learner.experts.routers import expert_shape
-from learner.loss.objective import LossInputs, policy_loss
+from learner.loss.entropy import EntropyControl
+from learner.loss.objective import LossInputs, masked, policy_loss
 from learner.measurement import Measurement, Part
 from learner.mismatch.rescoring import Rescoring
 from learner.mismatch.routing_watch import RoutingWatch
 from learner.model.policy import load_policy
 from learner.model.reference import Reference
+from learner.model.schedule import learning_rate
 from learner.model.zero import ZeroEngine
 from learner.penalty import charged, kl_costs, repriced
 from learner.statistics import StepStatistics
@@ -54,6 +56,7 @@ class Learner:
         captured = self.shape if config.rollout.capture_routing else None
         self.watch = RoutingWatch(captured.sparse if captured else (), device)
         self.rescoring = Rescoring(config, self.zero, captured, device)
+        self.entropy = EntropyControl(config.entropy)
         self.steps_done = self.updates_done = self.skipped = 0
         self.counted = ExpertLoad()
         self.experts: Table | None = None
@@ -82,13 +85,17 @@ class Learner:
             if update.rows
         ]
         self.experts = self.counted.table()
+        lr = self._lr()
         self.steps_done += 1
         if self.reference is not None:
             self.reference.refresh_when_due(self.steps_done)
         routing = {f"routing/{name}": share for name, share in self.watch.describe().items()}
         metrics = statistics.describe(len(norms), self.world) | describe_load(self.experts) | routing | mismatch
+        if self.config.entropy.in_use:
+            metrics["entropy_coefficient"] = self.entropy.coefficient
+            self.entropy.observe(metrics["entropy"], metrics["learned_tokens"])
         return metrics | {
-            "lr": self._lr(),
+            "lr": lr,
             "grad_norm": float(np.mean(norms)) if norms else float("nan"),
             "responses_left_out": float(sum(update.left_out for update in plan.updates)),
             "updates_skipped": float(self.skipped),
@@ -129,7 +136,8 @@ class Learner:
 
     def _has_no_gradient(self, update: UpdatePlan) -> bool:
         """Whether the gradient of an update is 0 by construction. Every rank has the same plan, so all decide alike."""
-        return update.without_signal and not self.objective.acts_without_advantage and not self.config.learner.aux_loss
+        acts = self.objective.acts_without_advantage or self.config.learner.aux_loss or self.entropy.coefficient
+        return update.without_signal and not acts
 
     @torch.no_grad()
     def _look(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
@@ -176,10 +184,12 @@ class Learner:
             log_shift=None if shift is None else shift.log_factor(),
         )
         loss, sums = policy_loss(self.objective, logprobs, inputs)
+        if coefficient := self.entropy.coefficient:
+            loss = loss - coefficient * (masked(batch.mask, entropy) * batch.token_weight).sum()
         # A loss that is not finite makes the whole gradient NaN on purpose: every rank then sees it and drops the update.
         if torch.is_grad_enabled():
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
-        statistics.add(sums | {"entropy": torch.where(batch.mask, entropy, 0).sum(), "loss": loss.detach()})
+        statistics.add(sums | {"entropy": torch.where(batch.mask, entropy.detach(), 0).sum(), "loss": loss.detach()})
         statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
         if shift is not None:
             statistics.add(shift.sums(batch.mask))
@@ -187,9 +197,8 @@ class Learner:
             statistics.add_mismatch(old, batch)
 
     def _lr(self) -> float:
-        """The learning rate of the newest update, or of the first one: it rises in a straight line over the warm-up and then stays."""
-        learner = self.config.learner
-        return float(learner.lr) * min(1.0, max(1, self.updates_done) / max(1, learner.warmup_updates))
+        """The learning rate of the newest update of this step, or of its first one."""
+        return learning_rate(self.config.learner, steps=self.config.run.steps, step=self.steps_done, updates=self.updates_done)
 
 
 def refuse_without_routers(config: Config, shape: ExpertShape | None) -> None:

@@ -1,19 +1,20 @@
 """The table of checkers by name: each is a pure function that scores a response.
 
-A name with a colon, "package.module:function" or "path/to/file.py:function", is a user's own function of (response, reference):
+A name with a colon, "package.module:function" or "path/to/file.py:function", is a user's own function of what its parameters name:
 `reward.own`. `SERVICES` are asked over the network, by `reward.services.services`.
 """
 
 import difflib
-import json
 from collections.abc import Callable
 
+from configs.digits import any_digits
 from configs.home import expanded
+from configs.no_reward import NO_REWARD
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
 from reward.answers.match import accepted_answers, check_match, gold_match
-from reward.answers.mathematics import check_math, gold_math, reference_answer
+from reward.answers.mathematics import check_math, gold_math, not_understood, reference_answer
 from reward.checker import Checker, Score
 from reward.form.instructions import check_instructions, instructions_reference
 from reward.form.json_schema import check_json, gold_json, json_reference
@@ -22,10 +23,22 @@ from reward.form.length import check_length, gold_length, length_reference
 from reward.form.regular_expression import check_regex, regex_reference
 from reward.form.tags import check_tags, gold_tags, tags_reference
 from reward.json_value import check_json_value
+from reward.own.brought import check_is_json, plain_gold
 from reward.own.function import OwnFunction
 from reward.own.name import FORMS, OwnName, is_own
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
+from reward.trials import others
+from reward.trials.math import math_in_other_words, math_near_misses
+
+
+def _nothing(response: str, reference: object) -> float:
+    """No reward: for runs that learn from a reference policy alone."""
+    return 0.0
+
+
+def _anything(reference: object) -> None:
+    """Every reference is accepted, and a missing one."""
 
 
 def _no_gold(reference: object) -> None:
@@ -46,24 +59,60 @@ WARM_MATH = [  # an answer of each kind: the first of a kind fills caches, which
     ("the answer is 12.5 percent", r"12.5\%"),
 ]
 CHECKERS: dict[str, Checker] = {
-    "code": Checker(score=check_code, check_reference=check_tests, gold=solution, load=load_code),
-    "exact": Checker(score=check_exact, check_reference=reference_text, gold=reference_text),
+    "code": Checker(
+        score=check_code,
+        check_reference=check_tests,
+        gold=solution,
+        other_words=others.code_in_other_words,
+        near_misses=others.code_near_misses,
+        load=load_code,
+    ),
+    "exact": Checker(
+        score=check_exact,
+        check_reference=reference_text,
+        gold=reference_text,
+        other_words=others.exact_in_other_words,
+        near_misses=others.exact_near_misses,
+    ),
     "math": Checker(
         score=check_math,
         check_reference=reference_answer,
         gold=gold_math,
+        not_understood=not_understood,
+        other_words=math_in_other_words,
+        near_misses=math_near_misses,
         warm_up=WARM_MATH,
         rehearsal=(r"\boxed{x+317}", "317+x"),
     ),
-    "match": Checker(score=check_match, check_reference=accepted_answers, gold=gold_match),
-    "choice": Checker(score=check_choice, check_reference=choice_reference, gold=gold_choice),
+    "match": Checker(
+        score=check_match,
+        check_reference=accepted_answers,
+        gold=gold_match,
+        other_words=others.match_in_other_words,
+        near_misses=others.match_near_misses,
+    ),
+    "choice": Checker(
+        score=check_choice,
+        check_reference=choice_reference,
+        gold=gold_choice,
+        other_words=others.choice_in_other_words,
+        near_misses=others.choice_near_misses,
+    ),
     "tags": Checker(score=check_tags, check_reference=tags_reference, gold=gold_tags),
     "regex": Checker(score=check_regex, check_reference=regex_reference, gold=_no_gold),
     "length": Checker(score=check_length, check_reference=length_reference, gold=gold_length),
     "language": Checker(
         score=check_language, check_reference=language_reference, gold=_no_gold, warm_up=[("This is a sentence in English.", "en")]
     ),
-    "json": Checker(score=check_json, check_reference=json_reference, gold=gold_json, warm_up=[("{}", {"schema": {"required": ["a"]}})]),
+    "json": Checker(
+        score=check_json,
+        check_reference=json_reference,
+        gold=gold_json,
+        other_words=others.json_in_other_words,
+        near_misses=others.json_near_misses,
+        warm_up=[("{}", {"schema": {"required": ["a"]}})],
+    ),
+    NO_REWARD: Checker(score=_nothing, check_reference=_anything, gold=_no_gold),
     "instructions": Checker(
         score=check_instructions,
         check_reference=instructions_reference,
@@ -106,16 +155,18 @@ def get_checker(name: str) -> Checker:
     refuse_unknown(name)
     if name in SERVICES:
         raise ValueError(f"checker {name!r} is a service, which is asked over the network and scores in no process of ours")
-    return Checker(score=OwnFunction(name), check_reference=_is_json, gold=_own_gold)
+    return Checker(score=OwnFunction(name), check_reference=check_is_json, gold=plain_gold)
 
 
-def warm_checker(name: str) -> None:
-    """Import and compile what the checker of that name needs; a fork can share the result."""
+def warm_checker(name: str) -> Checker:
+    """The checker of that name, with everything that it needs imported and compiled; a fork can share the result."""
     checker = get_checker(name)
     if isinstance(checker.score, OwnFunction):
         checker.score.load()
+        checker.score.warm_up()
     for response, reference in checker.warm_up:
         checker.score(response, reference)
+    return checker
 
 
 def load_checker(name: str, limits: CodeLimits) -> Score:
@@ -136,15 +187,7 @@ def check_reference(name: str, reference: object) -> None:
     """Raise ValueError when the checker of that name cannot compare with this reference, whatever the response."""
     refuse = SERVICES[name] if name in SERVICES else get_checker(name).check_reference
     try:
-        refuse(reference)
+        with any_digits():
+            refuse(reference)
     except (TypeError, ValueError) as error:
         raise ValueError(f"checker {name!r}: {error}") from error
-
-
-def _is_json(reference: object) -> None:
-    json.dumps(reference, allow_nan=False)
-
-
-def _own_gold(reference: object) -> str | None:
-    """A text or a number is taken as the right answer; other references determine none."""
-    return str(reference) if isinstance(reference, str | int | float) and not isinstance(reference, bool) else None

@@ -2,11 +2,13 @@
 
 import json
 
+from configs.digits import write_long_json
+
 
 def check_json_value(value: object) -> None:
     """Raise ValueError where a value cannot be written as JSON; NaN and infinities cannot."""
     try:
-        json.dumps(value, allow_nan=False)
+        write_long_json(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"reference must be a JSON value, got {type(value).__name__} ({error})") from None
 

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
 from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
+from reward.thinking import answer_of, ends_within, is_about_marks
 from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
 from rollout.types import Outcome, Verdict
 
 SHOWN_CHARS = 60
+UNFINISHED = Verdict(reward=0.0, unfinished=True)  # of a response that ends within a thought: it has no answer
 
 
 class Scorer:
@@ -73,10 +75,15 @@ class Scorer:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
 
+    @property
+    def wants(self) -> Wants:
+        """What the functions of the user's ask for; known once the scorer is ready."""
+        return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one."""
         questions = self._questions()
-        items = [self._item(one, checker, reference) for one in asked for _, checker, reference in questions]
+        items = [self._item(one, name, checker, reference) for one in asked for name, checker, reference in questions]
         answers = await self._ask(items)
         names = [name for name, _, _ in questions]
         verdicts = []
@@ -91,15 +98,42 @@ class Scorer:
         second = [(SECOND, self.config.second, None)] if self.config.second else []
         return [("correct", None, None), *parts, *second]
 
-    def _item(self, asked: Asked, checker: str | None, reference: Any) -> Item:
-        own = asked.reference if reference is None else reference
-        return Item(checker=checker or asked.checker, response=asked.response, reference=own, prompt=asked.prompt, question=asked.question)
+    def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | None:
+        """What one checker gets; None where it looks for an answer and the response ends within a thought."""
+        named, own = checker or asked.checker, asked.reference if reference is None else reference
+        sees_all = self._sees_all(name, named, own)
+        seen = self._seen(asked, asked.response, sees_all)
+        if seen is None:
+            return None
+        item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)
+        if not is_own(named):
+            return item
+        group = tuple(self._seen(asked, text, sees_all) or "" for text in asked.group)
+        return replace(item, fields=asked.fields, group=group or (seen,))
+
+    def _sees_all(self, name: str, checker: str, reference: Any) -> bool:
+        """Whether a score is of the whole response, thoughts included."""
+        part = self.config.parts.get(name)
+        if part is not None and part.see is not None:
+            return part.see == "all"
+        return self.config.thinking == "keep" or is_about_marks(checker, reference, self.config.thinking_marks)
+
+    def _seen(self, asked: Asked, response: str, sees_all: bool) -> str | None:
+        """The text of a response that a checker sees; None where it would see an answer and the response ends within a thought."""
+        whole, marks = asked.prefill + response, self.config.thinking_marks
+        if sees_all:
+            return whole if self.config.see_prefill else response
+        if self.config.see_prefill:
+            return answer_of(whole, marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", marks))
+        return answer_of(response, marks, ends_within(asked.prompt, asked.prefill, marks))
 
     def _shaped(self, asked: Asked, found: dict[str, Verdict]) -> Verdict:
         words = {name: text for name, verdict in found.items() for text in verdict.words.values()}
         own = any(is_own(checker or asked.checker) for _, checker, _ in self._questions())
         second = found.pop(SECOND, None)
-        verdict = replace(shape(self.config, found.pop("correct"), found, asked.tokens, self.limit), words=words)
+        unfinished = any(one is UNFINISHED for one in found.values()) or (second is UNFINISHED)
+        shaped = shape(self.config, found.pop("correct"), found, asked.tokens, self.limit)
+        verdict = replace(shaped, words=words, unfinished=unfinished)
         if verdict.failure is not None:
             see = self._see_log if own and verdict.outcome is Outcome.UNSCORABLE else ""
             return replace(verdict, failure=f"{verdict.failure} [{place_of(asked)}{see}]")
@@ -107,13 +141,15 @@ class Scorer:
             return verdict
         return replace(verdict, parts=verdict.parts | {SECOND: second.reward})
 
-    async def _ask(self, items: Sequence[Item]) -> list[Verdict]:
-        """Services and processes are asked at the same time."""
-        far = [place for place, item in enumerate(items) if item.checker in SERVICES]
-        near = [place for place, item in enumerate(items) if item.checker not in SERVICES]
-        scored = await asyncio.gather(self.services.score([items[i] for i in far]), self.pool.score([items[i] for i in near]))
-        verdicts = dict(zip([*far, *near], [*scored[0], *scored[1]], strict=True))
-        return [verdicts[place] for place in range(len(items))]
+    async def _ask(self, items: Sequence[Item | None]) -> list[Verdict]:
+        """Services and processes are asked at the same time; where there is no answer, nobody is asked."""
+        asked = [(place, item) for place, item in enumerate(items) if item is not None]
+        far = [(place, item) for place, item in asked if item.checker in SERVICES]
+        near = [(place, item) for place, item in asked if item.checker not in SERVICES]
+        scored = await asyncio.gather(self.services.score([item for _, item in far]), self.pool.score([item for _, item in near]))
+        places = [place for place, _ in (*far, *near)]
+        verdicts = dict(zip(places, [*scored[0], *scored[1]], strict=True))
+        return [verdicts.get(place, UNFINISHED) for place in range(len(items))]
 
     async def close(self) -> None:
         """End every worker process and every connection."""
@@ -150,4 +186,5 @@ def code_limits(config: Config) -> CodeLimits:
         disk_mb=code.disk_mb,
         output_kb=code.output_kb,
         partial=code.partial,
+        prelude=code.prelude,
     )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 from configs.sections.reward import RewardConfig
-from rollout.types import Outcome, Verdict
+from rollout.types import OVERLONG, Outcome, Verdict
 
 SECOND = "second"  # the name in `parts` for the score of reward.second, which is not part of the reward
 DISAGREE = 0.5  # difference in correctness from which one checker says right and the other wrong
@@ -46,8 +46,8 @@ def shape(config: RewardConfig, correct: Verdict, parts: Mapping[str, Verdict], 
     reward = low + (high - low) * _number(correct) * factor + added
     numbers_by_name = {"correct": _number(correct), **numbers}
     if config.overlong_cache:
-        numbers_by_name["overlong"] = overlong_penalty(length, max_tokens, config.overlong_cache)
-        reward += numbers_by_name["overlong"]
+        numbers_by_name[OVERLONG] = overlong_penalty(length, max_tokens, config.overlong_cache)
+        reward += numbers_by_name[OVERLONG]
     if not math.isfinite(reward):
         return Verdict.failed(Outcome.UNSCORABLE, f"error: the parts {numbers_by_name} add up to {reward}, which is no reward")
     return Verdict(reward=reward, parts=numbers_by_name)

@@ -1,12 +1,15 @@
 """What the model reads of a row: plain text, or a conversation in the model's own chat template."""
 
+import re
 from typing import Any, Protocol
 
 from configs.errors import in_one_line
 from configs.sections.data import DataConfig
 from rollout.data.row import DatasetError, Row
+from rollout.messages import Message, read_messages, refuse_unknown_roles
+from rollout.unseen import refuse_unseen
 
-Message = dict[str, Any]  # {"role": "user", "content": "..."}
+MARK = re.compile(r"<\S+>|\[\S+\]")
 
 
 class Tokenizer(Protocol):
@@ -14,7 +17,7 @@ class Tokenizer(Protocol):
 
     chat_template: Any
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, **options: Any) -> list[int]: ...
 
     def apply_chat_template(self, conversation: list[Message], **options: Any) -> Any: ...
 
@@ -24,13 +27,17 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
     asked = row.values[data.prompt_field]
     if data.chat_template:
         messages = make_messages(data, row, asked)
+        refuse_unknown_roles(f'{row.where}, field "{data.prompt_field}"', messages, tokenizer.chat_template)
         try:
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            return text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            text, ids = render(data, messages, tokenizer)
         except Exception as error:  # a template is a program of the model's author and may raise anything
             raise DatasetError(
                 f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
             ) from error
+        rendered = text.removesuffix(data.prefill or "")
+        refuse_repetition(row.where, rendered, data.prefill or "")
+        refuse_unseen(row.where, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
+        return text, ids
     if not isinstance(asked, str):
         raise DatasetError(
             f'{row.where} has a {type(asked).__name__} in field "{data.prompt_field}", but data.chat_template = false takes text as it is: '
@@ -39,15 +46,29 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
     return asked, tokenizer.encode(asked)
 
 
+def render(data: DataConfig, messages: list[Message], tokenizer: Tokenizer) -> tuple[str, list[int]]:
+    """A conversation in the template up to the model's turn, then the prefill, as one text and its token ids.
+
+    Not transformers' `continue_final_message`: templates write more around a final assistant turn, such as an empty thought.
+    """
+    options: dict[str, Any] = {**data.template_arguments, "add_generation_prompt": True}
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    if data.prefill:  # tokenised with the text before it, as the two may share a token
+        return text + data.prefill, tokenizer.encode(text + data.prefill, add_special_tokens=False)
+    return text, tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
+
+
+def refuse_repetition(where: str, rendered: str, prefill: str) -> None:
+    """Raise DatasetError where a prefill repeats how the template begins the answer, such as a second opening mark of a thought."""
+    words = prefill.strip()
+    if MARK.fullmatch(words) and rendered.rstrip().endswith(words):
+        raise DatasetError(f"{where}: the chat template itself ends with {words!r}, which data.prefill repeats: remove data.prefill")
+
+
 def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
-    """The conversation up to the model's turn: text becomes a user turn, a list of messages is used unchanged."""
+    """The conversation up to the model's turn: text becomes a user turn, a list of messages stays one."""
     where = f'{row.where}, field "{data.prompt_field}"'
-    if isinstance(asked, str):
-        messages = [{"role": "user", "content": asked}] if asked else []
-    elif isinstance(asked, list) and all(isinstance(turn, dict) and "role" in turn and "content" in turn for turn in asked):
-        messages = asked
-    else:
-        raise DatasetError(f'{where}, has {str(asked)[:80]!r}: needs text, or a list of messages with "role" and "content"')
+    messages = read_messages(where, asked)
     if messages and messages[-1]["role"] == "assistant" and data.answer_turn == "refuse":
         raise DatasetError(
             f"{where}, ends in the assistant's answer, needed messages that end before the answer: remove that turn, or "
@@ -74,12 +95,5 @@ def question_of(data: DataConfig, row: Row) -> str:
         return str(asked)
     turns = make_messages(data, row, asked)[data.system is not None :]
     if len(turns) == 1:
-        return plain_content(turns[0]["content"])
-    return "\n\n".join(f"{str(turn['role']).capitalize()}: {plain_content(turn['content'])}" for turn in turns)
-
-
-def plain_content(content: object) -> str:
-    """The text of a turn; of a list of parts, the texts among them."""
-    if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
-    return "" if content is None else str(content)
+        return str(turns[0]["content"])
+    return "\n\n".join(f"{str(turn['role']).capitalize()}: {turn['content']}" for turn in turns)

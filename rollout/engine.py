@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vllm import RequestOutput, SamplingParams
-from vllm.config import VllmConfig
+from vllm.config import ModelConfig, VllmConfig
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
@@ -28,8 +28,9 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from configs.rules.engine import gpus_per_engine
 from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
+from rollout.detokenise import Detokeniser
 from rollout.proof import Manifest, Proof
-from rollout.seeds import derive_seed
+from rollout.seeds import seed_of_response
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
 from rollout.types import Finish, Prompt, Response
@@ -37,7 +38,6 @@ from rollout.types import Finish, Prompt, Response
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
 PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
-SAMPLED, EVALUATED = 0, 1  # purposes of a request; no two share a seed
 
 
 class Engine:
@@ -46,7 +46,7 @@ class Engine:
     def __init__(self, config: Config, transport: Transport) -> None:
         self.config, self.transport = config, transport
         self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[SilentLogger])
-        self.tokenizer = self.llm.get_tokenizer()
+        self.detokeniser = Detokeniser(self.llm.get_tokenizer(), stop_ids(self.llm.model_config))
         self.served = ServedVersions()
         self._requests = 0
 
@@ -72,8 +72,8 @@ class Engine:
         """The group's responses with their places 0..size-1, each as soon as it finishes."""
 
         async def one(member: int) -> tuple[int, Response]:
-            purpose = SAMPLED if temperature is None else EVALUATED
-            return member, await self.respond(prompt, derive_seed(seed, group_id, member, purpose), temperature=temperature)
+            own = seed_of_response(seed, group_id, member, evaluated=temperature is not None)
+            return member, await self.respond(prompt, own, temperature=temperature)
 
         for done in asyncio.as_completed([one(member) for member in range(size)]):
             yield await done
@@ -89,7 +89,7 @@ class Engine:
             finish=FINISH.get(output.finish_reason or "", Finish.ABORTED),
             oldest_version=self.served.at(began),
             newest_version=self.served.at(ended),
-            text=self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True),
+            text=self.detokeniser.text(token_ids.tolist()),
             routed_experts=output.routed_experts,
         )
 
@@ -183,6 +183,12 @@ def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )
+
+
+def stop_ids(model: ModelConfig) -> list[int]:
+    """The tokens that end a response by the model's generation_config.json."""
+    found = model.try_get_generation_config().get("eos_token_id")
+    return [] if found is None else list(found) if isinstance(found, list) else [found]
 
 
 def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.float32]:

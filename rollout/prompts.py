@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from configs.no_reward import NO_REWARD
 from configs.schema import Config
 from configs.sections.data import DataConfig
 from rollout.chat import Tokenizer, question_of, tokenise
+from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
 from rollout.sources import Source, eval_sources, training_sources
@@ -90,8 +92,12 @@ def load_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
 def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     """The prompts of one source that fit data.max_prompt_tokens."""
     data = source.data
-    optional = [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
-    rows = read_rows(source.path, source.split, [data.prompt_field, data.reference_field], optional)
+    needed, optional = [data.prompt_field, data.reference_field], [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
+    if source.checker == NO_REWARD and not data.checker_field:
+        optional.append(needed.pop())
+    optional += fields_to_keep(data.keep_fields)
+    rows = read_rows(source.path, source.split, needed, optional)
+    refuse_absent(source.path, data.keep_fields, rows)
     prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
@@ -118,21 +124,23 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
     return Prompt(
         prompt_id=f"{source.name}/{own}" if source.name else own,
         token_ids=np.array(ids, np.int32),
-        reference=row.values[data.reference_field],
-        checker=pick_checker(source, row),
+        reference=row.values.get(data.reference_field),
+        checker=(named := pick_checker(row, data.checker_field)) or source.checker,
+        named_checker=named,
         text=text,
         source=source.name,
         question=question_of(data, row),
         where=row.where,
+        prefill=data.prefill or "",
+        columns=columns_of(data.keep_fields, row),
     )
 
 
-def pick_checker(source: Source, row: Row) -> str:
-    """The checker that the row names, or its source's."""
-    name = source.data.checker_field
+def pick_checker(row: Row, name: str | None) -> str:
+    """The checker that the row names in the field `name`; empty where it names none."""
     named = row.values.get(name) if name else None
     if named is None:
-        return source.checker
+        return ""
     if not isinstance(named, str):
         raise DatasetError(f'{row.where} has {named!r} in field "{name}": it must be the name of a checker')
     return named

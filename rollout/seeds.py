@@ -2,6 +2,13 @@
 
 from hashlib import blake2b
 
+SAMPLED, EVALUATED = 0, 1  # purposes of a request; no two share a seed
+
+
+def seed_of_response(run_seed: int, group_id: int, member: int, *, evaluated: bool = False) -> int:
+    """The seed with which an engine samples one response of a group."""
+    return derive_seed(run_seed, group_id, member, EVALUATED if evaluated else SAMPLED)
+
 
 def derive_seed(*parts: int) -> int:
     """A seed in [0, 2**63), vLLM's range, from whole numbers such as run seed, group id, member and purpose.

@@ -51,11 +51,13 @@ def resolve(config: Config, key: str, path: str, split: str, table: RowKeys) -> 
     """The source of a table: its own keys where they are given, else those of `[data]` and `reward.checker`."""
     own = {
         name: getattr(table, name)
-        for name in ("prompt_field", "reference_field", "checker_field", "answer_turn")
+        for name in ("prompt_field", "reference_field", "checker_field", "answer_turn", "template_arguments", "keep_fields")
         if getattr(table, name) is not None
     }
     if table.system is not None:
         own["system"] = table.system or None
+    if table.prefill is not None:
+        own["prefill"] = table.prefill or None
     return Source(
         key=key,
         name=key.rpartition(".")[2],

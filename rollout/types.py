@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OVERLONG = "overlong"  # the name in a verdict's `parts` for DAPO's over-long penalty
 Experts = NDArray[np.uint8] | NDArray[np.uint16]  # [P+T-1, L, K]; layers without experts have a column too
 
 
@@ -33,6 +34,9 @@ class Prompt:
     source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
     question: str = ""  # the row's own words without the marks of a chat template, for a judge
     where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
+    named_checker: str = ""  # the checker that the row itself names; empty where its source or the config chooses
+    prefill: str = ""  # the end of `text`, which begins the assistant's turn
+    columns: dict[str, Any] = field(default_factory=dict)  # of data.keep_fields, as JSON values, for functions of the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,7 @@ class Verdict:
     failure: str | None = None  # what happened, if it was not scored
     parts: dict[str, float] = field(default_factory=dict)  # raw correctness, parts and shaping, by name
     words: dict[str, str] = field(default_factory=dict)  # what a judge answered, by the name of the part that asked it
+    unfinished: bool = False  # the response ends within a thought, so it has no answer
 
     def __post_init__(self) -> None:
         scored = self.outcome is Outcome.SCORED
@@ -135,6 +140,7 @@ class GroupSummary:
     outcomes: tuple[Outcome, ...] = ()  # [G]
     failures: tuple[str, ...] = ()  # of the responses that were not scored
     parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # [G] each, NaN if there is none
+    unfinished: NDArray[np.bool_] | None = None  # [G], responses that end within a thought
     source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
 
@@ -163,6 +169,7 @@ class GroupSummary:
             parts={
                 name: np.array([v.parts.get(name, nan) for v in verdicts]) for name in dict.fromkeys(n for v in verdicts for n in v.parts)
             },
+            unfinished=np.array([v.unfinished for v in verdicts]),
             source=group.prompt.source,
             scoring_s=scoring_s,
         )

@@ -85,3 +85,16 @@ def test_the_table_of_presets_says_what_they_are() -> None:
         assert cells[6] == preset.reduction
         assert cells[7] == preset.old
         assert cells[8] == ("yes" if preset.dynamic_sampling else "")
+
+
+def test_every_key_named_for_those_who_come_from_other_frameworks_exists_and_what_is_theirs_is_not_ours() -> None:
+    page = (DOCS / "migrating.md").read_text()
+    keys = {f"{section}.{leaf}" for section, leaves in known_keys().items() for leaf in leaves}
+    ours = [row.split("|")[-2] for row in page.splitlines() if row.startswith("| ")]
+    named = {name for cell in ours for name in re.findall(r"`([a-z_]+\.[a-z_]+)\b", cell)}
+    assert sorted(named - keys) == []
+    assert len(named) > 40
+    for cell in ours:
+        for key, value in re.findall(r"`([a-z_]+\.[a-z_]+) = (\"[a-z0-9_]+\")`", cell):
+            text = CONFIG + ALGORITHMS
+            assert value in text or f"`{value.strip(chr(34))}`" in text, (key, value)

@@ -37,9 +37,9 @@ CATCH_ALL = {
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
+    "reward/own/function.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",
-    "reward/answers/mathematics.py",
     "reward/workers/pool.py",
     "reward/programs/objects.py",
     "reward/workers/supervisor.py",
@@ -256,7 +256,7 @@ LOSS = tuple(f"learner/loss/{name}.py" for name in ("advantages", "reductions", 
 
 
 def test_the_family_of_objectives_is_small():
-    assert sum(len(SOURCES[name].splitlines()) for name in LOSS) <= 600
+    assert sum(len(SOURCES[name].splitlines()) for name in LOSS) <= 700
     functions = [
         (name, node.name, lines_of(node))
         for name in LOSS

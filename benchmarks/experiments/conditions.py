@@ -42,6 +42,7 @@ STEADINESS = ("plain", "updates-8+lr-2e-4+warmup-80", "updates-16+lr-2e-4+warmup
 # learner.max_grad_norm clips it, so all of them use the same learning rate.
 PRESET_CHANGES: dict[str, tuple[str, ...]] = {
     "rloo": ("learner.updates_per_step=1",),  # has no ratio, so a second update would be off policy
+    "opo": ("learner.updates_per_step=1",),
 }
 
 

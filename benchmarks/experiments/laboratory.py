@@ -22,7 +22,7 @@ from cluster.record.metrics.metrics import describe_groups
 from configs.schema import Config
 from learner.batch.fetched import InMemory
 from learner.learner import Learner
-from learner.loss.advantages import has_signal
+from learner.loss.parts import worth_learning
 from learner.process_group import join_ranks
 from reward.checkers import load_checker
 from reward.programs.limits import CodeLimits
@@ -133,7 +133,7 @@ class Laboratory:
         while len(taken) < rollout.groups_per_step:
             for group in self._generate(rollout.groups_per_step - len(taken)):
                 seen.append(GroupSummary.of(group))
-                if self.config.dynamic_sampling and not has_signal(seen[-1]):
+                if self.config.dynamic_sampling and not worth_learning(self.config, seen[-1]):
                     dry += 1
                 else:
                     dry = 0

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,16 @@ from cluster.actors.core_watch import CoreWatch
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
+from reward.own.name import is_own
+from reward.scorer import used_checkers
 from reward.shaping import disagrees
 from rollout.proof import Manifest, Proof
+from rollout.seeds import seed_of_response
 from rollout.transport import Seat, Transport
-from rollout.types import Group, GroupSummary, Prompt, Response, Sampled, Verdict
+from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Sampled, Verdict
 
+Arrival = tuple[Asked, asyncio.Future[Verdict]]
 Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
 
 
@@ -37,7 +42,8 @@ class EngineActor:
         self.engine = Engine(config, transport)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
-        self._unscored: list[tuple[Prompt, Response, asyncio.Future[Verdict]]] = []
+        self._wants: Wants | None = None  # not known before the reward actor is ready
+        self._unscored: list[Arrival] = []
         self._scoring: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> str:
@@ -52,13 +58,22 @@ class EngineActor:
         The head is the summary with a few texts: of the first `texts` responses and of those on which two checkers disagree. A group that
         will not be `learned` is the head alone. Ray makes an object of each part, and the driver that asked for them owns them all: they
         outlive this process.
+
+        A response is scored as soon as it is finished, unless a function of the user's asks for the whole group.
         """
+        wants = (await self._known_wants()).of(prompt.checker)
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
         async for member, response in self.engine.respond_group(group_id, prompt, self.config.run.seed, size, temperature):
             responses[member] = response
-            verdicts[member] = self._score(prompt, response)
+            if "group" not in wants:
+                verdicts[member] = self._score(self._asked(group_id, prompt, member, response, wants, temperature is not None))
         generated = time.perf_counter()
+        if "group" in wants:
+            texts_of_all = tuple(responses[member].text for member in range(size))
+            for member, response in responses.items():
+                asked = self._asked(group_id, prompt, member, response, wants, temperature is not None)
+                verdicts[member] = self._score(replace(asked, group=texts_of_all))
         scored = [await verdicts[member] for member in range(size)]
         group = Group(
             group_id=group_id,
@@ -75,13 +90,36 @@ class EngineActor:
         experts = [response.routed_experts for response in group.responses] if self.config.rollout.capture_routing else []
         return (head, *map(Sampled.of, group.responses), *experts)
 
-    def _score(self, prompt: Prompt, response: Response) -> asyncio.Future[Verdict]:
+    async def _known_wants(self) -> Wants:
+        """What the user's functions ask for; nothing where the config names none, as data may name none."""
+        if self._wants is None:
+            self._wants = await self.reward.wants.remote() if any(map(is_own, used_checkers(self.config))) else Wants()
+        return self._wants
+
+    def _asked(self, group_id: int, prompt: Prompt, member: int, response: Response, wants: frozenset[str], evaluated: bool) -> Asked:
+        """The response as the reward actor scores it; columns of the row travel only where a function asks for them."""
+        return Asked(
+            checker=prompt.checker,
+            response=response.text,
+            reference=prompt.reference,
+            tokens=len(response),
+            prompt=prompt.text,
+            question=prompt.question,
+            prefill=prompt.prefill,
+            row=prompt.where,
+            columns=prompt.columns if "row" in wants else {},
+            truncated=response.finish is Finish.LENGTH,
+            index=member,
+            seed=seed_of_response(self.config.run.seed, group_id, member, evaluated=evaluated),
+        )
+
+    def _score(self, asked: Asked) -> asyncio.Future[Verdict]:
         """A future for the verdict. Responses that finish in one turn of the loop share a call; no call waits for an earlier one."""
         loop = asyncio.get_running_loop()
         verdict: asyncio.Future[Verdict] = loop.create_future()
         if not self._unscored:
             loop.call_soon(self._send_arrivals)
-        self._unscored.append((prompt, response, verdict))
+        self._unscored.append((asked, verdict))
         return verdict
 
     def _send_arrivals(self) -> None:
@@ -90,27 +128,15 @@ class EngineActor:
         self._scoring.add(task)
         task.add_done_callback(self._scoring.discard)
 
-    async def _score_arrivals(self, arrivals: Sequence[tuple[Prompt, Response, asyncio.Future[Verdict]]]) -> None:
-        asked = [
-            Asked(
-                checker=prompt.checker,
-                response=response.text,
-                reference=prompt.reference,
-                tokens=len(response),
-                prompt=prompt.text,
-                question=prompt.question,
-                row=prompt.where,
-            )
-            for prompt, response, _ in arrivals
-        ]
+    async def _score_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         try:
-            verdicts: Sequence[Verdict] = await self.reward.score.remote(asked)
+            verdicts: Sequence[Verdict] = await self.reward.score.remote([asked for asked, _ in arrivals])
         except Exception as error:
             # The groups that wait for these verdicts raise it.
-            for _, _, verdict in arrivals:
+            for _, verdict in arrivals:
                 verdict.set_exception(error)
             return
-        for (_, _, waiting), scored in zip(arrivals, verdicts, strict=True):
+        for (_, waiting), scored in zip(arrivals, verdicts, strict=True):
             if not waiting.done():
                 waiting.set_result(scored)
 

@@ -1,13 +1,13 @@
 """The reward workers of one node behind a Ray actor."""
 
-import json
 import sys
 from collections.abc import Sequence
 
 from cluster.actors.process import log_path, send_output_to
 from cluster.working_folder import work_in
+from configs.digits import write_long_json
 from configs.schema import Config
-from reward.asked import Asked
+from reward.asked import Asked, Wants
 from reward.scorer import Scorer
 from reward.workers.tasks import Item
 from rollout.types import Verdict
@@ -34,6 +34,10 @@ class RewardActor:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # this log is what the driver shows
             raise
 
+    async def wants(self) -> Wants:
+        """Which fields of a response the user's own functions ask for; known once this actor is ready."""
+        return self.scorer.wants
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each response."""
         return await self.scorer.score(asked)
@@ -46,4 +50,4 @@ class RewardActor:
         row = {"checker": item.checker, "failure": failure, "response": item.response, "reference": item.reference, "prompt": item.prompt}
         self.quarantine.parent.mkdir(exist_ok=True)
         with self.quarantine.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(write_long_json(row, ensure_ascii=False) + "\n")

@@ -30,7 +30,7 @@ from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
-from rollout.template import use_template
+from rollout.template import refuse_ignored_arguments, use_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         lines += check_rewards(config, prompts, held_out)
     family = model.get("model_type")
     seen = smallest_gpu() if gpu_gb is None else None
-    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, len(prompts.prompts))]
+    found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, prompts.sizes)]
     found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
     checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
     checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
@@ -221,7 +221,8 @@ def load_tokenizer(config: Config) -> Any:
     if not tokenizer.encode("1", add_special_tokens=False):  # transformers makes up an empty one where the files are missing
         raise ValueError(f"model.path {config.model.path} holds no tokenizer that can be loaded: add its tokenizer.json")
     if config.data.template_file:
-        use_template(tokenizer, config.data.template_file)
+        use_template(tokenizer, config.data.template_file, config.data.template_arguments)
+    refuse_ignored_arguments(config.data, tokenizer)
     return tokenizer
 
 
@@ -241,8 +242,8 @@ class NoTokenizer:
 
     chat_template = "none"
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, **options: Any) -> list[int]:
         return [0] if text else []
 
     def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        return [0] if options.get("tokenize") else str(conversation[-1]["content"])
+        return [0] if options.get("tokenize") else "\n".join(str(turn["content"]) for turn in conversation)

@@ -25,7 +25,7 @@ def no_signal(history: History) -> str | None:
     rollout = history.config.rollout
     steps = max(STEPS, math.ceil(RESPONSES / (rollout.groups_per_step * rollout.group_size)))
     alike, correct = history.last("groups/no_signal", steps), history.last("reward/correct", steps)
-    if alike is None or correct is None or min(alike) < ALIKE:
+    if alike is None or correct is None or min(alike) < ALIKE or history.config.objective.resolved.advantage == "none":
         return None
     if max(correct) <= WRONG:
         return _all_wrong(history, steps)
@@ -33,8 +33,8 @@ def no_signal(history: History) -> str | None:
         if history.failed(steps) > FAILED:
             return None  # what failed is not right; its own warning says what to do
         return f"all responses of the last {steps} steps are right, so there is nothing left to learn: use harder prompts in data.train"
-    if history.config.objective.resolved.advantage == "whitened":
-        return None  # it compares groups with each other
+    if history.config.objective.resolved.advantage in ("whitened", "decoupled"):
+        return None  # these compare groups with each other, or parts whose sum may be equal
     return (
         f"all responses to a prompt got the same reward for {steps} steps, so nothing is learned: raise rollout.temperature or "
         "rollout.group_size, or choose prompts that are sometimes answered right"

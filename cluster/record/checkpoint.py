@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.digits import write_long_json
 from configs.errors import CheckpointError
 from configs.schema import Config
 from rollout.types import Prompt
@@ -29,6 +30,7 @@ class Position:
     next_group: int
     pending: Sequence[int]  # groups submitted and not yet settled; a tuple when it comes from a checkpoint
     data: str = ""  # the prompts, as `identify` names them; empty in checkpoints that do not record them
+    references: str = ""  # what their rows are scored by, as `identify_references` names it; empty likewise
 
 
 class Checkpoints:
@@ -37,7 +39,7 @@ class Checkpoints:
     def __init__(self, config: Config, prompts: Sequence[Prompt] = ()) -> None:
         self.folder = config.run_dir / "checkpoints"
         self.keep, self.ranks = config.run.keep_checkpoints, config.learner.ranks
-        self.data = identify(prompts)
+        self.data, self.references = identify(prompts), identify_references(prompts)
 
     def begin(self, step: int) -> Path:
         """An empty folder to write step's state into; it does not count until `commit`."""
@@ -60,7 +62,7 @@ class Checkpoints:
         if stream:
             np.savez(aside / STREAM, allow_pickle=False, **stream)
         files = {str(path.relative_to(aside)): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
-        state = {"position": asdict(replace(position, data=self.data)), "files": files}
+        state = {"position": asdict(replace(position, data=self.data, references=self.references)), "files": files}
         (aside / STATE).write_text(json.dumps(state, indent=1))
         for path in [*aside.rglob("*"), aside]:
             _flush(path)
@@ -116,13 +118,31 @@ def identify(prompts: Sequence[Prompt]) -> str:
     return f"{len(prompts)} prompts, sha256 {digest.hexdigest()}"
 
 
+def identify_references(prompts: Sequence[Prompt]) -> str:
+    """A name for the references of these prompts in this order, their kept columns, and the checkers that rows name; empty for none."""
+    if not prompts:
+        return ""
+    digest = sha256()
+    for prompt in prompts:
+        scored_by = [prompt.named_checker, prompt.reference, *([prompt.columns] if prompt.columns else [])]
+        digest.update(write_long_json(scored_by, sort_keys=True, default=repr).encode() + b"\n")
+    return f"sha256 {digest.hexdigest()}"
+
+
 def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
-    """Raise ValueError if a run would continue with other prompts than it began with."""
+    """Raise ValueError if a run would continue with other prompts, references or checkers of rows than it began with."""
     now = identify(prompts)
     if position.data and position.data != now:
         raise CheckpointError(
             f"the run learned from {position.data}, but data.train now gives {now}: "
             "restore the data and the tokenizer as they were, or start a new run in another run.dir"
+        )
+    references = identify_references(prompts)
+    if position.references and position.references != references:
+        raise CheckpointError(
+            f"the prompts of data.train are those that the run learned from, but their references, kept columns or named checkers are not "
+            f"({position.references} in the run, {references} now): restore them, or start a new run in another run.dir, "
+            "where run.from takes the weights of this one"
         )
 
 
@@ -159,7 +179,11 @@ def _read_state(checkpoint: Path) -> tuple[Position, dict[str, int]]:
     state = json.loads((checkpoint / STATE).read_text())
     position = state["position"]
     place = Position(
-        step=position["step"], next_group=position["next_group"], pending=tuple(position["pending"]), data=position.get("data", "")
+        step=position["step"],
+        next_group=position["next_group"],
+        pending=tuple(position["pending"]),
+        data=position.get("data", ""),
+        references=position.get("references", ""),
     )
     return place, state["files"]
 

@@ -24,7 +24,7 @@ PAGE = FOLDER.parent / "docs" / "gpu.md"
 LABEL, INDENT, WIDTH = "#   memory   ", "#            ", 140
 BEGIN, END = "<!-- table memory -->", "<!-- end -->"
 PHASES = ("generate", "backward", "update", "publish")
-ON_CPU = "tiny_cpu.toml"
+ON_CPU = ("tiny_cpu.toml", "tiny_distill.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Recipe:
 
 def recipes(models: Path) -> list[Recipe]:
     """All shipped recipes for GPUs, smallest model first."""
-    found = [read(path, models) for path in sorted(FOLDER.glob("*.toml")) if path.name != ON_CPU]
+    found = [read(path, models) for path in sorted(FOLDER.glob("*.toml")) if path.name not in ON_CPU]
     return sorted(found, key=lambda recipe: (recipe.memory.sizes.total, used_gpus(recipe.config), recipe.path.name))
 
 

@@ -96,7 +96,24 @@ def the_optimizer_comes_from_a_checkpoint(config: Keys) -> Iterator[Problem]:
         yield Problem(("run.from_optimizer", "run.from"), "got true without run.from, so it has no effect: set run.from, or remove it")
 
 
+def schedule_has_room_to_fall(config: Keys) -> Iterator[Problem]:
+    """A `learner.schedule` that falls begins at a `learner.lr` of at least `min_lr`, after a warm-up that ends before `run.steps`."""
+    learner, steps = config.learner, config.run.steps
+    if learner.schedule == "constant":
+        return
+    if learner.min_lr > learner.lr:
+        message = f"got {learner.min_lr:g}, needed at most learner.lr ({learner.lr:g}), from which the rate falls: use {learner.lr / 10:g}"
+        yield Problem(("learner.min_lr", "learner.lr"), message)
+    if learner.warmup_updates >= steps * learner.updates_per_step:
+        message = (
+            f"got {learner.warmup_updates}, but the run has {steps} × {learner.updates_per_step} updates (run.steps × updates_per_step): "
+            f'the schedule "{learner.schedule}" never begins. Lower it, raise run.steps, or use learner.schedule = "constant"'
+        )
+        yield Problem(("learner.warmup_updates", "run.steps", "learner.schedule"), message)
+
+
 RULES: tuple[Rule, ...] = (
+    schedule_has_room_to_fall,
     the_optimizer_comes_from_a_checkpoint,
     flash_attention_needs_bfloat16,
     packing_needs_sdpa_or_flash_attention,

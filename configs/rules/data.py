@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
+from configs.toml_writer import shorten
 
 MOST_APART = 1e9  # shares of two sources
+GIVEN_TO_TEMPLATES = ("messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message")
+OPTIONS_OF_TOKENISING = ("tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length", "return_tensors", "return_dict")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -59,14 +62,27 @@ def shares_are_of_one_order(config: Keys) -> Iterator[Problem]:
 
 
 def keys_of_turns_need_the_chat_template(config: Keys) -> Iterator[Problem]:
-    """`system` and `answer_turn` of a source or eval set need `data.chat_template = true`."""
+    """`system`, `answer_turn`, `template_arguments` and `prefill` of a source or eval set need `data.chat_template = true`."""
     if config.data.chat_template:
         return
     for key, table in config.data.tables.items():
-        for leaf, value in (("system", table.system or None), ("answer_turn", table.answer_turn)):
+        turns = {"system": table.system or None, "answer_turn": table.answer_turn, "prefill": table.prefill or None}
+        for leaf, value in {**turns, "template_arguments": table.template_arguments or None}.items():
             if value is not None:
-                message = f'got "{value}" with data.chat_template = false, so it has no effect: set it to true, or remove {leaf}'
+                message = f"got {shorten(value)} with data.chat_template = false, so it has no effect: set it to true, or remove {leaf}"
                 yield Problem((f"{key}.{leaf}", "data.chat_template"), message)
+
+
+def template_arguments_are_the_templates_own(config: Keys) -> Iterator[Problem]:
+    """`template_arguments` has no name that every prompt sets by itself, and its true and false are not in quotes."""
+    for key, arguments in config.data.every_template_arguments.items():
+        for name, value in arguments.items():
+            if name in (*GIVEN_TO_TEMPLATES, *OPTIONS_OF_TOKENISING):
+                yield Problem((f"{key}.{name}", key), f"got {name}, which every prompt sets by itself: remove it")
+            elif isinstance(value, str) and value.lower() in ("true", "false", "none", "null"):
+                yield Problem(
+                    (f"{key}.{name}", key), f'got the text "{value}", which templates take for true: write {value.lower()} without quotes'
+                )
 
 
 DATA_RULES: tuple[Rule, ...] = (
@@ -75,4 +91,5 @@ DATA_RULES: tuple[Rule, ...] = (
     all_sources_have_a_share_or_none,
     shares_are_of_one_order,
     keys_of_turns_need_the_chat_template,
+    template_arguments_are_the_templates_own,
 )

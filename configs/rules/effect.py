@@ -38,6 +38,10 @@ def is_positive(value: float) -> bool:
     return value > 0
 
 
+def falls(value: str) -> bool:
+    return value != "constant"
+
+
 def is_replay_rollout(value: str) -> bool:
     return value == "replay_rollout"
 
@@ -52,9 +56,14 @@ NEEDS: tuple[Needs, ...] = (
     Needs("data.difficulty_half_life", "data.sampler", is_difficulty, 'data.sampler = "difficulty"'),
     Needs("data.template_file", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.system", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("data.template_arguments", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("data.prefill", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.answer_turn", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("reward.keep_disagreements", "reward.second", is_set, "reward.second"),
     Needs("learner.missing_routing", "learner.routing", is_replay_rollout, 'learner.routing = "replay_rollout"'),
+    Needs("learner.min_lr", "learner.schedule", falls, 'learner.schedule = "cosine"'),
+    Needs("entropy.change", "entropy.target", is_set, "entropy.target (for example to 0.2)"),
+    Needs("entropy.largest", "entropy.target", is_set, "entropy.target (for example to 0.2)"),
     Needs("correction.cap", "correction.weight", is_a_statistic, f"correction.weight to {A_STATISTIC}"),
     Needs("correction.keep_low", "correction.keep", is_a_statistic, f"correction.keep to {A_STATISTIC}"),
     Needs("correction.keep_high", "correction.keep", is_a_statistic, f"correction.keep to {A_STATISTIC}"),

@@ -25,7 +25,7 @@ DEEPSPEED_OWNED = {
     "managed_gradient_accumulation": "an update has as many micro-batches as its tokens need",
     "gradient_clipping": "set learner.max_grad_norm",
     "optimizer": "set learner.lr, learner.betas and learner.weight_decay",
-    "scheduler": "set learner.warmup_updates",
+    "scheduler": "set learner.schedule, learner.min_lr and learner.warmup_updates",
     "bf16": "set model.dtype",
     "fp16": "set model.dtype",
     "torch_autocast": "set model.dtype",

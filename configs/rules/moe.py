@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.objective import known_preset
-from configs.surrogates import DppoTv, Reinforce
+from configs.surrogates import DppoKl, DppoTv, Reinforce
 from configs.tables import inner_table
 
 
@@ -30,7 +30,7 @@ def auxiliary_loss_trains_the_router(config: Keys) -> Iterator[Problem]:
 
 
 def router_shift_suits_the_surrogate(config: Keys) -> Iterator[Problem]:
-    """`objective.router_shift` needs a token ratio, and a surrogate other than `reinforce` and `dppo_tv`."""
+    """`objective.router_shift` needs a token ratio, and a surrogate other than `reinforce`, `dppo_tv` and `dppo_kl`."""
     chosen = known_preset(config)
     if config.objective.router_shift is None or chosen is None:
         return
@@ -39,6 +39,8 @@ def router_shift_suits_the_surrogate(config: Keys) -> Iterator[Problem]:
         why = 'the surrogate "reinforce" has no ratio, so it has no effect'
     elif isinstance(chosen.surrogate, DppoTv):
         why = 'the surrogate "dppo_tv" pulls every ratio to 1, and the shift would move that point'
+    elif isinstance(chosen.surrogate, DppoKl):
+        why = 'the surrogate "dppo_kl" limits probabilities and not ratios, so the shift would come after its limit'
     elif chosen.ratio == "sequence":
         why = (
             "the bounds of a sequence ratio are smaller than the shift of routers, so every response with a negative advantage would be "

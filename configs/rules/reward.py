@@ -149,6 +149,30 @@ def services_answer_before_the_deadline(config: Keys) -> Iterator[Problem]:
             yield Problem((f"{service}.timeout_s", f"{service}.retries", "run.deadline_s"), message)
 
 
+def thinking_marks_differ_and_are_used(config: Keys) -> Iterator[Problem]:
+    """The two `reward.thinking_marks` differ, and are set only where some checker sees the answer alone."""
+    reward = config.reward
+    if reward.thinking_marks[0].lower() == reward.thinking_marks[1].lower():
+        message = f"got {quoted(reward.thinking_marks)}, needed two that differ: what opens a thought, and what ends it"
+        yield Problem(("reward.thinking_marks",), message)
+    if (
+        reward.thinking == "keep"
+        and not is_default(reward, "thinking_marks")
+        and all(part.see != "answer" for part in reward.parts.values())
+    ):
+        state = 'with reward.thinking = "keep"'
+        message = f'{has_no_effect(list(reward.thinking_marks), state)}: remove it, or set thinking = "strip"'
+        yield Problem(("reward.thinking_marks", "reward.thinking"), message)
+
+
+def see_prefill_needs_a_prefill(config: Keys) -> Iterator[Problem]:
+    """`reward.see_prefill = false` comes with a `prefill` in `[data]`, a source or an eval set."""
+    if not config.reward.see_prefill and not any([config.data.prefill, *(table.prefill for table in config.data.tables.values())]):
+        yield Problem(
+            ("reward.see_prefill", "data.prefill"), f"{has_no_effect(False, 'without data.prefill')}: set data.prefill, or remove it"
+        )
+
+
 REWARD_RULES: tuple[Rule, ...] = (
     services_in_use_have_an_address,
     service_addresses_are_valid,
@@ -159,4 +183,6 @@ REWARD_RULES: tuple[Rule, ...] = (
     reward_range_rises,
     second_checker_differs,
     services_answer_before_the_deadline,
+    thinking_marks_differ_and_are_used,
+    see_prefill_needs_a_prefill,
 )

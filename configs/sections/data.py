@@ -5,8 +5,10 @@ from typing import Literal
 from pydantic import Field, StrictBool, StrictStr
 
 from configs.section import Count, Positive, PositiveShare, Section
+from configs.tables import Table
 
 AnswerTurn = Literal["refuse", "cut"]
+KeepFields = list[StrictStr] | StrictBool  # true: every column of a row; false or empty: none
 
 
 class RowKeys(Section):
@@ -21,8 +23,19 @@ class RowKeys(Section):
     system: StrictStr | None = Field(
         default=None, description='system turn before every prompt; `""` is none. Left out, it is `data.system`'
     )
+    template_arguments: Table | None = Field(
+        default=None, description="keywords for the chat template; `{}` is none. Left out, it is `data.template_arguments`"
+    )
+    prefill: StrictStr | None = Field(
+        default=None, description='text that begins the assistant\'s turn; `""` is none. Left out, it is `data.prefill`'
+    )
     answer_turn: AnswerTurn | None = Field(
         default=None, description="what happens to messages that end in an answer. Left out, it is `data.answer_turn`"
+    )
+    keep_fields: KeepFields | None = Field(
+        default=None,
+        examples=[["level"]],
+        description="columns for a reward function of your own, or `true` for all. Left out, it is `data.keep_fields`",
     )
     limit: Count | None = Field(default=None, examples=[500], description="use this many prompts, the first ones")
 
@@ -79,6 +92,11 @@ class DataConfig(Section):
     checker_field: StrictStr | None = Field(
         default=None, description="field with the name of a row's checker. Rows without a value there use `reward.checker`"
     )
+    keep_fields: KeepFields = Field(
+        default=[],
+        examples=[["level"]],
+        description="columns of a row, or `true` for all, that a reward function of your own gets as `row`",
+    )
     chat_template: StrictBool = Field(
         default=True, description="wrap text as a user turn in the model's chat template. `false` tokenises the text as it is"
     )
@@ -87,6 +105,16 @@ class DataConfig(Section):
         examples=["template.jinja"],
         description="Jinja file with the chat template, in place of the tokenizer's own; base models have none. "
         "A relative path starts at the working directory. The run keeps a copy, and an export holds it",
+    )
+    template_arguments: Table = Field(
+        default={},
+        examples=[{"enable_thinking": False}],
+        description="keywords for the chat template, with the template's own names. One that the template does not read is refused",
+    )
+    prefill: StrictStr | None = Field(
+        default=None,
+        examples=["The answer is"],
+        description="text that begins the assistant's turn; the model continues it. Its tokens belong to the prompt and are not learned",
     )
     system: StrictStr | None = Field(default=None, description="system turn before every prompt")
     answer_turn: AnswerTurn = Field(
@@ -118,6 +146,12 @@ class DataConfig(Section):
         return {f"data.sources.{name}": table for name, table in self.sources.items()} | {
             f"data.evals.{name}": table for name, table in self.evals.items()
         }
+
+    @property
+    def every_template_arguments(self) -> dict[str, Table]:
+        """The arguments of `[data]` and of every source and eval set that has its own, by their dotted key."""
+        own = {f"{key}.template_arguments": table.template_arguments for key, table in self.tables.items() if table.template_arguments}
+        return {"data.template_arguments": self.template_arguments} | own
 
     @property
     def own_checkers(self) -> list[str]:

@@ -12,7 +12,15 @@ class LearnerConfig(Section):
     """The ranks that hold, update and publish the policy."""
 
     ranks: Count = Field(default=1, description="number of learner processes, each a Ray actor. With GPUs each has one GPU")
-    lr: Positive = Field(default=1e-6, description="learning rate of AdamW after the warm-up. It stays constant")
+    lr: Positive = Field(default=1e-6, description="learning rate of AdamW after the warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant",
+        description="how the learning rate changes after the warm-up. It falls to `min_lr` over the steps up to `run.steps`, "
+        "by step and not by update",
+    )
+    min_lr: NonNegative = Field(
+        default=0.0, description="learning rate at the end of a schedule that falls. The step after the last one would have it"
+    )
     updates_per_step: Count = Field(
         default=1,
         description="optimizer updates in one step. They are made one after another, each from its own part of the step's groups",

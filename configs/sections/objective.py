@@ -31,11 +31,13 @@ class ObjectiveConfig(Section):
     )
     clip_low: Positive | None = Field(
         default=None,
-        description="bound of the ratio below 1. `gmpo`: of its logarithm below 0; `dppo_tv`: of the fall of a token's probability",
+        description="bound of the ratio below 1. `gmpo`: of its logarithm below 0; `dppo_tv`: of the fall of a token's probability; "
+        "`dppo_kl`: of the KL of a token whose probability falls",
     )
     clip_high: Positive | None = Field(
         default=None,
-        description="bound of the ratio above 1. `gmpo`: of its logarithm above 0; `dppo_tv`: of the rise of a token's probability",
+        description="bound of the ratio above 1. `gmpo`: of its logarithm above 0; `dppo_tv`: of the rise of a token's probability; "
+        "`dppo_kl`: of the KL of a token whose probability rises",
     )
     cap: Positive | None = Field(
         default=None, examples=[3.0], description="`dual_clip`: largest loss of a token in units of |advantage|; `minirl`: largest weight"
@@ -148,6 +150,29 @@ class KlConfig(Section):
     @property
     def resolved(self) -> Kl:
         return Kl(coefficient=float(self.coefficient), estimator=self.estimator, place=self.place)
+
+
+class EntropyConfig(Section):
+    """The entropy bonus: the mean entropy of the policy's distributions, subtracted from the loss."""
+
+    coefficient: NonNegative = Field(
+        default=0.0,
+        examples=[1e-3],
+        description="weight of the entropy of the policy's distribution at every learned token. With `target` it is the first value",
+    )
+    target: Positive | None = Field(
+        default=None,
+        examples=[0.2],
+        description="entropy in nats below which the coefficient rises after a step and above which it falls. "
+        "The bonus acts only in steps after an entropy of at most this. Left out, the coefficient is fixed",
+    )
+    change: Positive = Field(default=0.005, description="change of the coefficient after each step. Skywork-OR1 uses 0.005")
+    largest: Positive = Field(default=1.0, description="largest coefficient that `target` may reach")
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a gradient of the entropy can be asked for."""
+        return self.coefficient > 0 or self.target is not None
 
 
 def _changes(section: Section, *but: str) -> dict[str, Any]:

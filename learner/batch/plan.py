@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from configs.arithmetic import counted
 from configs.presets import Preset
 from configs.schema import Config
-from learner.loss.advantages import ADVANTAGES
+from configs.sections.reward import RewardConfig
+from learner.loss.advantages import ADVANTAGES, EVERY_TOKEN
+from learner.loss.parts import DECOUPLED, decoupled_advantages
 from learner.loss.reductions import REDUCTIONS, Extent
 from rollout.types import GroupSummary
 
+WHOLE = RewardConfig()  # a reward of correctness alone
 Place = tuple[int, int]  # of a response: the position of its group among the step's groups, its own among the group's responses
 
 
@@ -85,6 +88,7 @@ def plan_for(config: Config, preset: Preset, ranks: int, summaries: Sequence[Gro
         response_tokens=config.rollout.max_response_tokens,
         overlong_filter=config.objective.overlong_filter,
         packed=learner.packing,
+        reward=config.reward,
     )
 
 
@@ -98,12 +102,14 @@ def plan_step(
     response_tokens: int,
     overlong_filter: bool = False,
     packed: bool = False,
+    reward: RewardConfig = WHOLE,
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
     A micro-batch has at most `micro_batch_tokens` tokens, counted with padding unless `packed`. Raises ValueError if a response alone has
     more, or if the groups cannot be divided into `updates`. `response_tokens` is the most tokens of a response. `overlong_filter` leaves
-    truncated responses out of the loss but not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4.
+    truncated responses out of the loss but not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4. `reward` names the parts
+    that a decoupled advantage compares.
     """
     if len(summaries) % updates:
         raise ValueError(
@@ -111,7 +117,7 @@ def plan_step(
             "change rollout.groups_per_step or learner.updates_per_step so that the second divides the first"
         )
     size = len(summaries) // updates
-    weighed = weigh(summaries, preset, overlong_filter)
+    weighed = weigh(summaries, preset, overlong_filter, reward)
     plans = []
     for k in range(updates):
         rows = rows_of(weighed[k * size : (k + 1) * size], preset, response_tokens)
@@ -129,12 +135,18 @@ class Weighed(NamedTuple):
     learned: NDArray[np.bool_]  # [G]
 
 
-def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool) -> list[Weighed]:
+def weigh(summaries: Sequence[GroupSummary], preset: Preset, overlong_filter: bool, reward: RewardConfig = WHOLE) -> list[Weighed]:
     """The advantages of a step's groups, across groups if the preset compares them, and which responses are learned."""
     rewards = [np.where(s.aborted, np.nan, s.rewards) for s in summaries]
-    learned = [_learned(s, r, overlong_filter) for s, r in zip(summaries, rewards, strict=True)]
-    tokens = [np.where(chosen, s.lengths, 0).astype(np.float64) for s, chosen in zip(summaries, learned, strict=True)]
-    advantages = ADVANTAGES[preset.advantage](rewards, tokens) if summaries else []
+    learned = [_learned(s, r, overlong_filter, alone=preset.advantage == "none") for s, r in zip(summaries, rewards, strict=True)]
+    counted = [np.ones_like(chosen) if preset.advantage in EVERY_TOKEN else chosen for chosen in learned]
+    tokens = [np.where(chosen, s.lengths, 0).astype(np.float64) for s, chosen in zip(summaries, counted, strict=True)]
+    if not summaries:
+        advantages = []
+    elif preset.advantage == DECOUPLED:
+        advantages = decoupled_advantages(reward, summaries, rewards)
+    else:
+        advantages = ADVANTAGES[preset.advantage](rewards, tokens)
     return [Weighed(i, s, a, chosen) for i, (s, a, chosen) in enumerate(zip(summaries, advantages, learned, strict=True))]
 
 
@@ -164,10 +176,13 @@ def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> 
     ]
 
 
-def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool) -> NDArray[np.bool_]:
-    """Which responses of a group are learned [G]; rewards are NaN where a response failed or was aborted."""
+def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool, alone: bool) -> NDArray[np.bool_]:
+    """Which responses of a group are learned [G]; rewards are NaN where a response failed or was aborted.
+
+    `alone` lets a single one be learned, where nothing is compared.
+    """
     survives = np.isfinite(rewards)
-    if survives.sum() <= 1:  # a single scored response has no other to compare with
+    if survives.sum() <= 1 and not alone:  # a single scored response has no other to compare with
         return np.zeros_like(survives)
     learned: NDArray[np.bool_] = survives & (summary.lengths > 0)
     return learned & ~summary.truncated if overlong_filter else learned

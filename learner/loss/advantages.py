@@ -1,7 +1,7 @@
 """Advantages from rewards: how much better a response did than its group.
 
 Each group brings its rewards [G], NaN where a response has none, and the number of learned tokens of each response [G], 0 where it is not
-learned. Only advantages that compare responses across groups read the tokens.
+learned. Only advantages that compare responses across groups, and those of `EVERY_TOKEN`, read the tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ Groups = Sequence[Floats]
 Advantage = Callable[[Groups, Groups], list[Floats]]
 
 EPSILON = 1e-6  # added to the standard deviation, as verl and slime do; the papers give no value
+EVERY_TOKEN = ("length_weighted",)  # advantages that count the tokens of all scored responses, learned or not
 TOLERANCE = 1e-6  # a smaller standard deviation is rounding noise, not signal
 VARIANCE_FLOOR = 1e-8  # added to the variance when whitening, as verl does
 
@@ -88,6 +89,59 @@ def whitened(rewards: Groups, tokens: Groups) -> list[Floats]:
     ]
 
 
+@within_the_group
+def mean_normalised(rewards: Floats) -> Floats:
+    """Distance to the group's mean in units of that mean; MaxRL, arXiv 2602.02710.
+
+    In expectation it ascends the log-likelihood of a success, truncated at order G. ValueError for a negative reward: the mean is the
+    estimate of a probability.
+    """
+    if rewards.min() < 0:
+        raise ValueError(
+            f'got a reward of {rewards.min():g}, but the advantage "mean_normalised" divides by the mean reward and needs rewards of 0 '
+            'and more: let checkers and parts return 0 to 1, or use objective.advantage = "standardised"'
+        )
+    return rewards / rewards.mean() - 1
+
+
+def length_weighted(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """Distance to the group's mean weighted by length, the baseline of least variance; OPO, arXiv 2505.23585.
+
+    It reads the tokens of all scored responses. An empty response has no weight.
+    """
+    return [_among_survivors(group, _from_weighted_mean(count[np.isfinite(group)])) for group, count in zip(rewards, tokens, strict=True)]
+
+
+def _from_weighted_mean(weights: Floats) -> Callable[[Floats], Floats]:
+    return lambda rewards: rewards - (np.average(rewards, weights=weights) if weights.any() else rewards.mean())
+
+
+def decoupled(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """GDPO of a reward with a single part; `decouple` is the general form."""
+    return decouple([(1.0, rewards)])
+
+
+def decouple(parts: Sequence[tuple[float, Groups]]) -> list[Floats]:
+    """The parts of a reward, each standardised in its group, added up with their weights, over the spread of all sums of the step.
+
+    GDPO, arXiv 2601.05242, section 3. A part is its weight and its numbers [G] for every group, NaN where a response has no reward. The
+    mean over the batch needs no subtraction: every group's sums have mean 0, and the rounding of that 0 would teach.
+    """
+    first = parts[0][1]
+    compared = [np.isfinite(group) & (np.isfinite(group).sum() > 1) for group in first]
+    sums = [np.zeros(group.shape, np.float64) for group in first]
+    for weight, groups in parts:
+        sums = [total + weight * own for total, own in zip(sums, standardised(groups, groups), strict=True)]
+    sums = [total if differ(total[chosen]) else np.zeros_like(total) for total, chosen in zip(sums, compared, strict=True)]
+    over = np.concatenate([total[chosen] for total, chosen in zip(sums, compared, strict=True)])
+    return [total / (over.std(ddof=1) + EPSILON) if differ(over) else total for total in sums]
+
+
+def none(rewards: Groups, tokens: Groups) -> list[Floats]:
+    """0 for every response: rewards are reported and teach nothing, as in distillation from a reference."""
+    return [np.zeros_like(group) for group in rewards]
+
+
 ADVANTAGES: dict[str, Advantage] = {
     "standardised": standardised,
     "population": population,
@@ -96,6 +150,10 @@ ADVANTAGES: dict[str, Advantage] = {
     "leave_one_out_standardised": leave_one_out_standardised,
     "batch_std": batch_std,
     "whitened": whitened,
+    "decoupled": decoupled,
+    "mean_normalised": mean_normalised,
+    "length_weighted": length_weighted,
+    "none": none,
 }
 
 
@@ -115,9 +173,11 @@ def differ(values: Floats) -> bool:
     return values.size > 1 and bool(values.max() != values.min()) and bool(values.std(ddof=1) >= TOLERANCE)
 
 
-def has_signal(summary: GroupSummary) -> bool:
+def has_signal(summary: GroupSummary, parts: Sequence[Floats] = ()) -> bool:
     """Say whether the raw correctness of a group's scored responses varies: DAPO's dynamic sampling, arXiv 2503.14476.
 
-    Shaped rewards do not count: a length penalty makes rewards of an all-wrong group differ, and teaches nothing.
+    Shaped rewards do not count: a length penalty makes rewards of an all-wrong group differ, and teaches nothing. Where an advantage
+    compares the parts of the reward one by one, `parts` are those that count instead: one that varies is enough.
     """
-    return differ(summary.correct[np.isfinite(summary.correct) & ~summary.aborted])
+    scored = np.isfinite(summary.correct) & ~summary.aborted
+    return any(differ(part[scored]) for part in parts or [summary.correct])

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.surrogates import Cispo, Clip, ClippedRatio, DppoTv, DualClip, Gmpo, Minirl, Reinforce, Sapo, Surrogate
+from configs.surrogates import Cispo, Clip, ClippedRatio, DppoKl, DppoTv, DualClip, Gmpo, Minirl, Reinforce, Sapo, Surrogate
 
 LOG_RATIO_LIMIT = 20.0  # e^20 = 4.9e8: beyond it exp() is on the way to infinity; the clamp also stops the gradient
+SMALLEST_REST = 1e-8  # of the probability of all other tokens: float32 rounds that of a certain token's to 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,18 @@ def dppo_tv(settings: DppoTv, tokens: Tokens) -> tuple[Tensor, Tensor]:
     return settings.pull * tokens.log_ratio**2 - gain, dropped
 
 
+def dppo_kl(settings: DppoKl, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The ratio, dropped where the advantage has moved the token too far in binary KL(old, new); arXiv 2602.04879.
+
+    Binary means that each policy chooses this token or any other, so the KL needs the log-probs of the sampled token alone.
+    """
+    new, old = tokens.logprobs.detach(), tokens.old
+    chosen = old.exp()
+    divergence = chosen * (old - new) + (1 - chosen) * (_log_of_others(old) - _log_of_others(new))
+    dropped = _beyond(tokens.advantages, divergence * (new - old).sign(), -settings.clip_low, settings.clip_high)
+    return torch.where(dropped, 0, -tokens.log_ratio.exp() * tokens.advantages), dropped
+
+
 # Keyed by the type of the settings, which is the type that its function takes.
 SURROGATES: dict[type[Surrogate], Callable[[Any, Tokens], tuple[Tensor, Tensor]]] = {
     Clip: clip,
@@ -104,12 +117,18 @@ SURROGATES: dict[type[Surrogate], Callable[[Any, Tokens], tuple[Tensor, Tensor]]
     Reinforce: reinforce,
     Minirl: minirl,
     DppoTv: dppo_tv,
+    DppoKl: dppo_kl,
 }
 
 
 def _bounded(settings: ClippedRatio | Cispo, tokens: Tokens) -> tuple[Tensor, float, float]:
     """The ratio, its lower and its upper bound."""
     return tokens.log_ratio.exp(), 1 - settings.clip_low, 1 + settings.clip_high
+
+
+def _log_of_others(logprobs: Tensor) -> Tensor:
+    """The log-prob of all other tokens together, finite where a token is certain."""
+    return (-torch.expm1(logprobs)).clamp(min=SMALLEST_REST).log()
 
 
 def _beyond(advantages: Tensor, value: Tensor, low: float, high: float) -> Tensor:

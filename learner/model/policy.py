@@ -25,14 +25,18 @@ from learner.model.packed_attention import FLASH, PACKED, borders, refuse_unpack
 class Policy(nn.Module):
     """A Hugging Face causal language model, reduced to what the objective needs."""
 
-    def __init__(self, language_model: Any, temperature: float, chunks: int, *, packed: bool = False) -> None:
+    def __init__(
+        self, language_model: Any, temperature: float, chunks: int, *, packed: bool = False, entropy_gradient: bool = False
+    ) -> None:
         """`chunks` is how often the head runs in a forward pass; it must be the same on all ranks.
 
         `packed` leaves padding out of the pass; the model's attention must then know where sequences end.
+        `entropy_gradient` lets the loss use the entropy.
         """
         super().__init__()
         self.language_model = language_model
         self.temperature, self.chunks, self.packed = temperature, chunks, packed
+        self.entropy_gradient = entropy_gradient
         self.routing = Routing()
 
     @property
@@ -55,9 +59,11 @@ class Policy(nn.Module):
             hidden = self.language_model.get_decoder()(**self._inputs(batch, layout), use_cache=False).last_hidden_state
         states, head = predicting_states(hidden, batch, layout), self.language_model.get_output_embeddings()
         if self.chunks == 1:
-            logprobs, entropy = token_logprobs(head(states), tokens, self.temperature)
+            logprobs, entropy = token_logprobs(head(states), tokens, self.temperature, entropy_gradient=self.entropy_gradient)
         else:
-            logprobs, entropy = chunked_logprobs(states, head, tokens, self.temperature, self.chunks)
+            logprobs, entropy = chunked_logprobs(
+                states, head, tokens, self.temperature, self.chunks, entropy_gradient=self.entropy_gradient
+            )
         return answers.padded(logprobs), answers.padded(entropy)
 
     def _inputs(self, batch: Batch, layout: Layout) -> dict[str, Any]:
@@ -110,7 +116,13 @@ def load_policy(config: Config, path: str | None = None, division: Division | No
                 f"{type(model).__name__} has its own attention, which cannot tell packed sequences apart: set learner.packing = false"
             )
     chunks = ceil(config.learner.micro_batch_tokens / config.learner.head_chunk_tokens)
-    policy = Policy(model, float(config.rollout.temperature), chunks, packed=config.learner.packing)
+    policy = Policy(
+        model,
+        float(config.rollout.temperature),
+        chunks,
+        packed=config.learner.packing,
+        entropy_gradient=config.entropy.in_use,
+    )
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": policy.routing.again})
     model.train()

@@ -2,6 +2,8 @@
 
 import math
 
+from configs.digits import any_digits
+
 
 def reference_text(reference: object) -> str:
     """The reference as trimmed text; ValueError when it is not a non-empty string or a finite number."""
@@ -9,7 +11,8 @@ def reference_text(reference: object) -> str:
         raise ValueError(f"reference must be a string or a number, got {reference!r} ({type(reference).__name__})")
     if isinstance(reference, float) and not math.isfinite(reference):
         raise ValueError(f"reference must be finite, got {reference!r}")
-    text = str(reference).strip()
+    with any_digits():
+        text = str(reference).strip()
     if not text:
         raise ValueError(f"reference must not be empty, got {reference!r}")
     return text

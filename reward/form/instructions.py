@@ -6,6 +6,7 @@ from typing import Any
 
 from reward.form.constraints import CONSTRAINTS, KINDS, Constraint
 from reward.form.options import read_options
+from reward.given import given, without_nulls
 
 Instruction = tuple[Constraint, dict[str, Any]]
 
@@ -16,18 +17,19 @@ def read_instructions(reference: object) -> tuple[list[Instruction], bool, bool]
     The reference is a list of {"id": ..., arguments}, or a table with `instruction_id_list`, `kwargs`, `strict`, `loose`, where an
     argument that is null is not given; ValueError when an id is unknown or its arguments are not what it needs.
     """
+    reference = given(reference)
     if isinstance(reference, list):
-        given, options = list(_items(reference)), {}
+        asked, options = list(_items(reference)), {}
     else:
         known = {"instruction_id_list": (list,), "kwargs": (list,), "strict": (bool,), "loose": (bool,)}
         options = read_options(reference, known, needed=("instruction_id_list", "kwargs"))
         ids, arguments = options["instruction_id_list"], options["kwargs"]
         if len(ids) != len(arguments):
             raise ValueError(f"kwargs must be as many as instruction_id_list, one for each: got {len(arguments)} for {len(ids)}")
-        given = list(zip(ids, arguments, strict=True))
-    if not given:
+        asked = list(zip(ids, arguments, strict=True))
+    if not asked:
         raise ValueError("reference must give at least one instruction, got none")
-    return [_instruction(*one) for one in given], options.get("strict", False), options.get("loose", False)
+    return [_instruction(*one) for one in asked], options.get("strict", False), options.get("loose", False)
 
 
 def _items(reference: list[Any]) -> Iterator[tuple[Any, Any]]:
@@ -37,16 +39,17 @@ def _items(reference: list[Any]) -> Iterator[tuple[Any, Any]]:
         yield item["id"], {name: value for name, value in item.items() if name != "id"}
 
 
-def _instruction(name: object, given: object) -> Instruction:
+def _instruction(name: object, kwargs: object) -> Instruction:
     """The instruction of that id with its arguments; ValueError says which argument is wrong."""
     if not isinstance(name, str) or name not in CONSTRAINTS:
         near = difflib.get_close_matches(str(name), CONSTRAINTS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown instruction {name!r}: use one of {', '.join(CONSTRAINTS)}{hint}")
-    if not isinstance(given, dict | None):
-        raise ValueError(f"{name}: kwargs must be a table of arguments, got {given!r:.200}")
+    kwargs = given(kwargs)
+    if not isinstance(kwargs, dict | None):
+        raise ValueError(f"{name}: kwargs must be a table of arguments, got {kwargs!r:.200}")
     constraint = CONSTRAINTS[name]
-    arguments = {key: value for key, value in (given or {}).items() if value is not None}
+    arguments: dict[str, Any] = without_nulls(kwargs or {})
     needs = ", ".join(constraint.needs) or "no arguments"
     if missing := [key for key in constraint.needs if key not in arguments]:
         raise ValueError(f"{name} lacks {', '.join(missing)} in its kwargs: it needs {needs}, got {arguments!r:.200}")

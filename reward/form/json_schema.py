@@ -8,8 +8,12 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from configs.digits import read_long_json, write_long_json
+from configs.json_cell import why_not_json
 from reward.form.json_text import NotJsonError, find_json
 from reward.form.options import read_options
+from reward.form.schema_nulls import schema_without_nulls
+from reward.given import given
 
 if TYPE_CHECKING:
     from reward.form.schema_rules import Schema
@@ -22,19 +26,23 @@ def read_schema(reference: object) -> tuple[str, bool]:
 
     The reference is a schema, its JSON text, or a table with `schema` and `partial`; ValueError when it is none of them.
     """
-    schema, partial = reference, False
-    if isinstance(reference, dict) and "schema" in reference:
-        options = read_options(reference, {"schema": (dict, str), "partial": (bool,)})
+    wrapped, partial = given(reference, "schema"), False
+    schema = reference
+    if isinstance(wrapped, dict) and "schema" in wrapped:
+        options = read_options(wrapped, {"schema": (dict, str), "partial": (bool,)})
         schema, partial = options["schema"], options.get("partial", False)
+    elif isinstance(reference, dict) and "schema" in reference and reference["schema"] is None and set(reference) <= {"schema", "partial"}:
+        raise ValueError(f"the schema is null, so every JSON would be right: give a schema, or {{}} for any JSON; got {reference}")
     if isinstance(schema, str):
+        text = schema
         try:
-            schema = json.loads(schema)
+            schema = read_long_json(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"reference must be a JSON Schema or its JSON text, got a text that is not JSON ({error})") from error
+            raise ValueError(f"reference must be a JSON Schema or its JSON text, got {why_not_json(text)}") from error
     if not isinstance(schema, dict):
         raise ValueError(f"reference must be a JSON Schema, which is an object; got {schema!r:.200} ({type(schema).__name__})")
     try:
-        return json.dumps(schema), partial
+        return write_long_json(schema_without_nulls(schema)), partial
     except RecursionError as error:
         raise ValueError("the schema is nested too deeply") from error
 
@@ -64,13 +72,13 @@ def check_json(response: str, reference: object) -> float:
 
 def gold_json(reference: object) -> str | None:
     """The schema's own example, constant or first choice, where it has one."""
-    schema = json.loads(read_schema(reference)[0])
+    schema = read_long_json(read_schema(reference)[0])
     given = schema.get("examples") or ([schema["const"]] if "const" in schema else schema.get("enum"))
-    return json.dumps(given[0]) if given else None
+    return write_long_json(given[0]) if given else None
 
 
 @lru_cache(maxsize=256)
 def _schema(text: str) -> "Schema":
     from reward.form.schema_rules import make_schema
 
-    return make_schema(json.loads(text))
+    return make_schema(read_long_json(text))

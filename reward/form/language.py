@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from reward.form.languages import LANGUAGES, is_foreign, scripts_of
 from reward.form.options import read_options
 from reward.form.text import lines, script_of, sentences, words
+from reward.given import given
 
 ENOUGH_BYTES = 20  # of letters in UTF-8, from which a sentence is judged alone: 20 in Latin, 10 in Cyrillic, 7 in Chinese
 FENCE = re.compile(r"^[ \t]*(```|~~~)")
@@ -35,6 +36,7 @@ def read_language(reference: object) -> Wanted:
 
     ValueError when it is neither.
     """
+    reference = given(reference, "language")
     if isinstance(reference, str):
         reference = {"language": reference}
     known = {"language": (str,), "share": (int, float), "ignore_code": (bool,), "ignore_math": (bool,)}

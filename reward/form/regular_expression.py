@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reward.form.options import read_options
+from reward.given import given
 
 FLAGS = {"a": re.ASCII, "i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 LEADING_FLAGS = re.compile(r"(?:\(\?[aiLmsux]+\))*")
@@ -30,6 +31,7 @@ class Rule:
 
 def read_rule(reference: object) -> Rule:
     """The rule of a reference: a pattern, or a table with `pattern`, `flags`, `where`, `absent`; else ValueError."""
+    reference = given(reference, "pattern")  # other JSON is a pattern too: "[0-9]" or "[7]"
     if isinstance(reference, str):
         reference = {"pattern": reference}
     known = {"pattern": (str,), "flags": (str,), "where": (str,), "absent": (bool,)}

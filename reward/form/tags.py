@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from reward.form.options import read_options
+from reward.given import given
 
 NAME = re.compile(r"[A-Za-z_][\w.:-]*")
 
@@ -25,6 +26,7 @@ class Layout:
 
 def read_layout(reference: object) -> Layout:
     """The layout a reference asks for: a list of tag names, or a table with `tags`, `outside`, `partial`, `opened`; else ValueError."""
+    reference = given(reference)
     if isinstance(reference, list):
         reference = {"tags": reference}
     known = {"tags": (list,), "outside": (bool,), "partial": (bool,), "opened": (list,)}

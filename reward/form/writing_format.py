@@ -6,7 +6,7 @@ from reward.form.json_text import NotJsonError, read_json
 from reward.form.text import lines, paragraphs
 
 DIVIDER = re.compile(r"(?<!\*)\*{3}(?!\*)")
-TWO = re.compile(r"(?<!\*)\*{6}(?!\*)")
+TWO = re.compile(r"(?<!\*)\*{6,7}(?!\*)")  # prompts of the public benchmark ask for six and show seven
 PLACEHOLDER = re.compile(r"\[([^\[\]\n]+)\]")
 BULLET = re.compile(r"[ \t]*[*-][ \t]+(?=.*\w)")
 HIGHLIGHT = re.compile(r"\*\*(?=\S)[^*\n]++(?<=\S)\*\*|\*(?=\S)[^*\n]++(?<=\S)\*")

@@ -1,18 +1,22 @@
-"""A function of the user's as a checker: imported once, called with (response, reference), its result made a number."""
+"""A function of the user's as a checker: imported once, called with what its signature asks for, its result made a number."""
 
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from types import ModuleType
 from typing import Any
 
+from configs.errors import in_one_line
+from reward.own.awaited import Loop
+from reward.own.brought import brought_by, gold_of
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.number import number_of
+from reward.own.signature import Call, call_of
 from reward.own.source import import_own
-from reward.own.words import at_call, hidden_by_ours, named, own_frame
+from reward.own.words import at_call, hidden_by_ours, in_the_row, named, own_frame
 
 SHOWN_FRAMES = 20
 QUOTED = 200
@@ -24,7 +28,10 @@ class OwnFunction:
     def __init__(self, name: str) -> None:
         self.name = name
         self.file: str | None = None
-        self._function: Callable[[str, Any], object] | None = None
+        self.call = Call()
+        self.brought: dict[str, Any] = {}
+        self._function: Callable[..., object] | None = None
+        self._loop = Loop()
 
     def load(self) -> None:
         """Import the code; OwnCodeError says what is wrong with it. Python imports a module once, however often this is called."""
@@ -32,17 +39,43 @@ class OwnFunction:
         module = import_own(own)
         self.file = getattr(module, "__file__", None)
         self._function = find_function(own, module)
+        self.call, self.brought = call_of(own.whole, self._function), brought_by(own.whole, self._function)
 
-    def __call__(self, response: str, reference: Any) -> float:
-        """The reward; raises what the function raises, and TypeError where its result is no number."""
+    def __call__(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> float:
+        """The reward; raises what the function raises, and TypeError where its result is no number or a field that it needs is absent."""
         if self._function is None:
             self.load()
         assert self._function is not None
-        return number_of(self._function(response, reference))
+        given = {"response": response, "reference": reference, **(fields or {})}
+        if absent := [name for name in self.call.asks if name not in given]:
+            raise TypeError(f"it asks for {', '.join(absent)}, needed a caller that has this, as a run does")
+        return number_of(self._loop.result(self.call.make(self._function, given)))
 
-    def describe(self, error: BaseException) -> str:
+    def gold(self, reference: Any) -> str | None:
+        """A right response, None where the reference determines none; raises where `check_reference` refuses the reference."""
+        if self._function is None:
+            self.load()
+        return gold_of(self.brought, reference, self._loop.result)
+
+    def warm_up(self) -> None:
+        """Do what the function brings to be done once before the first call; OwnCodeError where that fails."""
+        warm = self.brought.get("warm_up", ())
+        try:
+            if callable(warm):
+                self._loop.result(warm())
+                return
+            for response, reference in warm:
+                self(response, reference, stand_ins(response))
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise OwnCodeError(f"checker {self.name!r} fails in its warm_up: {in_one_line(self.describe(error))}") from error
+        finally:
+            self._loop.close()  # forks must not share it
+
+    def describe(self, error: BaseException, fields: Mapping[str, Any] | None = None) -> str:
         """An error of a call in words, with the line of the user's file where it came from, and what to do where that is known."""
-        return at_call(error, self.file)
+        return at_call(error, self.file) + in_the_row(error, (fields or {}).get("row"))
 
     def report(self, error: BaseException, response: str) -> None:
         """Print the error's last frames to stderr, which the pool writes to its log."""
@@ -50,8 +83,22 @@ class OwnFunction:
         print(f"{self.name} failed on the response {response[:QUOTED]!r}:\n{shown}", file=sys.__stderr__, end="", flush=True)
 
 
-def find_function(own: OwnName, module: ModuleType) -> Callable[[str, Any], object]:
-    """The function of an imported module; OwnCodeError where there is none of that name, or none of (response, reference)."""
+def stand_ins(response: str) -> dict[str, Any]:
+    """Fields for a call outside a run: a group of one, no row."""
+    return {
+        "prompt": "",
+        "question": "",
+        "row": {},
+        "tokens": len(response.split()),
+        "truncated": False,
+        "group": [response],
+        "index": 0,
+        "seed": 0,
+    }
+
+
+def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
+    """The function of an imported module; OwnCodeError where there is none of that name."""
     try:
         function: Any = reduce(getattr, own.function.split("."), module)
     except AttributeError:
@@ -63,21 +110,8 @@ def find_function(own: OwnName, module: ModuleType) -> Callable[[str, Any], obje
             f"checker {own.whole!r} is a class, and to call it makes an object, no number: write a function, or name an object of the class"
         )
     called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called):
-        raise OwnCodeError(f"checker {own.whole!r} is async: define it with a plain `def`; inside, asyncio.run may wait for something")
-    if inspect.isgeneratorfunction(function):
+    if any(is_generator(one) for one in (function, called) for is_generator in (inspect.isgeneratorfunction, inspect.isasyncgenfunction)):
         raise OwnCodeError(f"checker {own.whole!r} has a `yield`, so a call gives no number: use `return`")
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # functions written in C may have none; the first call will tell
-        return function
-    try:
-        signature.bind("response", "reference")
-    except TypeError as error:
-        raise OwnCodeError(
-            f"checker {own.whole!r} takes {signature}, but is called with (response, reference), two texts or JSON values by position: "
-            f"{error}"
-        ) from None
     return function
 
 

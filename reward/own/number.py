@@ -32,8 +32,8 @@ def advice(value: object) -> str:
     """What to change in the function."""
     if inspect.iscoroutine(value):
         value.close()  # else Python warns that nobody awaited it
-        return "it is async; define it with a plain `def`"
-    if inspect.isgenerator(value):
+        return "await it"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
         return "it has a `yield`; use `return`"
     match value:
         case None:

@@ -56,6 +56,13 @@ def at_call(error: BaseException, file: str | None) -> str:
     return f"{named(error)}{where(error, file)}{f': {hint}' if hint else ''}"
 
 
+def in_the_row(error: BaseException, row: object) -> str:
+    """What to do where the error may be about a column that was not kept; else empty."""
+    if not isinstance(error, KeyError) or not isinstance(row, dict) or not error.args or error.args[0] in row:
+        return ""
+    return f"; row has {', '.join(row) or 'no columns'}: for another column, name it in data.keep_fields"
+
+
 def at_import(own: OwnName, error: BaseException) -> str:
     """An error of an import, with what to do about it."""
     if isinstance(error, ModuleNotFoundError) and own.path is None and f"{own.module}.".startswith(f"{error.name}."):

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from reward.processes.descriptors import write_all
+from reward.programs.coroutines import result_of
 from reward.programs.values import decode, encode, plain_or_refuse, refuse_export
 
 Names = dict[str, Any]
@@ -12,13 +13,15 @@ Names = dict[str, Any]
 def answer_calls(names: Names, data: int, answers: int) -> None:
     """Make the calls that the descriptor `data` lists and write a line for each to `answers`; a call that raises is the last.
 
-    data: {"name": "f", "calls": [[argument, ...], ...]}. A line: {"value": ...}. The function may be a method of a class Solution.
+    data: {"name": "f", "calls": [[[argument, ...], {name: argument, ...}], ...]}.
+    A line: {"value": ...}. The function may be a method of a class Solution.
     """
     with open(data, "rb") as file:
         order = json.loads(file.read())
-    for arguments in order["calls"]:
+    read = lambda argument: decode(argument, plain_or_refuse)  # noqa: E731
+    for arguments, named in order["calls"]:
         function = find_function(names, order["name"])
-        result = function(*(decode(argument, plain_or_refuse) for argument in arguments))
+        result = result_of(function(*map(read, arguments), **{name: read(argument) for name, argument in named.items()}))
         write_all(answers, json.dumps({"value": encode(result, refuse_export)}).encode() + b"\n")
 
 

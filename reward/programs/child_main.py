@@ -11,13 +11,14 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-from reward.programs import calls, objects, tester
+from reward.programs import calls, library, objects, tester
 from reward.programs.walls import Limits, Walls
 
 READY = b"ready"
+LentTo = Callable[[CodeType], bool]  # whether a program may use the names of `reward.programs.library`
 STANDARD = ("stdin", "stdout", "stderr")
 
 
@@ -56,15 +57,18 @@ def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int
     walls.filter_calls()
     tempfile.tempdir = order["folder"]
     sys.dont_write_bytecode = True
+    sys.set_int_max_str_digits(0)  # the limits of time and memory bound what a long number costs
     random.seed()
     kind = order["kind"]
     if kind == "tests":
         return lambda: tester.run_tests(fds["source"], fds["channel"], fds["answers"])
     sources = [fds[name] for name in ("prelude", "source") if name in fds]
     if kind == "calls":
-        return lambda: calls.answer_calls(define(sources), fds["data"], fds["answers"])
+        lent_to: LentTo = library.to_all if order["prelude"] else library.to_none
+        return lambda: calls.answer_calls(define(sources, lent_to), fds["data"], fds["answers"])
     if kind == "objects":
-        return lambda: objects.serve_objects(define(sources), fds["channel"])
+        lent_to = library.to_solutions if order["prelude"] else library.to_none
+        return lambda: objects.serve_objects(define(sources, lent_to), fds["channel"])
     return lambda: run_sources(sources, main_module("__main__"))
 
 
@@ -86,18 +90,21 @@ def main_module(name: str) -> dict[str, Any]:
     return main.__dict__
 
 
-def define(sources: Sequence[int]) -> dict[str, Any]:
+def define(sources: Sequence[int], lent_to: LentTo) -> dict[str, Any]:
     """Run a program as an imported module and return its names, also where it ends by sys.exit."""
     names = main_module("program")
     with contextlib.suppress(SystemExit):
-        run_sources(sources, names)
+        run_sources(sources, names, lent_to)
     return names
 
 
-def run_sources(sources: Sequence[int], names: dict[str, Any]) -> None:
-    """Run the texts of the descriptors one after the other, with these global names."""
+def run_sources(sources: Sequence[int], names: dict[str, Any], lent_to: LentTo = library.to_none) -> None:
+    """Run the texts of the descriptors one after the other, with these global names; `lent_to`: which of them the library is lent to."""
     for source in [read_all(descriptor) for descriptor in sources]:
-        exec(compile(source, "program.py", "exec", dont_inherit=True), names)
+        code = compile(source, "program.py", "exec", dont_inherit=True)
+        if lent_to(code):
+            library.lend(code)
+        exec(code, names)
 
 
 def finish(work: Callable[[], object]) -> int:

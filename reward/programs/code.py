@@ -7,24 +7,14 @@ Expected results never enter the program's process: they are compared here, or i
 
 import functools
 import json
-import re
 from typing import Any
 
 from reward.programs.code_reference import Asserts, Cases, read_fields, read_reference
 from reward.programs.compare import same_result, same_text
 from reward.programs.limits import CodeLimits
+from reward.programs.response import find_program
 from reward.programs.sandbox import Sandbox
 from reward.programs.values import NotPlain, decode, encode, plain_or_refuse, refuse_export
-
-FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+.-]*)[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-PYTHON = ("python", "python3", "py")
-
-
-def find_program(response: str) -> str:
-    """The last fenced block of Python, else the last fenced block of any language, else the whole response."""
-    blocks = FENCE.findall(response)
-    of_python = [text for language, text in blocks if language.lower() in PYTHON]
-    return (of_python or [text for _, text in blocks] or [response])[-1]
 
 
 class CodeChecker:
@@ -40,7 +30,7 @@ class CodeChecker:
     def __call__(self, response: str, reference: Any) -> float:
         """1.0 when all tests pass, else 0.0; the share that passes where limits.partial."""
         wanted = read_reference(reference)
-        program = find_program(response)
+        program = find_program(response, wanted.names)
         if isinstance(wanted, Asserts):
             passed, count = self._test(program, wanted), len(wanted.tests)
         else:
@@ -73,7 +63,11 @@ class CodeChecker:
                 verdicts.append(False)
             return verdicts[-1] or self.limits.partial
 
-        calls = [[encode(argument, refuse_export) for argument in arguments] for arguments in cases.inputs]
+        write = lambda argument: encode(argument, refuse_export)  # noqa: E731
+        calls = [
+            [[], {name: write(value) for name, value in given.items()}] if isinstance(given, dict) else [list(map(write, given)), {}]
+            for given in cases.inputs
+        ]
         self.sandbox.call(program, cases.function or "", calls, hear)
         return sum(verdicts)
 

@@ -2,21 +2,28 @@
 
 ```
 stdin      {"inputs": ["1 2\\n", ...], "outputs": ["3\\n", ...], "tolerance": 1e-6}     a text, or a list of lines, for each run
-function   {"fn_name": "add", "inputs": [[1, 2], ...], "outputs": [3, ...]}             also a method of a class Solution
+function   {"fn_name": "add", "inputs": [[1, 2], {"a": 1, "b": 2}, ...], ...}             also a method of a class Solution
 asserts    ["assert add(1, 2) == 3", ...]  or  {"asserts": [...], "setup": "..."}       or {"test_list": [...]}
-           {"test": "def check(candidate): ...", "entry_point": "add"}
+           {"test": "def check(candidate): ...", "entry_point": "add"}                  or "entry_point": "Solution().add"
+cases      [{"input": "1 2\\n", "output": "3\\n"}, ...]  or  {"test_cases": [...]}      see `reward.programs.case_list`
 ```
-Any of the objects may carry "solution", a program that must pass. A reference may also be such an object as a JSON text.
+Any of the objects may carry "solution", a program that must pass. A reference may also be such an object as a JSON text. A key that is
+null is left out; nulls within inputs and outputs are None.
 """
 
 import ast
 import builtins
 import importlib
-import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from configs.digits import any_digits, read_long_json
+from configs.json_cell import from_json, why_not_json
+from reward.given import without_nulls
+from reward.programs.case_list import as_lists, is_case_list
 
 # Built-ins that tests put around a program's result.
 WRAPPERS = {
@@ -30,7 +37,10 @@ STANDARD = {
     for name in vars(importlib.import_module(module))
     if not name.startswith("_")
 }
-KEYS = {"inputs", "outputs", "tolerance", "fn_name", "asserts", "test_list", "setup", "test", "entry_point", "solution"}
+LISTS = ("inputs", "outputs", "asserts", "test_list")
+ENTRY = re.compile(r"([A-Za-z_]\w*)(\(\))?(\.[A-Za-z_]\w*)*")  # f, Solution().f, Tools.f
+FORM_KEYS = (("inputs", "outputs"), ("asserts",), ("test_list",), ("test",), ("test_cases",))
+KEYS = {"tolerance", "fn_name", "setup", "entry_point", "solution"}.union(*FORM_KEYS)
 FORMS = '{"inputs", "outputs"}, {"fn_name", "inputs", "outputs"}, a list of asserts, {"asserts", "setup"} or {"test", "entry_point"}'
 
 
@@ -42,6 +52,11 @@ class Cases:
     outputs: list[Any]
     function: str | None = None  # None: the inputs are texts on stdin, the outputs are printed
     tolerance: float = 0.0  # of numbers; relative to the larger one, and absolute
+
+    @property
+    def names(self) -> list[str]:
+        """That the program must define."""
+        return [self.function] if self.function else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +83,7 @@ def read_reference(reference: object) -> Cases | Asserts:
         return read_cases(fields)
     if "test" in fields:
         entry = fields.get("entry_point")
-        if not isinstance(entry, str) or not entry.isidentifier():
+        if not isinstance(entry, str) or not ENTRY.fullmatch(entry):
             raise ValueError(f'"test" needs "entry_point", the name of the function that check(candidate) tests; got {entry!r}')
         return read_tests([fields["test"]], fields.get("setup", ""), entry)
     asserts = fields.get("asserts", fields.get("test_list"))
@@ -78,21 +93,34 @@ def read_reference(reference: object) -> Cases | Asserts:
 
 
 def read_fields(reference: object) -> dict[str, Any]:
-    """The reference as an object with known keys."""
+    """The reference as an object with known keys, none of them null, and tests of one form."""
     if isinstance(reference, str):
+        text = reference
         try:
-            reference = json.loads(reference)
+            reference = read_long_json(text)
         except ValueError as error:
-            raise ValueError(f"reference is a text that is not JSON ({error}): use {FORMS}") from error
+            raise ValueError(f"reference is {why_not_json(text)}: use {FORMS}") from error
     if isinstance(reference, list):
-        reference = {"asserts": reference}
+        reference = {"test_cases" if is_case_list(reference) else "asserts": reference}
     if not isinstance(reference, dict):
         raise ValueError(f"reference must be {FORMS}; got {type(reference).__name__}")
-    if unknown := set(reference) - KEYS:
+    fields = {key: _listed(key, value) for key, value in without_nulls(reference).items()}
+    if unknown := set(fields) - KEYS:
         raise ValueError(f"reference has unknown keys {sorted(unknown)}: known are {sorted(KEYS)}")
-    if not isinstance(reference.get("solution", ""), str):
+    if not isinstance(fields.get("solution", ""), str):
         raise ValueError('"solution" must be the text of a program')
-    return reference
+    filled = [keys for keys in FORM_KEYS if any(fields.get(key) for key in keys)]
+    if len(filled) > 1:
+        raise ValueError(f"reference holds tests of several forms, {filled[0][0]!r} and {filled[1][0]!r}: give one of them")
+    empty = {key for keys in FORM_KEYS if filled and keys not in filled for key in keys}
+    fields = {key: value for key, value in fields.items() if key not in empty}
+    return as_lists(fields) if "test_cases" in fields else fields
+
+
+def _listed(key: str, value: object) -> object:
+    """The value of a key; where only a list can stand, the list that a text spells out as JSON."""
+    found = from_json(value) if key in LISTS and isinstance(value, str) else None
+    return found if isinstance(found, list) else value
 
 
 def read_cases(fields: dict[str, Any]) -> Cases:
@@ -106,10 +134,14 @@ def read_cases(fields: dict[str, Any]) -> Cases:
     if name is None:
         texts = [[as_text(side, index, value) for index, value in enumerate(fields[side])] for side in ("inputs", "outputs")]
         return Cases(inputs=texts[0], outputs=texts[1], tolerance=tolerance)
+    name = name.removeprefix("Solution().").removeprefix("Solution.") if isinstance(name, str) else name
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f'"fn_name" must be the name of a function, got {name!r}')
-    if wrong := [index for index, arguments in enumerate(inputs) if not isinstance(arguments, list)]:
-        raise ValueError(f'with "fn_name", each of "inputs" must be the list of arguments of one call; number {wrong[0]} is not')
+    if wrong := [index for index, arguments in enumerate(inputs) if not isinstance(arguments, list | dict)]:
+        raise ValueError(
+            f'with "fn_name", each of "inputs" must be the list of arguments of one call, or an object of named ones; '
+            f"number {wrong[0]} is not"
+        )
     return Cases(inputs=inputs, outputs=outputs, function=name, tolerance=tolerance)
 
 
@@ -131,12 +163,15 @@ def read_tests(tests: object, setup: object, entry: str | None) -> Asserts:
     trees = []
     for what, text in [("setup", setup), *((f"test {number}", text) for number, text in enumerate(tests))]:
         try:
-            trees.append(ast.parse(text))
+            with any_digits():
+                trees.append(ast.parse(text))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"{what} is not Python ({error}): {text[:200]!r}") from error
     names, modules = needed_names(trees[0], trees[1:], entry)
     if not names:
         raise ValueError(f"the tests use nothing that a program could define: {tests[0][:200]!r}")
+    setup, late = split_setup(trees[0], setup, names)
+    tests = [f"{late}\n{tests[0]}", *tests[1:]] if late else tests
     if entry is not None and "check" not in stored(trees[1]):
         raise ValueError('"test" must define the function check(candidate)')
     borrowed = {name: STANDARD[name] for name in names if name in STANDARD}
@@ -160,8 +195,26 @@ def needed_names(setup: ast.Module, tests: Sequence[ast.Module], entry: str | No
     classes = {node.name for node in setup.body if isinstance(node, ast.ClassDef)}
     free = loaded - defined
     modules = {name for name in free & bases if name in sys.stdlib_module_names} - called
-    wanted = {name for name in free - modules if not hasattr(builtins, name)} | ({entry} if entry else set())
+    wanted = {name for name in free - modules if not hasattr(builtins, name)} | ({entry_root(entry)} if entry else set())
     return (wanted or the_only(free & called)) | (classes & loaded), modules
+
+
+def entry_root(entry: str) -> str:
+    """The name in an entry point that the program must define."""
+    found = ENTRY.match(entry)
+    assert found
+    return found[1]
+
+
+def split_setup(tree: ast.Module, text: str, names: set[str]) -> tuple[str, str]:
+    """The setup without its statements from the first on that uses a name of the program's, and those, which run when it is bound."""
+    own = names - stored(tree)
+    for number, node in enumerate(tree.body):
+        uses = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and uses & own:
+            parts = (tree.body[:number], tree.body[number:])
+            return ast.unparse(ast.Module(parts[0], [])), ast.unparse(ast.Module(parts[1], []))
+    return text, ""
 
 
 def the_only(called: set[str]) -> set[str]:

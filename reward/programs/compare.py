@@ -1,7 +1,14 @@
 """Whether the output of a program equals the expected one, as text or as data."""
 
 import math
+from collections import deque
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
+from uuid import UUID
+
+WRITTEN = (Decimal, Fraction, complex, date, time, timedelta, UUID)  # that JSON can only give as text
 
 
 def same_text(printed: str, expected: str, tolerance: float) -> bool:
@@ -30,12 +37,13 @@ def same_word(printed: str, expected: str, tolerance: float) -> bool:
 
 
 def near(number: float, expected: float, tolerance: float) -> bool:
-    return math.isclose(number, expected, rel_tol=tolerance, abs_tol=tolerance)
+    """Both finite, or the same: two numbers too large for a float are not near for that."""
+    return math.isfinite(number) and math.isclose(number, expected, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def same_value(value: Any, expected: Any, tolerance: float) -> bool:
-    """Equal as data: a tuple equals a list, keys compare as text, True is not 1."""
-    if isinstance(value, list | tuple) and isinstance(expected, list):
+    """Equal as data: a tuple, deque or range equals a list, keys compare as text, True is not 1, a date equals its text."""
+    if isinstance(value, list | tuple | deque | range) and isinstance(expected, list):
         return len(value) == len(expected) and all(same_value(a, b, tolerance) for a, b in zip(value, expected, strict=True))
     if isinstance(value, dict) and isinstance(expected, dict):
         keyed = {str(key): item for key, item in value.items()}
@@ -44,6 +52,15 @@ def same_value(value: Any, expected: Any, tolerance: float) -> bool:
         return value is expected
     if isinstance(value, int | float) and isinstance(expected, int | float):
         return value == expected or (bool(tolerance) and near(value, expected, tolerance))
+    return same_other(value, expected, tolerance)
+
+
+def same_other(value: Any, expected: Any, tolerance: float) -> bool:
+    """Equal as data of types that JSON lacks, which it gives as a number or as text."""
+    if isinstance(value, Decimal | Fraction) and isinstance(expected, int | float):
+        return bool(value == expected) or same_value(float(value), expected, tolerance)
+    if isinstance(value, WRITTEN) and isinstance(expected, str):
+        return expected == str(value) or (isinstance(value, datetime | time) and expected == value.isoformat())
     return type(value) is type(expected) and bool(value == expected)
 
 

@@ -5,6 +5,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from reward.programs.coroutines import result_of
+
 # What can be done to a handle; the program's process looks them up here.
 DOABLE: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod")},
@@ -12,6 +14,7 @@ DOABLE: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem")},
     **{name: getattr(builtins, name) for name in ("len", "iter", "next", "str", "repr", "bool", "int", "float", "complex", "abs", "round")},
     **{name: getattr(builtins, name) for name in ("reversed", "isinstance", "issubclass", "getattr", "setattr", "delattr", "format")},
+    "await": result_of,
 }
 
 
@@ -74,6 +77,38 @@ class Handle:
 
     def __exit__(self, *_: object) -> Any:
         return self.__getattr__("__exit__")(None, None, None)
+
+    def __aiter__(self) -> Any:
+        return self.__getattr__("__aiter__")()
+
+    async def __anext__(self) -> Any:
+        return self._handle_tester.do("await", self.__getattr__("__anext__")())
+
+    async def __aenter__(self) -> Any:
+        return self._handle_tester.do("await", self.__getattr__("__aenter__")())
+
+    async def __aexit__(self, *_: object) -> Any:
+        return self._handle_tester.do("await", self.__getattr__("__aexit__")(None, None, None))
+
+
+class CoroutineHandle(Handle):
+    """A coroutine of the program's. Whoever awaits it in a test waits until it has run to its end in the program's process."""
+
+    def send(self, value: None) -> None:
+        raise StopIteration(self._handle_tester.do("await", self))
+
+    def __next__(self) -> None:  # asyncio sends None so
+        self.send(None)
+
+    def throw(self, *error: Any) -> None:
+        raise error[0]
+
+    def close(self) -> None:
+        """Nothing of it runs here."""
+
+    def __await__(self) -> Iterator[Any]:
+        yield from ()
+        return self._handle_tester.do("await", self)
 
 
 def _compare(name: str) -> Callable[[Handle, Any], Any]:

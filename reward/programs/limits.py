@@ -13,3 +13,4 @@ class CodeLimits:
     disk_mb: int = 16
     output_kb: int = 1024
     partial: bool = False  # reward the share of passed tests
+    prelude: bool = True  # programs that are called, and those with a class Solution, use names of the library without an import

@@ -3,6 +3,7 @@
 import builtins
 from typing import Any
 
+from reward.programs.coroutines import is_coroutine
 from reward.programs.handle import DOABLE
 from reward.programs.link import Link
 from reward.programs.values import Json, decode, encode
@@ -18,7 +19,7 @@ class Objects:
 
     def export(self, value: object, plain: Json) -> Json:
         self.held.append(value)
-        return {"handle": len(self.held) - 1, "plain": plain, "type": type(value).__name__}
+        return {"handle": len(self.held) - 1, "plain": plain, "type": type(value).__name__, "coroutine": is_coroutine(value)}
 
     def take(self, data: Json) -> object:
         """The object itself, a built-in by its name, or a function that calls the tester's."""
@@ -33,7 +34,7 @@ class Objects:
         try:
             return self.do(order)
         except Exception as error:
-            return {"error": {"mro": [kind.__name__ for kind in type(error).__mro__], "text": str(error)}}
+            return {"error": {"mro": [kind.__name__ for kind in type(error).__mro__], "text": text_of(error)}}
 
     def do(self, order: Json) -> Json:
         """Look up a name, call, or do one of DOABLE."""
@@ -53,6 +54,12 @@ class Objects:
             return {"ok": encode(result, self.export)} | changed
         result = DOABLE[order["do"]](*arguments)
         return {"ok": self.export(result, None) if order["keep"] else encode(result, self.export)}
+
+
+def text_of(error: Exception) -> str:
+    """The text from which the tester makes the same error; of a KeyError its key, since str() would quote it twice."""
+    keyed = isinstance(error, KeyError) and len(error.args) == 1 and isinstance(error.args[0], str)
+    return str(error.args[0] if keyed else error)
 
 
 class Callback:

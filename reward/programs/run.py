@@ -68,7 +68,8 @@ class Run:
             role = "tester" if kind == "tests" else "program"
             limits = self.limits
             size = {"memory_mb": limits.memory_mb, "disk_mb": limits.disk_mb, "cpu_s": math.ceil(limits.timeout_s * runs) + 1}
-            number, pid = self.launcher.start({"kind": kind, "role": role, "fds": list(fds), "limits": size}, list(fds.values()))
+            order = {"kind": kind, "role": role, "fds": list(fds), "limits": size, "prelude": limits.prelude}
+            number, pid = self.launcher.start(order, list(fds.values()))
         child = Child(number, pid, role, ours["stdout"], ours["stderr"])
         self.children.append(child)
         self._wait_for_walls(ours["status"])

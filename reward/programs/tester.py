@@ -5,13 +5,14 @@ A program cannot reach the verdict: it sees the arguments of calls and nothing e
 
 import builtins
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 from reward.processes.descriptors import write_all
-from reward.programs.handle import Handle
+from reward.programs.handle import CoroutineHandle, Handle
 from reward.programs.link import Gone, Link
 from reward.programs.values import Json, decode, encode
 
@@ -77,8 +78,10 @@ class Tester:
 
     def export(self, value: Any, plain: Json) -> Json:
         """The JSON for one of our objects: a handle, a function that may be called, or the name of a built-in."""
-        if type(value) is Handle:
+        if type(value) in (Handle, CoroutineHandle):
             return {"handle": value._handle_number}
+        if inspect.iscoroutinefunction(value):
+            raise Broken(f"a test hands the program the async function {value.__name__}, which cannot be awaited outside the tester")
         if callable(value):
             name = getattr(value, "__name__", "")
             if getattr(builtins, name, None) is value:
@@ -116,7 +119,8 @@ class Tester:
 
     def take(self, data: Json) -> Handle:
         plain = data.get("plain")
-        return Handle(self, int(data["handle"]), None if plain is None else decode(plain, self.take))
+        kind = CoroutineHandle if data.get("coroutine") is True else Handle
+        return kind(self, int(data["handle"]), None if plain is None else decode(plain, self.take))
 
     def exception(self, names: list[str]) -> type[Exception]:
         for name in names:
@@ -157,7 +161,7 @@ def run_tests(source: int, channel: int, answers: int) -> None:
             bind(tester, order, names)
             exec(compile(test, "test", "exec"), names)
             if order["entry_point"]:
-                names["check"](names[order["entry_point"]])
+                names["check"](eval(order["entry_point"], names))
         except BaseException as error:  # a test fails with any exception
             broken = (Broken, ImportError, MemoryError) if tester.own else (Broken, ImportError)
             if isinstance(error, broken) and not any(error is raised for raised in tester.raised):

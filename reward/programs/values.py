@@ -4,28 +4,20 @@ An object of any other type travels as a handle, a number under which its own pr
 carries the built-in value too, so that a namedtuple can be compared as a tuple, but never by its own methods.
 """
 
-import importlib
-import re
+import builtins
 from collections.abc import Callable
 from typing import Any
+
+from reward.programs.known import build, known
 
 Json = Any
 Export = Callable[[object, Json], Json]  # (object, its built-in value or None) -> the JSON in its place
 Import = Callable[[Json], object]
 
 EXACT_INT = 1 << 53
+CLASSES = {name: found for name, found in vars(builtins).items() if isinstance(found, type) and not name.startswith("_")}
+KEYS_VIEW: type[Any] = type({}.keys())
 SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-# Types of the standard library that are rebuilt on the other side, each with the data that it is rebuilt from.
-KNOWN: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("collections", "Counter"): dict,
-    ("collections", "OrderedDict"): lambda value: list(dict.items(value)),
-    ("collections", "deque"): list,
-    ("decimal", "Decimal"): str,
-    ("fractions", "Fraction"): str,
-}
-
-CONTENT = {"Counter": dict, "OrderedDict": list, "deque": list, "Decimal": str, "Fraction": str}
-FRACTION = re.compile(r"-?\d+(/\d+)?")
 
 
 class NotPlain(ValueError):
@@ -53,10 +45,10 @@ def _parts(kind: type[Any], value: Any) -> tuple[str, Any] | None:
         return kind.__name__, value.decode("latin-1")
     if kind in (complex, range):
         return kind.__name__, [value.real, value.imag] if kind is complex else [value.start, value.stop, value.step]
-    known = KNOWN.get((kind.__module__, kind.__qualname__))
-    if known is None or kind is not _class(kind.__module__, kind.__qualname__):
-        return None
-    return "known", [kind.__module__, kind.__qualname__, known(value)]
+    if kind is type and (name := str(value.__name__)) in CLASSES and CLASSES[name] is value:
+        return "class", name
+    found = known(kind)
+    return None if found is None else ("known", [kind.__module__, kind.__qualname__, found.parts(value)])
 
 
 def _encode_parts(parts: Any, export: Export) -> Json:
@@ -72,6 +64,8 @@ def _plain_part(value: Any, export: Export) -> Json:
     for kind in SEQUENCES.values():
         if isinstance(value, kind):
             return {kind.__name__: [encode(item, export) for item in kind.__iter__(value)]}
+    if type(value) is KEYS_VIEW:  # it equals a set of the same keys
+        return {"set": [encode(key, export) for key in value]}
     if isinstance(value, dict):
         return encode(dict(dict.items(value)), export)
     return None
@@ -93,13 +87,17 @@ def decode(data: Json, handle: Import) -> Any:
 
 
 def _known(parts: list[Any]) -> Any:
-    module, name, content = parts
-    if (module, name) not in KNOWN:
-        raise NotPlain(f"not a type that travels: {module}.{name}")
-    # A hostile program may send a range, to be unrolled here, or a huge exponent, to be multiplied out.
-    if type(content) is not CONTENT[name] or (name == "Fraction" and not FRACTION.fullmatch(content)):
-        raise NotPlain(f"not what a {name} is made of: {str(content)[:200]}")
-    return _class(module, name)(content)
+    try:
+        module, name, content = parts
+        return build(module, name, content)
+    except (TypeError, LookupError, OSError) as error:  # OSError: a time zone that is a folder
+        raise NotPlain(str(error)) from None
+
+
+def _builtin_class(name: str) -> Any:
+    if name not in CLASSES:
+        raise NotPlain(f"not a class of Python's own: {name[:200]}")
+    return CLASSES[name]
 
 
 def _dict(pairs: list[Any]) -> dict[Any, Any]:
@@ -108,20 +106,17 @@ def _dict(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-TEXTUAL = ("int", "bytes", "bytearray")
+TEXTUAL = ("int", "bytes", "bytearray", "class")
 MAKERS: dict[str, Callable[[Any], Any]] = SEQUENCES | {
     "dict": _dict,
     "int": lambda text: int(text, 16),
+    "class": _builtin_class,
     "bytes": lambda text: text.encode("latin-1"),
     "bytearray": lambda text: bytearray(text, "latin-1"),
     "complex": lambda parts: complex(*parts),
     "range": lambda parts: range(*parts),
     "known": _known,
 }
-
-
-def _class(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
 
 
 def plain_or_refuse(data: Json) -> Any:

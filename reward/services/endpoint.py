@@ -9,7 +9,6 @@ Redirects are not followed, as the key would travel. Proxies and certificates ar
 """
 
 import asyncio
-import json
 import ssl
 import threading
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import cache
 
 import httpx
 
+from configs.digits import write_long_json
 from configs.sections.reward import EndpointConfig
 from reward.json_value import read_json
 from reward.services.backoff import LONGEST_ASKED_S, asked_pause, longest_pause_before, pause_before
@@ -81,7 +81,7 @@ class Endpoint:
         """The service's JSON answer to the JSON value `body`; NoAnswer where it gives none."""
         if self.problem:
             raise self.no_answer(self.problem)
-        sent = json.dumps(body, allow_nan=False).encode()
+        sent = write_long_json(body, allow_nan=False).encode()
         here, tries, asked_at = self._here(), self.config.retries + 1, asyncio.get_running_loop().time()
         failed: NoAnswer | None = None
         for attempt in range(tries):

@@ -10,6 +10,7 @@ import re
 
 import httpx
 
+from configs.digits import write_long_json
 from configs.sections.reward import JUDGE_PLACEHOLDERS, JudgeConfig
 from reward.json_value import sendable
 from reward.services.answer import Answer
@@ -76,7 +77,7 @@ class Judge:
 
 def fill(template: str, item: Item) -> str:
     """The template with question, reference and marked response filled in, in one pass, so that braces in them stay as they are."""
-    reference = item.reference if isinstance(item.reference, str) else json.dumps(item.reference, ensure_ascii=False)
+    reference = item.reference if isinstance(item.reference, str) else write_long_json(item.reference, ensure_ascii=False)
     values = {"prompt": item.question or item.prompt, "reference": reference, "response": marked(sendable(item.response))}
     return sendable(PLACEHOLDER.sub(lambda found: values[found[1]], template))
 

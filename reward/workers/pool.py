@@ -13,7 +13,7 @@ behind an item that hangs: it continues aside, and another worker takes its plac
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from reward.programs.limits import CodeLimits
@@ -83,6 +83,14 @@ class RewardPool:
     def pids(self) -> list[int]:
         """Process ids of the workers that take new items now; neither spare workers nor those with a slow item."""
         return self._supervisor.pids
+
+    @property
+    def asks(self) -> Mapping[str, Sequence[str]]:
+        """By the name of each function of the user's among `warm`: the fields that it asks for, and "brings NAME" for what it brings.
+
+        Known once the pool is ready.
+        """
+        return self.queue.asks
 
     async def ready(self) -> None:
         """Wait until every worker has started; RuntimeError when one cannot, OwnCodeError when the user's code is why.

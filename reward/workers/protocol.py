@@ -1,7 +1,8 @@
 """The messages between a reward worker and its owner: JSON lines, never pickle, over a socket pair.
 
 ```
-owner → worker   one line a chunk:  [[checker, response, reference], ...]
+owner → worker   one line a chunk:  [[checker, response, reference] or [checker, response, reference, fields], ...]
+                 `fields` is what a function of the user's asks for. The response null asks what the function says of the reference.
 worker → owner   STARTED                                     once: chunks may come
                  ( [LOADING LOADED] (SCORED | FAILED) )*     for each item that it claimed, in the order of the chunk
                  DROPPED                                     when it could claim no more of the chunk
@@ -18,7 +19,7 @@ longer limit.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -43,9 +44,10 @@ class Message:
     item: int = -1  # position in the chunk
     reward: float = 0.0  # of a SCORED item, finite
     failure: str = ""  # of a FAILED item
+    words: dict[str, str] = field(default_factory=dict)  # of a SCORED item that is a reference: "gold", a right response
 
     def encode(self) -> bytes:
-        fields = {"state": self.state, "item": self.item, "reward": self.reward, "failure": self.failure}
+        fields = {"state": self.state, "item": self.item, "reward": self.reward, "failure": self.failure, "words": self.words}
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
@@ -53,8 +55,10 @@ class Message:
         """Read a line from a worker; ValueError when it is not a message."""
         fields = json.loads(line)
         match fields:
-            case {"state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), **rest} if not rest:
+            case {
+                "state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), "words": dict(words), **rest
+            } if not rest:  # fmt: skip
                 if not math.isfinite(reward):
                     raise ValueError(f"reward must be finite, got {reward!r}")
-                return cls(state=State(state), item=item, reward=reward, failure=failure)
+                return cls(state=State(state), item=item, reward=reward, failure=failure, words=words)
         raise ValueError(f"not a worker's message: {line[:200]!r}")

@@ -177,7 +177,8 @@ class Supervisor(threading.Thread):
                     self._template.deadline = time.monotonic() + START_S
                 case ["refused", str(why)]:
                     raise OwnCodeError(why)
-                case ["ready"]:
+                case ["ready", dict(asks)]:
+                    self.queue.asks = asks
                     self._template.ready, self._template.importing = True, ""
                 case ["forked", int(serial), int(pid)]:
                     worker = self._crew.workers[serial]

@@ -5,12 +5,12 @@ score ──enter──► (door, while the queue is full) ──add──► qu
 ```
 """
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from configs.digits import write_long_json
 from reward.workers.quarantine import Quarantine
 from reward.workers.tasks import Call, Item, Task
 from rollout.types import Outcome, Verdict
@@ -33,6 +33,7 @@ class TaskQueue:
         self._door: deque[tuple[Future[None], int]] = deque()
         self._entering = 0  # items that were let in and not added yet
         self._calls: set[Call] = set()
+        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's, the fields that it asks for
         self._lock = threading.Lock()
         self._error: Exception | None = None
 
@@ -77,7 +78,8 @@ class TaskQueue:
     def add(self, items: Sequence[Item]) -> Future[list[Verdict]]:
         """Queue the items that were let in; the future gets their verdicts."""
         call = Call(len(items))
-        tasks = [task for index, item in enumerate(items) if (task := self._task(call, index, item)) is not None]
+        groups: dict[int, str] = {}
+        tasks = [task for index, item in enumerate(items) if (task := self._task(call, index, item, groups)) is not None]
         with self._lock:
             if self._error is not None:
                 raise self._error.with_traceback(None)
@@ -89,17 +91,18 @@ class TaskQueue:
         self._wake()
         return call.future
 
-    def _task(self, call: Call, index: int, item: Item) -> Task | None:
-        """The item as it will be sent; None where it gets its verdict at once."""
+    def _task(self, call: Call, index: int, item: Item, groups: dict[int, str]) -> Task | None:
+        """The item as it will be sent; None where it gets its verdict at once. `groups` has the JSON of the groups seen before."""
         try:
-            payload = json.dumps([item.checker, item.response, item.reference])
+            head, group = as_json(item, self.asks.get(item.checker), groups)
         except (TypeError, ValueError, RecursionError) as error:
             call.settle(index, Verdict.failed(Outcome.UNSCORABLE, f"error: {type(error).__name__}: not a JSON value: {error}"))
             return None
-        if (failure := self.quarantine.find(payload)) is not None:
+        task = Task(call=call, index=index, item=item, head=head, group=group)
+        if (failure := self.quarantine.find(task.payload)) is not None:
             call.settle(index, Verdict.failed(Outcome.CRASHED, f"crash: quarantined: this very item has killed workers before: {failure}"))
             return None
-        return Task(call=call, index=index, item=item, payload=payload)
+        return task
 
     def _forget(self, call: Call) -> None:
         with self._lock:
@@ -115,7 +118,7 @@ class TaskQueue:
                 task = self._tasks.popleft()
                 if not task.call.over:
                     chunk.append(task)
-                    chars += len(task.payload)
+                    chars += len(task.head) + len(task.group)
             self._let_in()
             return chunk
 
@@ -157,3 +160,19 @@ class TaskQueue:
         for call in calls:
             call.fail(error)
         self._wake()
+
+
+def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> tuple[str, str]:
+    """The item as it is sent, as `head` and `group` of a task.
+
+    asks: the fields that its checker asks for, None where that is not known yet: then it gets all that the item has.
+    """
+    first = [item.checker, None if item.of_reference else item.response, item.reference]
+    fields = {name: value for name, value in item.fields.items() if asks is None or name in asks}
+    shared = bool(item.group) and (asks is None or "group" in asks)
+    if not shared:
+        return write_long_json([*first, fields] if fields else first), ""
+    if id(item.group) not in groups:
+        groups[id(item.group)] = f'"group": {write_long_json(list(item.group))}}}]'
+    head = write_long_json([*first, fields]).removesuffix("}]")
+    return f"{head}, " if fields else head, groups[id(item.group)]

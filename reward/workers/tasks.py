@@ -1,8 +1,9 @@
 """The items of one caller of the pool, and their verdicts as they come in, from any thread."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rollout.types import Outcome, Verdict
@@ -17,6 +18,9 @@ class Item:
     reference: Any  # for the checker to compare with; a JSON value
     prompt: str = ""  # as the model read it, for the checkers that are services
     question: str = ""  # the same in plain words; empty where they are the same
+    fields: Mapping[str, Any] = field(default_factory=dict)  # by the names of `reward.own.signature.FIELDS`, for the user's functions
+    group: Sequence[str] = ()  # of those fields the one that all responses of a group share, as one object
+    of_reference: bool = False  # nothing is scored: the user's function says whether the reference can be used, and a right response
 
 
 class Call:
@@ -61,10 +65,16 @@ class Task:
     call: Call
     index: int  # the item's place in its call
     item: Item
-    payload: str  # the item in JSON, as it is sent
+    head: str  # the item in JSON, as it is sent
+    group: str = ""  # the end of the JSON, one object for all responses of a group: a copy each would take the square of its size
     crashes: int = 0  # workers that died while they scored it
     starved: bool = False  # ran at idle priority and got almost no CPU: retry at normal priority
     losses: int = 0  # templates that died while it was scored
+
+    @property
+    def payload(self) -> str:
+        """The item in JSON."""
+        return f"{self.head}{self.group}" if self.group else self.head
 
     def settle(self, verdict: Verdict) -> None:
         self.call.settle(self.index, verdict)

@@ -6,7 +6,7 @@ the socket FD, a `reward.processes.channel`, it gets requests and answers:
 ```
                                             → ["importing", checker]          before each import
                                             → ["refused", why]                the user's code cannot be used; the process then ends
-                                            → ["ready"]                       once: the checkers are imported
+                                            → ["ready", {checker: [field]}]   once: all are imported; what the user's functions ask for
 ["fork", serial] + channel, claims, output  → ["forked", serial, pid]  or  ["failed", serial, why]
 ["fork aside", serial] + the same           → the same; the worker begins lowered
 ["lower", pid]                              nothing                           the worker gets only time that no other process wants
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from reward.checkers import warm_checker
+from reward.own.function import OwnFunction
 from reward.own.name import OwnCodeError
 from reward.processes.channel import Channel
 from reward.processes.children import Children, kill_group
@@ -58,6 +59,7 @@ class Template:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.workers: set[int] = set()
+        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: the fields that it asks for, and what it brings
         self.children: Children[int] = Children(channel)  # each with its process id
 
     def say(self, *words: object) -> None:
@@ -65,7 +67,7 @@ class Template:
 
     def serve(self) -> Job:
         """Fork and bury until the owner is gone, which is an OwnerGoneError; in a new worker, return what it gets."""
-        self.say("ready")
+        self.say("ready", self.asks)
         while True:
             for ready in self.children.wait(LOOK_MS):
                 if ready in self.children.known:
@@ -160,7 +162,9 @@ def import_checkers(template: Template, names: Sequence[str]) -> None:
     for name in names:
         template.say("importing", name)
         try:
-            warm_checker(name)
+            checker = warm_checker(name)
+            if isinstance(checker.score, OwnFunction):
+                template.asks[name] = [*checker.score.call.asks, *(f"brings {one}" for one in checker.score.brought)]
             refuse_what_a_fork_lacks(name)
         except OwnCodeError as error:
             traceback.print_exception(error.__cause__ or error)

@@ -5,21 +5,21 @@ neither torch nor ray nor numpy, so its address space is what the checkers use.
 """
 
 import gc
-import json
 import math
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from numbers import Real
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from configs.digits import read_long_json
 from reward.checker import Score
 from reward.checkers import get_checker, load_checker, own_score
 from reward.own.function import OwnFunction
@@ -97,10 +97,13 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def score(checker: Score, item: int, response: str, reference: object) -> Message:
-    """Run the checker once. Every exception becomes a FAILED message, except MemoryError, which is raised."""
+def score(checker: Score, item: int, response: str, reference: object, fields: Mapping[str, Any]) -> Message:
+    """Run the checker once, a function of the user's with the fields that it asks for.
+
+    Every exception becomes a FAILED message, except MemoryError, which is raised.
+    """
     try:
-        reward: object = checker(response, reference)
+        reward: object = checker(response, reference, fields) if isinstance(checker, OwnFunction) else checker(response, reference)
         if not isinstance(reward, Real):
             raise TypeError(f"checker returned {type(reward).__name__}, needed a number")
         if not math.isfinite(reward):
@@ -112,7 +115,18 @@ def score(checker: Score, item: int, response: str, reference: object) -> Messag
         if not isinstance(checker, OwnFunction):
             return failed(item, named(error))
         checker.report(error, response)
+        return failed(item, checker.describe(error, fields))
+
+
+def about_reference(checker: OwnFunction, item: int, reference: object) -> Message:
+    """What a function of the user's says of a reference: a right response, if it determines one, or why it cannot be used."""
+    try:
+        gold = checker.gold(reference)
+    except MemoryError:
+        raise
+    except BaseException as error:  # as in `score`
         return failed(item, checker.describe(error))
+    return Message(state=State.SCORED, item=item, reward=1.0, words={} if gold is None else {"gold": gold})
 
 
 def failed(item: int, what: str) -> Message:
@@ -133,12 +147,12 @@ class Worker:
         """Score every chunk until the owner closes the channel."""
         self.send(Message(state=State.STARTED))
         for line in self.channel.makefile("rb", buffering=1 << 16):
-            for item, (name, response, reference) in enumerate(json.loads(line)):
+            for item, (name, response, reference, *fields) in enumerate(read_long_json(line)):
                 if not self.claim():
                     self.send(Message(state=State.DROPPED))
                     break
                 try:
-                    self.send(self.judge(item, name, response, reference))
+                    self.send(self.judge(item, name, response, reference, fields[0] if fields else {}))
                     continue
                 except MemoryError:
                     pass  # leave the handler, so that the checker's frames and their objects are freed
@@ -158,7 +172,7 @@ class Worker:
         except BlockingIOError:
             return False
 
-    def judge(self, item: int, name: str, response: str, reference: object) -> Message:
+    def judge(self, item: int, name: str, response: str | None, reference: object, fields: Mapping[str, Any]) -> Message:
         """The reward of one response, or how its checker failed."""
         if name not in self.loaded:
             self.send(Message(state=State.LOADING, item=item))
@@ -169,4 +183,8 @@ class Worker:
             except (Exception, SystemExit) as error:
                 return failed(item, named(error))
             self.send(Message(state=State.LOADED, item=item))
-        return score(self.loaded[name], item, response, reference)
+        checker = self.loaded[name]
+        if response is None:
+            assert isinstance(checker, OwnFunction), f"only functions of the user's are asked about references here, got {name!r}"
+            return about_reference(checker, item, reference)
+        return score(checker, item, response, reference, fields)

@@ -18,7 +18,7 @@ from reward.processes.own_time import OwnTime
 from reward.workers.protocol import Message
 from reward.workers.tasks import Task
 
-MAX_LINE_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 20  # a right response of 100,000 characters fits
 
 
 class WorkerGone(Exception):

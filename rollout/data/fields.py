@@ -7,13 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from configs.json_cell import from_json
+
 EVERYTHING = "*"  # among the wanted fields: all columns of a columnar dataset
 DEPTH = 4  # parts of the names that messages list
 SHOWN = 20  # names in a message
 
 
 def find(values: object, name: str) -> Any:
-    """The value of the field `name`, None if there is none. Numbers index lists, negative ones from the end."""
+    """The value of the field `name`, None if there is none. Numbers index lists, negative ones from the end.
+
+    Names lead into text that is JSON too, since cells of a table have no other way to hold objects.
+    """
+    if isinstance(values, str):
+        values = from_json(values)
     if isinstance(values, Mapping):
         if name in values:
             return values[name]
@@ -48,6 +55,9 @@ def column_of(name: str, columns: Iterable[str]) -> str | None:
 
 def names_in(value: object, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
     """The dotted names of every field that has a value; of a list, those of its first entry."""
+    if isinstance(value, str) and depth and (spelt := from_json(value)):
+        yield from dict.fromkeys((prefix, *names_in(spelt, prefix, depth)))
+        return
     if isinstance(value, Mapping) and depth and (prefix == "" or value):
         for key, inner in value.items():
             yield from names_in(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from configs.digits import any_digits
 from rollout.data.json_lines import NAMED_FIELDS, as_object, read_json_lines
 from rollout.data.row import DatasetError, RawRow
 from rollout.data.text import whole_text
@@ -66,7 +67,8 @@ def rows_under_data(path: Path, value: object, escapes: bool) -> Iterator[RawRow
 def parse_at(path: Path, text: str, place: int) -> tuple[object, int]:
     """The JSON value that begins at `place`, and where it ends."""
     try:
-        return DECODER.raw_decode(text, place)
+        with any_digits():
+            return DECODER.raw_decode(text, place)
     except (ValueError, RecursionError) as error:
         why, place = (error.msg, error.pos) if isinstance(error, json.JSONDecodeError) else (str(error), place)
         raise broken(path, text, place, why) from error

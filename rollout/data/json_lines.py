@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from configs.digits import read_long_json, write_long_json
 from rollout.data.row import DatasetError, RawRow
 from rollout.data.text import text_lines
 
@@ -24,7 +25,7 @@ def read_json_lines(path: Path) -> Iterator[RawRow]:
 def parse_object(line: str, where: str) -> dict[str, Any]:
     """The object in a line; a DatasetError if there is none."""
     try:
-        values = json.loads(line)
+        values = read_long_json(line)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where} is not JSON ({reason(error)}): {ARRAY if line.strip() == '[' else ONE_A_LINE}") from error
     return as_object(values, where, ARRAY if isinstance(values, list) else NAMED_FIELDS, escapes="\\u" in line)
@@ -36,7 +37,7 @@ def as_object(values: object, where: str, needed: str, escapes: bool) -> dict[st
         raise DatasetError(f"{where} is a JSON {type(values).__name__}, not an object: {needed}")
     if escapes:
         try:
-            json.dumps(values, ensure_ascii=False).encode()
+            write_long_json(values, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
             raise DatasetError(f"{where} has {half}, half of a surrogate pair: remove it or add its other half") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from configs.home import expanded
-from rollout.data.fields import describe_missing, find, names_in
+from rollout.data.fields import EVERYTHING, describe_missing, find, names_in
 from rollout.data.forms import read_file
 from rollout.data.hub import read_hub
 from rollout.data.places import files_of, looks_local
@@ -16,7 +16,7 @@ def read_rows(source: str, split: str, needed: Iterable[str], optional: Iterable
     """Every row of a file, a folder, a pattern of files or a Hugging Face dataset "owner/name" or "owner/name:subset".
 
     Each row has a value in each `needed` field. It has these and the `optional` fields only, since a large file must not be in memory as a
-    whole. `split` chooses one of a dataset of the hub or of a saved one.
+    whole; with EVERYTHING among the optional ones it has all. `split` chooses one of a dataset of the hub or of a saved one.
     """
     needed = list(dict.fromkeys(needed))
     wanted = list(dict.fromkeys([*needed, *optional]))
@@ -45,5 +45,7 @@ def pick(row: RawRow, needed: Sequence[str], wanted: Sequence[str], shared: dict
     for name in needed:
         if found[name] is None:
             raise DatasetError(describe_missing(row.where, name, list(names_in(row.values))))
+    if EVERYTHING in wanted:
+        found = {**row.values, **found}
     names = tuple(row.values)
     return Row(row.where, {name: value for name, value in found.items() if value is not None}, shared.setdefault(names, names))

@@ -19,6 +19,7 @@ from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.record.run_dir import refuse_locked
 from configs.parameters import Parameters
 from configs.schema import Config
+from configs.sections.data import DataConfig
 from tests.configs.test_configs import config_with
 from tests.toys.model import tiny_config
 from tests.toys.run import run_config
@@ -146,12 +147,22 @@ def test_what_hardly_can_be_meant_is_a_warning(overrides: str, family: str | Non
 def test_settings_that_can_be_meant_are_silent() -> None:
     assert list(doubtful(config_with("learner.lr=1e-4"), "qwen3_moe", SMALL)) == []
     assert list(doubtful(config_with("learner.lr=1e-6", "learner.router_dtype=model"), "qwen3_moe", LARGE)) == []
-    assert list(repeated_prompts(config_with(), 64)) == []
+    assert list(repeated_prompts(config_with(), {"": 64})) == []
 
 
 def test_fewer_prompts_than_groups_are_a_warning() -> None:
-    (line,) = repeated_prompts(config_with(), 3)
+    (line,) = repeated_prompts(config_with(), {"": 3})
     assert line.startswith("rollout.groups_per_step (32) is above the 3 prompts of data.train, so a step draws each of them 10 to 11 times")
+
+
+def test_a_source_that_is_smaller_than_its_part_of_a_step_is_a_warning() -> None:
+    tables = {"small": {"path": "a.jsonl", "share": 0.25}, "large": {"path": "b.jsonl", "share": 0.75}}
+    config = config_with().model_copy(update={"data": DataConfig.model_validate({"sources": tables})})
+    (line,) = repeated_prompts(config, {"large": 500, "small": 3})
+    assert line.startswith(
+        "data.sources.small gives up to 8 of the 32 groups of a step, but has 3 prompts, so a step draws some of them more"
+    )
+    assert list(repeated_prompts(config, {"large": 500, "small": 8})) == []
 
 
 def test_a_run_dir_that_is_a_file_or_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_data_may_name_a_checker_of_ours_or_the_runs_own_and_nothing_else_is_imp
     write_rows(Path(config).parent, *good, {"prompt": "1", "answer": "2", "checker": "this:s"})
     said = refused(capsys, config, *named)
     assert "train.jsonl line 4 names checker 'this:s', needed one of " in said
-    assert f", match, math, regex, tags, {own}: data may not name other code" in said
+    assert f", match, math, none, regex, tags, {own}: data may not name other code" in said
     assert "this" not in sys.modules
 
 

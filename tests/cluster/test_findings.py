@@ -56,20 +56,20 @@ def test_a_file_that_links_to_itself_is_refused(tmp_path: Path) -> None:
     [
         ("import os\nos._exit(0)\n", 4096, "died at start"),
         ("raise ValueError('first\\n\\x1b[31msecond')\n", 4096, r"ValueError: first\n\x1b[31msecond"),
-        (None, 1, "raise reward.memory_mb (got 1)"),
+        ("buffer = bytearray(1 << 28)\n", 64, "of address space: raise it"),
     ],
 )
 def test_a_reward_worker_that_cannot_start_is_one_line(
     capsys: pytest.CaptureFixture[str],
     config: str,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
-    source: str | None,
+    source: str,
     memory_mb: int,
     said: str,
 ) -> None:
     own = tmp_path_factory.mktemp("own") / "mine.py"
-    own.write_text(source or "")
-    checker = f"{own}:score" if source else "exact"
+    own.write_text(source)
+    checker = f"{own}:score"
     _, problems = refused(capsys, config, f"reward.checker={checker}", f"reward.memory_mb={memory_mb}")
     assert len(problems) == 1
     assert said in problems[0]

@@ -122,7 +122,8 @@ def test_a_policy_that_is_always_right_may_lose_its_entropy() -> None:
 
 def test_groups_that_are_alike_within_teach_an_advantage_that_compares_groups() -> None:
     alike = after(5, **{"groups/all_equal": 1.0, "groups/no_signal": 1.0})
-    assert course(20, alike, objective={"advantage": "whitened"}) == {}
+    for advantage in ("whitened", "decoupled"):
+        assert course(20, alike, objective={"advantage": advantage}) == {}
     assert list(course(20, alike)) == ["no_signal"]
 
 

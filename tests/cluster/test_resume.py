@@ -56,10 +56,30 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, changed: list[Prom
         refuse_changed_data(position, changed)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reference": "7"},
+        {"reference": 0},
+        {"reference": None},
+        {"reference": {"min": 5}},
+        {"named_checker": "math"},
+        {"columns": {"level": "hard"}},
+    ],
+)
+def test_a_run_does_not_go_on_with_other_references_or_checkers_of_rows(tmp_path: Path, change: dict[str, object]):
+    position = read_position(save(config_in(tmp_path), 1))
+    with pytest.raises(ValueError, match=r"their references, kept columns or named checkers are not \(sha256 \w{64} in the run"):
+        refuse_changed_data(position, [*PROMPTS[:2], replace(PROMPTS[2], **change)])
+    other_default = [replace(prompt, checker="math") for prompt in PROMPTS]  # reward.checker may change: the ledger records it
+    refuse_changed_data(position, other_default)
+    refuse_changed_data(replace(position, references=""), [*PROMPTS[:2], replace(PROMPTS[2], **change)])
+
+
 def test_a_checkpoint_that_does_not_name_its_data_is_taken_with_any(tmp_path: Path):
     whole = save(config_in(tmp_path), 1)
     state = json.loads((whole / STATE).read_text())
-    del state["position"]["data"]
+    del state["position"]["data"], state["position"]["references"]
     (whole / STATE).write_text(json.dumps(state))
     refuse_changed_data(read_position(whole), PROMPTS[:1])
 

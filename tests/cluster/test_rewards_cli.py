@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from cluster.cli import main
 from configs.loader import dump
 from configs.schema import Config
-from reward.asked import Asked
-from reward.checkers import get_checker
+from reward.asked import Asked, Wants
+from reward.checkers import CHECKERS, get_checker
 from rollout.types import Outcome, Verdict
 from tests.toys.gsm8k import DATA
 
@@ -44,8 +45,9 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str
 
 def test_a_dataset_whose_right_answers_pass_is_reported_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "d.jsonl", *({"answer": n} for n in range(5)))
-    assert passes(capsys, "check", rows, "--checker", "exact") == (
+    assert passes(capsys, "check", rows, "--checker", "exact", "--workers", "1") == (
         f"5 rows of {rows}: 5 passed (100.00 %), 0 failed, 0 have no gold answer\n"
+        "in other words: 5 of 5 right answers passed (5 wordings); 0 of 15 near misses accepted; 0 references not understood whole\n"
     )
     assert "2 rows of" in passes(capsys, "check", rows, "--checker", "exact", "--limit", "2", "--workers", "1")
 
@@ -94,6 +96,37 @@ def test_a_checker_that_hangs_or_raises_on_a_right_answer_is_told_as_that(capsys
     assert "timeout: more than 0.5 s" in fails(capsys, "check", rows, *hanging)[0]
 
 
+UNREAD = r"\sum_{k=1}^{n} k^2"
+
+
+def test_references_that_are_not_understood_are_listed_and_fail_if_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "d.jsonl", {"answer": "1/2"}, {"answer": UNREAD})
+    out = passes(capsys, "check", rows, "--workers", "1")
+    assert "references that are not understood whole:\n" in out
+    assert "line 2: math: " in out
+    assert "; it is compared as text: reference " in out
+    assert "in other words: 2 of 2 right answers passed (" in out
+    assert "; 0 of 10 near misses accepted; 1 reference not understood whole" in out
+    assert "1 of 2 references not understood whole" in fails(capsys, "check", rows, "--workers", "1", "--strict")[1]
+    rows = write_rows(tmp_path / "d.jsonl", {"answer": UNREAD})
+    assert "1 of 1 reference not understood" in fails(capsys, "check", rows, "--workers", "1")[1]
+
+
+def test_other_words_that_fail_and_near_misses_that_pass_are_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = replace(CHECKERS["exact"], other_words=lambda _: ["3", "2 "], near_misses=lambda _: ["2", "4"])
+    monkeypatch.setitem(CHECKERS, "exact", wrong)
+    rows = write_rows(tmp_path / "d.jsonl", {"answer": "2"})
+    out, last = fails(capsys, "check", rows, "--checker", "exact", "--workers", "1")
+    assert "right answers that do not pass in other words:\n" in out
+    assert "line 1: exact: reward 0; reference '2', response '3'\n" in out
+    assert "near misses that are accepted:\n" in out
+    assert "line 1: exact: reward 1; reference '2', response '2'\n" in out
+    assert "in other words: 0 of 1 right answer passed (2 wordings); 1 of 2 near misses accepted" in out
+    assert "1 right answer did not pass in other words, 1 near miss was accepted" in last
+
+
 def test_a_long_list_is_cut_unless_all_of_it_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "d.jsonl", *({"answer": "1", "solution": "2"} for _ in range(25)))
     asked = ("check", rows, "--checker", "exact", "--solution-field", "solution")
@@ -135,6 +168,8 @@ def test_solutions_of_gsm8k_pass_as_whole_texts(capsys: pytest.CaptureFixture[st
 
 class Toy:
     """What audit needs of a scorer: the checker's reward, doubled so that it shows that the scorer was asked."""
+
+    wants = Wants()
 
     def __init__(self, config: Config) -> None:
         assert config.reward.second is None, "the second opinion counts for nothing here"

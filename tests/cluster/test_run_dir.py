@@ -134,6 +134,7 @@ CHANGES = {
     "learner.lr": 3e-4, "learner.warmup_updates": 7, "learner.weight_decay": 0.1, "learner.betas": (0.8, 0.9), "learner.max_grad_norm": 0.5,
     "learner.aux_loss": 0.1, "objective.preset": "gspo", "objective.clip_low": 0.1, "correction.preset": "tis", "kl.reference": "initial",
     "rollout.engines": 3, "rollout.temperature": 0.7, "rollout.group_size": 8, "rollout.groups_per_step": 4, "rollout.cpus_per_engine": 2,
+    "learner.schedule": "cosine", "entropy.target": 0.2, "entropy.coefficient": 0.01,
     "reward.range": (-2, 2), "data.eval": "other.jsonl", "data.eval_limit": 3,
 }  # fmt: skip
 

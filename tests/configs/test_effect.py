@@ -17,8 +17,13 @@ VALUES = {
     "data.template_file": ('"t.jinja"', "data.chat_template=true"),
     "data.system": ('"be brief"', "data.chat_template=true"),
     "data.answer_turn": ('"cut"', "data.chat_template=true"),
+    "data.template_arguments": ("{deep = 1}", "data.chat_template=true"),
+    "data.prefill": ('"So"', "data.chat_template=true"),
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
+    "learner.min_lr": ("1e-07", "learner.schedule=linear"),
+    "entropy.change": ("0.001", "entropy.target=0.2"),
+    "entropy.largest": ("0.5", "entropy.target=0.2"),
     "correction.cap": ("2.5", "correction.weight=token"),
     "correction.keep_low": ("0.25", "correction.keep=token"),
     "correction.keep_high": ("2.5", "correction.keep=token"),
@@ -37,6 +42,8 @@ WITHOUT = {
     "data.template_file": "data.chat_template=false",
     "data.system": "data.chat_template=false",
     "data.answer_turn": "data.chat_template=false",
+    "data.template_arguments": "data.chat_template=false",
+    "data.prefill": "data.chat_template=false",
 }
 
 

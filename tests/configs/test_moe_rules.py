@@ -27,6 +27,8 @@ BROKEN = [
      "objective.preset=gmpo objective.router_shift=0.8"),
     ("router_shift_suits_the_surrogate", "objective.preset=dppo_tv objective.router_shift=0.8", "objective.router_shift",
      'the surrogate "dppo_tv" pulls every ratio to 1', "objective.preset=dppo_tv"),
+    ("router_shift_suits_the_surrogate", "objective.preset=dppo_kl objective.router_shift=0.8", "objective.router_shift",
+     'the surrogate "dppo_kl" limits probabilities and not ratios', "objective.preset=dppo_kl"),
     ("past_weights_can_be_swapped_in",
      "mismatch.share=0.1 run.max_staleness=1 learner.deepspeed.zero_optimization={stage=3,zero_hpz_partition_size=2}", "mismatch.share",
      "got 0.1 with run.max_staleness = 1 and zero_hpz_partition_size set", "mismatch.share=0.1 run.max_staleness=1"),

@@ -36,6 +36,21 @@ BROKEN = [
      'got "tiss", needed a known correction (did you mean "tis"?): use one of "none", "tis"', "correction.preset=tis"),
     ("group_baseline_needs_a_group", "rollout.group_size=1", "rollout.group_size",
      "got 1, needed at least 2: every advantage compares a response with the other responses of its group", "rollout.group_size=2"),
+    ("something_teaches", "objective.advantage=none", "objective.advantage",
+     'got "none", so rewards teach nothing, and there is no KL in the loss either: set kl.reference to the teacher',
+     "objective.advantage=none kl.coefficient=1 kl.reference=teacher rollout.group_size=1"),
+    ("something_teaches", "objective.advantage=none kl.coefficient=1 kl.reference=teacher kl.place=reward", "objective.advantage",
+     'kl.coefficient = 1.0 with kl.place = "loss"', "objective.advantage=none kl.coefficient=1 kl.reference=teacher"),
+    ("something_teaches", "objective.preset=dapo objective.advantage=none kl.coefficient=1 kl.reference=teacher", "objective.advantage",
+     "set rollout.dynamic_sampling = false",
+     "objective.preset=dapo objective.advantage=none kl.coefficient=1 kl.reference=teacher rollout.dynamic_sampling=false"),
+    ("something_teaches", "reward.checker=none", "reward.checker",
+     'got "none", which rewards nothing, with advantage "standardised", which needs rewards: name a checker',
+     "reward.checker=none objective.advantage=none kl.coefficient=1 kl.reference=teacher"),
+    ("something_teaches", "reward.checker=none", "reward.checker", "and learn from kl.reference",
+     "reward.checker=none reward.parts.length.reference.max=5"),
+    ("entropy_starts_within_its_bounds", "entropy.target=0.2 entropy.coefficient=0.5 entropy.largest=0.1", "entropy.coefficient",
+     "got 0.5, needed at most entropy.largest (0.1): lower it", "entropy.target=0.2 entropy.coefficient=0.1 entropy.largest=0.1"),
     ("surrogate_has_its_settings", "objective.surrogate=dual_clip", "objective.cap",
      'missing, but surrogate "dual_clip" reads clip_low, clip_high, cap: set objective.cap',
      "objective.surrogate=dual_clip objective.cap=3"),
@@ -132,6 +147,20 @@ BROKEN = [
      "objective.surrogate=cispo objective.clip_low=1 objective.clip_high=4"),
     ("clip_bounds_are_in_order", "objective.preset=dppo_tv objective.clip_high=1.0", "objective.clip_low",
      "needed less than 1: no probability moves by 1", "objective.preset=dppo_tv objective.clip_high=0.9"),
+    ("clip_bounds_are_in_order", "objective.preset=dppo_kl objective.clip_high=0.6", "objective.clip_low",
+     "got 0.6, needed at most 0.5: a token whose probability rises from 1/2 to 9/10", "objective.preset=dppo_kl objective.clip_high=0.5"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.range=[-1,1]", "reward.range",
+     'got a reward of -1 for a wrong response with advantage "mean_normalised"', "objective.preset=maxrl reward.range=[0,2]"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.overlong_cache=64", "reward.overlong_cache",
+     "use overlong_cache = 0, and objective.overlong_filter = true", "objective.preset=maxrl objective.overlong_filter=true"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl reward.parts.length.weight=-0.5", "reward.parts.length.weight",
+     'got -0.5 with advantage "mean_normalised"', "objective.preset=maxrl reward.parts.length.how=multiply"),
+    ("mean_normalised_needs_rewards_from_zero", "objective.preset=maxrl kl.coefficient=0.1 kl.reference=initial kl.place=reward",
+     "kl.place", 'use kl.place = "loss"', "objective.preset=maxrl kl.coefficient=0.1 kl.reference=initial"),
+    ("decoupled_parts_are_the_whole_reward", "objective.preset=gdpo kl.coefficient=0.1 kl.reference=initial kl.place=reward",
+     "kl.place", "never sees the KL", "objective.preset=gdpo kl.coefficient=0.1 kl.reference=initial reward.range=[-1,1]"),
+    ("reinforce_needs_on_policy_data", "objective.preset=opo learner.updates_per_step=2", "learner.updates_per_step",
+     "which has no ratio", "objective.preset=opo"),
 ]  # fmt: skip
 
 
@@ -175,11 +204,14 @@ def test_every_correction_obeys_the_rules_as_it_is(correction: str) -> None:
 @pytest.mark.parametrize("advantage", ADVANTAGES)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_advantage_and_reduction_combine_freely(advantage: str, reduction: str) -> None:
-    chosen = config_with(f"objective.preset=gspo objective.advantage={advantage} objective.reduction={reduction}").objective.resolved
+    pulled = " kl.coefficient=1 kl.reference=teacher" if advantage == "none" else ""
+    chosen = config_with(
+        f"objective.preset=gspo objective.advantage={advantage} objective.reduction={reduction}{pulled}"
+    ).objective.resolved
     assert chosen == PRESETS["gspo"].replace(advantage=advantage, reduction=reduction)
 
 
-@pytest.mark.parametrize("estimator", ["k2", "k3", "ratio_k3"])
+@pytest.mark.parametrize("estimator", ["k2", "k3", "k3_clamped", "ratio_k3"])
 def test_the_pull_to_a_reference_combines_with_any_preset(estimator: str) -> None:
     for preset in PRESETS:
         config = config_with(f"objective.preset={preset} kl.coefficient=0.001 kl.reference=initial kl.estimator={estimator}")
@@ -232,7 +264,7 @@ def test_the_kl_is_in_the_loss_or_in_the_reward_or_nowhere() -> None:
         ("objective.clip_low=0", "got 0; needed a number, above 0"),
         ("correction.keep=sometimes", 'needed one of "all", "token", "sequence", "geometric"'),
         ("correction.cap=-1", "got -1; needed a number, above 0"),
-        ("kl.estimator=k4", 'got "k4"; needed one of "k1", "k2", "k3", "ratio_k3"'),
+        ("kl.estimator=k4", 'got "k4"; needed one of "k1", "k2", "k3", "k3_clamped", "ratio_k3"'),
         ("kl.place=nowhere", 'needed one of "loss", "reward"'),
         ("kl.coefficient=-1", "got -1; needed a number, at least 0"),
     ],

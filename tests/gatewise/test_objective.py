@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from configs.presets import CORRECTIONS, PRESETS, Kl
+from configs.sections.reward import PartConfig, RewardConfig
 from gatewise import InputError, objective
 from learner.batch.plan import rows_of, weigh
 from tests.learner.test_objective import CASES, golden_input
@@ -77,6 +78,26 @@ def test_advantages_and_token_weights_are_those_of_a_runs_plan(preset: str) -> N
         }
 
 
+def test_parts_of_the_reward_give_the_advantages_of_a_runs_plan_with_these_parts() -> None:
+    config = RewardConfig(range=(-1.0, 1.0), parts={"form": PartConfig(weight=0.5), "brief": PartConfig(how="multiply")}, overlong_cache=2)
+    rewards, groups, mask = random_update(3)
+    scored, numbers = ~rewards.isnan(), np.random.default_rng(1).integers(0, 3, (3, len(rewards))) / 2
+    form, brief, overlong = (torch.from_numpy(x).where(scored, torch.nan) for x in (numbers[0], numbers[1], -numbers[2]))
+    members = [torch.nonzero(groups == group).flatten() for group in groups.unique()]
+    summaries = [
+        toy_summary(
+            place, [None if r.isnan() else float(r) for r in rewards[m]], lengths=mask[m].sum(1).tolist(),
+            parts={"form": form[m].numpy(), "brief": brief[m].numpy(), "overlong": overlong[m].numpy(), "second": -rewards[m].numpy()},
+        )
+        for place, m in enumerate(members)
+    ]  # fmt: skip
+    found = objective.advantages("gdpo", rewards, groups, mask, [(2.0, rewards * brief), (0.5, form), (1.0, overlong)])
+    for group in weigh(summaries, PRESETS["gdpo"], False, config):
+        assert group.advantages.tolist() == found[members[group.position]].tolist()
+    assert found.isfinite().all()
+    assert found[scored].any()
+
+
 def test_the_losses_of_micro_batches_add_up_to_the_updates() -> None:
     whole = objective.compose("dapo", "tis", Kl(coefficient=0.1))
     advantages, weights = objective.advantages(whole, REWARDS, GROUPS, MASK), objective.token_weights(whole, REWARDS, GROUPS, MASK)
@@ -117,6 +138,7 @@ def test_only_groups_whose_rewards_differ_have_a_signal() -> None:
         (lambda: objective.compose("grpo", kl=Kl(coefficient=0.1, place="reward")), "subtract the KL from the rewards"),
         (lambda: objective.advantages("grpo", REWARDS[:3], GROUPS, MASK), r"shapes \[3\], \[7\], \[7, 5\]"),
         (lambda: objective.token_weights("dr_grpo", REWARDS, GROUPS, MASK), "give max_tokens"),
+        (lambda: objective.advantages("grpo", REWARDS, GROUPS, MASK, [(1.0, REWARDS)]), 'or use preset "gdpo"'),
         (lambda: missing("dppo_tv"), "give engine_logprobs"),
         (lambda: missing("minirl"), "give engine_logprobs"),
         (lambda: missing(objective.compose("grpo", "tis")), "give engine_logprobs"),

@@ -24,6 +24,9 @@ OURS = {  # golden name: ours, and the epsilon where it is not ours
     "rloo": ("leave_one_out", None),
     "loo_mean_loo_std": ("leave_one_out_standardised", None),
     "rpp_baseline_token_whiten_bessel": ("whitened", None),
+    "gdpo_one_part": ("decoupled", None),
+    "maxrl": ("mean_normalised", None),
+    "opo": ("length_weighted", None),
 }
 ESSAY = {
     "mean_only": ("centred", None),
@@ -35,8 +38,10 @@ ESSAY = {
     "loo_mean_loo_std": ("leave_one_out_standardised", None),
 }
 
+# Advantages that a constant added to the rewards changes: it adds to the mean by which they are divided.
+SHIFTED = {"mean_normalised"}
 rewards = st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=12).map(np.array)
-names = st.sampled_from(sorted(ADVANTAGES))
+names = st.sampled_from(sorted(set(ADVANTAGES) - SHIFTED))
 every_advantage = pytest.mark.parametrize("name", sorted(ADVANTAGES))
 
 
@@ -143,7 +148,7 @@ def test_a_constant_added_to_all_rewards_changes_nothing(rewards: np.ndarray, ot
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-@given(rewards, rewards, st.sampled_from(sorted(set(ADVANTAGES) - {"batch_std"})), st.integers(-3, 3))
+@given(rewards, rewards, st.sampled_from(sorted(set(ADVANTAGES) - {"batch_std", *SHIFTED})), st.integers(-3, 3))
 def test_a_constant_added_to_the_rewards_of_one_group_changes_nothing(
     rewards: np.ndarray, others: np.ndarray, name: str, shift: int
 ) -> None:
@@ -155,12 +160,12 @@ def test_a_constant_added_to_the_rewards_of_one_group_changes_nothing(
 def test_the_scale_of_rewards_does_not_matter_once_standardised(rewards: np.ndarray, others: np.ndarray, name: str, scale: float) -> None:
     if name == "leave_one_out_standardised":
         return  # leaves a lone success undivided
-    factor = scale if name in ("centred", "leave_one_out") else 1.0
+    factor = scale if name in ("centred", "leave_one_out", "length_weighted") else 1.0
     for ours, theirs in zip(of(name, scale * rewards, scale * others), of(name, rewards, others), strict=True):
         np.testing.assert_allclose(ours, factor * theirs, atol=3e-5)
 
 
-@given(rewards, rewards, st.sampled_from(sorted(set(ADVANTAGES) - {"leave_one_out_standardised", "whitened"})))
+@given(rewards, rewards, st.sampled_from(sorted(set(ADVANTAGES) - {"leave_one_out_standardised", "whitened", *SHIFTED})))
 def test_advantages_of_a_group_sum_to_zero(rewards: np.ndarray, others: np.ndarray, name: str) -> None:
     assert all(abs(group.sum()) < 1e-9 for group in of(name, rewards, others))
 
@@ -199,7 +204,15 @@ def test_the_standard_deviation_of_the_batch_is_over_all_scored_rewards() -> Non
 
 
 def test_a_group_judged_by_itself_does_not_see_the_others() -> None:
-    for name in ("standardised", "population", "centred", "leave_one_out", "leave_one_out_standardised"):
+    for name in (
+        "standardised",
+        "population",
+        "centred",
+        "leave_one_out",
+        "leave_one_out_standardised",
+        "mean_normalised",
+        "length_weighted",
+    ):
         assert of(name, [1.0, 0.0, 0.5], [9.0, 1.0])[0].tolist() == of(name, [1.0, 0.0, 0.5])[0].tolist()
 
 
@@ -223,3 +236,33 @@ def test_signal_is_raw_correctness_that_varies_among_survivors(correct: list[flo
         aborted=np.array(aborted, np.bool_),
     )
     assert has_signal(summary) is expected
+
+
+def test_a_success_counts_for_maxrl_as_much_as_it_is_rare() -> None:
+    assert of("mean_normalised", [1, 0, 0, 0])[0].tolist() == [3, -1, -1, -1]
+    assert of("mean_normalised", [1, 1, 1, 0])[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, -1])
+    np.testing.assert_allclose(of("mean_normalised", [0.25, 0.5, NAN])[0], [-1 / 3, 1 / 3, 0])
+
+
+def test_maxrl_is_unbiased_for_the_likelihood_truncated_at_the_size_of_the_group() -> None:
+    p, size = 0.3, 4  # E[A grad log p] of G draws from {right, wrong}, against the gradient of sum_k<=G of -(1-p)^k / k
+    expected = 0.0
+    for code in range(2**size):
+        draws = np.array([(code >> i) & 1 for i in range(size)], np.float64)
+        score = np.where(draws > 0, 1 / p, -1 / (1 - p))
+        chance = float(np.prod(np.where(draws > 0, p, 1 - p)))
+        expected += chance * float((of("mean_normalised", draws)[0] * score).mean())
+    assert expected == pytest.approx(sum((1 - p) ** (k - 1) for k in range(1, size)), abs=1e-12)
+
+
+def test_maxrl_refuses_a_negative_reward_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"got a reward of -1, .* let checkers and parts return 0 to 1"):
+        of("mean_normalised", [1.0, -1.0])
+
+
+def test_the_baseline_of_opo_is_the_mean_weighted_by_length() -> None:
+    (group,) = of("length_weighted", [1.0, 0.0, NAN, 1.0], tokens=[[10, 30, 500, 0]])
+    np.testing.assert_allclose(group, [0.75, -0.25, 0.0, 0.75])
+    (group,) = of("length_weighted", [1.0, 0.0], tokens=[[0, 0]])
+    assert group.tolist() == [0.5, -0.5]
+    np.testing.assert_allclose(of("length_weighted", [1.0, 0.0, 1.0], tokens=[[5, 5, 5]])[0], of("centred", [1.0, 0.0, 1.0])[0])

@@ -1,10 +1,14 @@
 """Estimators of the distance to a reference: exact expectations over every action, against golden values."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from configs.presets import PRESETS, Kl, Objective
+from learner.loss.advantages import ADVANTAGES
 from learner.loss.kl import ESTIMATORS, kl_of_responses
 from learner.loss.objective import LossInputs, policy_loss
 from tests.toys.objective import BATCH, GARBAGE, GOLDEN, MASK, outcome, same
@@ -38,7 +42,7 @@ def near(ours: Tensor, theirs: Tensor) -> None:
 
 
 def test_every_estimator_is_looked_at() -> None:
-    assert set(ESTIMATORS) == {"k1", "k2", "k3", "ratio_k3"}
+    assert set(ESTIMATORS) == {"k1", "k2", "k3", "k3_clamped", "ratio_k3"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,10 @@ def test_far_from_the_reference_value_and_gradient_stay_finite(estimator: str, x
     got = outcome(Objective(preset=PRESETS["grpo"], kl=Kl(coefficient=1.0, estimator=estimator)), 0 * one, taken)
     assert got.loss.isfinite()
     assert got.gradient.isfinite().all()
-    if estimator != "k1":
+    if estimator == "k3_clamped":  # flat at every x tried here
+        assert got.gradient.item() == 0
+        assert got.loss.item() == 10
+    elif estimator != "k1":
         assert got.gradient.sign().item() == (1 if x > 0 else -1), "towards the reference, however far it is"
     assert got.sums["reference_kl"].isfinite()
 
@@ -127,7 +134,7 @@ def test_the_kl_of_a_response_is_the_sum_over_its_unmasked_tokens(estimator: str
     ours = kl_of_responses(estimator, *filled, mask)
     x = policy - reference
     k3 = (-x).exp() - 1 + x
-    by_hand = {"k1": x, "k2": x * x / 2, "k3": k3, "ratio_k3": ratio.exp() * k3}[estimator]
+    by_hand = {"k1": x, "k2": x * x / 2, "k3": k3, "k3_clamped": k3.clamp(max=10), "ratio_k3": ratio.exp() * k3}[estimator]
     same(ours, torch.stack([row[shown].sum() for row, shown in zip(by_hand, mask, strict=True)]))
     assert ours[3] == 0
     assert not ours.requires_grad
@@ -168,3 +175,41 @@ def test_the_ratio_of_ratio_k3_is_each_tokens_own_whatever_the_objective_compare
     case = GOLDEN["cases"]["kl_loss_k3_ratio_weighted"]
     assert got.loss.item() == pytest.approx(case["loss"], abs=1e-9)
     torch.testing.assert_close(got.gradient, torch.tensor(case["grad"], dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("x", [-19.0, -3.0, -2.62, -2.61, -1.0, 0.0, 0.5, 10.9, 11.1])
+def test_the_clamped_k3_is_k3_up_to_10_and_flat_beyond(x: float) -> None:
+    value = math.exp(-x) - 1 + x
+    at = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    clamped = ESTIMATORS["k3_clamped"](at, 0 * at)
+    (slope,) = torch.autograd.grad(clamped, at)
+    assert clamped.item() == pytest.approx(min(value, 10), abs=1e-12)
+    assert slope.item() == pytest.approx(1 - math.exp(-x) if value <= 10 else 0, abs=1e-12)
+
+
+def test_without_advantages_the_expected_gradient_is_that_of_the_reverse_kl_of_every_token() -> None:
+    """Two positions, three tokens each: the KL of the whole distributions by autograd, against the sampled estimate over all responses."""
+    drawn = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 3, generator=drawn, dtype=torch.float64).requires_grad_()
+    teacher = torch.randn(2, 3, generator=drawn, dtype=torch.float64).log_softmax(-1)
+    behaviour = torch.randn(2, 3, generator=drawn, dtype=torch.float64).log_softmax(-1)
+    policy = logits.log_softmax(-1)
+    (expected,) = torch.autograd.grad((policy.exp() * (policy - teacher)).sum(), logits)
+    responses = torch.cartesian_prod(torch.arange(3), torch.arange(3))  # every response of two tokens
+
+    def of(distributions: Tensor) -> Tensor:
+        return distributions.gather(1, responses.T).T
+
+    for sampled_by in (policy.detach(), behaviour):
+        chance = of(sampled_by).sum(1).exp()
+        taken = LossInputs(
+            old_logprobs=of(sampled_by),
+            advantages=torch.from_numpy(np.concatenate(ADVANTAGES["none"]([np.arange(9.0)], [np.ones(9)]))),
+            mask=torch.ones(9, 2, dtype=torch.bool),
+            token_weight=chance[:, None].expand(9, 2),
+            reference_logprobs=of(teacher),
+        )
+        objective = Objective(preset=PRESETS["grpo"].replace(advantage="none"), kl=Kl(coefficient=1.0))
+        loss, _ = policy_loss(objective, of(logits.log_softmax(-1)), taken)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        near(gradient, expected)

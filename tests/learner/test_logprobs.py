@@ -62,3 +62,25 @@ def test_no_tokens_still_run_the_head_on_every_chunk() -> None:
     logprobs, _ = chunked_logprobs(torch.zeros(0, 5, dtype=torch.float64), lambda h: h @ head, torch.zeros(0, dtype=torch.int64), 1.0, 3)
     (gradient,) = torch.autograd.grad(logprobs.sum(), [head])
     assert gradient.eq(0).all()
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_the_gradient_of_the_entropy_is_that_of_the_written_out_formula(chunks: int) -> None:
+    head, tokens, upstream, hidden = draw(5, 6).requires_grad_(), torch.arange(7) % 6, draw(7), draw(7, 5).requires_grad_()
+    p = ((hidden @ head) / 0.7).softmax(-1)
+    expected = torch.autograd.grad((-(p * p.log()).sum(-1) * upstream).sum(), [hidden, head])
+    logprobs, entropy = chunked_logprobs(hidden, lambda h: h @ head, tokens, 0.7, chunks, entropy_gradient=True)
+    plain = chunked_logprobs(hidden, lambda h: h @ head, tokens, 0.7, chunks)
+    assert torch.equal(logprobs, plain[0])
+    assert torch.equal(entropy, plain[1])
+    for ours, theirs in zip(torch.autograd.grad((entropy * upstream).sum(), [hidden, head]), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+def test_the_gradient_of_the_entropy_is_finite_where_a_token_is_impossible() -> None:
+    logits = torch.tensor([[0.3, -0.2, float("-inf")]], dtype=torch.float64, requires_grad=True)
+    _, entropy = token_logprobs(logits, torch.tensor([1]), 1.0, entropy_gradient=True)
+    (gradient,) = torch.autograd.grad(entropy.sum(), logits)
+    p = torch.tensor([0.3, -0.2], dtype=torch.float64).softmax(0)
+    torch.testing.assert_close(gradient[0, :2], -p * (p.log() + entropy.item()))
+    assert gradient[0, 2] == 0

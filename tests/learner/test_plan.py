@@ -1,5 +1,6 @@
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.presets import PRESETS, REDUCTIONS, Preset
+from configs.schema import Config
 from learner.batch.plan import MicroBatch, Row, StepPlan, plan_step
+from learner.loss.parts import worth_learning
 from rollout.types import GroupSummary
 from tests.toys.learner import toy_group
+from tests.toys.run import toy_summary
 
 BUDGET = 24
 
@@ -178,9 +182,55 @@ def test_advantages_that_look_beyond_the_group_see_the_whole_step() -> None:
     assert np.average(advantages, weights=tokens) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("preset", ["gdpo", "opo"])
+def test_a_filtered_response_still_counts_in_what_it_is_compared_with(preset: str) -> None:
+    group = replace(
+        GroupSummary.of(toy_group(1, members=3)),
+        lengths=np.array([2, 3, 5]),
+        rewards=np.array([1.0, 1.0, 0.0]),
+        correct=np.array([1.0, 1.0, 0.0]),
+        aborted=np.zeros(3, np.bool_),
+        truncated=np.array([False, False, True]),
+    )
+    kept, filtered = (
+        rows_of(plan_step([group], PRESETS[preset], updates=1, ranks=2, micro_batch_tokens=100, response_tokens=6, overlong_filter=f))
+        for f in (False, True)
+    )
+    assert {member for _, member in filtered} == {0, 1}
+    assert all(filtered[place].advantage == kept[place].advantage > 0 for place in filtered)
+    if preset == "opo":
+        assert kept[0, 0].advantage == pytest.approx(0.5)
+
+
+def test_dynamic_sampling_accepts_what_any_weighted_part_tells_apart_where_parts_are_compared(tmp_path: Path) -> None:
+    base = {"model": {"path": "m"}, "data": {"train": "t"}, "run": {"dir": str(tmp_path)}}
+    reward = {"overlong_cache": 2, "parts": {"form": {"checker": "tags", "weight": 0.5}, "idle": {"checker": "tags", "weight": 0}}}
+    parts = {name: np.array([0.0, 0.0]) for name in ("form", "idle", "overlong")}
+
+    def accepted(preset: str, **varied: list[float]) -> bool:
+        config = Config.model_validate({**base, "reward": reward, "objective": {"preset": preset}})
+        return worth_learning(config, toy_summary(0, [1.0, 1.0], parts=parts | {name: np.array(v) for name, v in varied.items()}))
+
+    assert accepted("gdpo", form=[0.0, 1.0])
+    assert not accepted("grpo", form=[0.0, 1.0])
+    assert not accepted("gdpo", idle=[0.0, 1.0])
+    assert not accepted("gdpo", overlong=[0.0, -1.0])
+
+
 def test_the_budget_of_a_response_scales_the_weights_of_dr_grpo() -> None:
     short, long = (
         rows_of(plan_step(summaries(5, 2), PRESETS["dr_grpo"], updates=1, ranks=1, micro_batch_tokens=1000, response_tokens=n))
         for n in (6, 12)
     )
     assert [row.weight for row in short.values()] == [2 * row.weight for row in long.values()]
+
+
+def test_a_response_without_a_group_is_learned_only_where_nothing_is_compared() -> None:
+    lone = [GroupSummary.of(toy_group(seed, members=1)) for seed in (1, 3, 4)]
+    answered = [(position, 0) for position, summary in enumerate(lone) if summary.lengths[0]]
+    assert answered
+    for advantage, planned in (("none", answered), ("standardised", [])):
+        preset = PRESETS["grpo"].replace(advantage=advantage, reduction="token_mean")
+        plan = plan_step(lone, preset, updates=1, ranks=1, micro_batch_tokens=BUDGET, response_tokens=6)
+        assert sorted(rows_of(plan)) == planned
+        assert all(row.advantage == 0 for row in plan.updates[0].rows)

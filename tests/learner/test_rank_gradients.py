@@ -20,7 +20,7 @@ from learner.model.precision import apply_precision
 from rollout.types import GroupSummary
 from tests.conftest import RankResults
 from tests.toys.batches import whole_batch
-from tests.toys.gradient import EVERYWHERE, OBJECTIVES, WITH_ALL, elsewhere, nearness
+from tests.toys.gradient import ENTROPY, EVERYWHERE, OBJECTIVES, WITH_ALL, elsewhere, nearness
 from tests.toys.one_batch import batch_loss, planned
 from tests.toys.ranks import BUDGET, PACKED_BUDGET, recorded_groups
 
@@ -42,12 +42,13 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
     objective, groups = OBJECTIVES[label], recorded_groups()
     config = load(folder / "config.toml")
     policy = load_policy(config)
+    policy.entropy_gradient = label in ENTROPY
     apply_precision(policy, config.learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
     rows = planned(summaries, objective)
     batch = whole_batch(rows, groups, 0)
-    logprobs, _ = policy(batch)
+    logprobs, entropy = policy(batch)
     batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
     kl = objective.kl
     if kl.in_reward:
@@ -58,9 +59,11 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
         charged = planned([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)], objective)
         batch = replace(batch, advantages=whole_batch(charged, groups, 0).advantages)
     if routed is not None:
-        logprobs, _ = policy(batch, routed(batch))
+        logprobs, entropy = policy(batch, routed(batch))
     base = old if objective.preset.old == "learner" else batch.engine_logprobs
     loss = batch_loss(objective, logprobs, batch, old=base, reference=reference)
+    if label in ENTROPY:
+        loss = loss - ENTROPY[label] * (torch.where(batch.mask, entropy, 0) * batch.token_weight).sum()
     torch.autograd.backward(loss)
     return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
 

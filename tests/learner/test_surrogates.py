@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from configs.presets import PRESETS, Objective, Preset
-from configs.surrogates import Cispo, Clip, DppoTv, DualClip, Minirl
+from configs.surrogates import Cispo, Clip, DppoKl, DppoTv, DualClip, Minirl
 from learner.loss.objective import LossInputs, policy_loss
 from tests.toys.objective import GRPO, each_input, outcome, per_token, random_batch, same
 
@@ -104,6 +104,47 @@ def test_dppo_drops_a_token_whose_probability_has_moved_too_far_the_advantages_w
     same(got.gradient, expected)
     same(got.loss, expected.sum())
     assert sum(got.sums[f"clipped_{sign}"] for sign in HELD) == (dropped & taken.mask).sum()
+
+
+@given(seed=seeds)
+@many
+def test_dppo_drops_a_token_whose_binary_kl_is_too_large_the_advantages_way(seed: int) -> None:
+    objective, logprobs, taken = preset_batch(PRESETS["dppo_kl"].replace(surrogate=DppoKl(clip_low=0.05, clip_high=0.02)), seed)
+    logprobs, taken = logprobs.clamp(max=-0.001), replace(taken, old_logprobs=taken.old_logprobs.clamp(max=-0.001))
+    advantages = per_token(taken)
+    old, new = (torch.distributions.Bernoulli(probs=x.exp()) for x in (taken.old_logprobs, logprobs))
+    divergence, risen = torch.distributions.kl_divergence(old, new), logprobs > taken.old_logprobs
+    dropped = ((advantages > 0) & risen & (divergence > 0.02)) | ((advantages < 0) & ~risen & (divergence > 0.05))
+    expected = torch.where(taken.mask & ~dropped, -advantages * (logprobs - taken.old_logprobs).exp() * taken.token_weight, 0.0)
+    got = outcome(objective, logprobs, taken)
+    same(got.gradient, expected)
+    same(got.loss, expected.sum())
+    assert sum(got.sums[f"clipped_{sign}"] for sign in HELD) == (dropped & taken.mask).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("old", "new", "advantage", "dropped"),
+    [
+        (0.99, 0.75, -1, True),  # KL 0.243, far though the ratio is within PPO's bounds
+        (1e-4, 1e-2, 1, False),  # KL 0.0095, near though the ratio is 100
+        (0.5, 0.99, -1, False),  # against the advantage
+        (0.5, 1.0, 1, True),  # a certain token has no other: the KL stays finite
+        (1.0, 1.0, 1, False),
+        (1.0, 0.5, -1, True),
+        (0.5, 0.6, 1, False),  # KL 0.0204
+        (0.5, 0.5, 1, False),
+    ],
+)
+def test_the_binary_kl_judges_probabilities_and_not_ratios(
+    old: float, new: float, advantage: float, dropped: bool, dtype: torch.dtype
+) -> None:
+    before, after = (torch.tensor([[p]], dtype=dtype).log() for p in (old, new))
+    ones = torch.ones_like(before)
+    taken = LossInputs(old_logprobs=before, advantages=advantage * ones, mask=ones.bool(), token_weight=ones)
+    got = outcome(Objective(preset=PRESETS["dppo_kl"]), after, taken)
+    assert bool(got.gradient.isfinite().all())
+    assert (got.gradient == 0).item() is dropped
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -18,6 +18,9 @@ CITIES = {"answer": "B", "options": {"A": "Rome", "B": "Paris", "C": "a dog", "D
         ("\\boxed{B. Paris}", "B"),
         ("\\boxed{\\textbf{(B)}\\ 12}", "B"),
         ("\\boxed{b}", "B"),
+        ("A is wrong because 3 is odd. C is wrong. So it must be B.", "B"),
+        ("It's B.", "B"),
+        ("Wait, the answer is not C. It is B.", "B"),
         ("It is A? \\boxed{A}. No: \\boxed{B}", "B"),
         ("<answer>B</answer>", "B"),
         ("<answer>(B) Paris</answer>", "B"),
@@ -142,6 +145,11 @@ def test_options_may_be_a_list_whose_letters_follow_from_the_order() -> None:
     assert choice.score("<answer>rome</answer>", reference) == 0.0
 
 
+def test_a_letter_before_the_text_of_another_option_decides_nothing() -> None:
+    options = {"answer": "B", "options": ["3", "4", "5", "6"]}
+    assert [choice.score(text, options) for text in ("A. 4", "The answer is A. 4", "B. 4", "4")] == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_two_options_of_the_same_text_decide_nothing() -> None:
     assert choice.score("<answer>Paris</answer>", {"answer": "A", "options": ["Paris", "paris"]}) == 0.0
 
@@ -163,3 +171,90 @@ def test_the_gold_answer_of_a_choice_is_right(reference: object) -> None:
 def test_a_reference_that_names_no_option_is_an_error(reference: object) -> None:
     with pytest.raises(ValueError, match="checker 'choice': reference must"):
         check_reference("choice", reference)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Die Antwort lautet D.",
+        "Antwort: D",
+        "La bonne réponse est D.",
+        "La réponse est la D",
+        "Réponse : D",
+        "La respuesta correcta es D.",
+        "la opción correcta es la D",
+        "La risposta corretta è D",
+        "A resposta correta é a letra D.",
+        "Правильный ответ: D",
+        "Ответ: D.",
+        "答案是D",
+        "答案\uff1aD",
+        "答案选D。",
+        "故选D。",
+        "因此选 D",
+        "D选项正确",
+        "答えはDです",
+        "正解はDです",
+        "正解\uff1aD",
+        "정답은 D입니다.",
+        "답은 D입니다",
+        "정답: D",
+        "not B but D",
+        "The answer is not B but D.",
+        "I rule out B. So D.",
+        "**D**",
+        "x\n\n**D**",
+        "x\nThe answer is (D).",
+        "Option D ist richtig",
+        "we have 5.\nAnswer D",
+        "so it is 3. Answer C and no.\nANS:D",
+        "B is wrong. The answer is D.",
+        "=3\nD is the answer",
+        "We compute 1+1=2.\n\nD",
+        "We compute 1+1=2.\n\nD) 2",
+        "We compute 1+1=2.\n\nOption D",
+        "We compute 1+1=2.\n\nAnswer D",
+        "We compute 1+1=2.\n\nCorrect answer D",
+        "We compute 1+1=2.\n\n### Final Answer\n**D**",
+        "We compute 1+1=2, so option D.",
+        "Ans is D",
+        "Selected option: D",
+        "Hence, answer will be D.",
+        "We get $x=\\boxed{7}$.\n\nAnswer: D",
+        "Die richtige Antwort ist D.",
+    ],
+)
+def test_choice_reads_statements_in_other_languages_and_last_lines(response: str) -> None:
+    assert choice.score(response, "D") == 1.0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer isn't D.",
+        "D is not correct",
+        "I rule out D",
+        "D is wrong",
+        "Die Antwort ist nicht D.",
+        "不是D",
+        "答案不是D",
+        "The correct answer would not be (D)",
+        "not D but C",
+        "The answer is D? No, C.",
+        "The answer is D or maybe C",
+        "The answer is D, or possibly C",
+        "The answer is not D but C",
+        "If the answer is D, then no.",
+        "I don't think the answer is D.",
+        "A. 1\nB. 2\nC. 3\nD. 4",
+        "A\nB\nC\nD",
+        "La réponse n'est pas D",
+        "The answer is anything but D",
+        "It is not (D).",
+        "Eliminate (D)",
+        "The answer is C.\n\nD",
+        "\\boxed{C} Answer: D",
+    ],
+)
+def test_choice_takes_no_letter_that_is_denied_or_supposed(response: str) -> None:
+    assert choice.score(response, "D") == 0.0

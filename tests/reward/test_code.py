@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from reward.checkers import CHECKERS, check_reference, get_checker
-from reward.programs.code import CodeChecker, find_program
+from reward.programs.code import CodeChecker
 from reward.programs.code_reference import Asserts, read_reference
 from reward.programs.limits import CodeLimits
+from reward.programs.response import find_program
 from reward.programs.run import Run
 from reward.programs.sandbox import Sandbox
 from reward.workers.pool import Item, RewardPool
@@ -41,7 +42,7 @@ def partly(code: CodeChecker) -> CodeChecker:
         ("```cpp\nint x;\n```", "int x;\n"),
         ("```Python3 title=a.py\nx = 1\n```", "x = 1\n"),
         ("```python\nx = 1", "x = 1"),
-        ("  ```python\n  x = 1\n  ```", "  x = 1\n"),
+        ("  ```python\n  x = 1\n  ```", "x = 1\n"),
         ("```python\r\nx = 1\r\n```", "x = 1\r\n"),
         ("", ""),
         ("```python\n```", ""),

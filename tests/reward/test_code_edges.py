@@ -65,6 +65,10 @@ def test_tests_of_built_ins_that_could_be_several_functions_are_refused() -> Non
         '{"value":{"known":["collections","Counter",{"range":[0,10000000000,1]}]}}',
         '{"value":{"known":["collections","deque",{"range":[0,10000000000,1]}]}}',
         '{"value":{"known":["fractions","Fraction","1e300000000"]}}',
+        '{"value":{"known":["zoneinfo","ZoneInfo","America"]}}',
+        '{"value":{"known":["zoneinfo","ZoneInfo","No/Where"]}}',
+        '{"value":{"known":["datetime","datetime",{"list":[]}]}}',
+        '{"value":{"class":"exit"}}',
         '{"value":{"dict":[{"range":[0,10000000000,1]}]}}',
     ],
 )

@@ -1,4 +1,4 @@
-"""Responses made to hang symbolic mathematics: each ends at its deadline, typed, and honest neighbours get what is theirs."""
+"""Responses made to hang symbolic mathematics: each is wrong at once, and honest neighbours get what is theirs."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from tests.toys.hostile_math import HOSTILE, REFERENCE
 
 TIMEOUT_S = 0.5
 TURNS = 2  # an item whose worker dies is tried once more
-MARGIN_S = 10.0  # to replace a worker, with sympy, on a busy machine
+MARGIN_S = 10.0  # on a busy machine
 RIGHT = Item(checker="math", response=r"Thus \boxed{\frac{84}{2}}.", reference=REFERENCE)
 WRONG = Item(checker="math", response=r"Thus \boxed{\frac{85}{2}}.", reference=REFERENCE)
 
@@ -49,14 +49,5 @@ def test_there_are_fifty() -> None:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.timeout(120)
-def test_a_tower_a_factorial_a_flood_and_deep_nesting_end_at_the_deadline() -> None:
-    outcomes = stand([HOSTILE[name] for name in ("tower of nines", "factorial", "sum of ones", "a million commas", "boxes to no end")])
-    assert outcomes == {Outcome.TIMED_OUT: 2, Outcome.UNSCORABLE: 1, Outcome.SCORED: 2}
-
-
-@pytest.mark.end_to_end
-def test_all_hostile_responses_end_at_the_deadline() -> None:
-    outcomes = stand(list(HOSTILE.values()))
-    assert outcomes[Outcome.TIMED_OUT] >= 30
-    assert outcomes[Outcome.SCORED] <= 15
+def test_every_hostile_response_is_wrong_at_once() -> None:
+    assert stand(list(HOSTILE.values())) == {Outcome.SCORED: len(HOSTILE)}

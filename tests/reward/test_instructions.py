@@ -87,7 +87,11 @@ TABLE = [
         ["{a: 1}", 'Sure: {"a": 1}', '```json\n{"a": 1\n```', "NaN"],
     ),
     case("detectable_format:title", ["<<Song of the sea>>\ntext", "a <<b>>"], ["<Song>", "<<>>", "<< >>", "<<a\nb>>"]),
-    case("combination:two_responses", ["a\n******\nb", "******a******b"], ["a", "a******a", "a***b", "a******b******c", "a****** ******b"]),
+    case(
+        "combination:two_responses",
+        ["a\n******\nb", "******a******b", "a\n*******\nb"],
+        ["a", "a********b", "a******a", "a***b", "a******b******c", "a****** ******b"],
+    ),
     case("combination:repeat_prompt", [f"{ASKED}\n\nWaves.", f" {ASKED.upper()}"], ["Waves.", f"Sure! {ASKED}"], prompt_to_repeat=ASKED),
     case("startend:end_checker", ["Bye. The End", 'Bye. "the end"\n'], ["The End. Bye", "The En"], end_phrase="The End"),
     case("startend:quotation", ['"All of it"', ' "a" and "b" \n', "“All of it”"], ['"Half', "none", '"', '""']),

@@ -153,6 +153,7 @@ def test_partial_credit_is_none_without_json() -> None:
         ({"schema": SCHEMA, "partial": 1}, "partial must be true or false"),
         ({"schema": SCHEMA, "parts": True}, "unknown key 'parts'"),
         ({"schema": 5}, "schema must be a table or a text"),
+        ({"schema": None, "partial": None}, "the schema is null, so every JSON would be right"),
         ({"$schema": "https://example.com/mine"}, "no draft that is known"),
         ({"$schema": 5}, "no draft that is known"),
         ({"$ref": "#/$defs/none"}, "which it does not contain"),

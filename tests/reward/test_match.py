@@ -35,6 +35,14 @@ match = get_checker("match")
         ("#### Paris", "Paris"),
         ("<think>Rome</think>Paris", "Paris"),
         ("The Answer is 42", "The answer is 42"),
+        ("<answer>Paris</answer> or \\boxed{paris.}", "Paris"),
+        ("\\boxed{Paris} and \\boxed{Rome}", "Paris, Rome"),
+        ("\\boxed{\\textbf{\\text{Paris}}}", "Paris"),
+        ("\u6240\u4ee5\u7b54\u6848\u662f\u5317\u4eac\u3002", "\u5317\u4eac"),
+        ("Die Antwort ist Paris.", "Paris"),
+        ("\u041e\u0442\u0432\u0435\u0442: \u041c\u043e\u0441\u043a\u0432\u0430.", "\u043c\u043e\u0441\u043a\u0432\u0430"),
+        ("\u6b63\u89e3\u306f\u6771\u4eac", "\u6771\u4eac"),
+        ("The answer is infinitely many.", "Infinitely many"),
     ],
 )
 def test_match_forgives_case_punctuation_articles_and_spaces(response: str, reference: object) -> None:
@@ -58,6 +66,10 @@ def test_match_forgives_case_punctuation_articles_and_spaces(response: str, refe
         ("The answer is Paris. The answer is Rome.", "Paris"),
         ("<think>Paris</think>", "Paris"),
         ("1,984.5", "1984"),
+        ("The answer isn't Paris.", "Paris"),
+        ("If the answer is Paris", "Paris"),
+        ("\\boxed{Paris} \\quad \\text{or} \\quad \\boxed{Rome}", "Rome"),
+        ("<answer>Paris</answer><answer>Rome</answer>", "Rome"),
     ],
 )
 def test_match_refuses_another_text(response: str, reference: object) -> None:

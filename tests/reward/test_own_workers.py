@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,65 @@ def test_a_log_stays_small_and_keeps_its_beginning_and_its_end(tmp_path: Path) -
     assert "\n[... left out, so that this file stays below" in text
     assert text.endswith("xthe end\n")
     log.close()
+
+
+FIELDS = """
+import asyncio
+SEEN = []
+def warm_up(): SEEN.append("warm")
+async def score(response, row, group, index, seed, truncated=None):
+    await asyncio.sleep(0)
+    assert SEEN == ["warm"] and group[index] == response
+    return row["level"] + len(group) / 10 + seed / 100 + truncated
+score.warm_up = warm_up
+score.gold = lambda reference: reference["right"]
+def old(a, b): return float(a == b)
+async def slow(response, reference): await asyncio.sleep(30)
+"""
+
+
+def test_a_worker_gives_a_function_what_it_asks_for_and_asks_it_about_references(tmp_path: Path) -> None:
+    name = str(tmp_path / "fields.py")
+    Path(name).write_text(FIELDS)
+    group = ("a", 'b"\n')
+    items = [
+        Item(
+            checker=f"{name}:score",
+            response=text,
+            reference=None,
+            fields={"row": {"level": 1}, "index": index, "seed": 2, "truncated": True, "prompt": "?"},
+            group=group,
+        )
+        for index, text in enumerate(group)
+    ]
+    items += [replace(items[0], fields={**items[0].fields, "row": {"other": 1}}), replace(items[0], fields={})]
+    items += [Item(checker=f"{name}:score", response="", reference=reference, of_reference=True) for reference in ({"right": "4"}, {})]
+    items += [Item(checker=f"{name}:old", response="4", reference="4", fields={"seed": 1})]
+
+    async def main() -> tuple[list[Verdict], object]:
+        async with RewardPool(workers=1, timeout_s=10, memory_mb=1024, warm=[f"{name}:score", f"{name}:old"]) as pool:
+            return await pool.score(items), dict(pool.asks)
+
+    verdicts, asks = asyncio.run(main())
+    assert [verdict.reward for verdict in verdicts] == [pytest.approx(2.22), pytest.approx(2.22), None, None, 1.0, None, 1.0]
+    assert asks == {
+        f"{name}:score": ["row", "truncated", "group", "index", "seed", "brings gold", "brings warm_up"],
+        f"{name}:old": [],
+    }
+    assert "KeyError: 'level'" in str(verdicts[2].failure)
+    assert str(verdicts[2].failure).endswith("; row has other: for another column, name it in data.keep_fields")
+    assert "it asks for row, truncated, index, seed, needed a caller that has this" in str(verdicts[3].failure)
+    assert verdicts[4].words == {"gold": "4"}
+    assert f"KeyError: 'right' ({name}:10 in <lambda>)" in str(verdicts[5].failure)
+
+
+def test_an_async_function_has_a_deadline_as_any_other(tmp_path: Path) -> None:
+    name = str(tmp_path / "fields.py")
+    Path(name).write_text(FIELDS)
+
+    async def main() -> list[Verdict]:
+        async with RewardPool(workers=1, timeout_s=0.3, memory_mb=1024, warm=[f"{name}:slow"]) as pool:
+            return await pool.score([Item(checker=f"{name}:slow", response="", reference=None)])
+
+    (verdict,) = asyncio.run(main())
+    assert verdict.failure == "timeout: more than 0.3 s to score the response"

@@ -239,7 +239,7 @@ def test_workers_see_no_secrets_and_import_nothing_heavy(monkeypatch: pytest.Mon
     assert light.reward == 1.0
 
 
-def test_mathematics_that_explodes_ends_at_the_deadline_and_honest_answers_are_scored() -> None:
+def test_mathematics_that_explodes_is_wrong_at_once_and_honest_answers_are_scored() -> None:
     async def main() -> list[Verdict]:
         async with RewardPool(workers=1, timeout_s=0.5, memory_mb=1024, warm=["math"]) as pool:
             tower = Item(checker="math", response="\\boxed{9^{9^{9^{9}}}}", reference="9^{9^{9}}")
@@ -247,7 +247,7 @@ def test_mathematics_that_explodes_ends_at_the_deadline_and_honest_answers_are_s
             return await pool.score([*honest, tower, *honest])
 
     verdicts = asyncio.run(main())
-    assert failure(verdicts[20]).startswith(("timeout:", "memory:"))
+    assert verdicts[20].reward == 0.0
     assert [v.reward for i, v in enumerate(verdicts) if i != 20] == [1.0] * 40
 
 

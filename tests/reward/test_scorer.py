@@ -46,6 +46,10 @@ def test_every_part_is_asked_with_its_own_reference_or_the_rows() -> None:
     assert verdicts[1].parts == {"correct": 0.0, "brevity": 1.0, "match": 1.0}
 
 
+def test_references_may_be_integers_of_any_number_of_digits() -> None:
+    assert rewards(score(config(), f"1{'0' * 5000}", "4", reference=10**5000)) == [1.0, 0.0]
+
+
 def test_the_second_checker_is_kept_and_counts_for_nothing() -> None:
     verdicts = score(config(second="match"), "4", "4.", "5")
     assert rewards(verdicts) == [1.0, 0.0, 0.0]

@@ -1,12 +1,17 @@
 """The over-long punishment is DAPO's, parts are weighed, correctness survives both, and no failure becomes a number."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.sections.reward import RewardConfig
+from configs.sections.reward import PartConfig, RewardConfig
+from learner.loss.parts import weighed_parts
 from reward.shaping import overlong_penalty, shape
 from rollout.types import Outcome, Verdict
+from tests.toys.run import toy_summary
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,27 @@ def test_a_failure_stays_a_failure_of_its_kind_with_the_parts_name(outcome: Outc
     good = {"tags": scored(1.0), "language": scored(1.0), "brevity": scored(1.0)}
     assert shape(PARTS, failure, good, 20, 20) == failure
     assert shape(PARTS, scored(1.0), good | {"language": failure}, 20, 20) == Verdict.failed(outcome, "part 'language': what happened")
+
+
+def test_the_weighed_parts_add_up_to_the_reward_but_for_its_lowest_value() -> None:
+    config = RewardConfig(
+        range=(-1.0, 1.0),
+        overlong_cache=4,
+        parts={"a": PartConfig(weight=0.3), "b": PartConfig(how="multiply"), "c": PartConfig(weight=-2)},
+    )
+    numbers = [(1.0, 0.5, 1.0, 0.25, 3), (0.0, 1.0, 1.0, 1.0, 8), (1.0, 0.0, 0.0, 0.0, 6)]  # correct, a, b, c, length
+    verdicts = [shape(config, scored(x), {"a": scored(a), "b": scored(b), "c": scored(c)}, n, 8) for x, a, b, c, n in numbers]
+    verdicts.append(Verdict.failed(Outcome.CRASHED, "gone"))
+    parts = {name: np.array([v.parts.get(name, np.nan) for v in verdicts]) for name in ("correct", "a", "b", "c", "overlong")}
+    rewards = [v.reward for v in verdicts[:3]]
+    summary = replace(toy_summary(0, [*rewards, None], parts=parts), correct=parts["correct"])
+    found = weighed_parts(config, summary)
+    assert [weight for weight, _ in found] == [2.0, 0.3, -2.0, 1.0]
+    np.testing.assert_allclose(sum(weight * values for weight, values in found) - 1.0, summary.rewards, atol=1e-12)
+
+
+def test_a_group_of_failures_has_every_part_without_a_number() -> None:
+    config = RewardConfig(overlong_cache=4, parts={"a": PartConfig(), "b": PartConfig(how="multiply")})
+    found = weighed_parts(config, toy_summary(0, [None, None]))
+    assert [weight for weight, _ in found] == [1.0, 1.0, 1.0]
+    assert all(np.isnan(values).all() for _, values in found)

@@ -1,5 +1,6 @@
 """Dots lead into nested fields, in every form alike, and a wrong name is answered with what the row has."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,19 @@ ROW = {
     "a": {"b": "nested"},
     "deep": {"x.y": {"z": 5}},
 }
+CELLS = {name: value if isinstance(value, str) else json.dumps(value) for name, value in ROW.items()}
 
 
-@pytest.fixture(params=["jsonl", "parquet"])
+@pytest.fixture(params=["jsonl", "parquet", "csv"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = tmp_path / f"rows.{request.param}"
     if request.param == "jsonl":
         path.write_text(json.dumps(ROW) + "\n")
-    else:
+    elif request.param == "parquet":
         parquet.write_table(pa.Table.from_pylist([ROW]), path)
+    else:
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([CELLS.keys(), CELLS.values()])
     return str(path)
 
 
@@ -42,12 +47,24 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         ("messages.-1", {"role": "assistant", "content": "two"}),
         ("a.b", "its own name"),
         ("deep.x.y.z", 5),
-        ("reward_model", {"ground_truth": "2", "style": "rule"}),
     ],
 )
 def test_a_name_with_dots_finds_its_value(source: str, name: str, value: Any) -> None:
     (row,) = read_rows(source, "train", [name])
     assert row.values == {name: value}
+
+
+def test_an_object_in_a_cell_of_text_stays_text_where_it_is_asked_for_as_a_whole(source: str) -> None:
+    (row,) = read_rows(source, "train", ["reward_model"])
+    value = row.values["reward_model"]
+    assert (json.loads(value) if isinstance(value, str) else value) == ROW["reward_model"]
+    assert isinstance(value, str) == source.endswith("csv")
+
+
+def test_names_lead_into_json_in_a_column_of_text(tmp_path: Path) -> None:
+    parquet.write_table(pa.Table.from_pylist([CELLS]), tmp_path / "rows.parquet")
+    (row,) = read_rows(str(tmp_path / "rows.parquet"), "train", ["extra_info.question", "messages.-1.content"])
+    assert row.values == {"extra_info.question": "1+1=", "messages.-1.content": "two"}
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,10 @@ def test_an_array_is_read_as_the_json_library_reads_it(tmp_path: Path, indent: i
     for ascii_only in (True, False):
         path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii_only))
         assert [row.values for row in read_json(path)] == values
+
+
+@pytest.mark.parametrize(("name", "before", "after"), [("rows.jsonl", "", ""), ("rows.json", "[", "]"), ("data.json", '{"data": [', "]}")])
+def test_integers_may_have_any_number_of_digits(tmp_path: Path, name: str, before: str, after: str) -> None:
+    (tmp_path / name).write_text(f'{before}{{"q": "a", "r": [1{"0" * 5000}]}}{after}')
+    (row,) = read_rows(str(tmp_path / name), "train", ["q", "r"])
+    assert row.values["r"] == [10**5000]

@@ -58,7 +58,7 @@ def test_a_list_of_messages_is_a_conversation(tmp_path: Path) -> None:
     assert prompt.text == "<u>1+1=\n<a>2\n<u>+1?\n<a>"
 
 
-PARTS = [{"type": "text", "text": "1+1="}, {"type": "image"}, {"type": "text", "text": "?"}]
+PARTS = [{"type": "text", "text": "1+1=", "image": None}, "?", {"text": "In hex."}]
 TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "+1?"}]
 
 
@@ -69,7 +69,7 @@ TURNS = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "
         ("1+1=", {"template": TEMPLATE, "system": "Add."}, "1+1="),
         ("1+1=", {}, "1+1="),
         ([{"role": "user", "content": "1+1="}], {"template": TEMPLATE, "system": "Add."}, "1+1="),
-        ([{"role": "user", "content": PARTS}], {"template": TEMPLATE}, "1+1=\n?"),
+        ([{"role": "user", "content": PARTS}], {"template": TEMPLATE}, "1+1=\n?\nIn hex."),
         (TURNS, {"template": TEMPLATE, "system": "Add."}, "User: 1+1=\n\nAssistant: 2\n\nUser: +1?"),
         (
             [{"role": "system", "content": "In hex."}, {"role": "user", "content": "9+1="}],
@@ -238,3 +238,19 @@ def test_eval_sets_have_names_limits_and_responses_of_their_own(tmp_path: Path) 
 def test_a_bad_row_of_a_source_is_refused_with_the_name_of_the_source(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r'^data\.sources\.asked: .*asked\.csv line 2 has no value for field "answer"'):
         load_training_prompts(mixed(tmp_path, reference_field="answer"), character_tokenizer(TEMPLATE))
+
+
+def test_without_a_reward_rows_need_no_reference_and_one_that_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "1+1="}\n{"prompt": "2+2=", "answer": "4"}\n')
+    tables = {
+        "model": {"path": "none"},
+        "data": {"train": str(path), "chat_template": False},
+        "reward": {"checker": "none"},
+        "objective": {"advantage": "none"},
+        "kl": {"coefficient": 1.0, "reference": "teacher"},
+    }
+    found = load_training_prompts(Config.model_validate(tables), character_tokenizer())
+    assert [(prompt.reference, prompt.checker) for prompt in found.prompts] == [(None, "none"), ("4", "none")]
+    with pytest.raises(DatasetError, match="answer"):
+        load_training_prompts(Config.model_validate(tables | {"reward": {"checker": "math"}}), character_tokenizer())

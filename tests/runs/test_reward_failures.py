@@ -20,6 +20,7 @@ import pytest
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
+from rollout.seeds import seed_of_response
 from rollout.types import Outcome
 from tests.toys import failing_checkers
 from tests.toys.drive import CONFIG, CONSOLE, ROOT, SMALL, driving, metrics
@@ -81,6 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"run.steps={STEPS}", f"run.sample_responses={GROUPS * SIZE}", "run.eval_every=0", "data.eval_limit=8",
             "reward.checker=rewards/mine.py:sometimes", "reward.timeout_s=0.5", "reward.memory_mb=512", "reward.second=exact",
             "reward.parts.http.weight=0.5", f"http.url={url}", "http.retries=1", "reward.keep_disagreements=4", "reward.nodes=engines",
+            "reward.parts.told.checker=rewards/mine.py:told", "reward.parts.told.weight=0.0", 'data.keep_fields=["prompt"]',
         )  # fmt: skip
         words = ["train", str(ROOT / CONFIG), f"run.dir={folder / 'run'}", *tiny, *SMALL, *settings]
         with driving(words, folder, env, folder, CONSOLE) as driver:
@@ -116,6 +118,13 @@ def test_every_response_has_the_outcome_and_the_reward_of_its_lot_and_no_failure
     assert {Outcome(row["outcome"]) for row in rows} == set(Outcome), "a run that knows no failure shows nothing"
     assert [(row["outcome"], row["reward"]) for row in rows] == [expected(row) for row in rows]
     assert all(row["failure"] and not row["parts"] for row in rows if row["reward"] is None)
+
+
+def test_a_function_of_the_users_is_told_of_the_row_the_group_and_the_seed(run: Path) -> None:
+    seed = load(run / "config.toml").run.seed
+    rows = [row for row in kept(run, "responses") if row["reward"] is not None]
+    assert [row["parts"]["told"] for row in rows] == [seed_of_response(seed, row["group"], row["member"]) % 1000 for row in rows]
+    assert all(row["columns"] == {"prompt": row["prompt"]} for row in rows)
 
 
 def test_means_are_over_what_was_scored(run: Path) -> None:

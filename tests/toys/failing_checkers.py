@@ -26,3 +26,10 @@ def sometimes(response: str, reference: object) -> float:
         case "nan":
             return float("nan")
     return float(response.strip() == str(reference))
+
+
+def told(response: str, row: dict[str, str], group: list[str], index: int, seed: int, prompt: str) -> float:
+    """The end of the seed, where the other fields are those of this response."""
+    if group[index] != response or row["prompt"] != prompt:
+        raise RuntimeError(f"told of another response: {row}, {group}, {index}")
+    return float(seed % 1000)

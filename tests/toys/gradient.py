@@ -13,11 +13,13 @@ OBJECTIVES["dapo+tis_sequence+ratio_k3"] = Objective(
     preset=PRESETS["dapo"], correction=CORRECTIONS["tis_sequence"], kl=Kl(coefficient=0.1, estimator="ratio_k3")
 )
 OBJECTIVES["rloo+k1_in_reward"] = Objective(preset=PRESETS["rloo"], kl=Kl(coefficient=0.1, estimator="k1", place="reward"))
+OBJECTIVES["grpo+entropy"] = Objective(preset=PRESETS["grpo"])
+ENTROPY = {"grpo+entropy": 0.3}  # coefficients of the entropy bonus
 
 # ZeRO sees the gradient of a number, whatever it is the loss of. So every objective is tried on one rank and on two, and under each
 # stage those that differ most: a ratio by token and by sequence, three reductions, corrections, a penalty in the loss and in the reward.
 WITH_ALL = (("gradient-zero1", 1), ("gradient-zero2", 2))
-EVERYWHERE = ("grpo", "gspo", "grpo+icepop+k2", "dapo+tis_sequence+ratio_k3", "rloo+k1_in_reward")
+EVERYWHERE = ("grpo", "gspo", "grpo+icepop+k2", "dapo+tis_sequence+ratio_k3", "rloo+k1_in_reward", "grpo+entropy")
 
 
 def labels_of(run: str, world: int) -> tuple[str, ...]:

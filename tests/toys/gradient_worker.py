@@ -12,11 +12,17 @@ from learner.learner import Learner
 from learner.measurement import Part
 from learner.statistics import StepStatistics
 from rollout.types import Group
-from tests.toys.gradient import OBJECTIVES, elsewhere, labels_of, nearness
+from tests.toys.gradient import ENTROPY, OBJECTIVES, elsewhere, labels_of, nearness
 from tests.toys.rank_base import Rank
 
 # With a beta of 0 Adam's first moment is the gradient, and a learning rate of 0 does not change the weights.
-ONE_UPDATE = ["learner.updates_per_step=1", "learner.betas=[0.0, 0.999]", "learner.max_grad_norm=1e9", 'kl.reference="initial"']
+ONE_UPDATE = [
+    "learner.updates_per_step=1",
+    "learner.betas=[0.0, 0.999]",
+    "learner.max_grad_norm=1e9",
+    "entropy.coefficient=0.1",
+    'kl.reference="initial"',
+]
 
 
 class Displaced(Learner):
@@ -43,7 +49,7 @@ class GradientRank(Rank):
         learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
         gradients, stats = {}, {}
         for label in labels_of(name, self.world):
-            learner.objective = OBJECTIVES[label]
+            learner.objective, learner.entropy.level = OBJECTIVES[label], ENTROPY.get(label, 0.0)
             stats[label] = self.step(learner)
             gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.commands.checks.rewards import as_response, worker_starts
+from cluster.commands.checks.rewards import as_response, asked_of, worker_starts
 from cluster.commands.rewards.gold_check import RIGHT, Fields, gold_item, shorten
 from configs.errors import in_one_line
 from configs.schema import Config
@@ -15,6 +15,7 @@ from reward.asked import Asked
 from reward.checkers import SERVICES
 from reward.own.name import is_own
 from reward.scorer import Scorer, used_checkers
+from reward.thinking import ends_within
 from reward.workers.pool import Item
 from rollout.data.row import Row
 from rollout.prompts import PromptSet
@@ -38,9 +39,10 @@ def score_first_row(config: Config, prompts: PromptSet) -> Scored:
     if response is None:
         return Scored(f"no row was scored here, because {prompt.checker} cannot make a right answer from a reference")
     with worker_starts(config):
-        (verdict,) = asyncio.run(score(config, [asked_of(prompt, response)]))
+        (verdict,) = asyncio.run(score(config, [asked_of(prompt, continued(config, prompt, response))]))
     where = prompts.where.get(prompt.prompt_id, "the first row")
-    said = f"{where}, {prompt.checker}: response {shorten(response)} to reference {shorten(prompt.reference)}"
+    after = f"after the prefill {shorten(prompt.prefill)}, " if prompt.prefill else ""
+    said = f"{where}, {prompt.checker}: {after}response {shorten(response)} to reference {shorten(prompt.reference)}"
     if verdict.reward is None:
         line = f"{said} has no reward ({in_one_line(str(verdict.failure))})"
         return Scored(line, f"{line}: the run learns nothing from such responses")
@@ -54,13 +56,16 @@ def right_answer(prompt: Prompt) -> str | None:
     """A response that should be right, None where the checker determines none."""
     fields = Fields(checker=prompt.checker, reference="reference", named_checker=None, solution=None)
     found = gold_item(Row("", {"reference": prompt.reference}), fields)
-    if isinstance(found, Item):
+    if isinstance(found, Item) and not found.of_reference:
         return found.response
     return as_response(prompt.reference) if is_own(prompt.checker) else None
 
 
-def asked_of(prompt: Prompt, response: str) -> Asked:
-    return Asked(checker=prompt.checker, response=response, reference=prompt.reference, tokens=1, prompt=prompt.text)
+def continued(config: Config, prompt: Prompt, right: str) -> str:
+    """The right answer as it follows the prompt: it first ends the thought that the prompt opened, and continues the prefill."""
+    marks = config.reward.thinking_marks
+    within = ends_within(prompt.text, prompt.prefill, marks)
+    return f"{marks[1]}\n\n{right}" if within else right.removeprefix(prompt.prefill)
 
 
 async def score(config: Config, asked: Sequence[Asked]) -> list[Verdict]:

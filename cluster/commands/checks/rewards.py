@@ -1,20 +1,27 @@
 """Checks of a run's rewards before it starts: checkers, references, the sandbox, services."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
+from cluster.commands.checks.rows.references import beside
+from cluster.commands.checks.rows.understood import describe_not_understood
 from configs.arithmetic import counted
+from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
-from reward.checkers import check_reference, checkers_for_data, refuse_unknown
+from reward.asked import Asked
+from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.own.name import is_own
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
+from reward.thinking import answer_of
 from reward.workers.pool import Item, RewardPool
 from rollout.prompts import PromptSet
+from rollout.types import Prompt
 
 SAMPLES, SHOWN_CHARS = 3, 60
 ERROR = "error: "
@@ -35,17 +42,18 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
         check_references(config, rows)
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
+    lines += describe_not_understood(train)
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
 
         lines.append(f"programs: {describe_confinement(code_limits(config))}")
     if own := [name for name in named if is_own(name)]:
-        lines += asyncio.run(try_functions(config, own, train))
+        lines += asyncio.run(try_functions(config, own, train, held_out))
     return [*lines, *probe_services(config, used)]
 
 
-async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet) -> list[str]:
+async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> list[str]:
     """Import the user's functions in a reward worker and score a few responses: rows' own references, a wrong and an empty one.
 
     A line about each function. ValueError where one cannot be imported, fails whatever the response, or names what does not exist.
@@ -54,7 +62,11 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     with worker_starts(config):
         async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
-            return [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+            for where in (rows, held_out):
+                refuse_columns_nobody_kept(config, pool, where)
+                await refuse_references(config, pool, where)
+            lines = [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
+            return [*lines, *unasked_columns(pool, rows)]
 
 
 @contextmanager
@@ -76,9 +88,17 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
     where, item = samples[0]
-    others = [Item(checker=name, response=response, reference=item.reference) for response in OTHER_RESPONSES]
-    tried = f"with the reference of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
-    verdicts = await pool.score([*(item for _, item in samples), *others])
+    items, what_is_tried = [item for _, item in samples], "reference"
+    if "brings gold" in pool.asks.get(name, ()):
+        (right,) = await pool.score([replace(item, of_reference=True)])
+        if gold := right.words.get("gold"):
+            item = items[0] = replace(item, response=gold)
+            what_is_tried = "gold answer"
+    group = (item.response, *OTHER_RESPONSES)
+    items[0] = replace(item, group=group)
+    others = [replace(item, response=response, group=group, fields={**item.fields, "index": i}) for i, response in enumerate(group) if i]
+    tried = f"with the {what_is_tried} of {where} as the response ({item.response[:SHOWN_CHARS]!r})"
+    verdicts = await pool.score([*items, *others])
     failures = [in_one_line(verdict.failure) for verdict in verdicts if verdict.failure]
     always = len(failures) == len(verdicts)
     slip = next((failure for failure in failures if failure.startswith(SLIPS)), None)
@@ -101,13 +121,30 @@ def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, I
             break
         if everywhere or prompt.checker == name:
             reference = prompt.reference if fixed is None else fixed
-            found.append((rows.where[prompt.prompt_id], Item(checker=name, response=as_response(reference), reference=reference)))
+            response = as_response(reference)
+            asked = asked_of(prompt, response)
+            item = Item(checker=name, response=response, reference=reference, fields=asked.fields, group=(response,))
+            found.append((rows.where[prompt.prompt_id], item))
     return found
+
+
+def asked_of(prompt: Prompt, response: str) -> Asked:
+    """A response to a row's prompt, alone in its group; what a model would have made of it is unknown."""
+    return Asked(
+        checker=prompt.checker,
+        response=response,
+        reference=prompt.reference,
+        tokens=1,
+        prompt=prompt.text,
+        question=prompt.question,
+        prefill=prompt.prefill,
+        columns=prompt.columns,
+    )
 
 
 def as_response(reference: Any) -> str:
     """A reference as the text of a response, for a function of the user's, whose right answers nobody else knows."""
-    return reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
+    return reference if isinstance(reference, str) else write_long_json(reference, ensure_ascii=False)
 
 
 def refuse_programs_that_do_not_fit(config: Config) -> None:
@@ -146,6 +183,17 @@ def check_references_of_parts(config: Config) -> None:
                 raise ValueError(f"reward.parts.{name}.reference: {error}") from None
 
 
+def refuse_unfinished_reference(config: Config, where: str, prompt: Prompt) -> None:
+    """Raise ValueError if the row's reference is a text that ends within a thought: no answer can equal it."""
+    text, marks = prompt.reference, config.reward.thinking_marks
+    strips = config.reward.thinking == "strip" and prompt.checker in CHECKERS
+    if strips and isinstance(text, str) and answer_of(text, marks) is None:
+        raise ValueError(
+            f"{where}: its reference opens a thought ({marks[0]}) and never ends it, and checkers see answers without thoughts: correct "
+            'the reference, or set reward.thinking_marks to the marks of the model, or reward.thinking = "keep"'
+        )
+
+
 def check_references(config: Config, rows: PromptSet) -> None:
     """Raise ValueError, with the row and the key that asks for it, if a checker cannot use the row's reference."""
     parts = config.reward.parts.items()
@@ -153,9 +201,10 @@ def check_references(config: Config, rows: PromptSet) -> None:
     if config.reward.second:
         others["reward.second"] = config.reward.second
     for prompt in rows.prompts:
+        refuse_unfinished_reference(config, rows.where[prompt.prompt_id], prompt)
         for key, checker in (("", prompt.checker), *others.items()):
             try:
                 check_reference(checker, prompt.reference)
             except ValueError as error:
                 asked = f" (asked by {key}, which uses the row's reference unless it has its own)" if key else ""
-                raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}") from None
+                raise ValueError(f"{rows.where[prompt.prompt_id]}: {error}{asked}{beside(rows, prompt, checker)}") from None

@@ -1,10 +1,13 @@
 """Settings that can run but hardly can be meant: each becomes a warning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import ceil
 
+from configs.arithmetic import counted
 from configs.families import FAMILIES
 from configs.parameters import Parameters
 from configs.schema import Config
+from rollout.order import shares_of
 
 REAL = 100e6  # parameters; below it a model is a toy, which learns at higher rates
 TOO_FAST, TOO_FAST_IF_UNKNOWN, TOO_FAST_FOR_TOYS, TOO_SLOW = 1e-4, 1e-3, 1e-2, 1e-9
@@ -37,10 +40,17 @@ def doubtful(config: Config, family: str | None, parameters: Parameters | None) 
         yield f'learner.router_dtype = "{learner.router_dtype}" has no effect on {FAMILIES[family].name}: remove it'
 
 
-def repeated_prompts(config: Config, prompts: int) -> Iterator[str]:
-    """A line if one step draws a prompt more than once."""
-    groups = config.rollout.groups_per_step
-    if 0 < prompts < groups:
+def repeated_prompts(config: Config, sizes: Mapping[str, int]) -> Iterator[str]:
+    """A line if one step draws a prompt more than once; a line for each source whose share is so large. `sizes` are prompts by source."""
+    groups, prompts = config.rollout.groups_per_step, sum(sizes.values())
+    if config.data.sources and sizes:
+        for name, share in shares_of(config.data, sizes).items():
+            if 0 < sizes[name] < (most := ceil(share * groups)):
+                yield (
+                    f"data.sources.{name} gives up to {most} of the {groups} groups of a step, but has {counted(sizes[name], 'prompt')}, "
+                    "so a step draws some of them more than once: lower its share, or add prompts"
+                )
+    elif 0 < prompts < groups:
         times = f"{groups // prompts}" + (f" to {groups // prompts + 1}" if groups % prompts else "")
         yield (
             f"rollout.groups_per_step ({groups}) is above the {prompts} prompts of data.train, so a step draws each of them {times} times: "

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from cluster.commands.init.rows import Fields, Told, ends_in_answer, find_fields
 from configs.home import expanded
-from rollout.chat import Message
 from rollout.data.fields import EVERYTHING, find
 from rollout.data.places import looks_local
 from rollout.data.read import raw_rows
 from rollout.data.row import DatasetError, RawRow
+from rollout.messages import Message
 
 LOOKED_AT = 4000  # rows, spread evenly over the dataset
 HELD_OUT_NAMES = ("eval", "test", "validation", "valid", "val", "dev", "held_out")

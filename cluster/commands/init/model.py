@@ -8,6 +8,7 @@ from cluster.models.hub import fetch_models
 from configs.families import Family, family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.schema import Config
+from rollout.template import variables_of
 
 NO_LIMIT = 2**31
 
@@ -30,6 +31,11 @@ class Model:
     def chat(self) -> bool:
         """Whether the model has a chat template."""
         return bool(self.tokenizer.chat_template)
+
+    @property
+    def thinks_by_choice(self) -> bool:
+        """Whether the chat template turns thinking on and off by `enable_thinking`."""
+        return self.chat and "enable_thinking" in variables_of(self.tokenizer.get_chat_template())
 
 
 def read_model(path: str) -> Model:

@@ -156,6 +156,8 @@ def data_keys(seen: Seen) -> list[Key]:
     """Where the rows are, and how they are read."""
     train, held_out, model = seen.train, seen.held_out, seen.model
     chat = "the model has a chat template" if model.chat else "the model has no chat template: it reads the text as it is"
+    if model.thinks_by_choice:
+        chat += "; template_arguments = { enable_thinking = false } turns thinking off"
     keys = [
         Key("train", train.source, counted(train.rows, "row")),
         *([Key("split", train.split)] if train.split != "train" else []),

@@ -1,7 +1,6 @@
 """Scores the recorded responses of a finished run again, and reports where rewards differ now."""
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,13 @@ from typing import Any
 
 from cluster.record.metrics.lines import read_lines
 from configs.arithmetic import counted
+from configs.digits import read_long_json
 from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import checkers_for_data
-from rollout.types import Outcome, Verdict
+from rollout.seeds import seed_of_response
+from rollout.types import Finish, Outcome, Verdict
 
 AT_ONCE = 512
 CLOSE = 1e-9  # JSON loses no digits, but checkers may sum in another order
@@ -29,6 +30,11 @@ class Kept:
     row: dict[str, Any]
 
     @property
+    def key(self) -> tuple[int, Any]:
+        """The group that it belongs to."""
+        return self.step, self.row.get("group")
+
+    @property
     def where(self) -> str:
         row = self.row
         return f"step {self.step}, group {row.get('group')}, member {row.get('member')}, checker {row['checker']}"
@@ -41,6 +47,7 @@ class Report:
     kept: int
     made: int  # responses that the run learned from
     unreadable: int
+    alone: int = 0  # not scored: a function asks for the whole group, and other responses of it were not kept
     same: int = 0
     failed_again: int = 0
     different: list[str] = field(default_factory=list)  # scored then and now, with different rewards
@@ -49,6 +56,7 @@ class Report:
 
     @property
     def summary(self) -> list[str]:
+        """What was scored again and what was not, a line each."""
         lines = [
             f"{self.kept} of {counted(self.made, 'response')} scored again: {counted(self.same, 'reward')} the same, {len(self.different)} "
             f"different, {counted(len(self.now_scored), 'failure')} scored now, {counted(len(self.now_failed), 'scored response')} failing "
@@ -56,6 +64,11 @@ class Report:
         ]
         if self.unreadable:
             lines.append(f"{counted(self.unreadable, 'line')} skipped: half-written, or no response")
+        if self.alone:
+            lines.append(
+                f"{counted(self.alone, 'response')} not scored: a function asks for the whole group, of which the run kept a part; "
+                "set run.sample_responses to groups_per_step × group_size in the next run"
+            )
         return lines
 
 
@@ -69,11 +82,12 @@ def audit(folder: Path, progress: Callable[[int, int], None]) -> Report:
     refuse_other_code(config, kept)
     if not kept:
         raise ValueError(f"{folder} kept no responses, so nothing can be scored again: set run.sample_responses above 0 in the next run")
-    verdicts = asyncio.run(score_again(config, kept, progress))
+    kept_in_all = len(kept)
+    kept, verdicts = asyncio.run(score_again(config, kept, progress))
     metrics = folder / "metrics.jsonl"
     steps = sum(line["step"] > 0 for line in read_lines(metrics)) if metrics.exists() else 0
     made = steps * config.rollout.groups_per_step * config.rollout.group_size
-    report = Report(kept=len(kept), made=max(made, len(kept)), unreadable=unreadable)
+    report = Report(kept=len(kept), made=max(made, kept_in_all), unreadable=unreadable, alone=kept_in_all - len(kept))
     for before, now in zip(kept, verdicts, strict=True):
         compare(report, before, now)
     return report
@@ -121,35 +135,54 @@ def rows_of(path: Path) -> Iterator[dict[str, Any] | None]:
     with path.open("rb") as lines:
         for line in lines:
             try:
-                row = json.loads(line)
+                row = read_long_json(line)
             except ValueError:
                 row = None
             yield row if isinstance(row, dict) else None
 
 
-async def score_again(config: Config, kept: Sequence[Kept], progress: Callable[[int, int], None]) -> list[Verdict]:
-    """The new verdicts, in order, made as a run makes them, with parts, weights and shaping."""
+async def score_again(config: Config, kept: Sequence[Kept], progress: Callable[[int, int], None]) -> tuple[list[Kept], list[Verdict]]:
+    """The responses that can be scored, and their new verdicts, made as a run makes them, with parts, weights and shaping."""
     from reward.scorer import Scorer
 
     verdicts: list[Verdict] = []
     async with Scorer(config) as scorer:
+        groups = whole_groups(kept, config.rollout.group_size)
+        kept = [one for one in kept if one.key in groups or "group" not in scorer.wants.of(one.row["checker"])]
         for start in range(0, len(kept), AT_ONCE):
-            rows = [one.row for one in kept[start : start + AT_ONCE]]
-            asked = [
-                Asked(
-                    checker=row["checker"],
-                    response=row["response"],
-                    reference=row["reference"],
-                    tokens=row["tokens"],
-                    prompt=row.get("prompt", ""),
-                    question=row.get("question", ""),
-                    row=row.get("row", ""),
-                )
-                for row in rows
-            ]
+            asked = [asked_again(config, one, groups.get(one.key, ())) for one in kept[start : start + AT_ONCE]]
             verdicts += await scorer.score(asked)
             progress(len(verdicts), len(kept))
-    return verdicts
+    return list(kept), verdicts
+
+
+def whole_groups(kept: Sequence[Kept], size: int) -> dict[tuple[int, Any], tuple[str, ...]]:
+    """The texts of every group of which all responses were kept, in the order of its members."""
+    texts: dict[tuple[int, Any], dict[Any, str]] = {}
+    for one in kept:
+        texts.setdefault(one.key, {})[one.row.get("member")] = one.row["response"]
+    members = set(range(size))
+    return {key: tuple(found[member] for member in range(size)) for key, found in texts.items() if set(found) == members}
+
+
+def asked_again(config: Config, kept: Kept, group: tuple[str, ...]) -> Asked:
+    """The response as the run had it scored; its seed follows from the run's."""
+    row, member = kept.row, kept.row.get("member", 0)
+    return Asked(
+        checker=row["checker"],
+        response=row["response"],
+        reference=row["reference"],
+        tokens=row["tokens"],
+        prompt=row.get("prompt", ""),
+        question=row.get("question", ""),
+        prefill=row.get("prefill", ""),
+        row=row.get("row", ""),
+        columns=row.get("columns", {}),
+        truncated=row.get("finish") == Finish.LENGTH,
+        group=group,
+        index=member,
+        seed=seed_of_response(config.run.seed, row.get("group", 0), member),
+    )
 
 
 def compare(report: Report, before: Kept, now: Verdict) -> None:

@@ -31,7 +31,9 @@ function of its arguments, a checker that was changed, or a limit of time or mem
 Both exit 1 where something differs, and list it; neither starts Ray nor needs a GPU.
 """
 
-CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1."""
+CHECK = """Score each row's right answer with the row's checker, and list the rows where it does not get reward 1. Without
+--solution-field, score the right answer in other words too, and near misses of it, which must get 0; list references that the
+checker does not understand whole and compares as text."""
 AUDIT = """Score the responses that a run kept (run.sample_responses a step) again, with the run's own config, and list those whose reward
 is different now. Checkers that are services (judge, http) are asked again."""
 
@@ -55,7 +57,11 @@ def add_rewards(commands: Any) -> None:
     check.add_argument("--checker-field", help="field that names a row's checker")
     compared = "field that the checker compares with (%(default)s)"
     check.add_argument("--reference-field", default=default(DataConfig, "reference_field"), help=compared)
+    asked = "field of the question, for a function of your own that asks for prompt (%(default)s)"
+    check.add_argument("--prompt-field", default=default(DataConfig, "prompt_field"), help=asked)
     check.add_argument("--solution-field", help="field of a right response; without it the checker makes one from the reference")
+    strict = "fail also where a reference is not understood whole; else only where none is"
+    check.add_argument("--strict", action="store_true", help=strict)
     check.add_argument("--limit", type=count, help="check the first so many rows")
     check.add_argument("--workers", type=count, default=len(os.sched_getaffinity(0)), help="processes that score (one a core)")
     limit = "longest time one row may take, as reward.timeout_s (%(default)g)"
@@ -80,16 +86,36 @@ def run_check(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.gold_check import Fields, Pool, check_gold
 
     fields = Fields(
-        checker=asked.checker, reference=asked.reference_field, named_checker=asked.checker_field, solution=asked.solution_field
+        checker=asked.checker,
+        reference=asked.reference_field,
+        named_checker=asked.checker_field,
+        solution=asked.solution_field,
+        prompt=asked.prompt_field,
     )
     pool = Pool(workers=asked.workers, timeout_s=asked.timeout, memory_mb=asked.memory_mb)
-    report = check_gold(asked.dataset, asked.split, fields, pool, asked.limit, progress("rows"))
+    report = check_gold(asked.dataset, asked.split, fields, pool, asked.limit, progress("responses"))
+    tried = report.tried
     show("rows whose right answer does not pass", report.failed, asked.all)
+    show("right answers that do not pass in other words", tried.refused, asked.all)
+    show("near misses that are accepted", tried.accepted, asked.all)
+    show("references that are not understood whole", tried.not_understood, asked.all)
     print(report.summary)
+    if tried.golds or tried.misses:
+        print(tried.summary)
     if report.failed:
         raise RewardsDiffer(
             f"{len(report.failed)} of {counted(report.rows, 'row')} failed the row's own checker: "
             "correct or drop them, or choose a checker that fits them"
+        )
+    if tried.refused or tried.accepted:
+        raise RewardsDiffer(
+            f"{counted(len(tried.refused_rows), 'right answer')} did not pass in other words, {len(tried.accepted)} near "
+            f"{'miss was' if len(tried.accepted) == 1 else 'misses were'} accepted: drop these rows, or choose a checker that fits them"
+        )
+    if tried.not_understood and (asked.strict or len(tried.not_understood) == report.rows):
+        raise RewardsDiffer(
+            f"{len(tried.not_understood)} of {counted(report.rows, 'reference')} not understood whole, so only the same text is right: "
+            "write them as plain mathematics, or use the checker 'match'"
         )
 
 

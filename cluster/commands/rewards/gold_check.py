@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from cluster.commands.rewards.own_gold import with_golds
+from cluster.commands.rewards.trials import Tried, judge, trials_of
 from configs.arithmetic import counted
+from configs.sections.reward import THINKING_MARKS
 from reward.checker import Checker
 from reward.checkers import CHECKERS, SERVICES, check_reference, checkers_for_data, get_checker
+from reward.own.name import is_own
+from reward.thinking import answer_of, is_about_marks
 from reward.workers.pool import Item, RewardPool
+from rollout.data.fields import EVERYTHING
 from rollout.data.read import read_rows
 from rollout.data.row import Row
 from rollout.types import Verdict
@@ -31,6 +37,7 @@ class Fields:
     reference: str
     named_checker: str | None  # field
     solution: str | None  # field; None lets the checker make a right answer from the reference
+    prompt: str = "prompt"  # field; for functions of the user's
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +49,7 @@ class Report:
     passed: int = 0
     without_gold: int = 0
     failed: list[str] = field(default_factory=list)  # a line each: the row and what is wrong
+    tried: Tried = field(default_factory=Tried)  # the right answers in other words, and near misses
 
     @property
     def summary(self) -> str:
@@ -62,17 +70,13 @@ class Pool:
 
 
 def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int | None, progress: Callable[[int, int], None]) -> Report:
-    """Score every row's right answer against the row's own reference; `progress` gets (rows done, rows in all).
+    """Score every row's right answer against the row's own reference; `progress` gets (responses done, responses in all).
 
+    Without a field of solutions, the right answers in other words and near misses of them are scored too.
     ValueError if nothing can be checked at all: no rows, no such field, an unknown checker, a service.
     """
     refuse_checker(fields.checker)
-    wanted = [name for name in (fields.reference, fields.named_checker, fields.solution) if name]
-    rows = read_rows(source, split, (), wanted)[:limit]
-    for option, name in (("--reference-field", fields.reference), ("--solution-field", fields.solution)):
-        if name and all(row.values.get(name) is None for row in rows):
-            there = ", ".join(f'"{key}"' for key in rows[0].names) or "none of those asked for"
-            raise ValueError(f'{option} got "{name}", but no row of {source} has it; the first has {there}: name the right one')
+    rows = rows_with(source, split, fields)[:limit]
     report = Report(source=source, rows=len(rows))
     asked: list[tuple[Row, Item]] = []
     for row in rows:
@@ -83,18 +87,37 @@ def check_gold(source: str, split: str, fields: Fields, pool: Pool, limit: int |
             report.without_gold += 1
         else:
             report.failed.append(f"{row.where}: {found}")
+    near = [(row, item) for row, item in asked if not fields.solution and not is_own(item.checker)]
+    trials = [(row, trial) for row, item in near for trial in trials_of(row.where, item, report.tried)]
+    everything = [*asked, *((row, trial.item) for row, trial in trials)]
+    found_of = asyncio.run(score_all(everything, fields, pool, progress)) if asked else []
+    scored = found_of[: len(asked)]
+    judge([trial for _, trial in trials], [found[1] for found in found_of[len(asked) :] if found], report.tried)
+    report.without_gold += sum(found is None for found in scored)
     if report.without_gold == len(rows):
         raise ValueError(
             f"none of the {len(rows)} rows of {source} has a gold answer, so nothing was checked: the checker makes none from a "
             "reference; name the field of a right response with --solution-field"
         )
-    verdicts = asyncio.run(score_all([item for _, item in asked], pool, progress))
-    for (row, item), verdict in zip(asked, verdicts, strict=True):
-        if verdict.reward is not None and verdict.reward >= RIGHT:
+    for (row, _), judged in zip(asked, scored, strict=True):
+        if judged is not None and judged[1].reward is not None and judged[1].reward >= RIGHT:
             report.passed += 1
-        else:
-            report.failed.append(f"{row.where}: {explain(item, verdict)}")
+        elif judged is not None:
+            report.failed.append(f"{row.where}: {explain(*judged)}")
     return report
+
+
+def rows_with(source: str, split: str, fields: Fields) -> list[Row]:
+    """The rows with these fields; ValueError where no row has one that is needed."""
+    wanted = [name for name in (fields.reference, fields.named_checker, fields.solution) if name]
+    if is_own(fields.checker):
+        wanted += [fields.prompt, EVERYTHING]  # it may ask for any column
+    rows = read_rows(source, split, (), wanted)
+    for option, name in (("--reference-field", fields.reference), ("--solution-field", fields.solution)):
+        if name and all(row.values.get(name) is None for row in rows):
+            there = ", ".join(f'"{key}"' for key in rows[0].names) or "none of those asked for"
+            raise ValueError(f'{option} got "{name}", but no row of {source} has it; the first has {there}: name the right one')
+    return rows
 
 
 def gold_item(row: Row, fields: Fields) -> Item | str | None:
@@ -110,16 +133,26 @@ def gold_item(row: Row, fields: Fields) -> Item | str | None:
         return f'has no value for field "{fields.reference}"'
     try:
         check_reference(name, reference)
-        solution = row.values.get(fields.solution) if fields.solution else known_checker(name).gold(reference)
+        solution = row.values.get(fields.solution) if fields.solution else None if is_own(name) else known_checker(name).gold(reference)
     except ValueError as error:
         return str(error)
-    if solution is None:
-        return None
+    if solution is None:  # a function of the user's makes one in a worker
+        return Item(checker=name, response="", reference=reference, of_reference=True) if is_own(name) else None
     if isinstance(solution, int | float) and not isinstance(solution, bool):
         solution = str(solution)
     if not isinstance(solution, str):
         return f'has {shorten(solution)} in field "{fields.solution}": a response is a text'
-    return Item(checker=name, response=solution, reference=reference)
+    return item_of(name, solution, reference)
+
+
+def item_of(checker: str, solution: str, reference: Any) -> Item | str:
+    """What a checker sees of a right answer, as in a run: without thoughts; or what is wrong with it."""
+    answer = solution if is_about_marks(checker, reference, THINKING_MARKS) else answer_of(solution, THINKING_MARKS)
+    if answer is None:
+        return (
+            f"has a right answer that opens a thought ({THINKING_MARKS[0]}) and never ends it, so it answers nothing: {shorten(solution)}"
+        )
+    return Item(checker=checker, response=answer, reference=reference)
 
 
 def refuse_checker(name: str) -> None:
@@ -137,15 +170,19 @@ def known_checker(name: str) -> Checker:
     return get_checker(name)
 
 
-async def score_all(items: Sequence[Item], pool: Pool, progress: Callable[[int, int], None]) -> list[Verdict]:
-    """A verdict for each item, in their order."""
-    verdicts: list[Verdict] = []
-    counts = Counter(item.checker for item in items)
+async def score_all(
+    asked: Sequence[tuple[Row, Item]], fields: Fields, pool: Pool, progress: Callable[[int, int], None]
+) -> list[tuple[Item, Verdict] | None]:
+    """What was scored of each row with its verdict, in their order; None where a function of the user's makes no right answer."""
+    found: list[tuple[Item, Verdict] | None] = []
+    counts = Counter(item.checker for _, item in asked)
     async with RewardPool(workers=pool.workers, timeout_s=pool.timeout_s, memory_mb=pool.memory_mb, warm=sorted(counts)) as workers:
-        for start in range(0, len(items), AT_ONCE):
-            verdicts += await workers.score(items[start : start + AT_ONCE])
-            progress(len(verdicts), len(items))
-    return verdicts
+        for start in range(0, len(asked), AT_ONCE):
+            ready = await with_golds(workers, asked[start : start + AT_ONCE], fields.prompt)
+            verdicts = iter(await workers.score([item for item, refused in ready if item is not None and refused is None]))
+            found += [None if item is None else (item, refused or next(verdicts)) for item, refused in ready]
+            progress(len(found), len(asked))
+    return found
 
 
 def explain(item: Item, verdict: Verdict) -> str:

@@ -1,6 +1,5 @@
 """What a run records of each step: its metrics, written through the sinks, and a few responses as people read them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, zip_longest
@@ -14,6 +13,7 @@ from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
 from cluster.record.metrics.sinks import METRICS, open_sinks
 from cluster.scored import Scored, Text
+from configs.digits import write_long_json
 from configs.schema import Config
 from learner.loss.advantages import differ
 from reward.shaping import DISAGREE, SECOND, disagrees
@@ -58,7 +58,7 @@ class Metrics:
         folder.mkdir(exist_ok=True)
         with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
             for scored, text in shown:
-                file.write(json.dumps(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
+                file.write(write_long_json(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
@@ -93,10 +93,12 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "prompt": prompt.text,
         "question": prompt.question,
         "row": prompt.where,
+        **({"prefill": prompt.prefill} if prompt.prefill else {}),
         "response": response,
         "tokens": int(scored.summary.lengths[member]),
         "finish": finish(scored.summary, member),
         "reference": prompt.reference,
+        **({"columns": prompt.columns} if prompt.columns else {}),
         "checker": prompt.checker,
         **({"source": prompt.source} if prompt.source else {}),
         "reward": verdict.reward,
@@ -134,6 +136,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
         "reward/max": float(scored.max()) if scored.size else nan,
         "reward/correct": float(np.nanmean(correct)) if scored.size else nan,
         "reward/failures": float(rewards.size - scored.size),
+        "reward/unfinished_thoughts": float(sum(s.unfinished.sum() for s in summaries if s.unfinished is not None)),
         **describe_parts(summaries),
         "seconds/score": float(np.mean([s.scoring_s for s in summaries])),
         "groups/all_equal": float(

@@ -82,7 +82,7 @@ def response_tokens(model: Table, *, gpu: bool) -> int:
 
 def learner_of(given: Table, sizes: RunSizes, *, gpu: bool) -> Table:
     """`[learner]`: the recipe's, with a learning rate that shows after one update."""
-    kept = {key: value for key, value in given.items() if key not in ("warmup_updates", "cpus_per_rank")}
+    kept = {key: value for key, value in given.items() if key not in ("warmup_updates", "schedule", "min_lr", "cpus_per_rank")}
     if not gpu:
         if kept.get("attention") == "flash_attention_2":
             kept["attention"] = "sdpa"

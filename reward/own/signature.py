@@ -1,0 +1,155 @@
+"""What a function of the user's asks for, read from its signature: each parameter gets the field of its name.
+
+The first two parameters with other names are the response and the reference, so `score(text, truth)` works too.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import Parameter
+from typing import Any
+
+from reward.own.name import OwnCodeError
+
+FIELDS = ("response", "reference", "prompt", "question", "row", "tokens", "truncated", "group", "index", "seed")
+FIRST = ("response", "reference")
+# What other frameworks call a field.
+ELSEWHERE = {
+    "completion": "response",
+    "completions": "response",
+    "solution_str": "response",
+    "output": "response",
+    "prompts": "prompt",
+    "ground_truth": "reference",
+    "label": "reference",
+    "labels": "reference",
+    "answer": "reference",
+    "extra_info": "row",
+    "data_source": "row",
+    "columns": "row",
+    "metadata": "row",
+    "completion_ids": "tokens",
+    "token_ids": "tokens",
+    "completions_ids": "tokens",
+    "responses": "group",
+    "rollouts": "group",
+}
+ANY = "*"  # stands for what *arguments takes
+BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A parameter's own default, which a positional call must repeat to reach the parameters after it."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How to call a function: with which fields by place, and with which by name."""
+
+    places: tuple[str | Fixed, ...] = FIRST
+    names: Mapping[str, str] = field(default_factory=dict)  # parameter -> field
+
+    @property
+    def asks(self) -> list[str]:
+        """The fields that it asks for beside response and reference, in the order of FIELDS."""
+        asked = {*(place for place in self.places if isinstance(place, str)), *self.names.values()}
+        return [name for name in FIELDS if name in asked and name not in FIRST]
+
+    def make(self, function: Callable[..., object], fields: Mapping[str, Any]) -> object:
+        """Call the function; KeyError names a field that is not among `fields`."""
+        places = [place.value if isinstance(place, Fixed) else fields[place] for place in self.places]
+        return function(*places, **{name: fields[wanted] for name, wanted in self.names.items()})
+
+
+def call_of(whole: str, function: Callable[..., object]) -> Call:
+    """How to call the function that the checker `whole` names; OwnCodeError where it asks for what nobody has."""
+    try:
+        signature = signature_of(function)
+    except (ValueError, TypeError):  # functions written in C may have none; the first call will tell
+        return Call()
+    fixed = function.keywords if isinstance(function, functools.partial) else {}
+    parameters = [one for one in signature.parameters.values() if one.name not in fixed]
+    meaning = meanings(parameters)
+    if unknown := [one for one in parameters if is_needed(one) and one.name not in meaning]:
+        raise OwnCodeError(f"checker {whole!r} takes {signature}, {describe(unknown[0].name)}")
+    if not meaning:
+        raise OwnCodeError(f"checker {whole!r} takes {signature}, needed a parameter that gets the response: write (response, reference)")
+    for call in (by_place(parameters, meaning), Call(places=(), names=meaning)):
+        if fits(function, call):
+            return call
+    raise OwnCodeError(
+        f"checker {whole!r} takes {signature}, but its decorator takes {inspect.signature(function, follow_wrapped=False)}, to which "
+        f"{', '.join(meaning.values())} cannot be passed: have the decorator pass on *args and **kwargs"
+    )
+
+
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
+    """The parameters that a call may give: a decorator's own, or those of the function in it where the decorator passes on any."""
+    outer = inspect.signature(function, follow_wrapped=False)
+    passes_on = any(one.kind in ANY_NUMBER for one in outer.parameters.values())
+    return inspect.signature(function) if passes_on else outer
+
+
+def meanings(parameters: list[Parameter]) -> dict[str, str]:
+    """Which field each parameter gets, by the parameter's name; those left out keep their defaults."""
+    some = [one for one in parameters if one.kind in BY_PLACE]
+    rest = any(one.kind is Parameter.VAR_POSITIONAL for one in parameters)
+    named = {one.name: one.name for one in parameters if one.name in FIELDS and one.kind not in ANY_NUMBER}
+    first = dict(zip((one.name for one in some), FIRST, strict=False))
+    if (len(first) == len(FIRST) or rest) and all(name == meant or name not in FIELDS for name, meant in first.items()):
+        by_position = {ANY: "reference"} if rest and len(first) < len(FIRST) and "reference" not in named else {}
+        return named | first | by_position  # as (response, reference), whatever the names
+    missing = [name for name in FIRST if name not in named] if len(some) == len(FIRST) or "response" not in named else []
+    free = [one.name for one in some if one.name not in named and one.default is Parameter.empty]
+    return named | dict(zip(free, missing, strict=False))
+
+
+def by_place(parameters: list[Parameter], meaning: Mapping[str, str]) -> Call:
+    """Pass fields by place as far as they go without a gap, the rest by name."""
+    places: list[str | Fixed] = []
+    names: dict[str, str] = {}
+    only = [one.name in meaning for one in parameters if one.kind is Parameter.POSITIONAL_ONLY]
+    reach = len(only) - only[::-1].index(True) if True in only else 0
+    gap = False
+    for place, one in enumerate(parameters):
+        if place < reach and one.name not in meaning:
+            places.append(Fixed(one.default))
+        elif one.name in meaning and one.kind in BY_PLACE and not gap:
+            places.append(meaning[one.name])
+        elif one.name in meaning:
+            names[one.name] = meaning[one.name]
+        else:
+            gap = gap or one.kind in BY_PLACE
+    if ANY in meaning:
+        places += FIRST[len(places) : 2]
+    return Call(places=tuple(places), names=names)
+
+
+def fits(function: Callable[..., object], call: Call) -> bool:
+    """Whether the function, decorator included, takes the call."""
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(*call.places, **call.names)
+    except TypeError:
+        return False
+    return ANY not in call.names
+
+
+def is_needed(parameter: Parameter) -> bool:
+    return parameter.default is Parameter.empty and parameter.kind not in ANY_NUMBER
+
+
+def describe(unknown: str) -> str:
+    """What to do about a parameter that no field has the name of."""
+    near = ELSEWHERE.get(unknown) or next(iter(get_close_matches(unknown, FIELDS, 1)), "")
+    hint = f"; did you mean {near}?" if near else ";"
+    return (
+        f"but no field is called {unknown!r}{hint} a function gets what its parameters name: {', '.join(FIELDS)} (the first two with other "
+        f"names are response and reference): rename it, give it a default, or, for a column of the data, ask for row and set "
+        f'data.keep_fields = ["{unknown}"]'
+    )

@@ -1,0 +1,31 @@
+"""Kinds of mathematical answers that people write in many ways: what equals what, and what does not.
+
+One test judges all pairs and lists the wrong ones: a test for each pair costs ten times as long as the judging.
+"""
+
+import pytest
+
+from reward.answers.mathematics import boxed, check_math, not_understood
+from tests.toys.pairs_of_structures import PAIRS as STRUCTURES
+from tests.toys.pairs_of_units import PAIRS as UNITS
+from tests.toys.pairs_of_values import PAIRS as VALUES
+
+PAIRS = [*VALUES, *STRUCTURES, *UNITS]
+
+
+def test_an_answer_equals_a_reference_of_the_same_meaning_only() -> None:
+    assert [pair for pair in PAIRS if check_math(f"Therefore {boxed(pair[1])}.", pair[0]) != pair[2]] == []
+
+
+def test_equality_holds_in_both_directions_of_what_is_understood() -> None:
+    equal = [(reference, answer) for reference, answer, same in PAIRS if same and not_understood(answer) is None]
+    assert len(equal) > len(PAIRS) // 4
+    assert [(answer, reference) for reference, answer in equal if not check_math(f"Therefore {boxed(reference)}.", answer)] == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"), [("7", "m+n=7"), ("7", r"\frac{m}{n}=7"), ("7", "ab=7"), ("25", "a^2+b^2=25"), (r"\mathbb{R}", "R")]
+)
+def test_an_answer_may_name_what_has_the_value_but_an_equation_is_not_its_right_side(reference: str, answer: str) -> None:
+    assert check_math(boxed(answer), reference) == 1.0
+    assert check_math(boxed(reference), answer) == 0.0
