@@ -9,7 +9,7 @@ from reward.answers.statements import statements
 
 THINKING_ENDS = "</think>"
 # A box with braces, a box of one bare word, an escaped character, or a brace: enough to find the end of a box in one pass.
-BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s*(?P<bare>[-+]?[A-Za-z0-9][^\s{}$\\]*)|\\.|[{}]", re.DOTALL)
+BOX_TOKEN = re.compile(r"(?:(?<!\\)\\)?\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s*(?P<bare>[-+]?[A-Za-z0-9][^\s{}$\\]*)|\\.|[{}]", re.DOTALL)
 TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 HASHES = re.compile(r"(?<!#)####(?!#)")
 MAX_BOXES, MAX_TAGS, MAX_HASHES = 30, 30, 20  # of one response; earlier ones can hardly belong to its last answer

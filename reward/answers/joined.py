@@ -37,7 +37,9 @@ OR = frozenset(
 AND = frozenset(["and", "as", "well", "along", "together", "with", "plus", "und", "et", "y", "e", "и", "ve", "och", "en"])
 FILLER = frozenset(["else", "otherwise", "even", "also", "either", "both", "just", "another", "possible", "potentially", "again"])
 WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
-LABEL = re.compile(r"(?<![^\W_])(?:[A-Za-z]\w{0,3}|\\[a-z]+)(?:\([A-Za-z0-9]\))?\s*=\s*$")  # "y =" before the second answer
+LABEL = re.compile(
+    r"(?<![^\W_])(?:[A-Za-z](?:\w{0,3}|\s\{?\d{1,2}\}?)|\\[a-z]+)(?:\([A-Za-z0-9]\))?\s*=\s*$"
+)  # "y =" before the second answer
 SEPARATORS = re.compile(r"[\s.,;:/|&+()\[\]{}\u2013\u2014\u3001\u3002\uff0c\uff1b-]*")
 EXPLICIT = re.compile(r"[,;/|&+\u3001\uff0c\uff1b]")
 SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f](?:\s|$)|\n\s*\n")

@@ -26,12 +26,21 @@ def assigned(node: Node) -> tuple[Node | None, Node] | None:
     if not consistent(node):
         return None
     if is_name(first):
-        return first, node.operands[about] if about else last
+        value = node.operands[about] if about else last
+        return None if is_implicit(first, value) else (first, value)
     if symbols(first):
         return None
     if len(node.operators) == 1 and is_name(last) and symbols(last):
         return last, first  # "5 = x"
     return None if any(symbols(operand) for operand in node.operands) else (None, node.operands[about])
+
+
+def is_implicit(name: Node, value: Node) -> bool:
+    """Whether an equation gives its left side by what the left side is about: "dy/dx = k y", "y' = y", "x = 2x - 1"."""
+    if not isinstance(name, Symbol):
+        return False
+    about = {name.name, name.name.rstrip("'"), *(name.name.split(" ")[1:2] if name.name.startswith("derivative ") else ())}
+    return bool(about & symbols(value))
 
 
 def consistent(node: Relation) -> bool:

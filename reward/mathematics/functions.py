@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from reward.mathematics.letters import Letters
 from reward.mathematics.names import ACCENTS, FUNCTIONS, GREEK, SAME_FUNCTION
-from reward.mathematics.nodes import Call, Constant, FiniteSet, Matrix, Node, Number, Symbol, children
+from reward.mathematics.nodes import Call, Constant, FiniteSet, Matrix, Node, Number, Symbol, children, symbols
 from reward.mathematics.tokens import Token
 from reward.mathematics.unreadable import UnreadableError
 
@@ -80,7 +80,7 @@ class Functions(Letters):
         top, bottom = self.argument(), self.argument()
         self.fraction_just_read = True
         if begins_with_d(top) and begins_with_d(bottom):
-            return Symbol(f"derivative {top} by {bottom}")
+            return Symbol(f"derivative {differential(top)} by {top} / {bottom}")
         return Call("/", (top, bottom))
 
     def root(self) -> Node:
@@ -165,6 +165,11 @@ class Functions(Letters):
         if not full or len({len(row) for row in full}) > 1:
             raise UnreadableError("a matrix whose rows differ in length")
         return Call("det", (Matrix(tuple(full)),)) if name == "vmatrix" else Matrix(tuple(full))
+
+
+def differential(top: Node) -> str:
+    """The variable whose derivative a quotient of differentials is: y of "dy"."""
+    return next((name for name in sorted(symbols(top)) if name not in ("d", "partial")), "")
 
 
 def begins_with_d(node: Node) -> bool:

@@ -29,3 +29,30 @@ def test_equality_holds_in_both_directions_of_what_is_understood() -> None:
 def test_an_answer_may_name_what_has_the_value_but_an_equation_is_not_its_right_side(reference: str, answer: str) -> None:
     assert check_math(boxed(answer), reference) == 1.0
     assert check_math(boxed(reference), answer) == 0.0
+
+
+WHOLE = [  # reference, whole response, whether it is right: equations that give no value, boxes with one backslash too many
+    (r"\frac{dy}{dx}=ky", r"\boxed{ky}", False),
+    (r"\frac{dy}{dx}=ky", r"\boxed{\frac{dy}{dx}=ky}", True),
+    (r"\frac{dy}{dx}=2x", r"\boxed{2x}", True),
+    (r"2x", r"\boxed{\frac{dy}{dx}=2x}", True),
+    (r"y'=y+x", r"\boxed{y+x}", False),
+    (r"y'=2x", r"\boxed{2x}", True),
+    (r"x=2x-1", r"\boxed{2x-1}", False),
+    (r"\frac{d v}{d t}=g-bv", r"\boxed{g-bv}", False),
+    (r"m \frac{d v}{d t}+b v=f", r"\boxed{f}", False),
+    (r"f(x)=x+1", r"\boxed{x+1}", True),
+    (r"840", r"so \\boxed{840}", True),
+    (r"y=x^2", r"\boxed{x^2}", True),
+    (r"y_{1}=-2 x^{2}+4 x+3, y_{2}=3 x^{2}+12 x+10", r"\($y_1 = \boxed{-2(x - 1)^2 + 5} \) and \( y_2 = \boxed{3(x + 2)^2 - 2} \) ", True),
+    (r"12", r"a\\ \boxed{12}", True),
+    (r"12", r"a\\\boxed{12}", True),
+    (r"3", r"\[x=1\\\boxed{3}\]", True),
+]
+
+
+@pytest.mark.parametrize(("reference", "response", "right"), WHOLE)
+def test_an_equation_about_its_own_left_side_gives_no_value_and_boxes_may_be_escaped_twice(
+    reference: str, response: str, right: bool
+) -> None:
+    assert check_math(response, reference) == right

@@ -20,7 +20,6 @@ ONE_UPDATE = [
     "learner.updates_per_step=1",
     "learner.betas=[0.0, 0.999]",
     "learner.max_grad_norm=1e9",
-    "entropy.coefficient=0.1",
     'kl.reference="initial"',
 ]
 
@@ -46,7 +45,7 @@ class GradientRank(Rank):
 
     def learn(self, name: str, overrides: list[str]) -> None:
         """Write what it found."""
-        learner = self.learner([*overrides, *ONE_UPDATE], kind=Displaced)[0]
+        learner = self.learner([*overrides, *ONE_UPDATE, "entropy.coefficient=0.1"], kind=Displaced)[0]
         gradients, stats = {}, {}
         for label in labels_of(name, self.world):
             learner.objective, learner.entropy.level = OBJECTIVES[label], ENTROPY.get(label, 0.0)
