@@ -165,5 +165,6 @@ def test_a_megabyte_of_marks_is_read_in_one_pass(flood: str) -> None:
 
 
 def test_boxes_long_before_the_last_do_not_change_it() -> None:
-    assert marked_answer("\\boxed{1} so " * 100 + "\\\\boxed{2} " * 40 + "and then \\boxed{3}") == "3"
-    assert marked_answer("\\\\boxed{2} " * 40) is None
+    assert marked_answer("\\boxed{1} so " * 100 + r"\\\\boxed{2} " * 40 + "and then \\boxed{3}") == "3"
+    assert marked_answer(r"\\\\boxed{2} " * 40) is None
+    assert marked_answer(r"\\boxed{2}") == "2", "one level of escaping too many"
