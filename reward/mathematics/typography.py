@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from reward.mathematics.signs import FULL_WIDTH, GREEK_LETTERS, SIGNS, SUPERSCRIPTS
 
@@ -49,6 +50,7 @@ CASES = re.compile(r"\\begin\{(cases|aligned|gathered|array)\}(?:\{[lcr]*\})?(.*
 QUOTES = re.compile(r"``|''(?=\s|$)(?<!\w'')|[\"\u201c\u201d`]")
 
 
+@lru_cache(maxsize=256)  # an answer is cleaned to be compared as text, to be read, and once more as a list
 def clean(text: str) -> str:
     """The text with plain signs only: no currency, no math delimiters, no sizes, no Markdown."""
     text = RAISED.sub(_raised, UNIT_RAISED.sub(r"\\text{\1}", text).translate(TABLE))
