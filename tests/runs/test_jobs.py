@@ -133,8 +133,8 @@ def test_the_doctor_finds_the_fault_of_another_node(cluster: Cluster, tmp_path: 
     assert done.returncode == 1, done.stderr[-2000:]
     found = json.loads(done.stdout)
     wrong = [row for row in found if row["status"] == "error"]
-    assert all(row["node"] for row in wrong), wrong
-    assert any("NCCL_SOCKET_IFNAME=no0 names no interface of this machine" in row["found"] for row in wrong), wrong
+    assert [(row["name"], bool(row["node"])) for row in wrong] == [("network", True)], wrong
+    assert "NCCL_SOCKET_IFNAME=no0 names no interface of this machine" in wrong[0]["found"]
     on_node = {row["name"]: row["status"] for row in found if row["node"]}
     assert (on_node["clock"], on_node["shared path"], on_node["versions"]) == ("ok", "ok", "ok")
     assert cluster.env["RAY_AUTH_TOKEN"] not in done.stdout + done.stderr
