@@ -4,11 +4,10 @@
         ▲                                                                            │
         └──────── release (slots are free only now) ◄── publish (waits for all engines, proves the weights)
 
-One loop serves every staleness: with `max_staleness = 0` the window is one step wide, so generation and learning alternate.
+One loop serves every staleness: with `rollout.ahead = 0` the window is one step wide, so generation and learning alternate.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +18,11 @@ from cluster.actors.start import Actors
 from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
-from cluster.publish.publisher import Publisher
+from cluster.publish.publisher import Published, Publisher
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
+from cluster.record.metrics.clock import Clock
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -84,13 +84,15 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
-                size=(self.config.run.max_staleness + 1) * rollout.groups_per_step,
+                size=self.config.groups_in_flight,
                 submit=self.submit,
                 keep=self.worth_learning,
                 on_reject=self.reject,
                 next_group=position.next_group,
                 pending=position.pending,
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
+                max_staleness=self.slack_within,
+                scoring_s=lambda scored: scored.summary.scoring_s,
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             with suppress(Stopped):
@@ -121,7 +123,8 @@ class Controller:
         for summary in summaries:
             self.observe(summary)
         sampler = self.stream.end_step()  # before any slot is free: a group's prompt must not depend on when it is submitted
-        if step + self.config.run.max_staleness < self.config.run.steps:
+        window.published()
+        if step + self.config.ahead < self.config.run.steps:
             # A group started later could not be learned any more, and would slow the last save and evaluation.
             window.release(count)
         values = {
@@ -131,10 +134,8 @@ class Controller:
             **sampler,
             "groups/rejected": float(len(self.rejected)),
             "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
-            "publish/bytes": float(published.bytes),
-            "publish/seconds": published.seconds,
-            **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
-            "engines": float(published.engines),
+            **describe_publish(published),
+            **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
         }
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
@@ -169,6 +170,12 @@ class Controller:
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
         # A group without signal only waits to be rejected: free its tokens in the object store now.
         return scored if self.worth_learning(scored) else scored.without_tokens()
+
+    @property
+    def slack_within(self) -> int | None:
+        """The bound on staleness where stragglers may come later than in the order of submission; None where no step is left for that."""
+        bound = self.config.run.max_staleness
+        return bound if bound > self.config.ahead else None
 
     def worth_learning(self, scored: Scored) -> bool:
         return worth_learning(self.config, scored.summary) if self.config.dynamic_sampling else True
@@ -215,7 +222,7 @@ class Controller:
     def _due(self, step: int) -> bool:
         return step % self.config.run.save_every == 0 or step == self.config.run.steps
 
-    async def _save_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
+    async def _save_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
         """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
         if self.config.placement.share and self._due(step):
             await self._write(step)
@@ -256,6 +263,16 @@ def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
     return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
 
 
+def describe_publish(published: Published) -> Values:
+    """What a publish moved and cost."""
+    return {
+        "publish/bytes": float(published.bytes),
+        "publish/seconds": published.seconds,
+        **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
+        "engines": float(published.engines),
+    }
+
+
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
     """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
     if not any(np.isfinite(summary.rewards).any() for summary in summaries):
@@ -274,23 +291,3 @@ def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
 
 def first_failure(summaries: Sequence[GroupSummary]) -> str:
     return next((text for summary in summaries for text in summary.failures), "none was named")
-
-
-class Clock:
-    """Seconds of a step's stages, one after another."""
-
-    def __init__(self) -> None:
-        self.last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.laps[stage] = now - self.last
-        self.last = now
-
-    def shares(self) -> Values:
-        """Seconds and share of every stage, and the step's seconds in all."""
-        whole = sum(self.laps.values())
-        seconds = {f"seconds/{stage}": lap for stage, lap in self.laps.items()}
-        shares = {f"share/{stage}": lap / max(whole, 1e-9) for stage, lap in self.laps.items()}
-        return {**seconds, **shares, "seconds/step": whole}

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section
+from configs.section import Count, Positive, Section, Whole
 from configs.tables import Table
 
 
@@ -14,6 +14,11 @@ class RolloutConfig(Section):
     engines: Count = Field(default=1, description="number of vLLM engines, each a Ray actor")
     group_size: Count = Field(default=8, description="responses to each prompt")
     groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
+    ahead: Whole | None = Field(
+        default=None,
+        description="steps that generation runs ahead of learning. Left out, it is `run.max_staleness`. A smaller number leaves slack: "
+        "finished groups are learned first, and a straggler may come later within the bound",
+    )
     temperature: Positive = Field(
         default=1.0,
         description="sampling temperature. The learner divides its logits by the same number. "

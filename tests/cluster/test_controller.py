@@ -25,7 +25,7 @@ from tests.toys.run import run_config, toy_summary
 
 STEPS = 18
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(17)]
-CLOCKED = ("seconds", "share", "tokens_per_second")
+CLOCKED = ("seconds", "share", "tokens_per_second", "window/")
 
 
 Reached = Callable[[str, int], None]  # called with the stage and the step that it works for
