@@ -81,3 +81,11 @@ def test_an_engine_that_leaves_too_little_for_a_waiting_rank_is_refused_with_wha
     config = run_config(Path("run"), model={"dtype": "bfloat16"}, rollout={"vllm": vllm}, placement={"share": True})
     with pytest.raises(ValueError, match=r"got 0.9 .*: 1.6 GB of 16 GB are left .* about 2 GB: use at most 0.87"):
         refuse_no_room(config, sizes(), 16e9)
+
+
+def test_generation_runs_no_further_ahead_than_the_bound() -> None:
+    with pytest.raises(ValidationError, match=r"(?s)rollout.ahead: got 3 with run.max_staleness = 2: .*lower rollout.ahead, or raise"):
+        run_config(Path("run"), run={"max_staleness": 2}, rollout={"ahead": 3, "groups_per_step": 4})
+    config = run_config(Path("run"), run={"max_staleness": 4}, rollout={"ahead": 1, "groups_per_step": 4})
+    assert (config.ahead, config.groups_in_flight) == (1, 8)
+    assert run_config(Path("run"), run={"max_staleness": 4}, rollout={"groups_per_step": 4}).groups_in_flight == 20
