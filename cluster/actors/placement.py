@@ -76,7 +76,8 @@ def _try_to_reserve(config: Config, layout: Layout, gpu: bool) -> Places | None:
     layout, homes = found
     layout = layout.numbered(groups.in_words_that_sort(homes))
     count = layout.engines
-    engines = {i: Home(groups.pinned(layout.bundles[i : i + 1], homes[i : i + 1]), homes[i]) for i in range(count)}
+    known = groups.addresses()
+    engines = {i: Home(groups.pinned(layout.bundles[:1], [homes[i]]), homes[i], known[homes[i]]) for i in range(count)}
     ranks = groups.pinned(layout.bundles[count:], homes[count:])
     every = [ranks, *(home.group for home in engines.values())]
     if groups.all_placed(every, PLACED_S * random.uniform(0.7, 1.3)):

@@ -145,15 +145,22 @@ def opened(places: Places, *indices: int) -> list[bool]:
     return asyncio.run(work())
 
 
+def closed(places: Places, *indices: int) -> None:
+    async def work() -> None:
+        for index in indices:
+            await places.close(index)
+
+    asyncio.run(work())
+
+
 def test_engines_come_and_go_each_with_its_own_group(cluster: ToyCluster) -> None:
     places = reserved(wanting(2, 8))
     assert (places.room(), places.most()) == (6, 8)
     assert opened(places, 2, 3) == [True, True]
     assert (places.room(), places.most()) == (4, 8)
     assert places.nodes()[:4] == ["b", "b", "b", "b"]
-    for index in (3, 2, 1):
-        places.close(index)
-        places.close(index)
+    assert [places.address_of(index) for index in range(5)] == ["10.0.0.b"] * 4 + [None]
+    closed(places, 3, 2, 1, 1)
     assert (places.room(), places.nodes()[:1]) == (7, ["b"])
     with pytest.raises(KeyError):
         places.options(3, {})

@@ -30,7 +30,7 @@ class ToyCluster:
 
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> "ToyCluster":
         monkeypatch.setattr(device, "installed", lambda: device.Builds("2.13.0", "13.0", "cuda"))
-        for name in ("free_nodes", "alive_nodes", "pinned", "all_placed", "remove", "in_words_that_sort"):
+        for name in ("free_nodes", "alive_nodes", "pinned", "all_placed", "remove", "in_words_that_sort", "addresses"):
             monkeypatch.setattr(groups, name, getattr(self, name))
         return self
 
@@ -46,6 +46,9 @@ class ToyCluster:
                 if group.placed and node in free:
                     take(free[node], bundle)
         return free
+
+    def addresses(self) -> dict[str, str]:
+        return {node: f"10.0.0.{node}" for node in self.nodes}
 
     def in_words_that_sort(self, homes: Sequence[str]) -> list[str]:
         return list(homes)

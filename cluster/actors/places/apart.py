@@ -22,7 +22,8 @@ class Home:
     """The place of one engine."""
 
     group: PlacementGroup
-    node: str
+    node: str  # its id
+    address: str
 
 
 class Places:
@@ -58,15 +59,15 @@ class Places:
             home = self.homes.get(index)
             if home is not None and home.node in groups.alive_nodes():
                 return True
-            self.close(index)
+            self._close(index)
             node = self._best_node()
             if node is None or self.given_back:
                 return False
             group = groups.pinned([self.engine], [node])
-            self.homes[index] = Home(group, node)
+            self.homes[index] = Home(group, node, groups.addresses()[node])
             if groups.all_placed([group], PLACED_S) and not self.given_back:
                 return True
-            self.close(index)
+            self._close(index)
             return False
 
     def _best_node(self) -> str | None:
@@ -75,8 +76,11 @@ class Places:
         fitting = {node: (node not in ours, size_of(has)) for node, has in groups.free_nodes().items() if holds(has, self.engine)}
         return min(fitting, key=fitting.__getitem__) if fitting else None
 
-    def close(self, index: int) -> None:
+    async def close(self, index: int) -> None:
         """Give the place of engine `index` back, if it has one; whatever still runs there is ended by Ray."""
+        await asyncio.to_thread(self._close, index)
+
+    def _close(self, index: int) -> None:
         home = self.homes.pop(index, None)
         if home is not None:
             groups.remove([home.group])
@@ -93,6 +97,11 @@ class Places:
     def node_of(self, index: int) -> str:
         """The id of the node of engine `index`."""
         return self.homes[index].node
+
+    def address_of(self, index: int) -> str | None:
+        """The address of the node of engine `index`; None while it has no place."""
+        home = self.homes.get(index)
+        return home.address if home else None
 
     def nodes(self) -> list[str]:
         """The id of the node of each engine that has a place, in order of their numbers, then of each rank."""
@@ -135,7 +144,7 @@ class Places:
         """Give every place back, also one that is being reserved."""
         self.given_back = True
         for index in list(self.homes):
-            self.close(index)
+            self._close(index)
         groups.remove([self.ranks])
 
 

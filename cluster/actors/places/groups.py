@@ -26,8 +26,13 @@ def alive_nodes() -> dict[str, Bundle]:
 
 def in_words_that_sort(homes: Sequence[str]) -> list[str]:
     """The address and the id of each node, so that their order as texts is that of the addresses' numbers."""
-    addresses = {node["NodeID"]: re.sub(r"\d+", lambda number: number[0].zfill(3), node["NodeManagerAddress"]) for node in ray.nodes()}
-    return [f"{addresses[home]} {home}" for home in homes]
+    known = addresses()
+    return [f"{re.sub(r'[0-9]+', lambda number: number[0].zfill(3), known[home])} {home}" for home in homes]
+
+
+def addresses() -> dict[str, str]:
+    """The address of every node that Ray has seen, by its id."""
+    return {str(node["NodeID"]): str(node["NodeManagerAddress"]) for node in ray.nodes()}
 
 
 def pinned(bundles: Sequence[Bundle], nodes: Sequence[str]) -> PlacementGroup:

@@ -14,6 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.actors.places.bundles import Bundle
+from cluster.actors.places.groups import addresses, alive_nodes
 from configs.arithmetic import counted
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
@@ -99,17 +100,20 @@ class SharedPlaces:
         """False: a place that an engine has lost holds the ranks' memory, and there are no further ones."""
         return False
 
-    def close(self, index: int) -> None:
+    async def close(self, index: int) -> None:
         """Nothing: the ranks beside the engine need the place."""
 
     def node_of(self, index: int) -> str:
         """The id of the node of engine `index`."""
         return self.nodes()[index]
 
+    def address_of(self, index: int) -> str | None:
+        """The address of the node of engine `index`."""
+        return addresses().get(self.node_of(index))
+
     async def renew_ranks(self) -> bool:
         """Whether every node with ranks is still alive; places on shared GPUs never move."""
-        alive = {node["NodeID"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"]}
-        return alive.issuperset(self.nodes())
+        return (await asyncio.to_thread(alive_nodes)).keys() >= set(self.nodes())
 
     def room(self) -> int:
         """0: no further engine finds ranks to take turns with."""
