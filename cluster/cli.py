@@ -11,7 +11,7 @@ from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.selfcheck.cli import add_selfcheck
-from cluster.scaling.cli import add_engines
+from cluster.record.scaling.cli import add_engines
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load

@@ -146,7 +146,7 @@ def engines(given: Run | str | PathLike[str], count: int | str | None = None) ->
     InputError where it cannot have so many.
     """
     with typed_errors():
-        from cluster.scaling.asking import ask, count_of, status_of
+        from cluster.record.scaling.asking import ask, count_of, status_of
 
         folder = given.dir if isinstance(given, Run) else expanded(given).absolute()
         status = status_of(folder) if count is None else ask(folder, count_of(str(count)))

@@ -37,7 +37,7 @@ from cluster.record.run_dir import (
     set_aside,
     write_config,
 )
-from cluster.scaling.files import forget
+from cluster.record.scaling.files import forget
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.sinks import METRICS
-from cluster.scaling.files import AUTO, REQUEST, STATUS, Asked, BadFile, Request, Status, new_request, read, write
+from cluster.record.scaling.files import AUTO, REQUEST, STATUS, Asked, BadFile, Request, Status, new_request, read, write
 from configs.errors import InputError, NoRun
 from configs.loader import load
 

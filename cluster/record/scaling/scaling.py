@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cluster.scaling.files import AUTO, REQUEST, STATUS, Answer, BadFile, EngineState, Request, Status, forget, read, write
+from cluster.record.scaling.files import AUTO, REQUEST, STATUS, Answer, BadFile, EngineState, Request, Status, forget, read, write
 from configs.arithmetic import counted, span
 from configs.schema import Config
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.scaling.asking import PATIENCE_S, ask, count_of, status_of
-from cluster.scaling.files import Asked, EngineState, Status
+from cluster.record.scaling.asking import PATIENCE_S, ask, count_of, status_of
+from cluster.record.scaling.files import Asked, EngineState, Status
 from configs.arithmetic import span
 from configs.errors import InputError
 from configs.home import expanded
