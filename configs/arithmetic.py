@@ -34,8 +34,8 @@ def model_config(config: Config) -> dict[str, Any]:
 
 
 def used_gpus(config: Config) -> int:
-    """GPUs of a whole run on GPUs."""
-    engines, ranks = config.rollout.engines * gpus_per_engine(config), config.learner.ranks
+    """GPUs of a whole run on GPUs, with the fewest engines that it may have."""
+    engines, ranks = config.rollout.fewest_engines * gpus_per_engine(config), config.learner.ranks
     return max(engines, ranks) if config.placement.share else engines + ranks
 
 
@@ -107,18 +107,26 @@ def describe_entropy(config: Config) -> list[str]:
 
 def describe_devices(config: Config) -> str:
     """GPUs and cores of engines and ranks, side by side or in turns."""
-    engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
+    ranks, each = config.learner.ranks, gpus_per_engine(config)
+    engines, most = config.rollout.fewest_engines, config.rollout.most_engines
     if config.placement.share:
         cores = engines * max(config.rollout.cpus_per_engine, each * config.learner.cpus_per_rank) + config.reward.workers
         return (
             f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel), and a learner rank on each of them, in turns → "
             f"{counted(engines * each, 'GPU')} in all, or none on CPU; CPU cores: {cores:g} (engines and ranks in turns, reward workers)"
         )
-    cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
+    others = ranks * config.learner.cpus_per_rank + config.reward.workers
+    cpus = [number * config.rollout.cpus_per_engine + others for number in (engines, most)]
     return (
-        f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
-        f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
+        f"engines {span(engines, most)} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {span(engines * each, most * each)}, "
+        f"learner ranks {ranks} × 1 GPU → {span(engines * each + ranks, most * each + ranks)} GPUs in all, or none of them on CPU; "
+        f"CPU cores: {span(*cpus)} (engines, ranks, reward workers)"
     )
+
+
+def span(low: float, high: float) -> str:
+    """One number, or a range of them: "4", "2 to 8"."""
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def plural(noun: str, count: int) -> str:

@@ -18,7 +18,8 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
-from cluster.actors.placement import Places, cluster_nodes, reserve
+from cluster.actors.placement import cluster_nodes, reserve
+from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.places.shared import SharedPlaces
@@ -64,7 +65,7 @@ async def start_actors(
                 f"engine-{i}",
                 has_children=True,
             )
-            for i in range(config.rollout.engines)
+            for i in range(places.engines)
         ]
         learners = _rank_actors(config, places, actors)
         async with asyncio.TaskGroup() as starting:
@@ -108,8 +109,8 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     folder = os.getcwd()
     if config.reward.nodes == "one":
         only = kind.options(**options).remote(config, 0, checkers, folder)
-        return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * config.rollout.engines
-    homes = places.nodes()[: config.rollout.engines]
+        return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * places.engines
+    homes = places.nodes()[: places.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
@@ -120,9 +121,8 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
-    first = config.rollout.engines
     kind = ray.remote(LearnerActor)
-    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
+    ranks = [kind.options(**places.rank_options(rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
     return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
 
 

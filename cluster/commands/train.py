@@ -37,6 +37,7 @@ from cluster.record.run_dir import (
     set_aside,
     write_config,
 )
+from cluster.record.scaling.files import forget
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
@@ -58,6 +59,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     refuse_broken_machine(config)
     refuse_unknown_resume(config)
     with lock_run_dir(config) as folder:
+        forget(folder)
         refuse_damaged_record(config)
         refuse_other_run(config)
         begin = where_to_begin(config)

@@ -8,10 +8,21 @@ from configs.section import Count, Positive, Section, Whole
 from configs.tables import Table
 
 
+class EngineRange(Section):
+    """How few and how many engines a run may have while it works."""
+
+    min: Count = Field(description="engines without which the run does not start")
+    max: Count = Field(description="engines that it takes at most, as nodes have room for them")
+
+
 class RolloutConfig(Section):
     """The engines: how many, how they sample, what reaches the learner."""
 
-    engines: Count = Field(default=1, description="number of vLLM engines, each a Ray actor")
+    engines: Count | EngineRange = Field(
+        default=1,
+        description="number of vLLM engines, each a Ray actor. With a range the run starts as many as fit, and more when a node joins",
+        json_schema_extra={"table": "{ min = 2, max = 8 }"},
+    )
     group_size: Count = Field(default=8, description="responses to each prompt")
     groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
     ahead: Whole | None = Field(
@@ -59,3 +70,13 @@ class RolloutConfig(Section):
         description="sampled responses to each held-out prompt, besides the greedy one. This is the k of `eval/pass@k` and `eval/mean@k`",
     )
     vllm: Table = Field(default_factory=dict, description="arguments for vLLM's `AsyncEngineArgs`, with vLLM's own names")
+
+    @property
+    def fewest_engines(self) -> int:
+        """The engines without which the run does not start."""
+        return self.engines.min if isinstance(self.engines, EngineRange) else self.engines
+
+    @property
+    def most_engines(self) -> int:
+        """The engines that the config allows at most; `gatewise engines` may ask for more where it gives one number."""
+        return self.engines.max if isinstance(self.engines, EngineRange) else self.engines
