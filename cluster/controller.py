@@ -8,9 +8,10 @@ One loop serves every staleness: with `rollout.ahead = 0` the window is one step
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from cluster.record.metrics.metrics import Metrics, Values, describe_groups, tex
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
+from cluster.renewing import renewing
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -38,6 +40,8 @@ from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
 from rollout.window import GroupWindow
+
+T = TypeVar("T")
 
 
 class Controller:
@@ -108,7 +112,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self._plan(step - 1)
-        groups = await self.stop.cuts(window.take(count))
+        groups = await self.stop.cuts(self.renewing(lambda: window.take(count), step - 1))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -137,6 +141,7 @@ class Controller:
             **describe_publish(published),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
         }
+        values |= self.engines.counts()
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
@@ -247,13 +252,17 @@ class Controller:
         if not due or not self.held_out:
             return {}
         try:
-            return await self.evaluate()
+            return await self.evaluate(step)
         except Stopped:
             return {}  # the step is learned all the same: its line has no evaluation
 
-    async def evaluate(self) -> Values:
+    async def evaluate(self, version: int) -> Values:
         """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
-        return await self.stop.cuts(evaluate(self.engines, self.held_out))
+        return await self.stop.cuts(self.renewing(lambda: evaluate(self.engines, self.held_out), version))
+
+    async def renewing(self, work: Callable[[], Awaitable[T]], version: int) -> T:
+        """The result of work that needs engines, while the ranks rest. If only stale engines are left, they get `version` again."""
+        return await renewing(self.engines, lambda: self.publisher.publish(version), work)
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:

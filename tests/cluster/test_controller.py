@@ -37,6 +37,12 @@ class ToyEngines:
     def __init__(self, timing: int, version: list[int], reached: Reached) -> None:
         self.random, self.version, self.reached = random.Random(timing), version, reached
 
+    async def stranded(self) -> None:
+        await asyncio.Event().wait()
+
+    def counts(self) -> dict[str, float]:
+        return {}
+
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, texts: int) -> Scored:
         version, number = self.version[0], int(prompt.prompt_id[1:])
         self.reached("generate", version + 1)

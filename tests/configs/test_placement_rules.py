@@ -99,6 +99,8 @@ def test_generation_runs_no_further_ahead_than_the_bound() -> None:
     config = run_config(Path("run"), run={"max_staleness": 4}, rollout={"ahead": 1, "groups_per_step": 4})
     assert (config.ahead, config.groups_in_flight) == (1, 8)
     assert run_config(Path("run"), run={"max_staleness": 4}, rollout={"groups_per_step": 4}).groups_in_flight == 20
+
+
 @pytest.mark.parametrize(
     ("engines", "fewest", "most"),
     [(3, 3, 3), ({"min": 2, "max": 8}, 2, 8), ({"min": 1, "max": 1}, 1, 1), ({"min": 1, "max": 2**63 - 1}, 1, 2**63 - 1)],
