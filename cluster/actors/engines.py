@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from cluster.actors.died import has_died
-from cluster.actors.process import log_path
+from cluster.actors.fleet.handle import EngineHandle, Health
 from cluster.causes.cause import find_cause
-from cluster.causes.roles import BehindARole, Role, RoleFailed, RoleLate
+from cluster.causes.roles import BehindARole, RoleFailed, RoleLate
 from cluster.scored import Reference, References, Scored
 from configs.errors import EngineFailed
 from configs.schema import Config
@@ -19,20 +18,6 @@ from rollout.types import Prompt
 
 class NoEngineLeft(BehindARole, EngineFailed):
     """Every engine has died; raised from what ended the last one."""
-
-
-class EngineHandle:
-    """A handle on one engine actor."""
-
-    def __init__(self, index: int, actor: Any, run_dir: Path) -> None:
-        self.index, self.actor = index, actor
-        self.role = Role(f"engine {index}", log_path(run_dir, f"engine-{index}"))
-        self.outstanding = 0
-        self.cause: BaseException | None = None
-
-    @property
-    def name(self) -> str:
-        return self.role.name
 
 
 class EnginePool:
@@ -53,12 +38,23 @@ class EnginePool:
 
     @property
     def alive(self) -> list[EngineHandle]:
-        return [engine for engine in self.engines if engine.cause is None]
+        """Those that a publish must reach, in the order of their places."""
+        return [engine for engine in self.engines if engine.health not in (Health.STARTING, Health.DEAD)]
+
+    def proven(self, engine: EngineHandle) -> None:
+        """A publish has proven the engine's weights: it may serve."""
+        if engine.health is Health.STALE:
+            engine.health = Health.SERVING
+
+    async def some_alive(self) -> None:
+        """Return once a publish can reach an engine; NoEngineLeft if none ever will."""
+        if not self.alive:
+            raise self.none_left()
 
     def bury(self, engine: EngineHandle, cause: BaseException) -> None:
         """Take an engine out of service for good; its groups go to other engines."""
         if engine.cause is None:
-            engine.cause = cause
+            engine.end(cause)
             self.dead.append(engine)
             self.kill(engine.actor)
             if self.alive:  # otherwise the run ends and says so itself

@@ -21,7 +21,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster.actors.engines import EngineHandle, EnginePool
+from cluster.actors.engines import EnginePool
+from cluster.actors.fleet.handle import EngineHandle
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, last_line
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
