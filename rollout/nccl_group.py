@@ -80,12 +80,9 @@ class NcclGroup:
         try:
             with self.line.watch(self.abort, self._fault):
                 yield
-        except Exception as error:
-            if self.lost:
-                raise CalledBack(self.lost) from error
-            raise
-        if self.lost:  # NCCL ends a broadcast that is aborted as if it were done
-            raise CalledBack(self.lost)
+        finally:
+            if self.lost:  # NCCL ends a broadcast that is aborted as if it were done
+                raise CalledBack(self.lost)
 
     def broadcast(self, tensor: torch.Tensor, src: int, stream: Any = None) -> None:
         """Enqueue a copy of `src`'s bytes into every member's `tensor`."""

@@ -104,6 +104,8 @@ def unpacked(buffer: torch.Tensor, bucket: Sequence[Entry]) -> list[tuple[str, t
 class WeightReceiver:
     """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
+    _watched = False  # between the start of a publish and its proof
+
     def room(self) -> int:
         """Bytes that this worker can still take of its GPU."""
         return free_bytes()
@@ -133,6 +135,7 @@ class WeightReceiver:
         """Digest every tensor that the transfer hands to the model from now on."""
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         self._sums: dict[str, torch.Tensor] = {}
+        self._watched = True
         load = type(model).load_weights
 
         def load_and_digest(weights: Any) -> Any:
@@ -155,11 +158,15 @@ class WeightReceiver:
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
+        self._watched = False
         proof, self._sums = read(self._sums), {}
         return proof, [*incomplete_layers(model), *missing_buffers(model, proof)]
 
     def abandon_publish(self) -> None:
-        """Abandon an update that failed half-way: incomplete layers keep the weights they had before."""
+        """Abandon an update that failed half-way: incomplete layers keep the weights they had before. A proven update stays as it is."""
+        if not self._watched:
+            return
+        self._watched = False
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
         engine.model.__dict__.pop("load_weights", None)
         for layer in engine.model.modules():

@@ -39,14 +39,18 @@ async def answer(engine: EngineHandle | None, call: Awaitable[Any], deadline_s: 
 
     Without an engine the call is the learner's, and has its own deadline.
     """
+    asked = asyncio.ensure_future(call if engine is None else engine.answer(call, deadline_s))
     try:
-        return await (call if engine is None else engine.answer(call, deadline_s))
-    except EngineGone as gone:
-        cause = engine.cause if engine is not None and engine.cause is not None else gone
-        return Failure(who=engine, error=cause, late=False, buried=True, at=time.monotonic())
-    except Exception as error:
-        # Ray gives remote errors a class that also derives from the cause's, so a remote TimeoutError is not exactly one.
-        return Failure(who=engine, error=error, late=type(error) in (TimeoutError, RoleLate), at=time.monotonic())
+        await asyncio.wait([asked])
+    finally:
+        asked.cancel()
+    error = asked.exception()
+    if error is None:
+        return asked.result()
+    buried = isinstance(error, EngineGone)
+    cause = engine.cause if buried and engine is not None and engine.cause is not None else error
+    # Ray gives remote errors a class that also derives from the cause's, so a remote TimeoutError is not exactly one.
+    return Failure(who=engine, error=cause, late=type(error) in (TimeoutError, RoleLate), buried=buried, at=time.monotonic())
 
 
 async def exchanged(calls: Sequence[Awaitable[Any]], call_back: Callable[[], Awaitable[object]]) -> list[Any]:

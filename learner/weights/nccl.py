@@ -30,7 +30,7 @@ class AsVllmSource(WeightSource):
 
     def __init__(self, source: ZeroWeightSource) -> None:
         self.source = source
-        self.pairs: Tensors = iter(())
+        self.pairs: Tensors | None = None  # of the pass under way
 
     def metadata(self) -> list[ParamMeta]:
         return [ParamMeta(entry.name, torch_dtype(entry.dtype), entry.shape) for entry in self.source.manifest()]
@@ -45,8 +45,9 @@ class AsVllmSource(WeightSource):
 
     def finish(self) -> None:
         """Take part in the gathers that a failed pass has left out: the other ranks stand in them."""
-        for _ in self.pairs:
+        for _ in self.source if self.pairs is None else self.pairs:
             pass
+        self.pairs = None
 
 
 @contextmanager
