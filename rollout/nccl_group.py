@@ -9,7 +9,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -52,12 +52,17 @@ def load_nccl() -> Any:
     return library
 
 
+def numbered(device: torch.device) -> torch.device:
+    """The device with its number: in the watch's thread another one may be the current one."""
+    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
+
+
 class NcclGroup:
     """This process's communicator. Its owner works in one thread; the watch may abort it from another."""
 
     def __init__(self, line: Line, rank: int, world: int, device: torch.device) -> None:
         """Meet the other members; raises CalledBack, also past the line's deadline."""
-        self.line, self.rank, self.device = line, rank, device
+        self.line, self.rank, self.device = line, rank, numbered(device)
         self.nccl = load_nccl()
         self.comm = ncclComm_t()
         self.lost = ""  # why it was aborted
@@ -68,11 +73,13 @@ class NcclGroup:
         told = bytes.fromhex(line.wait("id", "the group's NCCL id").decode())
         identity = ncclUniqueId.from_buffer_copy(told)
         config = non_blocking()
-        with self.recallable():
+        with ExitStack() as undo, self.recallable():
+            undo.callback(self.abort, "it could not join its group")
             self._call(lambda lib: lib.ncclCommInitRankConfig(ctypes.byref(self.comm), world, identity, rank, ctypes.byref(config)))
             connecting = torch.zeros(1, dtype=torch.uint8, device=device)
             self.broadcast(connecting, src=0)  # NCCL connects members in their first broadcast
             torch_utils.current_stream().synchronize()
+            undo.pop_all()
 
     @contextmanager
     def recallable(self) -> Iterator[None]:
@@ -133,5 +140,4 @@ class NcclGroup:
         return "" if state in (SUCCESS, IN_PROGRESS) else f"NCCL: {self.nccl.ncclGetErrorString(state)}"
 
     def _on_device(self) -> AbstractContextManager[Any]:
-        """The watch's thread has another device current."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()

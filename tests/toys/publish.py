@@ -156,12 +156,12 @@ class ToyEngine(Member):
         self.version, self.paused, self.updating = -1, False, False
         self.tampers: dict[str, Any] = {}
         self.incomplete: list[str] = []
-        self.probed = 7  # the last token of its answer to a probe
+        self.sure_of_seven = 0.0  # the log-prob of its last token in a probe
         self.offsets: list[int] = []
 
     async def probe(self, prompts: Any) -> list[tuple[list[int], list[float]]]:
         assert not self.paused, "a request to a paused engine gets no answer"
-        return [([self.version, self.probed], [float(self.weights["head"]), 0.0]) for _ in prompts]
+        return [([self.version, 7], [float(self.weights["head"]), self.sure_of_seven]) for _ in prompts]
 
     async def pause(self) -> None:
         assert not self.paused

@@ -24,6 +24,7 @@ from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, T
 #   1:join:3         while it joins its third group
 #   2:transfer:4     in its fourth transfer, after the first chunk
 #   1:generation:2   in the first forward pass of its model after its second transfer
+#   1:join:3!        the same moment, but the member is stopped instead of killed: its connections stay open
 DEATHS = "TOY_NCCL_DEATHS"
 CHUNK_BYTES = "TOY_NCCL_CHUNK_BYTES"
 FOR_EVER = timedelta(days=1)
@@ -36,17 +37,19 @@ class Member:
     rank = -1
     joins = transfers = chunks = 0
 
-    def dies(self, place, number):
-        """Whether this member is to die now."""
-        return f"{self.rank}:{place}:{number}" in os.environ.get(DEATHS, "").split(",")
+    def fate(self, place, number):
+        """The signal that this member gets there, if any: SIGKILL as from the out-of-memory killer, or SIGSTOP."""
+        fates = os.environ.get(DEATHS, "").split(",")
+        how = {"": signal.SIGKILL, "!": signal.SIGSTOP}
+        return next((how[mark] for mark in how if f"{self.rank}:{place}:{number}{mark}" in fates), None)
+
+    def reach(self, place, number):
+        """Meet the fate of this moment."""
+        if sent := self.fate(place, number):
+            os.kill(os.getpid(), sent)
 
 
 MEMBER = Member()
-
-
-def die():
-    """End as the out-of-memory killer ends a process."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Communicator:
@@ -137,8 +140,7 @@ def ncclCommInitRankConfig(handle, world, identity, rank, config):
     if config._obj.blocking != 0 or config._obj.magic != 0xCAFEBEEF or config._obj.size < 20:
         return INVALID
     MEMBER.rank, MEMBER.joins = rank, MEMBER.joins + 1
-    if MEMBER.dies("join", MEMBER.joins):
-        die()
+    MEMBER.reach("join", MEMBER.joins)
     handle._obj.value = next(NUMBERS)
     COMMUNICATORS[handle._obj.value] = Communicator(world, int.from_bytes(bytes(identity)[:2], "little"), rank)
     return IN_PROGRESS
@@ -152,8 +154,8 @@ def ncclCommGetAsyncError(handle, state):
 
 def ncclBroadcast(send, receive, size, dtype, root, handle, stream):
     MEMBER.chunks += 1
-    if MEMBER.chunks > 1 and MEMBER.dies("transfer", MEMBER.transfers):
-        die()
+    if MEMBER.chunks > 1:
+        MEMBER.reach("transfer", MEMBER.transfers)
     communicator = of(handle)
     communicator.enqueue(lambda: communicator.broadcast(receive.value, size, root))
     # The sender goes on, as on a stream of a GPU. Whoever receives on a CPU reads the memory at once.
@@ -203,8 +205,8 @@ def repacking(engine):
         MEMBER.transfers, MEMBER.chunks = MEMBER.transfers + 1, 0
         receive(self, update_info)
         print(f"transfer {MEMBER.transfers}: {MEMBER.chunks} chunks as rank {MEMBER.rank}", flush=True)
-        if MEMBER.dies("generation", MEMBER.transfers):
-            self.model.register_forward_pre_hook(lambda *_: die())
+        if sent := MEMBER.fate("generation", MEMBER.transfers):
+            self.model.register_forward_pre_hook(lambda *_: os.kill(os.getpid(), sent))
 
     engine.start_weight_update, engine.receive_weights = start_weight_update, receive_weights
 
