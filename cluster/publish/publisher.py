@@ -115,9 +115,10 @@ class Publisher:
         # Of the same kind as the last failure: after a failure of the learner its ranks can come back.
         raise type(failures[-1])(f"version {version} could not be published: {causes}") from failures[-1]
 
-    def reset(self) -> None:
-        """Forget the transfer group and what a try has left half done: the next publish meets new ranks."""
-        self._joined, self._manifest, self._unfinished = [], (), True
+    async def reset(self) -> None:
+        """Forget the transfer group, and let engines drop a half-done update: the ranks of both are gone."""
+        self._manifest = ()
+        await self._abandon()
 
     async def _others(self) -> list[EngineHandle]:
         """Engines that were started since the publish began; none if none ever will be."""

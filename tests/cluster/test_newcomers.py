@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
+from benchmarks.faults.clock import run_virtually
 from cluster.actors.fleet.handle import EngineHandle, Health
 from cluster.publish.probe import compare
 from tests.cluster.test_publisher import METHODS, Site
@@ -40,7 +41,7 @@ def at(work: Callable[[Restarted], Awaitable[None]], transfer: str = "gloo", eng
         await work(site)
         return site
 
-    return asyncio.run(run())
+    return run_virtually(run)[0]
 
 
 @pytest.mark.parametrize("transfer", ["gloo", "nccl"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, culprits, last_line
@@ -46,11 +47,11 @@ class Site:
         self.ranks[0].value = version * 10
         return await self.publisher.publish(version)
 
-    def new_ranks(self) -> None:
+    async def new_ranks(self) -> None:
         """Ranks that were started again in the place of the old ones."""
         self.ranks = [ToyRank(self.network), *(ToyStandBy(self.network) for _ in self.ranks[1:])]
         self.publisher.learners.actors[:] = [ToyActor(rank) for rank in self.ranks]
-        self.publisher.reset()
+        await self.publisher.reset()
 
     def assert_serves(self, version: int, *engines: int) -> None:
         """Exactly these engines are alive, and they serve this version's weights and nothing else."""
@@ -68,7 +69,7 @@ def at(work: Callable[[Site], Awaitable[None]], engines: int = 3) -> Site:
             await work(site)
         return site
 
-    return asyncio.run(run())
+    return run_virtually(run)[0]
 
 
 def failure_of(site_work: Callable[[Site], None], engines: int = 3, version: int = 1) -> tuple[str, Site]:

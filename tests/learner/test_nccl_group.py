@@ -45,7 +45,7 @@ def test_every_member_gets_every_chunk(members: Callable[..., Members]) -> None:
 def test_members_that_wait_for_one_that_never_joins_wait_until_they_are_called_back(members: Callable[..., Members]) -> None:
     group = members(3)
     group.start(0, 1)
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert all(group.said[rank].empty() for rank in (0, 1))
     call_back(group.meeting)
     for rank in (0, 1):
@@ -62,7 +62,7 @@ def test_members_stuck_in_nccl_with_a_dead_or_stopped_one_wait_for_ever_and_retu
         assert [group.hear(rank) for _ in range(joined)] == ["joined"] * joined
     lost = psutil.Process(group.processes[2].pid)
     assert waited(lambda: lost.status() == (psutil.STATUS_STOPPED if "!" in deaths else psutil.STATUS_ZOMBIE))
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert all(group.said[rank].empty() for rank in (0, 1)), "NCCL hears of no death"
     call_back(group.meeting)
     for rank in (0, 1):
@@ -70,10 +70,10 @@ def test_members_stuck_in_nccl_with_a_dead_or_stopped_one_wait_for_ever_and_retu
 
 
 def test_a_member_that_nobody_calls_back_gives_up_at_its_deadline(members: Callable[..., Members]) -> None:
-    group = members(3, deadline_s=1.5, deaths="2:join:1")
+    group = members(3, deadline_s=0.8, deaths="2:join:1")
     group.start(0, 1, 2)
     for rank in (0, 1):
-        assert group.hear(rank, SOON_S) == "CalledBack: no end within 1.5 s"
+        assert group.hear(rank, SOON_S) == "CalledBack: no end within 0.8 s"
 
 
 def test_members_give_up_at_once_when_the_first_rank_dies_whose_store_they_ask(members: Callable[..., Members]) -> None:
@@ -87,7 +87,7 @@ def test_members_give_up_at_once_when_the_first_rank_dies_whose_store_they_ask(m
 def test_a_member_whose_first_rank_died_before_it_came_is_refused_at_once(members: Callable[..., Members]) -> None:
     group = members(2)
     group.start(0)
-    time.sleep(0.5)
+    time.sleep(0.3)
     os.kill(group.processes[0].pid, signal.SIGKILL)
     group.processes[0].join()
     group.start(1)
