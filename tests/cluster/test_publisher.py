@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, culprits, last_line
@@ -30,12 +31,13 @@ class Site:
     def __init__(self, engines: int = 3, *, ranks: int = 2, transfer: str = "gloo", deadline_s: float = DEADLINE_S) -> None:
         config = run_config(Path("run"), run={"deadline_s": deadline_s}, rollout={"engines": engines, "transfer": transfer})
         transport = choose_transport(config, gpu=False)
-        network = Network(transport.deadline_s)
+        self.network = network = Network(transport.deadline_s)
         self.engines = [ToyEngine(network) for _ in range(engines)]
         self.ranks = [ToyRank(network), *(ToyStandBy(network) for _ in range(1, ranks))]
         self.killed: list[int] = []
         self.pool = EnginePool(config, [ToyActor(engine) for engine in self.engines], lambda _: None, kill=self.kill)
-        self.publisher = Publisher(config, self.pool, Learners(config, [ToyActor(rank) for rank in self.ranks]), transport)
+        learners = Learners(config, [ToyActor(rank) for rank in self.ranks])
+        self.publisher = Publisher(config, self.pool, learners, transport, network.call_back)
 
     def kill(self, actor: ToyActor) -> None:
         self.killed.append(self.engines.index(actor.behind))
@@ -44,6 +46,12 @@ class Site:
     async def publish(self, version: int) -> Published:
         self.ranks[0].value = version * 10
         return await self.publisher.publish(version)
+
+    async def new_ranks(self) -> None:
+        """Ranks that were started again in the place of the old ones."""
+        self.ranks = [ToyRank(self.network), *(ToyStandBy(self.network) for _ in self.ranks[1:])]
+        self.publisher.learners.actors[:] = [ToyActor(rank) for rank in self.ranks]
+        await self.publisher.reset()
 
     def assert_serves(self, version: int, *engines: int) -> None:
         """Exactly these engines are alive, and they serve this version's weights and nothing else."""
@@ -61,7 +69,7 @@ def at(work: Callable[[Site], Awaitable[None]], engines: int = 3) -> Site:
             await work(site)
         return site
 
-    return asyncio.run(run())
+    return run_virtually(run)[0]
 
 
 def failure_of(site_work: Callable[[Site], None], engines: int = 3, version: int = 1) -> tuple[str, Site]:
