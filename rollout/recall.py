@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import PrefixStore
 
 from rollout.transfer import open_store
 from rollout.transport import Rendezvous
@@ -30,7 +31,8 @@ class CalledBack(RuntimeError):
 class Line:
     """One member's connection to the store of its transfer group."""
 
-    def __init__(self, store: TCPStore, name: str, deadline_s: float) -> None:
+    def __init__(self, store: Any, name: str, deadline_s: float) -> None:
+        """`store` is a TCPStore, whose type lacks `clone`."""
         self.name, self.deadline_s = name, deadline_s
         self.store = PrefixStore(name, store)
         # A connection of its own: a question on a busy one waits until the store has answered the one before.
