@@ -119,7 +119,7 @@ class NcclGroup:
             time.sleep(ASK_S)
             result = self._locked(self._state)
         if result != SUCCESS:
-            raise RuntimeError(f"NCCL: {self.nccl.ncclGetErrorString(result)}")
+            raise RuntimeError(f"NCCL error: {self.nccl.ncclGetErrorString(result)}")
 
     def _locked(self, work: Callable[[Any], int]) -> int:
         with self._calling:
@@ -137,7 +137,7 @@ class NcclGroup:
         """What NCCL itself reports: a lost connection, or a member that has ended."""
         with self._calling:
             state = self._state(self.nccl.lib) if self.comm.value and not self.lost else SUCCESS
-        return "" if state in (SUCCESS, IN_PROGRESS) else f"NCCL: {self.nccl.ncclGetErrorString(state)}"
+        return "" if state in (SUCCESS, IN_PROGRESS) else f"NCCL error: {self.nccl.ncclGetErrorString(state)}"
 
     def _on_device(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()

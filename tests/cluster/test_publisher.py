@@ -4,12 +4,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import ray
 
 from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import Failure, culprits, last_line
 from cluster.publish.publisher import Published, Publisher, PublishFailed
 from rollout.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, ToyStandBy, kill
@@ -275,27 +273,3 @@ def test_a_cancelled_publish_ends_at_once_whatever_its_engines_do():
         assert time.perf_counter() - cancelled < DEADLINE_S / 2
 
     at(work)
-
-
-class EngineDeadError(Exception):
-    """Named as the error of a vLLM front whose engine process is gone."""
-
-
-def failure(who: str, when: float, error: Exception | None = None, *, late: bool = False) -> Failure:
-    return Failure(who=who, error=error or RuntimeError("connection closed by peer"), late=late, at=when)
-
-
-def test_the_dead_are_blamed_before_the_late_and_the_late_before_the_first_to_break_off():
-    dead = failure("dead", 9.0, ray.exceptions.RayActorError())
-    gone = failure("gone", 8.0, EngineDeadError())
-    late = failure("late", 7.0, late=True)
-    second, first = failure("second", 2.0), failure("first", 1.0)
-    assert culprits([second, first, late, dead, gone]) == [dead, gone]
-    assert culprits([second, first, late]) == [late]
-    assert culprits([second, first]) == [first]
-    assert culprits([]) == []
-
-
-def test_a_remote_error_is_told_in_the_line_that_says_what_was_raised():
-    assert last_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
-    assert last_line(ValueError()) == "ValueError"

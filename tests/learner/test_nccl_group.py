@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from rollout import recall
 from rollout.recall import call_back
 from tests.toys.nccl_members import Members
 
@@ -82,6 +83,18 @@ def test_members_give_up_at_once_when_the_first_rank_dies_whose_store_they_ask(m
     for rank in (1, 2):
         assert group.hear(rank) == "joined"
         assert group.hear(rank, SOON_S).startswith("CalledBack: the store of 'publish-1' is gone, and with it the learner's first rank")
+
+
+@pytest.mark.parametrize(("deaths", "joined"), [("0:join:1!", 0), ("0:transfer:0!", 1)])
+def test_members_give_up_when_the_store_of_a_stopped_first_rank_is_silent(
+    members: Callable[..., Members], monkeypatch: pytest.MonkeyPatch, deaths: str, joined: int
+) -> None:
+    monkeypatch.setattr(recall, "SILENT_S", 0.5)
+    group = members(3, deaths=deaths)
+    group.start(0, 1, 2)
+    for rank in (1, 2):
+        assert [group.hear(rank) for _ in range(joined)] == ["joined"] * joined
+        assert group.hear(rank, SOON_S).endswith("and with it the learner's first rank (no answer for 0.5 s)")
 
 
 def test_a_member_whose_first_rank_died_before_it_came_is_refused_at_once(members: Callable[..., Members]) -> None:
