@@ -8,23 +8,23 @@ One loop serves every staleness: with `max_staleness = 0` the window is one step
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from cluster.actors.start import Actors
-from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
+from cluster.loop.attempts import Attempts, Place
+from cluster.loop.clock import Clock
+from cluster.loop.evaluation import evaluate
+from cluster.loop.unscored import many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
-from cluster.record.checkpoint import Arrays, Checkpoints, Position
+from cluster.record.checkpoint import Arrays, Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.finite import mean_of_finite
-from cluster.record.metrics.held_out import UNNAMED
+from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
@@ -41,7 +41,7 @@ from rollout.window import GroupWindow
 
 
 class Controller:
-    """One attempt at a run, from a position to its last step."""
+    """A run from a position to its last step, in one attempt or, where learner ranks are lost, in several."""
 
     def __init__(
         self,
@@ -54,11 +54,15 @@ class Controller:
         metrics: Metrics,
         show: Progress,
         stop: Stop | None = None,
+        first: Place | None = None,
     ) -> None:
+        """`first` is where the run begins, and goes back to while it has no checkpoint of its own; by default at the model."""
         self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.stream = open_stream(config.data, prompts.sizes, config.run.seed)
+        self.sizes = prompts.sizes
+        self.stream = open_stream(config.data, self.sizes, config.run.seed)
+        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -75,12 +79,44 @@ class Controller:
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps, or until a stop is asked for; then the newest finished step is saved.
 
-        The first failure anywhere ends the run and is raised.
+        The loss of a rank takes the run back to its newest checkpoint. Any other failure ends it and is raised.
         """
+        with suppress(Stopped):
+            while True:
+                try:
+                    await self._attempt(position)
+                    return
+                except ExceptionGroup as error:
+                    if self.stop.asked:  # there is no use in new ranks
+                        raise
+                    self.stop.then = "stopping at the newest checkpoint"
+                    place = await self.stop.cuts(self.attempts.next(error))
+                self._go_back(place)
+                position = place.position
+
+    def _go_back(self, place: Place) -> None:
+        """Make the record and the prompt stream those of a run that is resumed at `place`."""
+        position = place.position
+        self.checkpoints.set_aside_after(position.step)
+        self.metrics.cut(position.step)
+        self.ledger.begin(position.step, position.next_group, position.pending)
+        self.stream = open_stream(self.config.data, self.sizes, self.config.run.seed)
+        if place.checkpoint:
+            self.stream.load(read_stream(place.checkpoint))
+        self.alarm = MismatchAlarm(self.config)
+        self.aside = self.reached = None
+        self.unscored_in_a_row, self.saving_s = 0, 0.0
+
+    async def _attempt(self, position: Position) -> None:
+        """Train from `position` until the end, a stop or the first failure anywhere."""
         rollout = self.config.rollout
+        self.saved = position.step
+        if position.step == 0 and self.held_out:
+            first = await self.evaluate()
+            self.metrics.write(0, first)
+            self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
-        self.saved = position.step
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -93,12 +129,14 @@ class Controller:
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
+            watching = tasks.create_task(self.learners.watch(), name="watch the ranks")
             with suppress(Stopped):
                 for step in range(position.step + 1, self.config.run.steps + 1):
                     await self.step(step, window)
             filling.cancel()
             window.cancel()
             await self._save_when_due()
+            watching.cancel()
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
         """Take, learn, publish, release, record; save and evaluate when due."""
@@ -106,7 +144,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self._plan(step - 1)
-        groups = await self.stop.cuts(window.take(count))
+        groups = await self.learners.unless_lost(self.stop.cuts(window.take(count)))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -135,6 +173,7 @@ class Controller:
             "publish/seconds": published.seconds,
             **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
             "engines": float(published.engines),
+            "learner/restarts": float(self.attempts.restarts),
         }
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
@@ -215,7 +254,7 @@ class Controller:
     def _due(self, step: int) -> bool:
         return step % self.config.run.save_every == 0 or step == self.config.run.steps
 
-    async def _save_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
+    async def _save_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
         """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
         if self.config.placement.share and self._due(step):
             await self._write(step)
@@ -254,43 +293,3 @@ def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
     summary = scored.summary
     reward = mean_of_finite(summary.rewards)
     return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
-
-
-def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
-    """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
-    if not any(np.isfinite(summary.rewards).any() for summary in summaries):
-        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {first_failure(summaries)}")
-
-
-def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
-    """A warning if more than the share `limit` of the responses has no reward, else empty."""
-    failed, count = sum(s.unscored for s in summaries), sum(len(s.rewards) for s in summaries)
-    if failed <= limit * count:
-        return ""
-    first = first_failure(summaries)
-    what = f"{failed} of {counted(count, 'response')} {'has' if failed == 1 else 'have'} no reward"
-    return f"{what} (reward.warn_failures = {limit:g}); the first failure: {first}"
-
-
-def first_failure(summaries: Sequence[GroupSummary]) -> str:
-    return next((text for summary in summaries for text in summary.failures), "none was named")
-
-
-class Clock:
-    """Seconds of a step's stages, one after another."""
-
-    def __init__(self) -> None:
-        self.last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.laps[stage] = now - self.last
-        self.last = now
-
-    def shares(self) -> Values:
-        """Seconds and share of every stage, and the step's seconds in all."""
-        whole = sum(self.laps.values())
-        seconds = {f"seconds/{stage}": lap for stage, lap in self.laps.items()}
-        shares = {f"share/{stage}": lap / max(whole, 1e-9) for stage, lap in self.laps.items()}
-        return {**seconds, **shares, "seconds/step": whole}

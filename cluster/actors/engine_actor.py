@@ -45,6 +45,7 @@ class EngineActor:
         self._wants: Wants | None = None  # not known before the reward actor is ready
         self._unscored: list[Arrival] = []
         self._scoring: set[asyncio.Task[None]] = set()
+        self._groups: set[asyncio.Task[Any]] = set()
 
     async def ready(self) -> str:
         """Wait until the engine is up; returns the address of its node."""
@@ -61,6 +62,10 @@ class EngineActor:
 
         A response is scored as soon as it is finished, unless a function of the user's asks for the whole group.
         """
+        task = asyncio.current_task()
+        assert task is not None
+        self._groups.add(task)
+        task.add_done_callback(self._groups.discard)
         wants = (await self._known_wants()).of(prompt.checker)
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
@@ -139,6 +144,11 @@ class EngineActor:
         for (_, waiting), scored in zip(arrivals, verdicts, strict=True):
             if not waiting.done():
                 waiting.set_result(scored)
+
+    async def drop_groups(self) -> None:
+        """Abort every group in flight; vLLM aborts the requests of a caller that is cancelled."""
+        for task in self._groups:
+            task.cancel()
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)

@@ -99,6 +99,14 @@ class EnginePool:
             finally:
                 engine.outstanding -= 1
 
+    async def drop_groups(self) -> None:
+        """Let every engine abort the groups that it works on; an engine that cannot is out of service."""
+        engines, deadline = self.alive, float(self.config.run.deadline_s)
+        calls = [asyncio.wait_for(engine.actor.drop_groups.remote(), deadline) for engine in engines]
+        for engine, failed in zip(engines, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+            if isinstance(failed, Exception):
+                self.bury(engine, failed)
+
     def _least_busy(self) -> EngineHandle:
         alive = self.alive
         if not alive:

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
-from cluster.actors.learner_actor import LearnerActor
+from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
 from cluster.actors.placement import Places, cluster_nodes, reserve
@@ -25,6 +25,7 @@ from cluster.actors.places.shared import SharedPlaces
 from cluster.actors.process import log_path
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, joins_cluster, learner_env
+from cluster.causes.lost import RANK
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
 from rollout.transport import Transport, choose_transport
@@ -121,9 +122,14 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
-    kind = ray.remote(LearnerActor)
-    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
-    return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
+    kind: Any = ray.remote(concurrency_groups=GROUPS)(LearnerActor)
+
+    def spawn() -> list[Any]:
+        options = [places.options(first + rank, env) for rank in range(config.learner.ranks)]
+        ranks = [kind.options(**where).remote(config, rank, gpu=places.gpu) for rank, where in enumerate(options)]
+        return [actors.add(actor, f"{RANK}{rank}", f"learner-{rank}") for rank, actor in enumerate(ranks)]
+
+    return Learners(config, spawn(), spawn=spawn)
 
 
 class Started:

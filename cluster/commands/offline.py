@@ -13,7 +13,7 @@ from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
-from cluster.evaluation import evaluate
+from cluster.loop.evaluation import evaluate
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.turns import open_publisher

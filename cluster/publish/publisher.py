@@ -101,6 +101,10 @@ class Publisher:
         causes = "; then ".join(map(str, failures))
         raise PublishFailed(f"version {version} could not be published: {causes}") from failures[-1]
 
+    async def reset(self) -> None:
+        """Forget the transfer group, and let engines drop a half-done update: the ranks of both are gone."""
+        await self._abandon()
+
     async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
         if engines != self._joined:
             await self._join(engines)

@@ -54,6 +54,15 @@ class TurnTaker(Publisher):
         await self._ranks("unpark")
         self._parked = False
 
+    async def reset(self) -> None:
+        """Put every engine to sleep as well: new ranks start on the devices, as those that had their turn."""
+        await super().reset()
+        awake = [engine for engine in self.engines.alive if not self._asleep.get(engine)]
+        await self._answers("sleep", awake, self._sleep)
+        if not self.engines.alive:
+            raise self.engines.none_left()
+        self._parked, self._turns = False, {}
+
     async def _stop(self, engines: list[EngineHandle]) -> None:
         await self.to_ranks()
         if lost := [engine.name for engine in engines if engine.cause is not None]:

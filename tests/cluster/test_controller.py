@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +62,12 @@ class ToyLearners:
     async def expert_load(self, stats: dict[str, float]) -> Any:
         return np.array([[int(stats["loss"]), 1]])
 
+    async def watch(self) -> None:
+        await asyncio.sleep(3600)
+
+    async def unless_lost(self, work: Awaitable[Any]) -> Any:
+        return await work
+
     async def save(self, folder: Path) -> None:
         self.reached("save", self.version[0])
         for _ in range(7):
@@ -114,7 +120,7 @@ def train(
 
     actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=ToyLearners(version, reached))
     publisher: Any = ToyPublisher(version, reached)
-    show: Any = SimpleNamespace(step=lambda *_: None)
+    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
     controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show, stop)
     if resume:
         controller.stream.load(read_stream(checkpoint))
