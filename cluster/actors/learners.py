@@ -46,7 +46,7 @@ class Learners:
         """
         self.config, self.actors, self.share, self.spawn, self.kill = config, list(actors), share, spawn, kill
         self._silent: dict[int, RoleLate] = {}  # ranks that were killed because they answered nothing
-        self._lost: asyncio.Future[BaseException] | None = None  # of the ranks that are watched
+        self._lost: asyncio.Future[BaseException] | None = None
         # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
         self.take_turn: Callable[[], Awaitable[None]] = _always_has_it
 
@@ -73,8 +73,7 @@ class Learners:
 
         While the ranks work the failing call tells. While they wait `unless_lost` does.
         """
-        self._lost = lost = asyncio.get_running_loop().create_future()
-        watching = [asyncio.ensure_future(self._watch(rank, actor, lost)) for rank, actor in enumerate(self.actors)]
+        watching = [asyncio.ensure_future(self._watch(rank, actor, self._loss_of_any())) for rank, actor in enumerate(self.actors)]
         try:
             await asyncio.gather(*watching)
         finally:
@@ -92,17 +91,23 @@ class Learners:
 
     async def unless_lost(self, work: Awaitable[T]) -> T:
         """The result of `work`, which needs no rank; RankLost as soon as a watched rank is lost meanwhile."""
-        working = asyncio.ensure_future(work)
+        working, lost = asyncio.ensure_future(work), self._loss_of_any()
+        waiting: set[asyncio.Future[Any]] = {working, lost}
         try:
-            await asyncio.wait([working, *([self._lost] if self._lost else [])], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                assert self._lost is not None
-                raise self._lost.result()
+                raise lost.result()
             return await working
         finally:
             if not working.done():
                 working.cancel()
                 await asyncio.wait([working])
+
+    def _loss_of_any(self) -> "asyncio.Future[BaseException]":
+        """Holds the loss of the first rank that was lost since the ranks started."""
+        if self._lost is None:
+            self._lost = asyncio.get_running_loop().create_future()
+        return self._lost
 
     async def address(self) -> tuple[str, int]:
         """A port on the first rank's node, reserved until the group that meets there has formed."""

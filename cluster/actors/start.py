@@ -122,7 +122,8 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
-    kind: Any = ray.remote(concurrency_groups=GROUPS)(LearnerActor)
+    remote: Any = ray.remote  # whose types lack groups
+    kind = remote(concurrency_groups=GROUPS)(LearnerActor)
 
     def spawn() -> list[Any]:
         options = [places.options(first + rank, env) for rank in range(config.learner.ranks)]

@@ -135,7 +135,7 @@ def test_a_group_that_is_never_finished_is_named_with_its_engine():
 def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     experts = np.zeros((1000, 48, 8), np.uint8)
     actor = object.__new__(EngineActor)
-    actor.config, actor._unscored, actor._scoring, actor._wants = run_config(Path("run")), [], set(), None
+    actor.config, actor._unscored, actor._scoring, actor._groups, actor._wants = run_config(Path("run")), [], set(), set(), None
 
     async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
         for member in range(4):
