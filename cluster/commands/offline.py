@@ -117,5 +117,5 @@ def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, T]], show:
     refuse_ray_in_use()
     if not joins_cluster():
         refuse_what_cannot_fit(config, this_machine())
-    with ray_session(config):
-        return asyncio.run(stoppable())
+    with ray_session(config) as watch:
+        return asyncio.run(watch.guard(stoppable()))

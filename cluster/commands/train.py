@@ -72,8 +72,8 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
                 if never_began(folder):
                     show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
                 write_config(with_origin(config, begin))
-                with ray_session(config):
-                    asyncio.run(_train(config, checked, begin, show, on_step, stop))
+                with ray_session(config) as watch:
+                    asyncio.run(watch.guard(_train(config, checked, begin, show, on_step, stop)))
         if (folder / "metrics.jsonl").exists():
             for line in summary(folder):
                 show.say(line)
