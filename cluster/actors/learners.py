@@ -146,13 +146,14 @@ class Learners:
 
     def _loss(self, rank: int, error: BaseException) -> BaseException:
         """RankLost, raised from `error`, where the rank died or only followed another; any other error of a rank as it is."""
-        if died := has_died(error):
-            what = "died" if rank not in self._silent else "stopped answering"
+        silent = self._silent.get(rank)
+        if died := silent is not None or has_died(error):
+            what = "stopped answering" if silent else "died"
         elif follows_from_another(str(error), "learner"):
             what = "lost its connection to another member"
         else:
             return error
-        return RankLost(self._role(rank), what, self._silent.get(rank, error), died=died)
+        return RankLost(self._role(rank), what, silent or error, died=died)
 
     async def step(self, groups: Sequence[Scored]) -> dict[str, float]:
         """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others."""

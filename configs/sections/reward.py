@@ -53,7 +53,7 @@ class RewardConfig(Section):
     )
     restarts: Whole = Field(
         default=10,
-        description="how often, in one start of the run, the process that owns the workers of a node starts again after it died. It then scores "
+        description="how often, in one start of the run, the process that owns a node's workers starts again after it died. It then scores "
         "what had no verdict. One death more ends the run",
     )
     checker: StrictStr = Field(

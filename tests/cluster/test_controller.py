@@ -173,7 +173,13 @@ def train(
     assert to_lose == []
     assert len(said) == len(lost_in) + (stop_in is not None)
     assert [line for line in said if line.startswith("warning: learner rank 1 died: all ranks start again")] == said[: len(lost_in)]
-    newest = Checkpoints(config).newest()
+    metrics.close()
+    return outcome(folder, controller, ledger, staleness)
+
+
+def outcome(folder: Path, controller: Controller, ledger: Ledger, staleness: int) -> tuple[list[Any], list[dict[str, float]]]:
+    """The outcome of every group and all metrics that are no clock, of a run whose accounts are sound."""
+    newest = controller.checkpoints.newest()
     assert newest is not None
     last = read_position(newest)
     assert ledger.faults(last.next_group, last.pending) == []
@@ -181,7 +187,6 @@ def train(
     settled = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
     rows = ledger.db.execute(settled).fetchall()
     lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in read_metrics(folder)]
-    metrics.close()
     ledger.close()
     experts = controller.experts.read()
     assert experts is not None
