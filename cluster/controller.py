@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
-from cluster.record.checkpoint import Arrays, Checkpoints, Position
+from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.finite import mean_of_finite
@@ -29,6 +28,7 @@ from cluster.record.metrics.metrics import Metrics, Values, describe_groups, tex
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
+from cluster.record.saves.saver import Saver
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -65,9 +65,8 @@ class Controller:
         self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
         self.artist = Artist(config.run_dir)
         self.stop = stop or Stop()
-        self.saved = 0  # the newest step that a checkpoint has
-        self.aside: tuple[int, Path] | None = None  # the newest step whose shards are written, and where
-        self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
+        records = (ledger, metrics, self.experts, self.watch.log)
+        self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -75,13 +74,12 @@ class Controller:
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps, or until a stop is asked for; then the newest finished step is saved.
 
-        The first failure anywhere ends the run and is raised.
+        The first failure anywhere ends the run and is raised; a save that fails is none.
         """
         rollout = self.config.rollout
         self.experts.cut(position.step)
         self.watch.begin(position.step)
-        self.saved = position.step
-        async with asyncio.TaskGroup() as tasks:
+        async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
                 size=(self.config.run.max_staleness + 1) * rollout.groups_per_step,
@@ -95,17 +93,17 @@ class Controller:
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             with suppress(Stopped):
                 for step in range(position.step + 1, self.config.run.steps + 1):
-                    await self.step(step, window)
+                    await self.stop.finishes(self.step(step, window))
             filling.cancel()
             window.cancel()
-            await self._save_when_due()
+            await self.saver.finish()
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
         """Take, learn, publish, release, record; save and evaluate when due."""
         clock = Clock()
         count = self.config.rollout.groups_per_step
         self.rejected = []
-        self.stop.then = self._plan(step - 1)
+        self.stop.then = self.saver.plan(step - 1)
         groups = await self.stop.cuts(window.take(count))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
@@ -114,7 +112,7 @@ class Controller:
         stats = await self.learners.step(groups)
         groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
-        await self._save_in_the_ranks_turn(step, clock)
+        await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
         clock.lap("publish")
         self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
@@ -155,8 +153,8 @@ class Controller:
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
-        self.reached = Position(step=step, next_group=window.next_group, pending=tuple(window.pending)), self.stream.state()
-        await self._save_when_due()
+        position = Position(step=step, next_group=window.next_group, pending=tuple(window.pending))
+        await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
 
@@ -197,42 +195,11 @@ class Controller:
         """Report the correctness of a settled group to the prompt stream."""
         self.stream.observe(summary.group_id, summary.correct[~summary.aborted])
 
-    async def _save_when_due(self) -> None:
-        """Save the newest finished step if it is due or the run stops. Groups settled or submitted since then are handed out again."""
-        if self.reached is None:
-            return
-        position, stream = self.reached
-        if not (self._due(position.step) or self.stop.asked) or position.step == self.saved:
-            return
-        if self.aside is None or self.aside[0] != position.step:
-            await self._write(position.step)
-        assert self.aside is not None
-        self.metrics.flush()
-        self.ledger.flush()
-        await asyncio.to_thread(self.checkpoints.commit, self.aside[1], position, stream)
-        self.saved = position.step
-
-    def _due(self, step: int) -> bool:
-        return step % self.config.run.save_every == 0 or step == self.config.run.steps
-
-    async def _save_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
-        """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
-        if self.config.placement.share and self._due(step):
-            await self._write(step)
+    async def _copy_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
+        """Copy the state of a step that is to be saved before its publish, if afterwards the engines have the GPUs."""
+        if await self.saver.in_the_ranks_turn(step):
             clock.lap("save")
             self.saving_s += clock.laps["save"]
-
-    async def _write(self, step: int) -> None:
-        """Write the ranks' shards of a step beside the checkpoints; `commit` makes them one."""
-        folder = self.checkpoints.begin(step)
-        await self.learners.save(folder)
-        self.aside = step, folder
-
-    def _plan(self, done: int) -> str:
-        """What a stop does while the step after `done` is generated."""
-        if done == self.saved:
-            return f"stopping after step {done}, which is saved" if done else "stopping before the first step"
-        return f"stopping after step {done} is saved"
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run
