@@ -163,9 +163,9 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
         )
 
 
-def read_position(checkpoint: Path) -> Position:
-    """Where the run stood; ValueError if the folder is no whole checkpoint."""
-    wrong = faults(checkpoint)
+def read_position(checkpoint: Path, *, read: bool = True) -> Position:
+    """Where the run stood; ValueError if the folder is no whole checkpoint. `read = False` compares sizes and not contents."""
+    wrong = faults(checkpoint, read=read)
     if wrong:
         raise CheckpointError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
     return _position(read_state(checkpoint))

@@ -35,8 +35,8 @@ class State:
         return sum(expected.bytes for expected in self.files.values())
 
 
-# The files of each checkpoint that this process has read whole, with size, time and place of each: they are not read again in one start.
-_read_whole: dict[Path, tuple[tuple[object, ...], ...]] = {}
+# What was found in each checkpoint that this process has read whole, and size, time and place of its files then: a start reads it once.
+_read_whole: dict[Path, tuple[tuple[tuple[object, ...], ...], list[str]]] = {}
 
 
 def write_state(folder: Path, position: Mapping[str, Any], files: Files) -> None:
@@ -69,12 +69,9 @@ def damage(folder: Path, state: State, *, read: bool = True) -> list[str]:
     if wrong or not read or not hashed:
         return wrong
     seen = tuple(_seen(folder / name) for name in (STATE, *hashed))
-    if _read_whole.get(folder) == seen:
-        return []
-    wrong = _wrong_bytes(folder, hashed)
-    if not wrong:
-        _read_whole[folder] = seen
-    return wrong
+    if folder not in _read_whole or _read_whole[folder][0] != seen:
+        _read_whole[folder] = seen, _wrong_bytes(folder, hashed)
+    return _read_whole[folder][1]
 
 
 def _wrong_size(folder: Path, name: str, expected: Expected) -> str:

@@ -255,8 +255,7 @@ class Saver:
 
     def _complain(self, step: int) -> None:
         """Say after every step what is not on the disk although it should be."""
-        writes = self.writing is not None and not self.writing.done()
-        if self.cause and not writes:
+        if self.cause:
             self.say(f"warning: step {step} is not saved, the newest checkpoint is {self._newest()}: {self.cause}; training goes on")
         for record in self.records:
             if said := record.complaint():
