@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.record.metrics.lines import LineFile, cut_lines, read_lines
+from cluster.record.metrics.lines import LineFile, read_lines
 
 WARNINGS = "warnings.jsonl"
 
@@ -31,7 +31,7 @@ class WarningLog:
 
     def cut(self, from_step: int) -> None:
         """Drop the lines after a checkpoint."""
-        cut_lines(self.path, from_step)
+        self.file.cut(from_step)
 
     def begin(self, step: int, name: str, message: str) -> None:
         self.file.add({"step": step, "warning": name, "event": "begins", "message": message})

@@ -32,6 +32,12 @@ class LineFile:
         if self.descriptor is not None:
             os.fsync(self.descriptor)
 
+    def cut(self, from_step: int) -> None:
+        """Keep the lines up to a checkpoint's step. Those that wait are of later steps: a checkpoint is written after its own."""
+        self.waiting = b""
+        self.close()  # the file is replaced, and the next line must not go to the old one
+        cut_lines(self.path, from_step)
+
     def complaint(self) -> str:
         """Which lines wait; empty if none does."""
         if not self.waiting:

@@ -72,7 +72,11 @@ class Saver:
         stop: Stop,
     ) -> None:
         self.config, self.ranks, self.checkpoints, self.records, self.say, self.stop = config, ranks, checkpoints, records, say, stop
-        self.saved = 0  # the newest step that a checkpoint has
+        self._forget(0)
+
+    def _forget(self, step: int) -> None:
+        """Begin anew at a step."""
+        self.saved = step  # the newest step that a checkpoint has
         self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
         self.copied: int | None = None  # the step of the ranks' snapshot
         self.exported: int | None = None  # the step whose policy lies in `aside`
@@ -89,7 +93,7 @@ class Saver:
         A write that is under way when an error ends the block is finished: its step is worth as much as any. One whose ranks no longer
         answer is given up.
         """
-        self.saved = step
+        self._forget(step)
         try:
             yield
         except Exception:
