@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,6 +53,14 @@ class ToyRanks:
         (folder / "model.safetensors").write_text(str(self.step))
 
 
+class ToyRecord:
+    """A ledger, or metrics."""
+
+    def flush(self) -> None: ...
+    def complaint(self) -> str:
+        return ""
+
+
 class Site:
     """A saver with everything around it."""
 
@@ -61,7 +68,7 @@ class Site:
         self.config = run_config(folder, run={"dir": str(folder), "steps": 20, "save_every": 4, "deadline_s": 5} | run)
         self.ranks, self.stop, self.said = ToyRanks(), Stop(), list[str]()
         self.checkpoints = Checkpoints(self.config)
-        self.record: Any = SimpleNamespace(flush=lambda: None, complaint=lambda: "")
+        self.record: Any = ToyRecord()
         self.saver = Saver(self.config, self.ranks, self.checkpoints, [self.record], self.said.append, self.stop)
 
     async def learn(self, *steps: int) -> None:
@@ -172,6 +179,16 @@ def test_a_run_whose_last_steps_cannot_be_saved_ends_with_the_cause_and_keeps_it
         assert site.folders() == ["step_000004"]
 
     at(tmp_path, work)
+
+
+def test_what_waits_is_said_after_each_step_and_what_is_lost_for_good_once(tmp_path: Path) -> None:
+    async def work(site: Site) -> None:
+        for waits in ("", "1 line waits", "2 lines wait", "3 steps are lost", "3 steps are lost", "4 steps are lost"):
+            site.record.complaint = lambda waits=waits: waits
+            await site.learn(site.ranks.step + 1)
+
+    said = ["1 line waits", "2 lines wait", "3 steps are lost", "4 steps are lost"]
+    assert at(tmp_path, work, save_every=50).said == [f"warning: {text}; training goes on" for text in said]
 
 
 def test_a_rank_that_dies_in_the_last_save_is_the_cause_itself(tmp_path: Path) -> None:

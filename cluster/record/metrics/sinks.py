@@ -3,6 +3,7 @@
 A new destination is a class here, its row, and the key of `[run]` that asks for it.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +15,7 @@ from configs.arithmetic import counted
 from configs.schema import Config
 
 METRICS = "metrics.jsonl"
+ROOM = 1 << 18  # bytes free without which a sink that failed is not opened anew
 
 
 class Sink(Protocol):
@@ -77,7 +79,8 @@ class TensorBoard:
     def __init__(self, config: Config, from_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # imports torch, which nothing else of a run's record needs
 
-        self.open = partial(SummaryWriter, str(config.run_dir / "tensorboard"))
+        self.folder = config.run_dir / "tensorboard"
+        self.open = partial(SummaryWriter, str(self.folder))
         self.board: Any = self.open(purge_step=from_step + 1)
         self.lost: list[int] = []  # steps
         self.why = ""
@@ -88,7 +91,11 @@ class TensorBoard:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         try:
-            self.board = self.board or self.open()
+            if self.board is None:
+                if shutil.disk_usage(self.folder.parent).free < ROOM:  # its thread would print a traceback
+                    self.lost.append(step)
+                    return
+                self.board = self.open()
             for key, value in values.items():
                 self.board.add_scalar(key, value, step)
         except OSError as error:  # of the writer's own thread, which ends with it
@@ -109,8 +116,11 @@ class TensorBoard:
         return f"tensorboard/ lacks {counted(len(self.lost), 'step')} from {first} to {last} ({self.why})"
 
     def close(self) -> None:
-        if self.board is not None:
-            self.board.close()
+        try:
+            if self.board is not None:
+                self.board.close()
+        except OSError as error:
+            self._lose(0, error)
 
     def _lose(self, step: int, error: OSError) -> None:
         self.board, self.why = None, error.strerror or str(error)

@@ -72,6 +72,7 @@ class Saver:
         stop: Stop,
     ) -> None:
         self.config, self.ranks, self.checkpoints, self.records, self.say, self.stop = config, ranks, checkpoints, records, say, stop
+        self.said = dict.fromkeys(self.records, "")  # the newest complaint of each
         self._forget(0)
 
     def _forget(self, step: int) -> None:
@@ -261,9 +262,10 @@ class Saver:
         """Say after every step what is not on the disk although it should be."""
         if self.cause:
             self.say(f"warning: step {step} is not saved, the newest checkpoint is {self._newest()}: {self.cause}; training goes on")
-        for record in self.records:
-            if said := record.complaint():
-                self.say(f"warning: {said}; training goes on")
+        for record, before in list(self.said.items()):
+            self.said[record] = now = record.complaint()
+            if now and now != before:
+                self.say(f"warning: {now}; training goes on")
 
     def _is_of_the_disk(self) -> bool:
         return self.error is None or bool(_words_of_the_disk(self.error))
