@@ -14,6 +14,7 @@ from cluster.record.checkpoint import Checkpoints, Position, faults
 from cluster.record.saves.saver import NotSaved, Saver
 from cluster.stop import Stop, Stopped
 from configs.hashes import hash_file
+from configs.sections.placement import PlacementConfig
 from tests.toys.run import run_config
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -235,6 +236,28 @@ def test_with_a_grace_time_the_newest_finished_step_can_always_be_saved_though_t
     assert site.ranks.done == ["snapshot 1", "snapshot 2", "write 2"]
     assert site.saved() == {"step_000002": "2"}
     assert site.said == ["stopping at once; within run.grace_s (1 s), or else the newest finished step is saved"]
+
+
+def test_where_gpus_are_shared_the_copy_is_made_in_the_ranks_turn_and_never_after_the_publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(site: Site) -> None:
+        site.config = site.saver.config = site.config.model_copy(update={"placement": PlacementConfig(share=True)})
+        full = True
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0 if full else usage.free))
+        for step in range(1, 11):
+            site.ranks.step = step
+            full = bool(site.saved()) and step < 10
+            taken = await site.saver.in_the_ranks_turn(step)
+            full = False  # after the publish there is room, but the engines have the GPUs
+            assert taken == (step in (4, 8, 9, 10))
+            await site.learn(step)
+            await site.saver.settled()
+
+    site = at(tmp_path, work)
+    assert site.ranks.done == ["snapshot 4", "write 4", "snapshot 10", "write 10"]
+    assert site.saved() == {"step_000004": "4", "step_000010": "10"}
 
 
 def test_a_cut_step_never_becomes_a_checkpoint(tmp_path: Path) -> None:

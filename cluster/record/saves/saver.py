@@ -123,7 +123,8 @@ class Saver:
     async def after_step(self, position: Position, stream: Arrays) -> None:
         """Begin the save of a step that is due, and say what is not saved. Groups submitted since the step are handed out again."""
         self.reached = position, stream
-        if self.copied != position.step and self._to_copy(position.step):
+        # Where GPUs are shared the engines have them now, so that a copy would cost them their weights.
+        if self.copied != position.step and not self.config.placement.share and self._to_copy(position.step):
             await self._copy(position.step)
         if self.copied == position.step and self._to_save(position.step):
             self.writing = asyncio.create_task(self._write(position, stream), name=f"save step {position.step}")
@@ -150,8 +151,10 @@ class Saver:
             if self.copied != position.step:
                 self.say(f"step {position.step} has no copy in host memory: the newest checkpoint is {self._newest()}")
                 return
-        else:
+        elif self.copied != position.step:
             await self._copy(position.step)
+        elif self.config.run.export_checkpoints and self.exported != position.step and not self.stop.hurried:
+            await self._export(position.step)
         if self.copied == position.step:
             await self._write(position, stream)
         if self.saved == position.step:
