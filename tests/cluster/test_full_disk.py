@@ -166,7 +166,7 @@ def test_rows_that_a_full_disk_does_not_take_wait_in_their_order_and_none_is_los
         ledger.submitted(group, f"prompt {group} " + "x" * 200, 0)
     ledger.retried(150)
     ledger.rejected(150, 0, "no signal", 0)
-    ledger.learned(1, [(group, 0, 0.5, 0, 0, 0) for group in range(150)])
+    ledger.learned(1, ((group, 0, 0.5, 0, 0, 0) for group in range(150)))
     assert " rows of ledger.db cannot be written and stay in memory until they can be (database or disk is full)" in ledger.complaint()
     with pytest.raises(sqlite3.OperationalError, match="full"):
         ledger.flush()

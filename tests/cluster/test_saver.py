@@ -192,6 +192,25 @@ def test_what_waits_is_said_after_each_step_and_what_is_lost_for_good_once(tmp_p
     assert at(tmp_path, work, save_every=50).said == [f"warning: {text}; training goes on" for text in said]
 
 
+@pytest.mark.parametrize("saves_before", [True, False])
+def test_a_first_save_that_fails_for_another_reason_than_the_disk_ends_the_run(tmp_path: Path, saves_before: bool) -> None:
+    async def work(site: Site) -> None:
+        site.ranks.fails = {} if saves_before else {"write": RuntimeError("lacks rank-1.json")}
+        await site.learn(1, 2, 3, 4)
+        await site.saver.settled()
+        site.ranks.fails["write"] = RuntimeError("lacks rank-1.json")
+        if saves_before:
+            await site.learn(5, 6, 7, 8)
+            await site.saver.settled()
+            await site.learn(9)
+            return
+        with pytest.raises(RuntimeError, match=r"lacks rank-1\.json"):
+            await site.learn(5)
+
+    expected = "warning: step 9 is not saved, the newest checkpoint is that of step 4: RuntimeError: lacks rank-1.json; training goes on"
+    assert at(tmp_path, work).said == ([expected] if saves_before else [])
+
+
 def test_a_rank_that_dies_in_the_last_save_is_the_cause_itself(tmp_path: Path) -> None:
     async def work(site: Site) -> None:
         site.ranks.fails["write"] = RuntimeError("rank 1 died")

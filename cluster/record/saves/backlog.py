@@ -6,7 +6,7 @@ that are lost with the process belong to steps that a resumed run learns again.
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -64,11 +64,15 @@ S = TypeVar("S", bound=HasBacklog)
 
 
 def waits_for_room(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """A method that writes: where the disk is full, it is called again later, after those that wait already."""
+    """A method that writes all or nothing: where the disk is full, it is called again later, after those that wait already.
+
+    It must change nothing but the database, since a call may be made several times.
+    """
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self.backlog.add(partial(method, self, *args, **kwargs))
+        again = [tuple(arg) if isinstance(arg, Iterator) else arg for arg in args]  # an iterator could be read once only
+        self.backlog.add(partial(method, self, *again, **kwargs))
 
     return call
 

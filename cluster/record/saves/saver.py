@@ -77,7 +77,7 @@ class Saver:
 
     def _forget(self, step: int) -> None:
         """Begin anew at a step."""
-        self.saved = step  # the newest step that a checkpoint has
+        self.saved = self.began = step  # the newest step that a checkpoint has, and the one that was continued
         self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
         self.copied: int | None = None  # the step of the ranks' snapshot
         self.exported: int | None = None  # the step whose policy lies in `aside`
@@ -121,7 +121,12 @@ class Saver:
         return True
 
     async def after_step(self, position: Position, stream: Arrays) -> None:
-        """Begin the save of a step that is due, and say what is not saved. Groups submitted since the step are handed out again."""
+        """Begin the save of a step that is due, and say what is not saved. Groups submitted since the step are handed out again.
+
+        Raises what made a run's first save fail, unless it is the disk: the next ones would fail too, and nobody would have a checkpoint.
+        """
+        if self.error is not None and self.saved == self.began and not self._is_of_the_disk():
+            raise self.error
         self.reached = position, stream
         # Where GPUs are shared the engines have them now, so that a copy would cost them their weights.
         if self.copied != position.step and not self.config.placement.share and self._to_copy(position.step):
