@@ -90,6 +90,7 @@ class TensorBoard:
         return bool(config.run.tensorboard)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a curve's point for every value."""
         try:
             if self.board is None:
                 if shutil.disk_usage(self.folder.parent).free < ROOM:  # its thread would print a traceback

@@ -14,13 +14,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
-from cluster.causes.chain import first_cause
-from cluster.causes.known import known
-from cluster.causes.tracebacks import one_line
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
-from cluster.record.saves.integrity import EXPORT, Files
+from cluster.record.saves.integrity import EXPORT
+from cluster.record.saves.needs import Ranks, Record
+from cluster.record.saves.trouble import words, words_of_the_disk
 from cluster.stop import Stop
 from configs.arithmetic import GB
 from configs.errors import RunFailed
@@ -29,30 +27,6 @@ from configs.schema import Config
 MARGIN = 1.05  # of a checkpoint's size that must be free: folders and the run's other files need some
 PATIENCE = 6  # failed writes in a row after which the time between two tries no longer doubles
 LEAST_PATIENCE_S = 10.0  # that a run which ends by an error waits for the write that is under way
-DISK = ("disk full", "read-only file system", "permission denied")  # known causes that a person can mend while the run goes on
-
-
-class Ranks(Protocol):
-    """What a save needs of the learner's ranks."""
-
-    async def snapshot(self) -> object:
-        """Copy the state; the next step may begin afterwards."""
-
-    async def write(self, folder: Path) -> Sequence[Files]:
-        """Write the newest snapshot; the files of each rank, flushed, with their sizes and hashes."""
-
-    async def export(self, folder: Path) -> None:
-        """Write the policy of now as a Hugging Face folder."""
-
-
-class Record(Protocol):
-    """A file of the run to which every step adds."""
-
-    def flush(self) -> None:
-        """Bring everything to the disk; raises if that is impossible."""
-
-    def complaint(self) -> str:
-        """What is not on the disk although it should be; empty if all is."""
 
 
 class NotSaved(RunFailed):
@@ -200,7 +174,7 @@ class Saver:
             if self.config.run.export_checkpoints and self._to_save(step):
                 await self._export(step)
         except Exception as error:
-            if not _words_of_the_disk(error):
+            if not words_of_the_disk(error):
                 raise
             await self._failed(step, error)
         self.stop.needed_s = max(self.stop.needed_s or 0.0, time.perf_counter() - started)
@@ -211,9 +185,9 @@ class Saver:
             await self.ranks.export(self.aside / EXPORT)
             self.exported = step
         except Exception as error:
-            if not _words_of_the_disk(error):
+            if not words_of_the_disk(error):
                 raise
-            self.say(f"warning: the policy of step {step} is not exported: {_words(error)}")
+            self.say(f"warning: the policy of step {step} is not exported: {words(error)}")
             await asyncio.to_thread(self.checkpoints.discard, self.aside)
             self.aside = None
 
@@ -238,7 +212,7 @@ class Saver:
         self.stop.needed_s = time.perf_counter() - started
 
     async def _failed(self, step: int, error: BaseException) -> None:
-        self.error, self.cause = error, _words(error)
+        self.error, self.cause = error, words(error)
         self.failures += 1
         self.try_at = step + min(2 ** min(self.failures, PATIENCE), self.config.run.save_every)
         await self._discard()
@@ -253,7 +227,7 @@ class Saver:
         try:
             needed, free = await asyncio.to_thread(self._room)
         except OSError as error:
-            self.cause, self.error, self.try_at = _words(error), error, step + 1
+            self.cause, self.error, self.try_at = words(error), error, step + 1
             return False
         if free >= MARGIN * needed:
             return True
@@ -276,7 +250,7 @@ class Saver:
                 self.say(f"warning: {now}; training goes on")
 
     def _is_of_the_disk(self) -> bool:
-        return self.error is None or bool(_words_of_the_disk(self.error))
+        return self.error is None or bool(words_of_the_disk(self.error))
 
     def _newest(self) -> str:
         return f"that of step {self.saved}" if self.saved else "none"
@@ -290,18 +264,3 @@ async def _to_its_end(work: Awaitable[Path]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait((task,))
         raise
-
-
-def _words(error: BaseException) -> str:
-    """An error in one line, with the plain name of a known cause."""
-    root = first_cause(error)
-    line = one_line(f"{type(root).__name__}: {root}")
-    row = known(line)
-    return f"{row.name}: {line}" if row else line
-
-
-def _words_of_the_disk(error: BaseException) -> str:
-    """The name of a trouble of the disk; empty if the error has another reason."""
-    root = first_cause(error)
-    row = known(f"{type(root).__name__}: {root}")
-    return row.name if row and row.name in DISK else ""
