@@ -8,7 +8,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from configs.arithmetic import counted
 
@@ -71,8 +71,8 @@ def waits_for_room(method: Callable[Concatenate[S, P], None]) -> Callable[Concat
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        again = [tuple(arg) if isinstance(arg, Iterator) else arg for arg in args]  # an iterator could be read once only
-        self.backlog.add(partial(method, self, *again, **kwargs))
+        kept: Any = [tuple(arg) if isinstance(arg, Iterator) else arg for arg in args]  # an iterator could be read once only
+        self.backlog.add(partial(method, self, *kept, **kwargs))
 
     return call
 
