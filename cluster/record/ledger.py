@@ -59,6 +59,7 @@ class Ledger:
 
         `changes` are the keys of the config that differ from the attempt before, with the values before and after.
         """
+        self.backlog.clear()  # rows that wait belong to the attempt before
         with self._transaction() as db:
             (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
             db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))

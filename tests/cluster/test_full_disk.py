@@ -170,6 +170,8 @@ def test_rows_that_a_full_disk_does_not_take_wait_in_their_order_and_none_is_los
     assert " rows of ledger.db cannot be written and stay in memory until they can be (database or disk is full)" in ledger.complaint()
     with pytest.raises(sqlite3.OperationalError, match="full"):
         ledger.flush()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        ledger.begin(0, 0, ())  # the next attempt must not get the rows of this one
     ledger.db.execute("PRAGMA max_page_count = 100000")
     ledger.learned(2, [(group, 0, 0.5, 0, 1, 1) for group in range(151, 200)])
     assert ledger.complaint() == ""
