@@ -17,6 +17,7 @@ from typing import IO
 from cluster.models.recorded import recorded
 from cluster.record.changes import changes
 from cluster.record.ledger import finished_steps
+from cluster.record.saves.replace import replace_text
 from configs.errors import CheckpointError, RunDirTaken
 from configs.home import expanded
 from configs.loader import dump, load
@@ -122,9 +123,7 @@ def write_config(config: Config) -> None:
     path = config.run_dir / "config.toml"
     if path.exists() and changes(load(path), config):
         shutil.copy2(path, _unused(config.run_dir, "config.{}.toml"))
-    aside = path.with_suffix(".toml.tmp")
-    aside.write_text(dump(recorded(config)))
-    aside.replace(path)
+    replace_text(path, dump(recorded(config)))
     if config.data.template_file:
         config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")
 
