@@ -39,6 +39,9 @@ class ObjectStore:
         return self.get([self.recorded[place] for place in places])
 
 
+BACKGROUND = "background"  # the methods that run beside the others, on a thread of their own
+
+
 class LearnerActor:
     """One rank in its own process. Methods are called on all ranks at once, except `address` and `expert_load`."""
 
@@ -70,6 +73,7 @@ class LearnerActor:
         from learner.learner import Learner
         from learner.model.parking import Parking
         from learner.process_group import join_ranks
+        from learner.state.rank_state import RankState
         from learner.weights.source import ZeroWeightSource
 
         fetch_to_this_node(self.config)
@@ -81,6 +85,8 @@ class LearnerActor:
             rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener(), gpu=self.gpu
         )
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
+        # Not an attribute of the learner, whose storages are parked: a snapshot stays while it is written.
+        self.state = RankState(self.learner)
         self.parking = Parking(self.learner, device, self.learner.zero.scratch)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
         self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
@@ -133,20 +139,27 @@ class LearnerActor:
         """The tokens that each expert took in the last step [L, E]; None for a dense model."""
         return self.learner.expert_load()
 
-    def save(self, folder: str) -> None:
-        from learner.state import save_state
+    def snapshot(self) -> None:
+        """Copy this rank's state into host memory; training waits only for this."""
+        self.state.snapshot()
 
-        save_state(self.learner, Path(folder))
+    @ray.method(concurrency_group=BACKGROUND)
+    def write(self, folder: str) -> dict[str, dict[str, int | str]]:
+        """Write the newest snapshot below `folder`, while `step` runs; bytes and hash of each file, by its name below it."""
+        written: dict[str, dict[str, int | str]] = self.state.write(Path(folder))
+        return written
+
+    def save(self, folder: str) -> dict[str, dict[str, int | str]]:
+        """Take a snapshot and write it."""
+        self.snapshot()
+        return self.write(folder)
 
     def load(self, folder: str) -> None:
-        from learner.state import load_state
-
-        load_state(self.learner, Path(folder))
+        """Restore a checkpoint of any number of ranks."""
+        self.state.load(Path(folder))
 
     def load_weights(self, folder: str, optimizer: bool) -> None:
-        from learner.state import load_weights
-
-        load_weights(self.learner, Path(folder), optimizer=optimizer)
+        self.state.load_weights(Path(folder), optimizer=optimizer)
 
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""

@@ -94,12 +94,6 @@ def test_a_loaded_learner_goes_on_as_the_one_that_was_saved(found: Found, stage:
 
 @ranked
 @every_stage
-def test_a_checkpoint_of_spread_experts_is_refused_where_they_are_not(found: Found, stage: str) -> None:
-    assert found[stage]["refusal"].endswith("over 2 ranks, this run has 1: set learner.expert_parallel=2")
-
-
-@ranked
-@every_stage
 def test_a_gradient_that_is_not_finite_on_one_rank_is_dropped_on_all(found: Found, stage: str) -> None:
     assert found[stage]["poisoned"]["updates_skipped"] == 2
     assert found[stage]["proofs"]["poisoned"] == found[stage]["proofs"]["gone on"]
