@@ -39,7 +39,7 @@ class ObjectStore:
         return self.get([self.recorded[place] for place in places])
 
 
-BACKGROUND = "background"  # the methods that run beside the others, on a thread of their own
+GROUPS = {"background": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
 
 
 class LearnerActor:
@@ -143,16 +143,11 @@ class LearnerActor:
         """Copy this rank's state into host memory; training waits only for this."""
         self.state.snapshot()
 
-    @ray.method(concurrency_group=BACKGROUND)
+    @ray.method(concurrency_group="background")
     def write(self, folder: str) -> dict[str, dict[str, int | str]]:
         """Write the newest snapshot below `folder`, while `step` runs; bytes and hash of each file, by its name below it."""
         written: dict[str, dict[str, int | str]] = self.state.write(Path(folder))
         return written
-
-    def save(self, folder: str) -> dict[str, dict[str, int | str]]:
-        """Take a snapshot and write it."""
-        self.snapshot()
-        return self.write(folder)
 
     def load(self, folder: str) -> None:
         """Restore a checkpoint of any number of ranks."""

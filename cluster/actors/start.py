@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
-from cluster.actors.learner_actor import BACKGROUND, LearnerActor
+from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
 from cluster.actors.placement import Places, cluster_nodes, reserve
@@ -121,7 +121,7 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
     first = config.rollout.engines
-    kind = ray.remote(concurrency_groups={BACKGROUND: 1})(LearnerActor)
+    kind: Any = ray.remote(concurrency_groups=GROUPS)(LearnerActor)  # type: ignore[call-overload]
     ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
     return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
 

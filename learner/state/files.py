@@ -29,7 +29,7 @@ class Fragment(NamedTuple):
     kind: str
     name: str
     start: int
-    count: int
+    length: int
     dtype: torch.dtype
 
     @property
@@ -41,7 +41,7 @@ class Stored(NamedTuple):
     """Where a fragment is on disk."""
 
     start: int
-    count: int
+    length: int
     file: Path
     offset: int  # of its first byte in the file
 
@@ -51,26 +51,33 @@ def write_file(path: Path, fragments: Sequence[Fragment], numbers: Tensor) -> di
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for fragment in fragments:
-        begin, end = end, end + fragment.count * fragment.dtype.itemsize
-        header[fragment.key] = {"dtype": CALLED[fragment.dtype], "shape": [fragment.count], "data_offsets": [begin, end]}
+        begin, end = end, end + fragment.length * fragment.dtype.itemsize
+        header[fragment.key] = {"dtype": CALLED[fragment.dtype], "shape": [fragment.length], "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % LENGTH)
-    return write_bytes(path, [len(text).to_bytes(LENGTH, "little") + text, memoryview(numbers[:end].numpy())])
+    return write_bytes(path, [len(text).to_bytes(LENGTH, "little") + text, bytes_of(numbers[:end])])
 
 
 def write_bytes(path: Path, parts: Sequence[bytes | memoryview]) -> dict[str, int | str]:
     """Write a file and flush it to the disk; its size and hash."""
     digest, size = xxh3_128(), 0
     with path.open("wb", buffering=0) as file:
-        for part in map(memoryview, parts):
-            for start in range(0, len(part), CHUNK):
-                chunk = part[start : start + CHUNK]
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), CHUNK):
+                chunk = view[start : start + CHUNK]
                 digest.update(chunk)
                 size += len(chunk)
                 while chunk:
                     chunk = chunk[file.write(chunk) :]
         os.fsync(file.fileno())
     return {"bytes": size, "hash": f"xxh3_128:{digest.hexdigest()}"}
+
+
+def bytes_of(numbers: Tensor) -> memoryview:
+    """The memory of numbers [n] in host memory, which writing to it changes."""
+    array: Any = numbers.view(torch.uint8).numpy()
+    return memoryview(array)
 
 
 class Files:
@@ -100,21 +107,21 @@ class Files:
 
     def numbers(self) -> Mapping[tuple[str, str], int]:
         """How many numbers there are of each kind and whole tensor."""
-        return {whole: sum(stored.count for stored in several) for whole, several in self.found.items()}
+        return {whole: sum(stored.length for stored in several) for whole, several in self.found.items()}
 
     def read(self, kind: str, name: str, start: int, out: Tensor) -> None:
         """Fill `out` [n], in host memory and of the stored type, with the whole tensor's numbers from `start`; ValueError if some lack."""
         several, size = self.found.get((kind, name), []), out.dtype.itemsize
-        target = memoryview(out.view(torch.uint8).numpy())
+        target = bytes_of(out)
         at, end = start, start + len(out)
         place = max(bisect_right(several, at, key=lambda stored: stored.start) - 1, 0)
         while at < end:
-            if place >= len(several) or not several[place].start <= at < several[place].start + several[place].count:
+            if place >= len(several) or not several[place].start <= at < several[place].start + several[place].length:
                 raise ValueError(
                     f"the checkpoint lacks numbers {at} to {end} of {kind} {name}: use another checkpoint, or another model.path"
                 )
             stored = several[place]
-            count = min(end, stored.start + stored.count) - at
+            count = min(end, stored.start + stored.length) - at
             wanted = target[(at - start) * size : (at - start + count) * size]
             self._fill(wanted, stored.file, stored.offset + (at - stored.start) * size)
             at, place = at + count, place + 1

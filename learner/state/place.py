@@ -20,11 +20,11 @@ from learner.weights.whole_experts import RENAMED, SPREAD
 
 
 class Range(NamedTuple):
-    """`count` numbers of a whole tensor from the flat place `start`; the first is the number `at` of what was asked for."""
+    """`length` numbers of a whole tensor from the flat place `start`; the first is the number `at` of what was asked for."""
 
     name: str
     start: int
-    count: int
+    length: int
     at: int
 
 

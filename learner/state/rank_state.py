@@ -99,7 +99,7 @@ class RankState:
         """The share of these numbers that this rank writes."""
         first, last = (len(numbers) * number // part.copies for number in (part.copy, part.copy + 1))
         ranges = self.places[part.parameter].ranges(part.start + first, last - first)
-        return Entry(numbers[first:last], [Fragment(kind, found.name, found.start, found.count, numbers.dtype) for found in ranges])
+        return Entry(numbers[first:last], [Fragment(kind, found.name, found.start, found.length, numbers.dtype) for found in ranges])
 
     def _counters(self) -> dict[str, Any]:
         learner, moments = self.learner, Moments(self.zero)
@@ -159,7 +159,7 @@ class RankState:
     def _fill(self, files: Files, kind: str, part: Part, numbers: Tensor) -> None:
         """Read numbers that this rank holds into their place."""
         for found in self.places[part.parameter].ranges(part.start, len(numbers)):
-            read_into(files, kind, found.name, found.start, numbers[found.at : found.at + found.count])
+            read_into(files, kind, found.name, found.start, numbers[found.at : found.at + found.length])
 
 
 def all_of(kind: str, name: str, numbers: Tensor) -> Entry:

@@ -152,7 +152,6 @@ SPREAD = ("learner.expert_parallel=2", "learner.ranks=4")
             ("learner.expert_parallel", "learner.ranks"),
             "use 1 or 2 or 4",
         ),
-        ([*SPREAD, f"{ZERO}={{stage=3, mics_shard_size=2}}"], (f"{ZERO}.mics_shard_size", "learner.expert_parallel"), "MiCS"),
         (
             [*SPREAD, f"{ZERO}={{stage=3, zero_hpz_partition_size=2}}"],
             (f"{ZERO}.zero_hpz_partition_size", "learner.expert_parallel"),
@@ -168,11 +167,6 @@ SPREAD = ("learner.expert_parallel=2", "learner.ranks=4")
             [*SPREAD, f"{ZERO}={{stage=2, contiguous_gradients=false}}"],
             (f"{ZERO}.contiguous_gradients", "learner.expert_parallel"),
             "contiguous gradients",
-        ),
-        (
-            [*SPREAD, f"{ZERO}={{stage=3, offload_optimizer={{device='nvme'}}}}"],
-            (f"{ZERO}.offload_optimizer.device", "learner.expert_parallel"),
-            'use device = "cpu"',
         ),
     ],
 )

@@ -99,8 +99,11 @@ class SharingRank(ToyRank):
         await self.work("learns")
         return {}
 
-    async def save(self, folder: str) -> None:
+    async def snapshot(self) -> None:
         await self.work("saves")
+
+    async def write(self, folder: str) -> dict[str, dict[str, int | str]]:
+        return {}
 
     async def load(self, folder: str) -> None:
         await self.work("loads")
