@@ -53,6 +53,7 @@ class LearnerActor:
         self.host = ray.util.get_node_ip_address()
         self._listener: socket.socket | None = None
         self._sender: Any = None
+        self._prepared = False  # whether the memory of snapshots is being taken, which only training needs
 
     def address(self) -> tuple[str, int]:
         """A port of this node, reserved until the group that meets there has formed."""
@@ -128,6 +129,9 @@ class LearnerActor:
         self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
     ) -> dict[str, float]:
         """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
+        if not self._prepared:
+            self.state.prepare()
+            self._prepared = True
         summaries, prompts = shared
         return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
 

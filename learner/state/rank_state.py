@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from learner.learner import Learner
-from learner.model.masters import Moments, Part, adopt, frozen_parts, parts, release
+from learner.model.masters import MOMENTS, Moments, Part, adopt, frozen_parts, parts, release
 from learner.state.files import Files, Fragment, write_bytes, write_file
 from learner.state.layout import LAYOUT, STATE, counters_file, read_counters, state_file
 from learner.state.place import Place, places
@@ -37,6 +37,18 @@ class RankState:
         self.taken = Snapshot()
         self.counters: dict[str, Any] = {}
         self.busy = threading.Lock()
+
+    def prepare(self) -> None:
+        """Take the memory of snapshots on a thread of its own, so that the first one need not wait for it."""
+        held = list(parts(self.zero))
+        numbers = sum(len(part.weights) * (1 if part.owner is None else 1 + len(MOMENTS)) // part.copies + len(MOMENTS) for part in held)
+        on_gpu = self.learner.device.type == "cuda"
+        threading.Thread(target=self._reserve, args=(numbers * torch.float32.itemsize, on_gpu), daemon=True).start()
+
+    def _reserve(self, size: int, pinned: bool) -> None:
+        with self.busy:
+            if not len(self.taken.memory):  # else a snapshot was faster, and is in it
+                self.taken.reserve(size, pinned=pinned)
 
     def snapshot(self) -> None:
         """Copy this rank's part of the state into host memory. It waits for a write that still reads the copy before."""
