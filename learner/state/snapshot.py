@@ -37,6 +37,8 @@ class Snapshot:
         entries = sorted(entries, key=lambda entry: -entry.numbers.dtype.itemsize)
         on_gpu = any(entry.numbers.is_cuda for entry in entries)
         self.reserve(sum(entry.numbers.nbytes for entry in entries), pinned=on_gpu)
+        if on_gpu:
+            torch.cuda.synchronize()  # DeepSpeed works on streams of its own, for which a copy does not wait
         end = 0
         for entry in entries:
             begin, end = end, end + entry.numbers.nbytes

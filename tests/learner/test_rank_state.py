@@ -51,6 +51,9 @@ def test_a_loaded_policy_is_the_saved_one_and_goes_on_like_it(results: Results, 
     for here, there in zip(loaded["said"], saved["said"], strict=True):
         torch.testing.assert_close(here, there, atol=0.05 if "half" in load else 1e-5, rtol=0)
     assert loaded["next"]["loss"] == pytest.approx(saved["next"]["loss"], abs=1e-5 if "half" not in load else 1e-3)
+    if "half" not in load:  # bfloat16 passes round otherwise when a batch is divided otherwise
+        for name, weight in saved["after"].items():
+            torch.testing.assert_close(loaded["after"][name], weight, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("saver", SAVED)

@@ -4,7 +4,9 @@ import itertools
 import json
 import math
 import threading
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from torch import Tensor
 from xxhash import xxh3_128
 
 from configs.errors import CheckpointError
+from learner.model.masters import Moments, Part
 from learner.state.files import Files, Fragment, write_bytes, write_file
 from learner.state.layout import counters_file, read_counters, refuse_other_layouts
 from learner.state.place import Place
@@ -198,3 +201,26 @@ def test_a_snapshot_waits_for_the_write_before() -> None:
         assert not done.wait(0.05)
     thread.join(5)
     assert done.is_set()
+
+
+@pytest.mark.parametrize("made", ["torch", "deepspeed"])
+def test_moments_begin_where_an_optimizer_has_none_and_are_forgotten(made: str) -> None:
+    owner = torch.ones(6)
+    # DeepSpeed's AdamW for host memory counts in Python.
+    optimizer: Any = torch.optim.AdamW([owner]) if made == "torch" else SimpleNamespace(state=defaultdict(dict))
+    moments = Moments(SimpleNamespace(engine=SimpleNamespace(optimizer=optimizer)))  # type: ignore[arg-type]
+    part = Part(parameter="weight", start=0, weights=owner[2:5], owner=owner, offset=2)
+    assert (moments.of(part), moments.steps(part)) == ({}, 0)
+    moments.begin(part, 0)
+    assert moments.of(part) == {}, "nothing is behind it, so nothing is needed"
+    moments.begin(part, 7)
+    assert moments.steps(part) == 7
+    assert isinstance(optimizer.state[owner]["step"], Tensor if made == "torch" else int)
+    for moment in moments.of(part).values():
+        moment += 1
+    assert {name: optimizer.state[owner][name].tolist() for name in ("exp_avg", "exp_avg_sq")} == {
+        name: [0, 0, 1, 1, 1, 0] for name in ("exp_avg", "exp_avg_sq")
+    }
+    moments.forget()
+    assert moments.steps(part) == 0
+    assert all(not moment.any() for moment in moments.of(part).values())

@@ -102,7 +102,9 @@ RUNS_OF_TWO += LOADINGS
 
 # States that two ranks save, and who loads each: the number of ranks, and what else is different.
 HALF = 'model.dtype="bfloat16"'
+OFFLOAD = f'{ZERO}.offload_optimizer.device="cpu"'
 SAVED = {"bare3": stage(3, BARE), "spread2": stage(2, SPREAD), "half3": stage(3, HALF), "zero0": stage(0)}
+SAVED |= {"offload2": stage(2, OFFLOAD)}
 LOADED = [
     (1, "bare3.zero0", stage(0)),
     (1, "bare3.zero3", stage(3)),
@@ -117,6 +119,9 @@ LOADED = [
     (2, "half3.same", stage(3, HALF)),
     (2, "half3.float32", stage(1, HALF, 'learner.deepspeed.data_types.grad_accum_dtype="fp32"')),
     (2, "zero0.same", stage(0)),
+    (2, "offload2.same", stage(2, OFFLOAD)),
+    (2, "zero0.offload3", stage(3, OFFLOAD, f'{ZERO}.offload_param.device="cpu"')),
+    (1, "offload2.zero0", stage(0)),
     (4, "bare3.zero3", stage(3, BARE)),
     (4, "spread2.spread4", stage(2, "learner.expert_parallel=4")),
     (4, "half3.spread2", stage(2, HALF, SPREAD)),

@@ -4,11 +4,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
+from configs.schema import Config
 from learner.learner import Learner
+from learner.model import zero
 from learner.state.files import Files
 from learner.state.layout import read_counters, state_file
 from learner.state.rank_state import load_state, save_state
@@ -25,7 +28,9 @@ class StateRank(Rank):
     def learn(self, name: str, overrides: list[str]) -> None:
         """Save the state after a step, or load it; write what there is then, and what the next step makes of it."""
         source_name, _, what = name.removeprefix("state-").partition(".")
-        learner, source = self.learner([*overrides, *RENEWED])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zero, "zero_config", with_torchs_adam)
+            learner, source = self.learner([*overrides, *RENEWED])
         saved = self.folder / f"state-{source_name}"
         found: dict[str, Any] = {}
         if what == "saved":
@@ -57,6 +62,16 @@ class StateRank(Rank):
         if learner.zero.stage != 3:
             return {}
         return {name: safe_get_full_optimizer_state(tensor.parts[0], "exp_avg").cpu() for name, tensor in source.tensors.items()}
+
+
+settings_of = zero.zero_config
+
+
+def with_torchs_adam(config: Config, world: int) -> dict[str, Any]:
+    """DeepSpeed's settings, with torch's AdamW also in host memory: DeepSpeed's own compiles for minutes."""
+    found = settings_of(config, world)
+    found["optimizer"]["params"]["torch_adam"] = True
+    return found
 
 
 def wait_for(path: Path) -> None:
