@@ -127,7 +127,8 @@ LOADED = [
     (4, "half3.spread2", stage(2, HALF, SPREAD)),
     (4, "zero0.spread3", stage(3, SPREAD)),
 ]
-RUNS_OF_TWO += [(f"state-{name}.saved", changes) for name, changes in SAVED.items()]
+# First of all, since ranks of other numbers wait for them.
+RUNS_OF_TWO = [*((f"state-{name}.saved", changes) for name, changes in SAVED.items()), *RUNS_OF_TWO]
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO, 4: []}
 for ranks, load, changes in LOADED:
     RUNS[ranks].append((f"state-{load}", changes))
