@@ -37,7 +37,8 @@ def saver_of(load: str) -> str:
 @LOADS
 def test_masters_moments_and_reference_are_those_that_were_saved(results: Results, folder: Path, world: int, load: str) -> None:
     saved, again = whole_state(folder / f"state-{saver_of(load)}"), whole_state(folder / f"state-{load}-{world}-again")
-    assert {kind for kind, _ in saved} == {"weights", "exp_avg", "exp_avg_sq", "reference"}
+    buffers = {"buffer"} if load.startswith("glm4") else set()
+    assert {kind for kind, _ in saved} == {"weights", "exp_avg", "exp_avg_sq", "reference"} | buffers
     assert saved.keys() == again.keys()
     assert [key for key, numbers in saved.items() if not torch.equal(numbers, again[key])] == []
 
@@ -53,7 +54,7 @@ def test_a_loaded_policy_is_the_saved_one_and_goes_on_like_it(results: Results, 
     assert loaded["next"]["loss"] == pytest.approx(saved["next"]["loss"], abs=1e-5 if "half" not in load else 1e-3)
     if "half" not in load:  # bfloat16 passes round otherwise when a batch is divided otherwise
         for name, weight in saved["after"].items():
-            torch.testing.assert_close(loaded["after"][name], weight, atol=1e-6, rtol=0)
+            torch.testing.assert_close(loaded["after"][name], weight, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("saver", SAVED)

@@ -105,6 +105,8 @@ HALF = 'model.dtype="bfloat16"'
 OFFLOAD = f'{ZERO}.offload_optimizer.device="cpu"'
 SAVED = {"bare3": stage(3, BARE), "spread2": stage(2, SPREAD), "half3": stage(3, HALF), "zero0": stage(0)}
 SAVED |= {"offload2": stage(2, OFFLOAD)}
+# Named after a family: one whose shared experts AutoEP renames, and one that has buffers among its weights.
+SAVED_FAMILIES = {"qwen2_moe": stage(3, SPREAD), "glm4_moe": stage(3)}
 LOADED = [
     (1, "bare3.zero0", stage(0)),
     (1, "bare3.zero3", stage(3)),
@@ -122,13 +124,15 @@ LOADED = [
     (2, "offload2.same", stage(2, OFFLOAD)),
     (2, "zero0.offload3", stage(3, OFFLOAD, f'{ZERO}.offload_param.device="cpu"')),
     (1, "offload2.zero0", stage(0)),
+    (2, "qwen2_moe.zero1", stage(1)),
+    (1, "glm4_moe.zero0", stage(0)),
     (4, "bare3.zero3", stage(3, BARE)),
     (4, "spread2.spread4", stage(2, "learner.expert_parallel=4")),
     (4, "half3.spread2", stage(2, HALF, SPREAD)),
     (4, "zero0.spread3", stage(3, SPREAD)),
 ]
 # First of all, since ranks of other numbers wait for them.
-RUNS_OF_TWO = [*((f"state-{name}.saved", changes) for name, changes in SAVED.items()), *RUNS_OF_TWO]
+RUNS_OF_TWO = [*((f"state-{name}.saved", changes) for name, changes in (SAVED | SAVED_FAMILIES).items()), *RUNS_OF_TWO]
 RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO, 4: []}
 for ranks, load, changes in LOADED:
     RUNS[ranks].append((f"state-{load}", changes))

@@ -30,7 +30,7 @@ class StateRank(Rank):
         source_name, _, what = name.removeprefix("state-").partition(".")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(zero, "zero_config", with_torchs_adam)
-            learner, source = self.learner([*overrides, *RENEWED])
+            learner, source = self.learner([*overrides, *RENEWED, *self.model_of(source_name)])
         saved = self.folder / f"state-{source_name}"
         found: dict[str, Any] = {}
         if what == "saved":
@@ -50,6 +50,11 @@ class StateRank(Rank):
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
 
+    def model_of(self, name: str) -> list[str]:
+        """The setting of the model, where a state is named after a family."""
+        model = self.folder / "families" / name
+        return [f"model.path={model}"] if model.is_dir() else []
+
     def save_into(self, learner: Learner, folder: Path) -> None:
         """Save, and say that every rank has."""
         folder.mkdir(exist_ok=True)
@@ -61,7 +66,11 @@ class StateRank(Rank):
         """Adam's first moment of every tensor, by DeepSpeed's own account; only ZeRO-3 has one in time. A collective."""
         if learner.zero.stage != 3:
             return {}
-        return {name: safe_get_full_optimizer_state(tensor.parts[0], "exp_avg").cpu() for name, tensor in source.tensors.items()}
+        return {
+            name: tensor.assembled([safe_get_full_optimizer_state(part, "exp_avg").cpu() for part in tensor.parts], torch.float32)
+            for name, tensor in source.tensors.items()
+            if tensor.dtype is None  # no buffer
+        }
 
 
 settings_of = zero.zero_config
