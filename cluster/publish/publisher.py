@@ -96,6 +96,8 @@ class Publisher:
                     break
                 members = left
                 continue
+            for engine in members:
+                self.engines.proven(engine)
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
             return Published(
