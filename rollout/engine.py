@@ -32,6 +32,7 @@ from configs.schema import Config
 from rollout.detokenise import Detokeniser
 from rollout.proof import Manifest, Proof
 from rollout.pulse import Pulse, Work, any_stopped
+from rollout.recall import ExchangeBroken
 from rollout.seeds import seed_of_response
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
@@ -40,10 +41,6 @@ from rollout.types import Finish, Prompt, Response
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
 PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
-
-
-class ExchangeBroken(RuntimeError):
-    """A worker gave up an exchange with the other members of its transfer group."""
 
 
 class Engine:
