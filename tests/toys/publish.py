@@ -48,7 +48,7 @@ class ToyActor:
         if how == "die":
             self.dead.set()
             await asyncio.sleep(3600)
-        await asyncio.sleep(self.behind.slow.pop(name, 0))
+        await asyncio.sleep(getattr(self.behind, "slow", {}).pop(name, 0))
         return await getattr(self.behind, name)(*args)
 
 
