@@ -28,6 +28,7 @@ class ToyActor:
         # Whoever asked may go away; what an actor was asked goes on.
         work, death = asyncio.ensure_future(self._work(name, *args)), asyncio.ensure_future(self.dead.wait())
         self.working.add(work)
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear of it
         try:
             await asyncio.wait([work, death], return_when=asyncio.FIRST_COMPLETED)
             if self.dead.is_set():
