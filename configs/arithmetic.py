@@ -54,11 +54,12 @@ def describe_batch(config: Config) -> str:
 
 
 def describe_window(config: Config) -> str:
-    staleness, groups = config.run.max_staleness, config.rollout.groups_per_step
-    ahead = f"generation runs up to {counted(staleness, 'step')} ahead" if staleness else "generation and learning take turns"
+    staleness, ahead, groups = config.run.max_staleness, config.ahead, config.rollout.groups_per_step
+    runs = f"generation runs up to {counted(ahead, 'step')} ahead" if ahead else "generation and learning take turns"
+    slack = f", and a straggler may come {counted(staleness - ahead, 'step')} later" if staleness > ahead else ""
     return (
-        f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
-        f"{counted((staleness + 1) * groups * config.rollout.group_size, 'response')} in flight at most"
+        f"max_staleness {staleness}: {runs}{slack}; ({ahead} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
+        f"{counted(config.groups_in_flight * config.rollout.group_size, 'response')} in flight at most"
     )
 
 

@@ -101,7 +101,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 if begin.checkpoint:
                     controller.stream.load(read_stream(begin.checkpoint))
                 if begin.position.step == 0 and checked.held_out:
-                    first = await controller.evaluate()
+                    first = await controller.evaluate(0)
                     metrics.write(0, first)
                     show.say(f"before training: {describe_correctness(first)}")
             except Stopped:
@@ -118,6 +118,7 @@ async def _ready(
     async with AsyncExitStack() as stack:
         with show.stage(STARTING):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
+        actors.engines.on_straggler = show.straggler
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):

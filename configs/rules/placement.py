@@ -22,6 +22,16 @@ def sharing_takes_turns(config: Keys) -> Iterator[Problem]:
         yield Problem(("placement.share", "run.max_staleness"), message)
 
 
+def generation_stays_within_the_bound(config: Keys) -> Iterator[Problem]:
+    """`rollout.ahead` is at most `run.max_staleness`."""
+    if config.ahead > config.run.max_staleness:
+        message = (
+            f"got {config.ahead} with run.max_staleness = {config.run.max_staleness}: a group that is generated {config.ahead} steps ahead "
+            "would be learned that many steps later, which is beyond the bound: lower rollout.ahead, or raise run.max_staleness"
+        )
+        yield Problem(("rollout.ahead", "run.max_staleness"), message)
+
+
 def transfer_suits_the_placement(config: Keys) -> Iterator[Problem]:
     """`rollout.transfer = "nccl"` needs `placement.share = false`, `"ipc"` needs `placement.share = true`."""
     share, transfer = config.placement.share, config.rollout.transfer
@@ -96,6 +106,7 @@ def a_sharing_engine_leaves_room(config: Keys) -> Iterator[Problem]:
 
 PLACEMENT_RULES: tuple[Rule, ...] = (
     sharing_takes_turns,
+    generation_stays_within_the_bound,
     transfer_suits_the_placement,
     fewest_engines_are_at_most_the_most,
     sharing_engines_are_a_fixed_number,

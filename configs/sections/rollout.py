@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section
+from configs.section import Count, Positive, Section, Whole
 from configs.tables import Table
 
 
@@ -25,6 +25,11 @@ class RolloutConfig(Section):
     )
     group_size: Count = Field(default=8, description="responses to each prompt")
     groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
+    ahead: Whole | None = Field(
+        default=None,
+        description="steps that generation runs ahead of learning. Left out, it is `run.max_staleness`. A smaller number leaves slack: "
+        "finished groups are learned first, and a straggler may come later within the bound",
+    )
     temperature: Positive = Field(
         default=1.0,
         description="sampling temperature. The learner divides its logits by the same number. "
@@ -63,6 +68,23 @@ class RolloutConfig(Section):
     eval_responses: Count = Field(
         default=1,
         description="sampled responses to each held-out prompt, besides the greedy one. This is the k of `eval/pass@k` and `eval/mean@k`",
+    )
+    stall_s: Positive = Field(
+        default=120,
+        description="an engine that makes no token for so long while it has requests, or does not answer, is suspect and gets no new "
+        "groups. After twice as long it is killed, and its groups go to other engines. Must be above the longest single step of "
+        "an engine, a compilation at a first request included",
+    )
+    restarts: Whole = Field(
+        default=3,
+        description="how often an engine that has died is started again within `restart_window_s`, in the background. 0 never starts one "
+        "again. With `placement.share` none is",
+    )
+    restart_window_s: Positive = Field(default=3600, description="the seconds within which `restarts` of an engine are counted")
+    hedge: StrictBool = Field(
+        default=False,
+        description="run a group that takes much longer than its neighbours a second time on an idle engine, with the same seeds; "
+        "the first result is kept",
     )
     vllm: Table = Field(default_factory=dict, description="arguments for vLLM's `AsyncEngineArgs`, with vLLM's own names")
 

@@ -93,6 +93,14 @@ def test_an_engine_that_leaves_too_little_for_a_waiting_rank_is_refused_with_wha
         refuse_no_room(config, sizes(), 16e9)
 
 
+def test_generation_runs_no_further_ahead_than_the_bound() -> None:
+    with pytest.raises(ValidationError, match=r"(?s)rollout.ahead: got 3 with run.max_staleness = 2: .*lower rollout.ahead, or raise"):
+        run_config(Path("run"), run={"max_staleness": 2}, rollout={"ahead": 3, "groups_per_step": 4})
+    config = run_config(Path("run"), run={"max_staleness": 4}, rollout={"ahead": 1, "groups_per_step": 4})
+    assert (config.ahead, config.groups_in_flight) == (1, 8)
+    assert run_config(Path("run"), run={"max_staleness": 4}, rollout={"groups_per_step": 4}).groups_in_flight == 20
+
+
 @pytest.mark.parametrize(
     ("engines", "fewest", "most"),
     [(3, 3, 3), ({"min": 2, "max": 8}, 2, 8), ({"min": 1, "max": 1}, 1, 1), ({"min": 1, "max": 2**63 - 1}, 1, 2**63 - 1)],
