@@ -44,6 +44,7 @@ class Actors:
     learners: Learners
     transport: Transport  # how weights travel between them
     fleet: Fleet
+    places: AnyPlaces
 
 
 @asynccontextmanager
@@ -87,7 +88,7 @@ async def start_actors(
             await _start_ranks_beside(config, learners, [engine.actor for engine in pool.engines], actors)
         fleet.begin()
         try:
-            yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet)
+            yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet, places=places)
         finally:
             await fleet.close()
 

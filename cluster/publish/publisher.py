@@ -59,6 +59,7 @@ class Publisher:
         self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
         self.deadline_s = float(config.run.deadline_s)
+        self.version: int | None = None  # of the newest publish that was proven
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
         self._half_done: list[EngineHandle] = []  # between started and finished
@@ -88,6 +89,7 @@ class Publisher:
                 self.engines.proven(engine)
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
+            self.version = version
             return Published(
                 version=version,
                 bytes=self._bytes,
