@@ -10,7 +10,7 @@ import pytest
 from cluster.actors import placement
 from cluster.actors.engines import EnginePool
 from cluster.actors.fleet import fleet as fleets
-from cluster.actors.fleet import watch
+from cluster.actors.fleet import restarts, watch
 from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.placement import reserve
 from cluster.actors.places.apart import Places
@@ -112,7 +112,13 @@ def serving(count: int) -> Callable[[Status], bool]:
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ToyCluster:
     toy = ToyCluster(a={"CPU": 9.0, "GPU": 3.0}, b={"CPU": 9.0, "GPU": 2.0}).installed(monkeypatch)
     monkeypatch.setattr(placement, "cluster_nodes", lambda: list(toy.nodes.values()))
-    for module, names in ((scaling, ("LOOK_S", "ROOM_S")), (asking, ("LOOK_S",)), (fleets, ("LOOK_S",)), (watch, ("OFTEN_S",))):
+    for module, names in (
+        (scaling, ("LOOK_S", "ROOM_S")),
+        (asking, ("LOOK_S",)),
+        (fleets, ("LOOK_S",)),
+        (watch, ("OFTEN_S",)),
+        (restarts, ("PAUSE_S",)),
+    ):
         for name in names:
             monkeypatch.setattr(module, name, 0.01)
     (tmp_path / "run").mkdir()

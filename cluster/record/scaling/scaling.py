@@ -26,7 +26,9 @@ class Engine(Protocol):
 
     index: int
     life: int
-    health: str
+
+    @property
+    def health(self) -> str: ...
 
     @property
     def name(self) -> str: ...
