@@ -32,6 +32,7 @@ class Core:
 
     def __init__(self) -> None:
         self.faults: dict[str, str] = {}
+        self.slow: dict[str, float] = {}
         self.calls: list[str] = []
         self.steps = 0
 
