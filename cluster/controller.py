@@ -9,10 +9,10 @@ One loop serves every staleness: with `max_staleness = 0` the window is one step
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
+from cluster.publish.renewing import renewing
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
@@ -30,7 +31,6 @@ from cluster.record.metrics.metrics import Metrics, Values, describe_groups, tex
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
-from cluster.renewing import renewing
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -40,8 +40,6 @@ from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
 from rollout.window import GroupWindow
-
-T = TypeVar("T")
 
 
 class Controller:
@@ -110,7 +108,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self._plan(step - 1)
-        groups = await self.stop.cuts(self.renewing(lambda: window.take(count), step - 1))
+        groups = await self.stop.cuts(renewing(self.engines, partial(self.publisher.publish, step - 1), lambda: window.take(count)))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -251,11 +249,8 @@ class Controller:
 
     async def evaluate(self, version: int) -> Values:
         """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
-        return await self.stop.cuts(self.renewing(lambda: evaluate(self.engines, self.held_out), version))
-
-    async def renewing(self, work: Callable[[], Awaitable[T]], version: int) -> T:
-        """The result of work that needs engines, while the ranks rest. If only stale engines are left, they get `version` again."""
-        return await renewing(self.engines, lambda: self.publisher.publish(version), work)
+        publish = partial(self.publisher.publish, version)
+        return await self.stop.cuts(renewing(self.engines, publish, lambda: evaluate(self.engines, self.held_out)))
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:

@@ -16,11 +16,11 @@ from cluster.commands.validate import check, model_settings
 from cluster.evaluation import evaluate
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
+from cluster.publish.renewing import renewing
 from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
-from cluster.renewing import renewing
 from cluster.stop import Stop
 from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config

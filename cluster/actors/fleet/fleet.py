@@ -30,6 +30,10 @@ class NoPlace(EngineFailed):
     """The resources of an engine's place are not free."""
 
 
+class StartTooSlow(EngineFailed):
+    """An engine takes far longer to start than others took: it hangs."""
+
+
 class Places(Protocol):
     """Where engines run."""
 
@@ -72,9 +76,8 @@ class Fleet:
             await engine.answer(engine.actor.ready.remote(), min(deadline, patience))
         except TimeoutError as error:
             if patience < deadline:
-                raise self._failed(
-                    engine, RoleFailed(engine.role, f"was not ready after {patience:.0f} s, far longer than before")
-                ) from error
+                slow = StartTooSlow(f"{engine.name} was not ready after {patience:.0f} s, far longer than starts before it took")
+                raise self._failed(engine, RoleFailed(engine.role, "could not start")) from slow
             raise self._failed(engine, RoleLate(engine.role, "was not ready", deadline)) from error
         except ray.exceptions.RayError as error:
             raise self._failed(engine, RoleFailed(engine.role, "could not start")) from error
@@ -163,6 +166,7 @@ class Fleet:
             await self._open(index)
             engine = await self.start(index)
         except (RoleFailed, RoleLate, NoPlace) as error:
+            self._budget(index).failed += 1
             left = self._budget(index).left(self._now())
             cause = find_cause(error, self.config)
             then = f"{left} of {self.config.rollout.restarts} restarts left" if left else "it is not started again"
@@ -170,6 +174,7 @@ class Fleet:
             return
         except EngineGone:
             return
+        self._budget(index).failed = 0
         self._follow(engine)
         self._reconcile()  # fewer engines may be wanted by now
 
