@@ -2,11 +2,15 @@
 
 import asyncio
 import multiprocessing
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -15,6 +19,8 @@ from cluster.actors.core_watch import CoreWatch
 from cluster.actors.learners import Learners
 from cluster.causes.roles import RoleLate
 from tests.toys.run import run_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("expected", [False, True])
@@ -64,3 +70,31 @@ def test_all_ranks_that_are_late_are_named():
     late = (3600, RuntimeError())
     with pytest.raises(RoleLate, match=r"learner rank 0 did not finish 'step' \(nor did rank 1\) within run\.deadline_s \(0\.6 s\)"):
         asyncio.run(learners(late, late).all("step"))
+
+
+CHILD = """
+import os, subprocess, sys, time
+from cluster.actors.fleet.keeper import keep_order
+keep_order()
+child = subprocess.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run(['sleep', '600'])"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_keeper_ends_what_a_killed_process_leaves_also_where_it_is_stopped_or_a_grandchild():
+    parent = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    deadline = time.monotonic() + 20
+    while not child.children():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    family = [child, *child.children()]
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    parent.send_signal(signal.SIGKILL)
+    gone, left = psutil.wait_procs(family, timeout=20)
+    parent.wait()
+    parent.stdout.close()
+    assert (len(gone), left) == (2, [])

@@ -1,10 +1,13 @@
 """Engines that hang, are slow, or have a group that is late."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from cluster.actors.fleet.watch import Progress
 from cluster.scored import Scored
+from rollout.pulse import Pulse
 from tests.toys.engines import kill
 from tests.toys.fleet import DEAD, SERVING, STALL_S, SUSPECT, Site, on
 
@@ -82,6 +85,28 @@ def test_an_idle_or_paused_engine_that_answers_is_well_and_one_that_does_not_is_
         assert site.actors[1][0].dead.is_set()
 
     on(work)
+
+
+@pytest.mark.parametrize(
+    ("pulse", "moves"),
+    [
+        ({"requests": 2, "paused": False, "beats": 9}, False),  # a core that answers and makes no token
+        ({"requests": 2, "paused": False, "steps": 8}, True),  # it reads a long prompt
+        ({"requests": 2, "paused": False, "tokens": 8}, True),
+        ({"requests": 2, "paused": True, "beats": 9}, True),  # a publish keeps it from working
+        ({"requests": 2, "paused": True}, False),  # and its core does not even answer
+        ({"requests": 0, "paused": False, "beats": 9}, True),
+        ({"requests": 0, "paused": False}, False),
+        ({"requests": 0, "paused": True, "updating": True}, True),  # it waits in a collective, which has a deadline of its own
+        ({"requests": 0, "paused": True, "updating": True, "stopped": True}, False),
+    ],
+)
+def test_what_counts_as_progress(pulse: Any, moves: bool):
+    before = Pulse(tokens=7, steps=7, beats=7, requests=2, paused=False)
+    progress = Progress(0.0)
+    progress.observe(before, 1.0)
+    progress.observe(before | pulse, 2.0)
+    assert progress.moved_at == (2.0 if moves else 1.0)
 
 
 def test_a_driver_that_stood_still_blames_no_engine():
