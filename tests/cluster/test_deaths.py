@@ -74,27 +74,31 @@ def test_all_ranks_that_are_late_are_named():
 
 CHILD = """
 import os, subprocess, sys, time
-from cluster.actors.fleet.keeper import keep_order
-keep_order()
-child = subprocess.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run(['sleep', '600'])"], start_new_session=True)
-print(child.pid, flush=True)
+from cluster.actors.fleet import keeper
+keeper.keep_order(orphaned_s=0.3)
+child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
+print(os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """
 
 
-def test_a_keeper_ends_what_a_killed_process_leaves_also_where_it_is_stopped_or_a_grandchild():
-    parent = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert parent.stdout is not None
-    child = psutil.Process(int(parent.stdout.readline()))
+@pytest.mark.parametrize("killed", ["actor", "daemon"])
+def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(killed: str):
+    # The daemon of a node, whose child is an actor.
+    daemon = subprocess.Popen(
+        ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert daemon.stdout is not None
+    actor, child = map(psutil.Process, map(int, daemon.stdout.readline().split()))
     deadline = time.monotonic() + 20
     while not child.children():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    family = [child, *child.children()]
+    family = [actor, child, *child.children()]
     for process in family:
         process.send_signal(signal.SIGSTOP)
-    parent.send_signal(signal.SIGKILL)
+    (actor if killed == "actor" else daemon).send_signal(signal.SIGKILL)
     gone, left = psutil.wait_procs(family, timeout=20)
-    parent.wait()
-    parent.stdout.close()
-    assert (len(gone), left) == (2, [])
+    daemon.wait()
+    daemon.stdout.close()
+    assert (len(gone), left) == (3, [])
