@@ -87,6 +87,25 @@ def test_a_publish_that_has_begun_is_finished_before_the_work_that_it_was_for_is
     on(work, engines=1)
 
 
+def test_a_stop_waits_for_a_publish_that_has_begun():
+    async def work(site: Site) -> None:
+        finished: list[str] = []
+
+        async def publish() -> None:
+            await asyncio.sleep(30)
+            finished.append("publish")
+
+        kill(site.actors[0][0])
+        waiting = asyncio.create_task(renewing(site.pool, publish, asyncio.Event().wait))
+        await asyncio.sleep(2.5 + 1 + site.start_s + 1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert finished == ["publish"]
+
+    on(work, engines=1)
+
+
 @pytest.mark.parametrize(("restarts", "fails", "starts"), [(0, 0, 0), (2, 9, 2), (3, 2, 3)])
 def test_a_start_that_fails_counts_and_says_why_and_in_the_end_the_run_ends(restarts: int, fails: int, starts: int):
     async def work(site: Site) -> None:
