@@ -79,6 +79,7 @@ class EnginePool:
 
     def proven(self, engine: EngineHandle) -> None:
         """A publish that is over has proven the engine's weights: it may serve, or leave if it is to."""
+        engine.is_proven = True
         if engine.health is Health.STALE:
             if engine.life:
                 self.say(f"{engine.name} is started again and serves")

@@ -187,6 +187,33 @@ def test_more_engines_join_after_the_next_publish_and_fewer_leave_when_they_have
     on(work)
 
 
+def test_engines_that_come_and_go_use_up_no_restarts_and_one_that_is_not_proven_never_serves():
+    async def work(site: Site) -> None:
+        for _ in range(5):
+            site.fleet.want(2)
+            await asyncio.sleep(20)
+            assert site.health == [SERVING, STALE]
+            site.fleet.want(1)
+            assert site.health == [SERVING, LEAVING]
+            site.fleet.want(2)
+            assert site.health == [SERVING, STALE]
+            site.fleet.want(1)
+            site.publish()
+            site.fleet.want(2)
+            assert site.health == [SERVING, DEAD], "its place is not free before it has ended"
+            site.fleet.want(1)
+            await asyncio.sleep(1)
+        assert site.closed == [1] * 5
+        assert site.pool.counts()["engines/restarts"] == 0
+        site.fleet.want(2)
+        await asyncio.sleep(1)
+        site.fleet.want(1)
+        await asyncio.sleep(20)
+        assert site.health == [SERVING, LEAVING], "it was starting when it was no longer wanted"
+
+    on(work, engines=1, restarts=1, room=2)
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_fleet_of_no_engines_is_refused(count: int):
     async def work(site: Site) -> None:

@@ -24,7 +24,7 @@ STARTING, STALE, SERVING, SUSPECT, LEAVING, DEAD = Health
 class Site:
     """Engines of a run; `actors[index]` are all that were launched in a place. A start takes `start_s` and fails where `fails` says so."""
 
-    def __init__(self, engines: int, *, share: bool = False, **rollout: Any) -> None:
+    def __init__(self, engines: int, *, share: bool = False, room: int = 0, **rollout: Any) -> None:
         config = run_config(
             Path("run"),
             run={"deadline_s": DEADLINE_S, "max_staleness": 0},
@@ -38,7 +38,7 @@ class Site:
         self.retried: list[int] = []
         self.ended: list[ToyEngineActor] = []
         self.closed: list[int] = []
-        self.room = engines
+        self.room = room or engines
         self.start_s, self.fails = 5.0, 0
         self.pool = EnginePool(
             config, [], self.retried.append, kill=kill, say=self.said.append, on_event=lambda kind, who, _: self.events.append((kind, who))
