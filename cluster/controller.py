@@ -8,9 +8,9 @@ One loop serves every staleness: with `rollout.ahead = 0` the window is one step
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeVar
+from functools import partial
 
 from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
@@ -19,9 +19,9 @@ from cluster.loop.attempts import Attempts, Place
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
-from cluster.loop.renewing import renewing
 from cluster.loop.unscored import many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
+from cluster.publish.renewing import renewing
 from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
@@ -41,8 +41,6 @@ from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
 from rollout.window import GroupWindow
-
-T = TypeVar("T")
 
 
 class Controller:
@@ -148,7 +146,8 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self.saver.plan(step - 1)
-        groups = await self.learners.unless_lost(self.stop.cuts(self.renewing(lambda: window.take(count), step - 1)))
+        taking = renewing(self.engines, partial(self.publisher.publish, step - 1), lambda: window.take(count))
+        groups = await self.learners.unless_lost(self.stop.cuts(taking))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -264,11 +263,8 @@ class Controller:
 
     async def evaluate(self, version: int) -> Values:
         """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
-        return await self.stop.cuts(self.renewing(lambda: evaluate(self.engines, self.held_out), version))
-
-    async def renewing(self, work: Callable[[], Awaitable[T]], version: int) -> T:
-        """The result of work that needs engines, while the ranks rest. If only stale engines are left, they get `version` again."""
-        return await renewing(self.engines, lambda: self.publisher.publish(version), work)
+        publish = partial(self.publisher.publish, version)
+        return await self.stop.cuts(renewing(self.engines, publish, lambda: evaluate(self.engines, self.held_out)))
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:

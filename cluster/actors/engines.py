@@ -79,6 +79,7 @@ class EnginePool:
 
     def proven(self, engine: EngineHandle) -> None:
         """A publish that is over has proven the engine's weights: it may serve, or leave if it is to."""
+        engine.is_proven = True
         if engine.health is Health.STALE:
             if engine.life:
                 self.say(f"{engine.name} is started again and serves")
@@ -137,13 +138,15 @@ class EnginePool:
                 self.on_retry(group_id)
 
     def look_for_stragglers(self) -> None:
-        """Name each group that is late, once; run it a second time on an idle engine if `rollout.hedge` says so."""
+        """Name groups that have become late, the oldest of them; run each again on an idle engine if `rollout.hedge` says so."""
         now = asyncio.get_running_loop().time()
-        for race in self._stragglers.among([race for race in self._races if race.ask.learned], now):
-            if not race.late:
-                race.late = True
-                self.counted["stragglers"] += 1
-                self.on_straggler(self._stragglers.describe(race, now))
+        late = self._stragglers.among([race for race in self._races if race.ask.learned], now)
+        if new := [race for race in late if not race.late]:
+            self.counted["stragglers"] += len(new)
+            others = f"; {len(late) - 1} more are late" if len(late) > 1 else ""
+            self.on_straggler(self._stragglers.describe(new[0], now) + others)
+        for race in late:
+            race.late = True
             idle = [engine for engine in self.serving if not engine.outstanding]
             if self.config.rollout.hedge and not race.hedged and race.engines and idle:
                 race.hedged = True

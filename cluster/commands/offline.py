@@ -14,9 +14,9 @@ from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
 from cluster.loop.evaluation import evaluate
-from cluster.loop.renewing import renewing
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
+from cluster.publish.renewing import renewing
 from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position

@@ -30,6 +30,14 @@ def is_true(value: object) -> bool:
     return value is True
 
 
+def is_false(value: object) -> bool:
+    return value is False
+
+
+def are_several(value: object) -> bool:
+    return value != 1
+
+
 def is_difficulty(value: str) -> bool:
     return value == "difficulty"
 
@@ -56,6 +64,9 @@ NEEDS: tuple[Needs, ...] = (
     Needs("data.difficulty_half_life", "data.sampler", is_difficulty, 'data.sampler = "difficulty"'),
     Needs("data.template_file", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.system", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("rollout.hedge", "rollout.engines", are_several, "rollout.engines above 1"),
+    Needs("rollout.restarts", "placement.share", is_false, "placement.share = false"),
+    Needs("rollout.restart_window_s", "rollout.restarts", is_positive, "rollout.restarts above 0"),
     Needs("data.template_arguments", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.prefill", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.answer_turn", "data.chat_template", is_true, "data.chat_template = true"),

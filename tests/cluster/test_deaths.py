@@ -2,11 +2,15 @@
 
 import asyncio
 import multiprocessing
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -15,6 +19,8 @@ from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.learners import Learners
 from cluster.causes.roles import RankLost, RoleLate
 from tests.toys.run import run_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("expected", [False, True])
@@ -65,3 +71,35 @@ def test_all_ranks_that_are_late_are_named():
     late = (3600, RuntimeError())
     with pytest.raises(RoleLate, match=r"learner rank 0 did not finish 'step' \(nor did rank 1\) within run\.deadline_s \(0\.6 s\)"):
         asyncio.run(learners(late, late).all("step"))
+
+
+CHILD = """
+import os, subprocess, sys, time
+from cluster.actors.fleet import keeper
+keeper.keep_order(orphaned_s=0.3)
+child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
+print(os.getpid(), child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("killed", ["actor", "daemon"])
+def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(killed: str):
+    # The daemon of a node, whose child is an actor.
+    daemon = subprocess.Popen(
+        ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert daemon.stdout is not None
+    actor, child = map(psutil.Process, map(int, daemon.stdout.readline().split()))
+    deadline = time.monotonic() + 20
+    while not child.children():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    family = [actor, child, *child.children()]
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    (actor if killed == "actor" else daemon).send_signal(signal.SIGKILL)
+    gone, left = psutil.wait_procs(family, timeout=20)
+    daemon.wait()
+    daemon.stdout.close()
+    assert (len(gone), left) == (3, [])

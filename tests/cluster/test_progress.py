@@ -78,6 +78,20 @@ def test_the_bar_of_a_terminal_has_the_time_left():
     assert "step 1: held-out correctness 0.750" in text
 
 
+def test_a_group_that_is_late_is_named_in_the_bar_until_the_step_is_done_and_elsewhere_as_a_line(capsys: pytest.CaptureFixture[str]):
+    late = "group 1234567 on engine 12 and engine 13 takes 4321 s (median 123.4 s)"
+    shown = Progress(10_000)
+    shown.straggler(late)
+    assert capsys.readouterr().out == f"{late}\n"
+    shown.console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=110)
+    with shown.training(0):
+        shown.straggler(late)
+        shown.bar.refresh()
+        assert late in shown.console.file.getvalue()
+        shown.step(1, VALUES)
+        assert "entropy" in shown.bar.tasks[0].description
+
+
 def test_every_eval_set_that_has_a_name_is_said_beside_the_step(capsys: pytest.CaptureFixture[str]):
     Progress(9).step(3, VALUES | {"eval/greedy": 0.5, "eval/math/greedy": 0.25, "eval/code/greedy": float("nan")})
     line, sets = capsys.readouterr().out.splitlines()

@@ -19,6 +19,9 @@ VALUES = {
     "data.answer_turn": ('"cut"', "data.chat_template=true"),
     "data.template_arguments": ("{deep = 1}", "data.chat_template=true"),
     "data.prefill": ('"So"', "data.chat_template=true"),
+    "rollout.hedge": ("true", "rollout.engines=2"),
+    "rollout.restarts": ("5", "placement.share=false"),
+    "rollout.restart_window_s": ("60", "rollout.restarts=2"),
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
     "learner.min_lr": ("1e-07", "learner.schedule=linear"),
@@ -44,6 +47,8 @@ WITHOUT = {
     "data.answer_turn": "data.chat_template=false",
     "data.template_arguments": "data.chat_template=false",
     "data.prefill": "data.chat_template=false",
+    "rollout.restarts": "placement.share=true",
+    "rollout.restart_window_s": "rollout.restarts=0",
 }
 
 

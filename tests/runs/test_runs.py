@@ -38,7 +38,17 @@ SETTINGS = (
 )
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns", "window/", "learner/restarts")
+CLOCKED = (
+    "seconds",
+    "share",
+    "tokens_per_second",
+    "publish/seconds",
+    "turns",
+    "window/",
+    "learner/restarts",
+    "engines/",
+    "groups/stragglers",
+)
 
 
 @pytest.fixture(scope="module")

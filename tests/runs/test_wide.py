@@ -1,12 +1,14 @@
 """Two engines, two ranks, ZeRO-3, spread experts, staleness and dynamic sampling together, from the config alone.
 
-An engine dies and the run goes on. Then a rank dies, and the run ends with its newest checkpoint.
+An engine dies, the run goes on, and another one takes its place. A second one is stopped, and is killed for it. Then a rank dies while an
+engine is still starting: the run ends with its newest checkpoint, and nothing is left of it.
 """
 
 import json
 import re
 import signal
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ from transformers import AutoModelForCausalLM
 
 from rollout.digest import digest
 from rollout.proof import fingerprint
-from tests.toys.drive import driving, gpu_box, metrics, train, wait_for_row, wait_for_step
+from tests.toys.drive import Driver, driving, gpu_box, metrics, train, wait_for_row, wait_for_step
 from tests.toys.ended import ended
 
 pytestmark = pytest.mark.end_to_end
 
-STEPS = 8
+STEPS, STALL_S = 8, 6.0
 WIDE = (
     "rollout.engines=2",
     "learner.ranks=2",
@@ -36,6 +38,7 @@ WIDE = (
     "kl.reference=initial",
     "kl.coefficient=0.01",
     "rollout.capture_routing=true",
+    f"rollout.stall_s={STALL_S}",
     "mismatch.share=0.2",
     "mismatch.alarm=1e-9",
     "run.steps=500",
@@ -47,7 +50,7 @@ WIDE = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wide run that loses the second of its engines after three steps, and one of its ranks twice after STEPS of them are saved.
+    """A wide run that loses the core of an engine after three steps, gets it back, loses one that is stopped, and at last a rank, twice.
 
     The machine has GPUs that it cannot use.
     """
@@ -55,17 +58,55 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "run"
     with driving(train(run, *WIDE), folder, gpu_box(2)) as driver:
         wait_for_step(driver, run, 3)
-        engines = [p for p in driver.family() if "EngineCore" in p.name() or "EngineCore" in " ".join(p.cmdline())]
-        assert len(engines) == 2
-        victim: psutil.Process = max(engines, key=lambda p: p.pid)
-        victim.send_signal(signal.SIGKILL)
+        max(cores(driver), key=lambda p: p.pid).send_signal(signal.SIGKILL)
         wait_for_step(driver, run, STEPS + 1)  # a step is recorded after the one before it is saved
+        wait_for_line(driver, "is started again and serves")
+        wait_for_step(driver, run, metrics(run)[-1]["step"] + 3)
+        stopped, began = min(cores(driver), key=lambda p: p.create_time()), time.monotonic()
+        stopped.send_signal(signal.SIGSTOP)
+        wait_for_line(driver, "EngineStalled")
+        (folder / "noticed.txt").write_text(str(time.monotonic() - began))
+        wait_for_step(driver, run, metrics(run)[-1]["step"] + 2)
+        assert not stopped.is_running() or stopped.status() == psutil.STATUS_ZOMBIE, "a stopped core is killed as well"
         driver.actors("LearnerActor")[1].send_signal(signal.SIGABRT)
         wait_for_row(driver, run, "learner/restarts", 1)
         driver.actors("LearnerActor")[1].send_signal(signal.SIGABRT)
         (folder / "ended.txt").write_text("\n".join(ended(driver)))
         (folder / "said.txt").write_text(driver.text())
     return run
+
+
+def cores(driver: Driver) -> list[psutil.Process]:
+    """The processes of both engine cores."""
+    found = [p for p in driver.family() if "EngineCore" in p.name() or "EngineCore" in " ".join(p.cmdline())]
+    assert len(found) == 2
+    return found
+
+
+def wait_for_line(driver: Driver, text: str, timeout: float = 120) -> None:
+    """Return once the driver has said it."""
+    deadline = time.monotonic() + timeout
+    while text not in driver.text():
+        assert driver.process.poll() is None, f"the driver ended before it said {text!r}:\n{driver.text()[-3000:]}"
+        assert time.monotonic() < deadline, f"{text!r} was not said within {timeout} s:\n{driver.text()[-3000:]}"
+        time.sleep(0.05)
+
+
+def test_a_dead_engine_is_replaced_and_learned_from_again_and_a_stopped_one_is_noticed_in_time(run: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    (number,) = re.findall(r"engine (\d) is started again and serves", said)
+    rows = [row for row in metrics(run) if row["step"] > 0]
+    again = next(row["step"] for row in rows if row["engines/restarts"])
+    served = next(row["step"] for row in rows if row["step"] > again and row["engines/serving"] == 2)
+    with sqlite3.connect(run / "ledger.db") as db:
+        learned = "SELECT count(*) FROM groups WHERE outcome = 'learned' AND engine = ? AND step BETWEEN ? AND ?"
+        last = rows[-1]["step"]
+        assert db.execute(learned, (number, served + 2, last)).fetchone()[0] > 0, "the engine that came back makes groups that are learned"
+        steps = db.execute("SELECT step FROM steps WHERE NOT undone ORDER BY step").fetchall()
+    assert steps == [(step,) for step in range(1, len(steps) + 1)], "no step is lost"
+    assert float((run.parent / "noticed.txt").read_text()) <= 3 * STALL_S
+    assert re.search(r"engine \d is suspect and gets no new groups: .* for \d+ s", said)
+    assert said.count("is suspect and gets no new groups") == 1
 
 
 def test_a_signal_that_ends_a_rank_is_named_and_not_the_rank_that_waited_for_it(run: Path) -> None:
@@ -89,7 +130,7 @@ def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:
     assert rows[0]["engines"] == 2
     assert rows[-1]["reference_kl"] > rows[0]["reference_kl"]
     assert rows[0]["reference_kl"] < 0.02, "the reference is the model that training starts from"
-    assert rows[-1]["engines"] == 1
+    assert min(row["engines"] for row in rows) == 1
     assert max(row["staleness/max"] for row in rows) == 1
     assert [row["routing/missing"] for row in rows] == [0.0] * STEPS, "responses that a publish cut bring all their experts too"
     refuse_a_gap_other_than_staleness(rows)
@@ -139,4 +180,6 @@ def test_the_export_of_spread_experts_has_every_weight_that_the_engines_proved(r
     with sqlite3.connect(run / "ledger.db") as db:
         published = dict(db.execute("SELECT step, weights FROM steps"))
     assert len(set(published.values())) == len(published), "every step has learned"
-    assert fingerprint({name: digest(parameter) for name, parameter in model.named_parameters()}) == published[STEPS]
+    newest = int((run / "checkpoints/latest").read_text().removeprefix("step_"))
+    assert newest >= STEPS
+    assert fingerprint({name: digest(parameter) for name, parameter in model.named_parameters()}) == published[newest]

@@ -14,6 +14,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.fleet.handle import EngineGone, EngineHandle, Health
 from cluster.actors.fleet.restarts import Restarts
 from cluster.actors.fleet.watch import Watch
+from cluster.actors.process import log_path
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import RoleFailed, RoleLate
 from configs.errors import EngineFailed
@@ -28,6 +29,10 @@ class EngineLeft(EngineFailed):
 
 class NoPlace(EngineFailed):
     """The resources of an engine's place are not free."""
+
+
+class StartTooSlow(EngineFailed):
+    """An engine takes far longer to start than others took: it hangs."""
 
 
 class Places(Protocol):
@@ -54,6 +59,8 @@ class Fleet:
         self.slowest_s: float | None = None  # of the starts that succeeded
         self._restarts: dict[int, Restarts] = {}
         self._lives: dict[int, int] = {}
+        self._fallen: set[int] = set()  # places whose last engine died or could not start
+        self._emptying: set[int] = set()  # places whose engine has left, and is ending
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -74,9 +81,8 @@ class Fleet:
             await engine.answer(engine.actor.ready.remote(), min(deadline, patience))
         except TimeoutError as error:
             if patience < deadline:
-                raise self._failed(
-                    engine, RoleFailed(engine.role, f"was not ready after {patience:.0f} s, far longer than before")
-                ) from error
+                slow = StartTooSlow(f"{engine.name} was not ready after {patience:.0f} s, far longer than starts before it took")
+                raise self._failed(engine, RoleFailed(engine.role, "could not start")) from slow
             raise self._failed(engine, RoleLate(engine.role, "was not ready", deadline)) from error
         except ray.exceptions.RayError as error:
             raise self._failed(engine, RoleFailed(engine.role, "could not start")) from error
@@ -110,7 +116,7 @@ class Fleet:
         """Whether an engine starts now, or will be started."""
         if self._starting or any(engine.health is Health.STARTING for engine in self.pool.engines):
             return True
-        return not self._closed and any(self._budget(index).left(self._now()) for index in self._free_places())
+        return not self._closed and any(self._may_start(index) for index in self._free_places())
 
     def _on_leave(self, engine: EngineHandle) -> None:
         """End an engine that is not wanted and has nothing left to do. No publish runs that would miss it."""
@@ -119,11 +125,13 @@ class Fleet:
         self.pool.on_event("left", engine.name, str(left))
         self.pool.say(str(left))
         self.pool.changed()
+        self._emptying.add(engine.index)
         self._spawn(self._leave(engine), f"{engine.name} leaves")
 
     async def _leave(self, engine: EngineHandle) -> None:
         await self.end(engine.actor)
         await self.places.close(engine.index)
+        self._emptying.discard(engine.index)
         self._reconcile()
 
     def _reconcile(self) -> None:
@@ -132,13 +140,13 @@ class Fleet:
             return
         staying = [engine for engine in self.pool.engines if engine.health not in (Health.DEAD, Health.LEAVING)]
         for engine in staying[self.wanted :]:
-            if engine.health in (Health.SERVING, Health.SUSPECT):
+            if engine.health is not Health.STARTING:
                 self.pool.become(engine, Health.LEAVING, f"{self.wanted} engines are wanted")
         leaving = [engine for engine in self.pool.engines if engine.health is Health.LEAVING]
         for engine in leaving[: max(0, self.wanted - len(staying))]:
-            self.pool.become(engine, Health.SERVING, "it stays after all")
+            self.pool.become(engine, Health.SERVING if engine.is_proven else Health.STALE, "it stays after all")
         for index in self._free_places():
-            if index not in self._starting and (index not in self._lives or self._budget(index).left(self._now())):
+            if index not in self._starting and self._may_start(index):
                 task = self._spawn(self._fill(index), f"start engine {index}")
                 self._starting[index] = task
                 task.add_done_callback(partial(self._filled, index))
@@ -148,30 +156,37 @@ class Fleet:
         self._reconcile()
         self.pool.changed()
 
+    def _may_start(self, index: int) -> bool:
+        return index not in self._fallen or self._budget(index).left(self._now()) > 0
+
     def _free_places(self) -> list[int]:
         """The places that should have an engine and have none."""
-        living = {engine.index for engine in self.pool.engines if engine.health is not Health.DEAD}
+        living = {engine.index for engine in self.pool.engines if engine.health is not Health.DEAD} | self._emptying
         missing = self.wanted - len([engine for engine in self.pool.engines if engine.health not in (Health.DEAD, Health.LEAVING)])
         free = [index for index in range(self.wanted + len(living)) if index not in living]
         return free[: max(0, missing)]
 
     async def _fill(self, index: int) -> None:
         """Start an engine in a free place; a start that fails is said and counts as a restart."""
-        pause_s = self._budget(index).take(self._now())
-        if index in self._lives:
+        if index in self._fallen:
             self.pool.counted["restarts"] += 1
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(self._budget(index).take(self._now()))
         try:
             await self._open(index)
             engine = await self.start(index)
         except (RoleFailed, RoleLate, NoPlace) as error:
+            self._fallen.add(index)
+            self._budget(index).failed += 1
             left = self._budget(index).left(self._now())
             cause = find_cause(error, self.config)
             then = f"{left} of {self.config.rollout.restarts} restarts left" if left else "it is not started again"
-            self.pool.say(f"warning: engine {index} could not start: {cause.line}; {then}; its log: {cause.log}")
+            log = log_path(self.config.run_dir, f"engine-{index}")
+            self.pool.say(f"warning: engine {index} could not start: {cause.line}; {then}; its log: {log}")
             return
         except EngineGone:
             return
+        self._fallen.discard(index)
+        self._budget(index).failed = 0
         self._follow(engine)
         self._reconcile()  # fewer engines may be wanted by now
 
@@ -200,6 +215,7 @@ class Fleet:
         self._spawn(self.watch.follow(engine), f"watch {engine.name}")
 
     def _on_death(self, engine: EngineHandle) -> None:
+        self._fallen.add(engine.index)
         self._reconcile()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -40,6 +40,7 @@ class EngineHandle:
         self.role = Role(f"engine {index}", log_path(run_dir, f"engine-{index}"))
         self.outstanding = 0  # groups
         self.cause: BaseException | None = None  # why it is dead
+        self.is_proven = health is Health.SERVING  # its weights, by a publish
         self._waiting: set[asyncio.Future[None]] = set()  # each is done once the engine is gone
 
     @property

@@ -1,6 +1,6 @@
 """Ends the processes that an engine leaves behind when its actor is gone: a killed actor ends nobody, and a stopped core hears nobody.
 
-    python keeper.py PID MARK      waits for PID to end, then kills every process with GATEWISE_ENGINE=MARK in its environment
+    python keeper.py PID PARENT SECONDS MARK      waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment
 
 It runs beside the actor, as a process of its own that no signal to the actor's children or group reaches. It needs the standard library
 only, so it starts at once and is small.
@@ -16,14 +16,16 @@ import uuid
 from collections.abc import Iterator
 
 MARK = "GATEWISE_ENGINE"
+ORPHANED_S = 5.0  # for a process to end by itself once its parent, Ray's daemon of the node, has ended
 ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
 
-def keep_order() -> None:
+def keep_order(orphaned_s: float = ORPHANED_S) -> None:
     """Start the keeper of this process. Children that it has from now on end with it, whatever happens to it."""
     mark = uuid.uuid4().hex
     # It leaves its parent at once, so this returns soon. Its own environment has no mark, as it would end itself.
-    subprocess.run([sys.executable, "-I", "-S", __file__, str(os.getpid()), mark], check=True, stdin=subprocess.DEVNULL)
+    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark]
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
     os.environ[MARK] = mark
 
 
@@ -55,15 +57,28 @@ def kill_marked(mark: str) -> None:
     print(f"processes of an engine that could not be killed: {left}", file=sys.stderr, flush=True)
 
 
-def wait_for(pid: int) -> None:
-    """Return once the process has ended."""
+def wait_for(pid: int, parent: int, orphaned_s: float) -> None:
+    """Return once the process has ended. If its parent ends first, it is killed after `orphaned_s`: a stopped process does not notice."""
     try:
         ended = os.pidfd_open(pid)
     except ProcessLookupError:
         return
+    try:
+        orphaned = os.pidfd_open(parent)
+    except ProcessLookupError:
+        orphaned = None
+    if orphaned is not None and ended not in _first_to_end(ended, orphaned):
+        orphaned = None
+    if orphaned is None and not _first_to_end(ended, within_s=orphaned_s):
+        signal.pidfd_send_signal(ended, signal.SIGKILL)
+
+
+def _first_to_end(*processes: int, within_s: float | None = None) -> list[int]:
+    """Which of the processes have ended, by their descriptors, as soon as one has."""
     poll = select.poll()
-    poll.register(ended, select.POLLIN)
-    poll.poll()
+    for process in processes:
+        poll.register(process, select.POLLIN)
+    return [process for process, _ in poll.poll(None if within_s is None else 1000 * within_s)]
 
 
 def main() -> None:
@@ -71,8 +86,9 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    wait_for(int(sys.argv[1]))
-    kill_marked(sys.argv[2])
+    pid, parent, orphaned_s, mark = sys.argv[1:]
+    wait_for(int(pid), int(parent), float(orphaned_s))
+    kill_marked(mark)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections import deque
 
 PAUSE_S = 1.0  # before a second start; the memory of the process before may not be free yet
-LONGER = 4.0  # times the pause before, for each further start within the window
+LONGER = 4.0  # times the pause before, after each start that failed
 
 
 class Restarts:
@@ -12,6 +12,7 @@ class Restarts:
     def __init__(self, most: int, window_s: float) -> None:
         self.most, self.window_s = most, window_s
         self.times: deque[float] = deque()
+        self.failed = 0  # starts in a row
 
     def left(self, now: float) -> int:
         """How many more there may be now."""
@@ -22,4 +23,4 @@ class Restarts:
     def take(self, now: float) -> float:
         """Count one; returns the seconds to wait before it."""
         self.times.append(now)
-        return PAUSE_S * LONGER ** (len(self.times) - 1)
+        return PAUSE_S * LONGER**self.failed

@@ -46,6 +46,8 @@ def config_of(recipe: Config, sizes: RunSizes, model: Table, *, gpu: bool, cpus:
     table["mismatch"] = {"share": 1.0}
     per_engine, per_rank = cores(recipe, sizes, cpus)
     table["rollout"] = rollout_of(given.get("rollout", {}), sizes, model, gpu=gpu) | {"cpus_per_engine": per_engine}
+    if not recipe.placement.share:
+        table["rollout"]["restarts"] = 0  # the parts count the engines that are left
     table["learner"] = learner_of(given.get("learner", {}), sizes, gpu=gpu) | {"cpus_per_rank": per_rank}
     return configured(table)
 

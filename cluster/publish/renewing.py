@@ -13,7 +13,7 @@ async def renewing(engines: EnginePool, publish: Callable[[], Awaitable[object]]
     """What `work` returns. Whenever only engines are left that no publish has proven, `publish` is called beside it.
 
     Without it, work and engines would wait for each other: the next publish only follows the work. A publish that has begun is finished
-    before this returns, since ranks that still send must not learn.
+    before this returns or is cancelled, since ranks that still send must not learn or save.
     """
     working = asyncio.ensure_future(work())
     stranded = asyncio.ensure_future(engines.stranded())
@@ -23,9 +23,18 @@ async def renewing(engines: EnginePool, publish: Callable[[], Awaitable[object]]
             if working.done():
                 return await working
             await stranded
-            await publish()
+            await _whole(publish())
             stranded = asyncio.ensure_future(engines.stranded())
     finally:
         for task in (working, stranded):
             task.cancel()
         await asyncio.wait((working, stranded))
+
+
+async def _whole(work: Awaitable[object]) -> None:
+    """Finish the work even if this is cancelled meanwhile."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(working)
+    finally:
+        await asyncio.wait((working,))
