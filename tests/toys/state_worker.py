@@ -14,7 +14,7 @@ from learner.learner import Learner
 from learner.model import zero
 from learner.state.files import Files
 from learner.state.layout import read_counters, state_file
-from learner.state.rank_state import load_state, save_state
+from learner.state.rank_state import RankState, load_state
 from learner.weights.source import ZeroWeightSource
 from tests.toys.rank_base import Rank
 
@@ -58,7 +58,10 @@ class StateRank(Rank):
     def save_into(self, learner: Learner, folder: Path) -> None:
         """Save, and say that every rank has."""
         folder.mkdir(exist_ok=True)
-        save_state(learner, folder)
+        state = RankState(learner)
+        state.prepare()
+        state.snapshot()
+        state.write(folder)
         torch.distributed.barrier()
         (folder / "done").touch()
 
