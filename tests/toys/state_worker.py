@@ -34,7 +34,10 @@ class StateRank(Rank):
         saved = self.folder / f"state-{source_name}"
         found: dict[str, Any] = {}
         if what == "saved":
+            before = RankState(learner)
+            before.prepare()
             self.step(learner)
+            found["taken"] = self.taken(before)
             self.save_into(learner, saved)
             found["moments"] = self.moments(learner, source)
         else:
@@ -49,6 +52,16 @@ class StateRank(Rank):
         found["after"] = dict(source)
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
+
+    def taken(self, state: RankState) -> tuple[int, int]:
+        """The bytes that were taken for snapshots before the first step, and those that the first snapshot needs."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not len(state.taken.memory):
+            assert time.monotonic() < deadline, "the memory was never taken"
+            time.sleep(0.01)
+        before = len(state.taken.memory)
+        state.snapshot()
+        return before, sum(fragment.length * fragment.dtype.itemsize for fragment in state.taken.fragments)
 
     def model_of(self, name: str) -> list[str]:
         """The setting of the model, where a state is named after a family."""
