@@ -41,11 +41,9 @@ class RankState:
     def prepare(self) -> None:
         """Take the memory of snapshots on a thread of its own, so that the first one need not wait for it."""
         size, moments = sum(entry.numbers.nbytes for entry in self._entries()), Moments(self.zero)
-        trained = [part for part in parts(self.zero) if part.owner is not None]
-        lacking = sum(
-            len(part.weights) // part.copies + 1 for part in trained if not Moments(self.zero).of(part)
-        )  # made by the first update
-        size += lacking * len(MOMENTS) * torch.float32.itemsize
+        # The first update makes the moments.
+        lacking = [part for part in parts(self.zero) if part.owner is not None and not moments.of(part)]
+        size += sum(len(part.weights) // part.copies + 1 for part in lacking) * len(MOMENTS) * torch.float32.itemsize
         threading.Thread(target=self._reserve, args=(size, self.learner.device.type == "cuda"), daemon=True).start()
 
     def _reserve(self, size: int, pinned: bool) -> None:
