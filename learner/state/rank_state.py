@@ -40,10 +40,11 @@ class RankState:
 
     def prepare(self) -> None:
         """Take the memory of snapshots on a thread of its own, so that the first one need not wait for it."""
-        held = list(parts(self.zero))
-        numbers = sum(len(part.weights) * (1 if part.owner is None else 1 + len(MOMENTS)) // part.copies + len(MOMENTS) for part in held)
-        on_gpu = self.learner.device.type == "cuda"
-        threading.Thread(target=self._reserve, args=(numbers * torch.float32.itemsize, on_gpu), daemon=True).start()
+        size, moments = sum(entry.numbers.nbytes for entry in self._entries()), Moments(self.zero)
+        # The first update makes the moments.
+        lacking = [part for part in parts(self.zero) if part.owner is not None and not moments.of(part)]
+        size += sum(len(part.weights) // part.copies + 1 for part in lacking) * len(MOMENTS) * torch.float32.itemsize
+        threading.Thread(target=self._reserve, args=(size, self.learner.device.type == "cuda"), daemon=True).start()
 
     def _reserve(self, size: int, pinned: bool) -> None:
         with self.busy:

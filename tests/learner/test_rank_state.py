@@ -94,6 +94,12 @@ def test_every_rank_writes_a_part_and_none_writes_anothers(results: Results, fol
     assert max(bytes_of) < 1.2 * min(bytes_of), "ranks share the writing"
 
 
+@pytest.mark.parametrize("saver", SAVED)
+def test_the_memory_taken_before_the_first_step_is_enough_and_little_more(results: Results, saver: str) -> None:
+    taken, needed = results[f"{saver}.saved", SAVERS]["taken"]
+    assert needed <= taken <= needed + 8192
+
+
 def test_a_rank_reads_only_the_files_and_ranges_that_it_holds(results: Results, folder: Path) -> None:
     """Four ranks with a quarter of the experts each: what they save again is as large as what they read."""
     state = folder / "state-spread2.spread4-4-again"

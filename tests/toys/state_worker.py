@@ -14,7 +14,7 @@ from learner.learner import Learner
 from learner.model import zero
 from learner.state.files import Files
 from learner.state.layout import read_counters, state_file
-from learner.state.rank_state import load_state, save_state
+from learner.state.rank_state import RankState, load_state
 from learner.weights.source import ZeroWeightSource
 from tests.toys.rank_base import Rank
 
@@ -34,7 +34,10 @@ class StateRank(Rank):
         saved = self.folder / f"state-{source_name}"
         found: dict[str, Any] = {}
         if what == "saved":
+            before = RankState(learner)
+            before.prepare()
             self.step(learner)
+            found["taken"] = self.taken(before)
             self.save_into(learner, saved)
             found["moments"] = self.moments(learner, source)
         else:
@@ -50,6 +53,16 @@ class StateRank(Rank):
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
 
+    def taken(self, state: RankState) -> tuple[int, int]:
+        """The bytes that were taken for snapshots before the first step, and those that the first snapshot needs."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not len(state.taken.memory):
+            assert time.monotonic() < deadline, "the memory was never taken"
+            time.sleep(0.01)
+        before = len(state.taken.memory)
+        state.snapshot()
+        return before, sum(fragment.length * fragment.dtype.itemsize for fragment in state.taken.fragments)
+
     def model_of(self, name: str) -> list[str]:
         """The setting of the model, where a state is named after a family."""
         model = self.folder / "families" / name
@@ -58,7 +71,10 @@ class StateRank(Rank):
     def save_into(self, learner: Learner, folder: Path) -> None:
         """Save, and say that every rank has."""
         folder.mkdir(exist_ok=True)
-        save_state(learner, folder)
+        state = RankState(learner)
+        state.prepare()
+        state.snapshot()
+        state.write(folder)
         torch.distributed.barrier()
         (folder / "done").touch()
 
