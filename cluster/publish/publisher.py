@@ -103,7 +103,8 @@ class Publisher:
 
     async def reset(self) -> None:
         """Forget the transfer group, and let engines drop a half-done update: the ranks of both are gone."""
-        await self._abandon()
+        if self._joined:  # otherwise the failed try was abandoned
+            await self._abandon()
 
     async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
         if engines != self._joined:
