@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cluster.causes.died import oom_kills
+from cluster.causes.last_words import last_words
 from cluster.causes.report import report
 from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
@@ -122,9 +123,13 @@ def configured(asked: argparse.Namespace) -> Config:
 
 def run_train(asked: argparse.Namespace) -> None:
     config = configured(asked)  # reports mistakes before seconds of imports
+    from cluster.commands.going_on import to_continue
     from cluster.commands.train import train
 
-    train(config, stop=asked.signals.stop)
+    # Before them Ray has said what became of its processes.
+    vanished = "gatewise: ProcessDied: the driver was ended from outside, or by Ray itself because its raylet or GCS is gone"
+    with last_words([f"gatewise: to continue the run: {to_continue(asked.config, asked.overrides)}", vanished]):
+        train(config, stop=asked.signals.stop)
 
 
 def run_validate(asked: argparse.Namespace) -> None:

@@ -126,7 +126,8 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     # Ray asks a new actor again what the one that died has not answered; handles stay valid.
-    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": config.reward.restarts, "max_task_retries": -1}
+    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": config.reward.restarts}
+    options["max_task_retries"] = -1 if config.reward.restarts else 0
     folder = os.getcwd()
     if config.reward.nodes == "one":
         only = kind.options(**options).remote(config, 0, checkers, folder)
@@ -214,16 +215,16 @@ async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator
 
 async def report_restarts(actor: Any, role: Role, say: Callable[[str], object]) -> None:
     """Say when an actor that Ray starts again has died; ends with the actor."""
-    process: int = await actor.process.remote()
+    process = 0
     while True:
-        await asyncio.sleep(EVERY_S)
         try:
             now: int = await actor.process.remote()
         except ray.exceptions.RayActorError:
             return  # whoever asks it hears so too
-        if now != process:
+        if process not in (0, now):
             say(f"warning: {role.name} (process {process}) died and started again; they score what had no verdict. Their log: {role.log}")
-            process = now
+        process = now
+        await asyncio.sleep(EVERY_S)
 
 
 async def _ready(config: Config, start: Any, role: Role) -> None:

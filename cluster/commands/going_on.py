@@ -23,10 +23,15 @@ def how_to_continue(config: Config, config_file: str, overrides: Sequence[str]) 
         return f"gatewise: what {config.run_dir} holds cannot be read ({error})"
 
 
+def to_continue(config_file: str, overrides: Sequence[str]) -> str:
+    """The command that continues a run with the same settings."""
+    kept = [text for text in overrides if text.partition("=")[0].strip() != RESUME]
+    return shlex.join([*program(), "train", config_file, *kept, f"{RESUME}=auto"])
+
+
 def _describe(config: Config, config_file: str, overrides: Sequence[str]) -> str:
     newest = Checkpoints(config).newest(read=False)  # the next start reads it whole
-    kept = [text for text in overrides if text.partition("=")[0].strip() != RESUME]
-    command = shlex.join([*program(), "train", config_file, *kept, f"{RESUME}=auto"])
+    command = to_continue(config_file, overrides)
     if newest is not None:
         step = read_position(newest, read=False).step
         if step >= config.run.steps:

@@ -103,8 +103,12 @@ class Attempts:
         self.learners.end()  # whoever waits for them in an exchange fails now, and not at its deadline
         await self.publisher.reset()
         await self.learners.restart()
-        if place.checkpoint:
-            await self.learners.load(place.checkpoint)
-        elif place.origin:
-            await self.learners.load_weights(place.origin, optimizer=self.config.run.from_optimizer)
-        await self.publisher.publish(place.position.step)
+        watching = asyncio.ensure_future(self.learners.watch())
+        try:
+            if place.checkpoint:
+                await self.learners.load(place.checkpoint)
+            elif place.origin:
+                await self.learners.load_weights(place.origin, optimizer=self.config.run.from_optimizer)
+            await self.publisher.publish(place.position.step)
+        finally:
+            watching.cancel()

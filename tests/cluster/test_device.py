@@ -124,6 +124,7 @@ def test_a_local_ray_is_told_of_gpus_only_where_the_run_uses_them(monkeypatch: p
     monkeypatch.setattr(session, "this_machine", lambda: nodes(2))
     monkeypatch.setattr(session.ray, "init", lambda **options: asked.update(options))
     monkeypatch.setattr(session.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(session, "watch_ray", lambda local: None)
     with session.ray_session(asking("auto")):
         assert asked["num_gpus"] == told
 

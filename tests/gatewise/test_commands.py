@@ -173,6 +173,7 @@ def test_a_session_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", lambda **_: session.os.environ.update(RAY_AUTH_MODE="token", RAY_worker_niceness="5"))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(session, "watch_ray", lambda local: None)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     before = dict(session.os.environ)
     with session.ray_session(run_config(tmp_path)):
