@@ -54,7 +54,7 @@ def test_lines_that_a_full_disk_does_not_take_are_written_later_in_their_order_a
         file.add({"step": step})
     assert len(read_lines(file.path) if file.path.exists() else []) == free // len('{"step": 1}\n')
     if free < 3 * len('{"step": 1}\n'):
-        assert f"line{'s' if free < 24 else ''} of metrics.jsonl cannot be written and stay in memory" in file.complaint()
+        assert f"line{'s' if free < 24 else ''} of metrics.jsonl cannot be written yet" in file.complaint()
         with pytest.raises(OSError, match="No space left on device"):
             file.flush()
     disk.free = 10**9
@@ -69,7 +69,7 @@ def test_a_file_that_is_full_says_so_and_its_end_raises_nothing() -> None:
     file = LineFile(FULL)
     file.add({"step": 1})
     file.add({"step": 2})
-    assert file.complaint() == "2 lines of full cannot be written and stay in memory until they can be (No space left on device)"
+    assert file.complaint() == "2 lines of full cannot be written yet (No space left on device)"
     file.close()
 
 
@@ -167,7 +167,7 @@ def test_rows_that_a_full_disk_does_not_take_wait_in_their_order_and_none_is_los
     ledger.retried(150)
     ledger.rejected(150, 0, "no signal", 0)
     ledger.learned(1, ((group, 0, 0.5, 0, 0, 0) for group in range(150)))
-    assert " rows of ledger.db cannot be written and stay in memory until they can be (database or disk is full)" in ledger.complaint()
+    assert " rows of ledger.db cannot be written yet (database or disk is full)" in ledger.complaint()
     with pytest.raises(sqlite3.OperationalError, match="full"):
         ledger.flush()
     with pytest.raises(sqlite3.OperationalError, match="full"):

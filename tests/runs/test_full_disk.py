@@ -65,7 +65,7 @@ def test_a_full_disk_ends_no_run_and_costs_no_checkpoint(small_disk: Path, tmp_p
         wait_for_step(driver, run, 3)
         filler = fill(small_disk)
         said(driver, " is not saved, the newest checkpoint is that of step ", 4)
-        said(driver, "lines of metrics.jsonl cannot be written and stay in memory", 2)
+        said(driver, "lines of metrics.jsonl cannot be written yet", 2)
         assert list(saved(run).values()) in ([[]], [[], []]), "nothing half-written lies beside the whole ones"
         filler.unlink()
         wait_for_step(driver, run, metrics(run)[-1]["step"] + 6)

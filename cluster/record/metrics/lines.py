@@ -43,7 +43,7 @@ class LineFile:
         if not self.waiting:
             return ""
         lines = counted(self.waiting.count(b"\n"), "line")
-        return f"{lines} of {self.path.name} cannot be written and stay in memory until they can be ({self.why})"
+        return f"{lines} of {self.path.name} cannot be written yet ({self.why})"
 
     def close(self) -> None:
         """Write what waits, if that is possible now, and close the file."""

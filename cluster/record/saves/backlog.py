@@ -51,7 +51,7 @@ class Backlog:
         """How much waits; empty if nothing does."""
         if not self.waiting:
             return ""
-        return f"{counted(len(self.waiting), 'row')} of {name} cannot be written and stay in memory until they can be ({self.error})"
+        return f"{counted(len(self.waiting), 'row')} of {name} cannot be written yet ({self.error})"
 
 
 class HasBacklog(Protocol):
