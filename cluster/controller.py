@@ -22,7 +22,7 @@ from cluster.health.watch import Watch
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import Account, Ledger
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -249,11 +249,12 @@ class Controller:
         return await self.stop.cuts(evaluate(self.engines, self.held_out))
 
 
-def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
+def account(scored: Scored) -> Account:
     """A learned group as the ledger records it."""
     summary = scored.summary
     reward = mean_of_finite(summary.rewards)
-    return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
+    versions = summary.oldest_version, summary.newest_version
+    return Account(summary.group_id, scored.engine, reward, summary.unscored, *versions, scored.life)
 
 
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:

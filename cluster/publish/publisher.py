@@ -58,6 +58,7 @@ class Publisher:
     def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
         self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
+        self.on_published: Callable[[Published], object] | None = None  # hears of each publish that every living engine has proven
         self.deadline_s = float(config.run.deadline_s)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
@@ -86,7 +87,7 @@ class Publisher:
                 continue
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
-            return Published(
+            published = Published(
                 version=version,
                 bytes=self._bytes,
                 seconds=seconds,
@@ -94,6 +95,9 @@ class Publisher:
                 weights=fingerprint(sent),
                 turns=turns,
             )
+            if self.on_published is not None:
+                self.on_published(published)
+            return published
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
         await self._answers("resume", whole, self._resume)
         if not failures:
