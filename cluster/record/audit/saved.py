@@ -7,6 +7,8 @@ from cluster.record.audit.files import Files
 from cluster.record.audit.invariant import Invariant
 from cluster.record.checkpoint import Position
 
+LISTED = 1000
+
 
 def check_checkpoints(account: Account, files: Files) -> Invariant:
     """Whether every checkpoint is whole, its step stands, and its groups are settled by then or pending."""
@@ -31,7 +33,8 @@ def _wrong_groups(name: str, position: Position, settled: dict[int, int | None],
     if len(pending) != len(position.pending):
         yield f"{name} has a pending group twice"
     yield from (f"{name} has group {group} pending, which is not below its next group" for group in pending if group >= position.next_group)
-    for group in range(min(position.next_group, 1 + max(handed | pending, default=-1))):
+    known = 1 + max(handed, default=-1)
+    for group in range(min(position.next_group, known)):
         step = settled.get(group)
         if group in pending:
             if step is not None and step <= position.step:
@@ -40,8 +43,8 @@ def _wrong_groups(name: str, position: Position, settled: dict[int, int | None],
             yield f"{name} counts group {group} as settled, and the ledger does not"
         elif step is not None and step > position.step:
             yield f"{name} counts group {group} as settled, and step {step} has learned it"
-    if position.next_group > 1 + max(handed | pending, default=-1):
-        yield f"{name} has {position.next_group} as its next group, and the ledger knows of fewer groups"
+    if unknown := sorted(set(range(known, min(position.next_group, known + LISTED))) - pending):
+        yield f"{name} counts group {unknown[0]} as settled, and it was never handed out"
     windows = [settings.most_in_flight for settings in account.settings.values() if settings is not None]
     if windows and len(pending) > max(windows):
         yield f"{name} has {len(pending)} groups pending, more than the window holds"
