@@ -1,4 +1,4 @@
-"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `load_run`, the errors, and `gatewise.objective`.
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `audit`, `load_run`, the errors, the objective.
 
 Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from configs.schema import Config
     from gatewise import objective
-    from gatewise.commands import doctor, evaluate, export, selfcheck, train, validate
+    from gatewise.commands import audit, doctor, evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
 
 HOMES = {
@@ -36,6 +36,7 @@ HOMES = {
     "validate": "gatewise.commands",
     "doctor": "gatewise.commands",
     "selfcheck": "gatewise.commands",
+    "audit": "gatewise.commands",
     "load_run": "gatewise.run",
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
@@ -73,6 +74,7 @@ __all__ = [
     "RunDirTaken",
     "RunFailed",
     "__version__",
+    "audit",
     "doctor",
     "evaluate",
     "export",

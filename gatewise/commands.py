@@ -13,6 +13,7 @@ from cluster.record.metrics.metrics import OnStep
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.errors import InputError
 from configs.given import Given, Overrides, configured
+from configs.home import expanded
 from configs.schema import Config
 from gatewise.background import in_background
 from gatewise.errors import typed_errors
@@ -136,6 +137,26 @@ def selfcheck(
         wanted = Wanted(recipe=config, named=named, full=full, gpus=gpus)
         tell = progress_of(1, progress).say
         return in_background(lambda stop: run_selfcheck(wanted, tell, stop)).as_json()
+
+
+def audit(run: str | PathLike[str] | Run, *, rescore: bool = True, progress: bool = True) -> list[dict[str, Any]]:
+    """What the command `audit` finds in a run's folder: name, claim, checked, violations, unchecked, found and holds of each invariant.
+
+    A violation raises nothing: look at "holds". NoRun where the folder holds no run. `rescore` scores the kept responses again.
+    """
+    with typed_errors():
+        refuse_hidden_modules()
+        find_modules_in(os.getcwd())
+        from cluster.commands.audit.whole import audit_run
+
+        folder = run.dir if isinstance(run, Run) else expanded(run)
+        tell = progress_of(1, progress).say
+
+        def said(done: int, of: int) -> None:
+            if done == of:
+                tell(f"scored {of} responses again")
+
+        return [one.as_json() for one in in_background(lambda _: audit_run(folder, again=rescore, progress=said), with_ray=False)]
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:

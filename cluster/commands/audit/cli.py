@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from configs.arithmetic import counted
 from configs.errors import InputError
+from configs.home import expanded
 
 EPILOG = """
   gatewise audit runs/first                 every invariant with its count; rewards are scored again
@@ -42,7 +42,7 @@ def run_audit(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.cli import progress
 
     try:
-        found = audit_run(Path(asked.run_dir).expanduser(), again=not asked.no_rescore, progress=progress("responses"))
+        found = audit_run(expanded(asked.run_dir), again=not asked.no_rescore, progress=progress("responses"))
     except (InputError, OSError) as error:
         print(f"gatewise: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,11 +13,16 @@ from typing import NamedTuple
 
 from cluster.record.audit.settings import Settings, settings_by_attempt
 from cluster.record.ledger import refuse_newer
-from configs.errors import NoRun
+from configs.errors import GatewiseError, NoRun
 from configs.schema import Config
 
 TABLES = ("attempts", "groups", "steps")  # that every version has written
 BUSY_S = 10.0
+WHOLE = "('integer', 'null')"
+KINDS = dict.fromkeys(
+    ("pending", "settings", "prompt_id", "outcome", "weights", "sent", "kind", "who", "key", "before", "after"), "('text', 'null')"
+)
+KINDS["reward"] = "('real', 'integer', 'null')"
 
 
 class Attempt(NamedTuple):
@@ -101,6 +106,15 @@ class Account:
 
 def read_account(path: Path, config: Config | None) -> Account:
     """The ledger in one snapshot; NoRun where the file is no ledger, CheckpointError where a newer version wrote it."""
+    try:
+        return _read(path, config)
+    except (ValueError, TypeError) as error:  # of JSON in a column, and of what SQLite let through
+        if isinstance(error, GatewiseError):
+            raise
+        raise NoRun(f"{path} is damaged ({error}): put a whole copy of it back") from error
+
+
+def _read(path: Path, config: Config | None) -> Account:
     with snapshot(path) as db:
         attempts = [
             Attempt(attempt, from_step, next_group, None if pending is None else frozenset(json.loads(pending)))
@@ -138,7 +152,8 @@ def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:")) as copy:
         with reading(path) as db:
             db.backup(copy)
-        yield copy
+        with _readable(path):
+            yield copy
 
 
 @contextmanager
@@ -152,10 +167,16 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise NoRun(f"{path.parent} has no ledger.db: the run has not handed out a prompt yet, or the folder is no run.dir")
     if path.stat().st_size == 0:
         raise NoRun(f"{path} is empty: the run ended before its ledger was written, or a copy was cut off; put a whole copy back")
+    with _readable(path), _opened(path) as db:
+        _refuse_foreign(path, db)
+        yield db
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite into NoRun."""
     try:
-        with _opened(path) as db:
-            _refuse_foreign(path, db)
-            yield db
+        yield
     except sqlite3.DatabaseError as error:
         raise NoRun(f"{path} is no ledger, or is damaged ({error}): give a run.dir whose ledger.db a run has written") from error
 
@@ -193,4 +214,7 @@ def _rows(db: sqlite3.Connection, table: str, columns: str, order: str) -> list[
     if not known:
         return []
     named = ", ".join(name if name in known else "NULL" for name in columns.split())
+    foreign = " OR ".join(f"typeof({name}) NOT IN {KINDS.get(name, WHOLE)}" for name in columns.split() if name in known)
+    if wrong := db.execute(f"SELECT {named} FROM {table} WHERE {foreign} LIMIT 1").fetchone():
+        raise sqlite3.DatabaseError(f"table {table} has a row {wrong}, which no run wrote")
     return db.execute(f"SELECT {named} FROM {table} ORDER BY {order}").fetchall()

@@ -54,7 +54,9 @@ def config_of_run(folder: Path) -> Config:
         raise NoRun(f"{folder} is {'a file' if folder.is_file() else 'no folder'}: give the run.dir of a run that has started")
     path = folder / "config.toml"
     if not path.is_file():
-        raise NoRun(f"{folder} holds no run: it has no config.toml; give the run.dir of a run that has started")
+        above = next((parent for parent in folder.absolute().parents[:2] if (parent / "ledger.db").is_file()), None)
+        meant = f"the run is {above}" if above else "give the run.dir of a run that has started"
+        raise NoRun(f"{folder} holds no run: it has no config.toml; {meant}")
     return load(path)
 
 

@@ -122,7 +122,10 @@ def _read_checkpoint(path: Path) -> Saved | None:
         return None
     step = int(path.name[5:])
     try:
-        return Saved(name=path.name, step=step, position=read_position(path))
+        position = read_position(path)
+        if all(type(number) is int for number in (position.step, position.next_group, *position.pending)):
+            return Saved(name=path.name, step=step, position=position)
+        fault = f"its position has {position.step}, {position.next_group}, {position.pending}, and they must be whole numbers"
     except (CheckpointError, OSError) as error:
         fault = str(error)
     before = len(os.listdir(path)) if path.is_dir() else 0
