@@ -35,7 +35,12 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 def sql(*statements: str) -> Callable[[Path], None]:
     """Changes in the ledger, with its own guards taken away first."""
-    guards = ("DROP INDEX learned_once", "DROP INDEX step_once", "DROP TRIGGER settled_once", "PRAGMA ignore_check_constraints = ON")
+    guards = (
+        "DROP INDEX IF EXISTS learned_once",
+        "DROP INDEX IF EXISTS step_once",
+        "DROP TRIGGER IF EXISTS settled_once",
+        "PRAGMA ignore_check_constraints = ON",
+    )
 
     def change(folder: Path) -> None:
         with closing(sqlite3.connect(folder / "ledger.db")) as db:

@@ -17,7 +17,7 @@ from cluster.record.audit.audit import audit
 from cluster.record.ledger import Ledger
 from configs.errors import CheckpointError
 from configs.loader import dump, load
-from tests.cluster.test_audit import lines, run, sql, whole  # noqa: F401 - fixtures
+from tests.cluster.test_audit import CUT, experts, lines, run, sql, whole  # noqa: F401 - fixtures
 from tests.cluster.test_controller import train
 
 Change = Callable[[Path], object]
@@ -189,6 +189,24 @@ def test_a_changed_bound_is_that_of_its_attempt_in_older_runs(run: Path) -> None
         db.commit()
     accused = {text.split("(")[1].split(")")[0] for text in audit(run)[2].violations}
     assert accused <= {"attempt 2"}
+
+
+def test_a_run_that_continues_the_checkpoint_of_another_begins_there(run: Path) -> None:  # noqa: F811
+    tables = ("groups", "steps", "publishes", "attempts")
+    deleted = [f"DELETE FROM {table} WHERE attempt = 1" for table in tables]
+    sql(*deleted, *(f"UPDATE {table} SET attempt = 1" for table in tables))(run)
+    for name in ("metrics.jsonl", "layers.jsonl"):
+        lines(name, lambda rows: rows[CUT:])(run)
+    experts(lambda steps: steps[CUT:].tolist())(run)
+    for path in run.glob("responses/*"):
+        path.unlink() if int(path.stem[5:]) <= CUT else None
+    for step in (3, 6):
+        shutil.rmtree(run / f"checkpoints/step_{step:06d}")
+    found = audit(run)
+    assert [text for one in found for text in one.violations] == []
+    assert found[0].found["learned"] == 9 * 4
+    sql("DELETE FROM groups WHERE step = 12")(run)
+    assert not audit(run)[0].holds
 
 
 def test_an_older_ledger_is_continued_with_what_the_audit_needs(run: Path) -> None:  # noqa: F811

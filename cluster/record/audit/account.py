@@ -93,6 +93,14 @@ class Account:
     def last(self) -> Attempt | None:
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def begins(self) -> tuple[int, frozenset[int]]:
+        """The step before the first one, and the groups that were settled before: of another run whose checkpoint this one continues."""
+        first = self.attempts[0] if self.attempts else None
+        if first is None or first.next_group is None or first.pending is None:
+            return first.from_step if first else 0, frozenset()
+        return first.from_step, frozenset(range(first.next_group)) - first.pending
+
     @cached_property
     def standing(self) -> list[int]:
         """The steps that stand, in rising order."""

@@ -19,7 +19,7 @@ def check_conservation(account: Account) -> Invariant:
     in_flight = {row.group_id for row in account.groups if row.outcome == "submitted" and row.attempt == last.attempt}
     waiting = _waiting(account, last, in_flight)
     top = max([last.next_group or 0, *(row.group_id + 1 for row in account.groups if row.attempt == last.attempt or row.stands)])
-    accounted = in_flight | waiting | {row.group_id for row in account.groups if row.stands}
+    accounted = in_flight | waiting | account.begins[1] | {row.group_id for row in account.groups if row.stands}
     found.check_all(top, _lost(accounted, top, rows))
     left = [row for row in account.groups if row.outcome == "submitted" and row.attempt != last.attempt]
     found.violations += [f"group {row.group_id} is still in flight in attempt {row.attempt}, which has ended" for row in left]

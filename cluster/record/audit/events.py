@@ -29,7 +29,7 @@ def _wrong_attempts(account: Account) -> Iterator[str]:
     numbers = [attempt.attempt for attempt in account.attempts]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"attempts are numbered {', '.join(map(str, numbers))}"
-    done = 0
+    done = account.begins[0]
     for attempt in account.attempts:
         if attempt.from_step > done:
             yield f"attempt {attempt.attempt} continues after step {attempt.from_step}, and only {done} steps were learned before"

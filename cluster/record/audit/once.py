@@ -26,7 +26,7 @@ def _wrong_steps(account: Account) -> Iterator[str]:
     times = Counter(account.standing)
     yield from (f"step {step} stands {count} times" for step, count in times.items() if count > 1)
     newest = max(times, default=0)
-    yield from (f"step {step} is missing, and step {newest} stands" for step in range(1, newest) if step not in times)
+    yield from (f"step {step} is missing, and step {newest} stands" for step in range(account.begins[0] + 1, newest) if step not in times)
     standing = {(row.step, row.attempt) for row in account.steps if not row.undone}
     learned = Counter((row.step, row.attempt) for row in account.groups if row.outcome == "learned")
     for (step, attempt), count in learned.items():
@@ -83,15 +83,22 @@ def _check_prompts(account: Account, found: Invariant) -> None:
             same == (row.prompt_id, row.epoch),
             f"group {row.group_id} is prompt {row.prompt_id} in attempt {row.attempt}, and was prompt {same[0]} before",
         )
+    base, settled = account.begins
+    starts: dict[str, int] = {}  # the epoch of the first group of each source, of which another run had a part; -1 if none had
     for row in newest.values():
         source = next((name for name in settings.sources if row.prompt_id.startswith(f"{name}/")), "")
+        if row.group_id > max(settled, default=-1):
+            starts.setdefault(source, row.epoch if base else -1)
         epochs.setdefault(source, {}).setdefault(row.epoch, Counter())[row.prompt_id] += 1
     for source, by_epoch in epochs.items():
-        of = f" of source {source}" if source else ""
-        every = set().union(*by_epoch.values())
-        for epoch, prompts in sorted(by_epoch.items()):
-            twice = [prompt for prompt, count in prompts.items() if count > 1]
-            found.check_all(len(prompts), (f"epoch {epoch}{of} has prompt {prompt} twice" for prompt in twice))
-            if epoch < max(by_epoch):
-                found.violations += [f"epoch {epoch}{of} is over and lacks prompt {prompt}" for prompt in sorted(every - set(prompts))]
-        found.violations += [f"no prompt is of epoch {epoch}{of}" for epoch in range(max(by_epoch)) if epoch not in by_epoch]
+        found.check_all(sum(map(len, by_epoch.values())), _wrong_epochs(source, by_epoch, starts.get(source, max(by_epoch))))
+
+
+def _wrong_epochs(source: str, by_epoch: dict[int, Counter[str]], start: int) -> Iterator[str]:
+    """Prompts that an epoch has twice, or that one after `start` lacks although it is over."""
+    of = f" of source {source}" if source else ""
+    every = set().union(*by_epoch.values())
+    for epoch, prompts in sorted(by_epoch.items()):
+        yield from (f"epoch {epoch}{of} has prompt {prompt} twice" for prompt, count in prompts.items() if count > 1)
+    for epoch in range(start + 1, max(by_epoch)):
+        yield from (f"epoch {epoch}{of} is over and lacks prompt {prompt}" for prompt in sorted(every - set(by_epoch.get(epoch, ()))))

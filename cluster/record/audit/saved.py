@@ -21,7 +21,9 @@ def check_checkpoints(account: Account, files: Files) -> Invariant:
             found.check(False, f"{saved.name} is damaged: {saved.fault}")
             continue
         found.check(saved.step == saved.position.step, f"{saved.name} holds step {saved.position.step}")
-        if not found.check(saved.position.step in standing, f"{saved.name} is of a step that does not stand in the ledger"):
+        if not found.check(
+            saved.position.step in standing | {account.begins[0]}, f"{saved.name} is of a step that does not stand in the ledger"
+        ):
             continue
         found.check_all(saved.position.next_group, _wrong_groups(saved.name, saved.position, settled, handed, account))
     return found
@@ -33,17 +35,18 @@ def _wrong_groups(name: str, position: Position, settled: dict[int, int | None],
     if len(pending) != len(position.pending):
         yield f"{name} has a pending group twice"
     yield from (f"{name} has group {group} pending, which is not below its next group" for group in pending if group >= position.next_group)
+    before = account.begins[1]
     known = 1 + max(handed, default=-1)
     for group in range(min(position.next_group, known)):
         step = settled.get(group)
         if group in pending:
             if step is not None and step <= position.step:
                 yield f"{name} has group {group} pending, which step {step} has learned"
-        elif group not in settled:
+        elif group not in settled and group not in before:
             yield f"{name} counts group {group} as settled, and the ledger does not"
         elif step is not None and step > position.step:
             yield f"{name} counts group {group} as settled, and step {step} has learned it"
-    if unknown := sorted(set(range(known, min(position.next_group, known + LISTED))) - pending):
+    if unknown := sorted(set(range(known, min(position.next_group, known + LISTED))) - pending - before):
         yield f"{name} counts group {unknown[0]} as settled, and it was never handed out"
     windows = [settings.most_in_flight for settings in account.settings.values() if settings is not None]
     if windows and len(pending) > max(windows):
