@@ -124,7 +124,7 @@ async def _ready(
         for line in describe_nodes(nodes):
             show.say(line)
         publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
-        publisher.on_exchange, publisher.on_published = show.exchange, recorded_in(ledger, actors.engines)
+        publisher.on_exchange, publisher.on_proven = show.exchange, recorded_in(ledger)
         with show.stage(PROVING):
             await prove_identity(publisher, checked.prompts.prompts)
         if begin.checkpoint:

@@ -1,26 +1,18 @@
 """What each engine proved in a publish, for the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from cluster.actors.engines import EnginePool
-from cluster.publish.publisher import Published
+from cluster.actors.engines import EngineHandle
+from cluster.publish.publisher import OnProven
 from cluster.record.ledger import Ledger, Proven
+from rollout.proof import Proof, fingerprint
 
 
-def recorded_in(ledger: Ledger, engines: EnginePool) -> Callable[[Published], None]:
-    """A function that writes a publish into the ledger, while the engines that proved it are still in their places."""
+def recorded_in(ledger: Ledger) -> OnProven:
+    """A function that writes into the ledger what the engines proved, as soon as they have, so that it precedes all that they sample."""
 
-    def record(published: Published) -> None:
-        ledger.published(
-            published.version,
-            published.weights,
-            [Proven(engine.index, getattr(engine, "life", 0), proven_by(published, engine.name)) for engine in engines.alive],
-        )
+    def record(version: int, sent: Proof, proofs: Mapping[EngineHandle, Proof]) -> None:
+        proven = [Proven(engine.index, getattr(engine, "life", 0), fingerprint(proof)) for engine, proof in proofs.items()]
+        ledger.published(version, fingerprint(sent), proven)
 
     return record
-
-
-def proven_by(published: Published, engine: str) -> str:
-    """The fingerprint of what an engine proved; empty if it proved nothing. A publish that names no engines has verified all of them."""
-    proven = getattr(published, "proven", None)
-    return published.weights if proven is None else proven.get(engine, "")

@@ -26,6 +26,7 @@ from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 OnExchange = Callable[[str], object]  # gets the stage
+OnProven = Callable[[int, Proof, Mapping[EngineHandle, Proof]], object]  # gets the version, what was sent, and what each engine has
 
 
 class PublishFailed(BehindARole):
@@ -58,7 +59,7 @@ class Publisher:
     def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
         self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
-        self.on_published: Callable[[Published], object] | None = None  # hears of each publish that every living engine has proven
+        self.on_proven: OnProven | None = None  # hears what every engine proved, before it serves with these weights
         self.deadline_s = float(config.run.deadline_s)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
@@ -87,7 +88,7 @@ class Publisher:
                 continue
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
-            published = Published(
+            return Published(
                 version=version,
                 bytes=self._bytes,
                 seconds=seconds,
@@ -95,9 +96,6 @@ class Publisher:
                 weights=fingerprint(sent),
                 turns=turns,
             )
-            if self.on_published is not None:
-                self.on_published(published)
-            return published
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
         await self._answers("resume", whole, self._resume)
         if not failures:
@@ -113,6 +111,8 @@ class Publisher:
         sent = await self._transfer()
         seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
         self._verify(sent, dict(zip(engines, seen, strict=True)))
+        if self.on_proven is not None:
+            self.on_proven(version, sent, {engine: proofs[0] for engine, (proofs, _) in zip(engines, seen, strict=True)})
         await self._go_on(engines)
         return sent
 

@@ -68,9 +68,9 @@ def taken(folder: Path, lock: IO[str]) -> RunDirTaken:
 def without_locks(folder: Path, error: OSError) -> RunDirTaken:
     """The error of a file system that refuses to lock: a second driver could not be kept out, and the ledger's database needs locks too."""
     return RunDirTaken(
-        f"run.dir {folder} lies on a file system without file locks (flock: {error.strerror}), so a second driver could write to it and its "
-        "ledger could not be read while the run works: choose a run.dir on a disk of this machine, or mount the file system with locks "
-        "(NFS: version 4, or version 3 with lockd and without nolock; Lustre: -o flock)"
+        f"run.dir {folder} lies on a file system without file locks (flock: {error.strerror}), so a second driver could write to it, and "
+        "its ledger could not be read while the run works: choose a run.dir on a disk of this machine, or mount the file system with "
+        "locks (NFS: version 4, or version 3 with lockd and without nolock; Lustre: -o flock)"
     )
 
 

@@ -213,6 +213,7 @@ UNHARMED = {
         "UPDATE publishes SET life = 1 WHERE attempt = 2", "UPDATE groups SET life = 1 WHERE attempt = 2",
         "INSERT INTO events VALUES (2, 0, 'died', 'engine 0', 'killed')",
     ),
+    "engines that stayed up": sql(f"UPDATE publishes SET attempt = 1, publish = 99 {RESUMED}"),
     "a second engine": sql(SECOND.format("version, sent", "weights")),
 }  # fmt: skip
 

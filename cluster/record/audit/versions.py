@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cluster.record.audit.account import Account, GroupRow
+from cluster.record.audit.account import Account, GroupRow, PublishRow
 from cluster.record.audit.conservation import named_attempts
 from cluster.record.audit.invariant import Invariant
 
@@ -42,6 +42,7 @@ def check_provenance(account: Account) -> Invariant:
     steps = [row for row in account.steps if row.attempt not in older]
     found.check_all(len(steps), _wrong_steps(account))
     had = {(row.attempt, row.engine, row.life, row.version) for row in account.publishes}
+    had |= {(attempt, row.engine, row.life, row.version) for attempt, rows in _carried_over(account).items() for row in rows}
     for row in account.groups:
         if row.step is None or row.attempt in older or row.oldest is None or row.newest is None:
             continue
@@ -49,6 +50,21 @@ def check_provenance(account: Account) -> Invariant:
         engine = f"engine {row.engine}" + (f" (life {row.life})" if row.life else "")
         found.check(not lacking, f"{_named(row)} was sampled by {engine} with version {(lacking or [0])[0]}, which it never proved to have")
     found.found["publishes"] = len({(row.attempt, row.publish) for row in account.publishes})
+    return found
+
+
+def _carried_over(account: Account) -> dict[int, list[PublishRow]]:
+    """The last publish before an attempt, if it was of the version with which the attempt begins.
+
+    Engines stay up where only the ranks come back, and have these weights before the ledger opens the attempt.
+    """
+    found: dict[int, list[PublishRow]] = {}
+    newest = {row.attempt: row.publish for row in account.publishes}
+    for attempt in account.attempts:
+        before = attempt.attempt - 1
+        rows = [row for row in account.publishes if row.attempt == before and row.publish == newest[before]] if before in newest else []
+        if rows and rows[0].version == attempt.from_step:
+            found[attempt.attempt] = rows
     return found
 
 
@@ -66,6 +82,7 @@ def _wrong_proofs(account: Account) -> Iterator[str]:
 def _wrong_steps(account: Account) -> Iterator[str]:
     """Steps whose weights were not published, and attempts that did not begin with the weights that they continue."""
     sent = {(row.attempt, row.version): row.sent for row in account.publishes}  # the newest publish of a version
+    carried = {attempt: rows[0].sent for attempt, rows in _carried_over(account).items()}
     older, learned = set(account.older), {(row.attempt, row.step): row.weights for row in account.steps}
     for row in account.steps:
         if row.attempt in older:
@@ -77,7 +94,7 @@ def _wrong_steps(account: Account) -> Iterator[str]:
     for attempt in account.attempts:
         if attempt.attempt in older or not any(row.attempt == attempt.attempt for row in account.steps):
             continue
-        begun = sent.get((attempt.attempt, attempt.from_step))
+        begun = sent.get((attempt.attempt, attempt.from_step), carried.get(attempt.attempt))
         if begun is None:
             yield f"attempt {attempt.attempt} learned without a publish of version {attempt.from_step}, with which it begins"
         before = [weights for (earlier, step), weights in learned.items() if step == attempt.from_step and earlier < attempt.attempt]
