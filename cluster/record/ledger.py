@@ -99,7 +99,7 @@ class Ledger:
                 if name not in known:
                     self.db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
         self.db.execute(f"PRAGMA user_version = {VERSION}")
-        self.attempt = self.publishes = 0
+        self.attempt = 0
 
     def begin(
         self,
@@ -129,13 +129,12 @@ class Ledger:
             rows = [(self.attempt, key, _as_text(before), _as_text(after)) for key, before, after in changes]
             db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", rows)
 
-        self.publishes = 0
-
     def published(self, version: int, sent: str, proven: Iterable[Proven]) -> None:
         """A publish is over: the learner sent weights with the fingerprint `sent`, and every living engine proved its own."""
-        self.publishes += 1
-        rows = [(self.attempt, self.publishes, version, sent, *engine, time.time()) for engine in proven]
         with self._transaction() as db:
+            known = "SELECT coalesce(max(publish), 0) + 1 FROM publishes WHERE attempt = ?"
+            (publish,) = db.execute(known, (self.attempt,)).fetchone()
+            rows = [(self.attempt, publish, version, sent, *engine, time.time()) for engine in proven]
             db.executemany("INSERT INTO publishes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def event(self, kind: str, who: str, text: str) -> None:
