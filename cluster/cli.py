@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cluster.causes.died import oom_kills
 from cluster.causes.last_words import last_words
 from cluster.causes.report import report
+from cluster.commands.audit.cli import add_audit
 from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
@@ -27,6 +28,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster train configs/tiny_cpu.toml run.resume=auto           continue where a run stopped
   python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
+  python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works
   ray job submit --working-dir . -- python -m cluster train CONFIG        the same run on a cluster
@@ -109,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
     add_init(commands)
     add_doctor(commands)
+    add_audit(commands)
     add_rewards(commands)
     add_selfcheck(commands)
     add_engines(commands)

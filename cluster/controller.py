@@ -22,9 +22,10 @@ from cluster.loop.moved import describe_publish
 from cluster.loop.unscored import many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
+from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import Account, Ledger
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -65,7 +66,7 @@ class Controller:
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.sizes = prompts.sizes
         self.stream = open_stream(config.data, self.sizes, config.run.seed)
-        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first)
+        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, ledger.event)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -100,8 +101,9 @@ class Controller:
         """Make the record and the prompt stream those of a run that is resumed at `place`."""
         position = place.position
         self.checkpoints.set_aside_after(position.step)
-        self.metrics.cut(position.step)
-        self.ledger.begin(position.step, position.next_group, position.pending)
+        settings = Settings.of(self.config).as_json()
+        self.ledger.begin(position.step, position.next_group, position.pending, settings=settings)
+        self.metrics.cut(position.step)  # after the ledger has undone these steps: an audit relies on it
         self.stream = open_stream(self.config.data, self.sizes, self.config.run.seed)
         if place.checkpoint:
             self.stream.load(read_stream(place.checkpoint))
@@ -267,8 +269,9 @@ class Controller:
         return await self.stop.cuts(renewing(self.engines, publish, lambda: evaluate(self.engines, self.held_out)))
 
 
-def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
+def account(scored: Scored) -> Account:
     """A learned group as the ledger records it."""
     summary = scored.summary
     reward = mean_of_finite(summary.rewards)
-    return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
+    versions = summary.oldest_version, summary.newest_version
+    return Account(summary.group_id, scored.engine, reward, summary.unscored, *versions, scored.life)

@@ -27,6 +27,7 @@ class Scored:
     tokens: References | None  # None for a group that will not be learned, or was
     engine: int
     prompt: Prompt
+    life: int = 0  # of the engine in its place: how often it was replaced before
 
     @property
     def learnable(self) -> References:

@@ -1,4 +1,4 @@
-"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `load_run`, the errors, and `gatewise.objective`.
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `audit`, `load_run`, the errors, the objective.
 
 Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from configs.schema import Config
     from gatewise import objective
-    from gatewise.commands import doctor, engines, evaluate, export, selfcheck, train, validate
+    from gatewise.commands import audit, doctor, engines, evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
 
 HOMES = {
@@ -37,6 +37,7 @@ HOMES = {
     "doctor": "gatewise.commands",
     "selfcheck": "gatewise.commands",
     "engines": "gatewise.commands",
+    "audit": "gatewise.commands",
     "load_run": "gatewise.run",
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
@@ -74,6 +75,7 @@ __all__ = [
     "RunDirTaken",
     "RunFailed",
     "__version__",
+    "audit",
     "doctor",
     "engines",
     "evaluate",

@@ -153,6 +153,26 @@ def engines(given: Run | str | PathLike[str], count: int | str | None = None) ->
         return status.model_dump()
 
 
+def audit(run: str | PathLike[str] | Run, *, rescore: bool = True, progress: bool = True) -> list[dict[str, Any]]:
+    """What the command `audit` finds in a run's folder: name, claim, checked, violations, unchecked, found and holds of each invariant.
+
+    A violation raises nothing: look at "holds". NoRun where the folder holds no run. `rescore` scores the kept responses again.
+    """
+    with typed_errors():
+        refuse_hidden_modules()
+        find_modules_in(os.getcwd())
+        from cluster.commands.audit.whole import audit_run
+
+        folder = run.dir if isinstance(run, Run) else expanded(run)
+        tell = progress_of(1, progress).say
+
+        def said(done: int, of: int) -> None:
+            if done == of:
+                tell(f"scored {of} responses again")
+
+        return [one.as_json() for one in in_background(lambda _: audit_run(folder, again=rescore, progress=said), with_ray=False)]
+
+
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:
     refuse_hidden_modules()
     find_modules_in(os.getcwd())

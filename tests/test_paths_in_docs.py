@@ -54,6 +54,7 @@ TESTED = {
     "python -m cluster engines": "tests/cluster/test_engines_command.py",
     "gatewise engines": "tests/cluster/test_engines_command.py",
     "gatewise selfcheck": "tests/runs/test_selfcheck.py",
+    "gatewise audit": "tests/cluster/test_audit_command.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "ray start": "tests/runs/test_jobs.py",

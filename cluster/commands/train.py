@@ -19,8 +19,10 @@ from cluster.controller import Controller
 from cluster.loop.attempts import Place
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
+from cluster.publish.provenance import recorded_in
 from cluster.publish.publisher import Publisher
 from cluster.publish.turns import open_publisher
+from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
@@ -94,9 +96,10 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
         async with AsyncExitStack() as stack:
             ledger = Ledger(config.run_dir / "ledger.db")
             stack.callback(ledger.close)
-            metrics = Metrics(config, begin.position.step, on_step)
+            position, settings = begin.position, Settings.of(config).as_json()
+            ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
+            metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
-            ledger.begin(begin.position.step, begin.position.next_group, begin.position.pending, begin.changes)
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
             except Stopped:
@@ -116,14 +119,14 @@ async def _ready(
     """Every actor of the run, with the weights that it begins with on engines and ranks."""
     async with AsyncExitStack() as stack:
         with show.stage(STARTING):
-            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
+            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event))
         actors.engines.on_straggler = show.straggler
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):
             show.say(line)
         publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
-        publisher.on_exchange = show.exchange
+        publisher.on_exchange, publisher.on_proven = show.exchange, recorded_in(ledger)
         with show.stage(PROVING):
             await prove_identity(publisher, checked.prompts.prompts)
         if begin.checkpoint:

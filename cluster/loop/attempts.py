@@ -47,8 +47,10 @@ class Attempts:
         publisher: Publisher,
         say: Callable[[str], object],
         first: Place | None = None,
+        on_event: Callable[[str, str, str], object] = lambda kind, who, text: None,
     ) -> None:
-        """`first` is where the run began; by default at the model."""
+        """`first` is where the run began; by default at the model. `on_event` hears of each loss: its kind, who was lost, and why."""
+        self.on_event = on_event
         self.config, self.engines, self.learners, self.publisher, self.say = config, engines, learners, publisher, say
         self.first = first
         self.restarts = 0
@@ -92,6 +94,7 @@ class Attempts:
             raise error
         self._counted.append((now, step))
         self.restarts += 1
+        self.on_event("restart", cause.role, f"{cause.what}; back to {place.name}: {cause.line}")
         self.say(
             f"warning: {cause.role} {cause.what}: all ranks start again, and the run goes back to {place.name}. Restart "
             f"{len(self._counted)} of {learner.restarts} (learner.restarts). {cause.line}; its log: {cause.log}"

@@ -30,6 +30,7 @@ from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 OnExchange = Callable[[str], object]  # gets the stage
+OnProven = Callable[[int, Proof, Mapping[EngineHandle, Proof]], object]  # gets the version, what was sent, and what each engine has
 
 
 class PublishFailed(BehindARole):
@@ -61,6 +62,7 @@ class Publisher:
     ) -> None:
         self.config, self.engines, self.learners, self.transport, self.call_back = config, engines, learners, transport, call_back
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
+        self.on_proven: OnProven | None = None  # hears what every engine proved, before it serves with these weights
         self.deadline_s = float(config.run.deadline_s)
         self.version: int | None = None  # of the newest publish that was proven
         self.newcomers = Newcomers(config, engines)
@@ -142,10 +144,13 @@ class Publisher:
         finished = await self._each("finish", engines, lambda engine: self._finish(engine, version))
         seen = dict(zip(engines, finished, strict=True))
         self._verify(sent, seen)
+        proven = {engine: proofs[0] for engine, (proofs, _) in seen.items()}
+        if self.on_proven is not None:
+            self.on_proven(version, sent, proven)
         await self._go_on(engines)
         await self.newcomers.admit(engines)
         self._unfinished = False
-        return sent, {engine: proofs[0] for engine, (proofs, _) in seen.items()}
+        return sent, proven
 
     async def _stop(self, engines: list[EngineHandle]) -> None:
         """Stop the requests of every engine that still runs some."""

@@ -4,25 +4,33 @@ SQLite in `ledger.db`. A group is learned at most once, which the schema itself 
 of a run that died is marked `undone` on resume, and submitted again under the next attempt.
 
     submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
+
+`publishes` has a row for each engine and publish: what the learner sent, and what the engine proved to have. `events` is the witness of
+what happened to engines and ranks. `gatewise audit` compares all of it.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.record.saves.backlog import Backlog, waits_for_room
+from configs.errors import CheckpointError
 
+VERSION = 1  # PRAGMA user_version of the file; 0 in those of Gatewise 0.8 and before
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS attempts (attempt INTEGER PRIMARY KEY, started REAL NOT NULL, from_step INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+    attempt INTEGER PRIMARY KEY, started REAL NOT NULL, from_step INTEGER NOT NULL, next_group INTEGER, pending TEXT, settings TEXT
+);
 CREATE TABLE IF NOT EXISTS groups (
     group_id INTEGER NOT NULL, attempt INTEGER NOT NULL REFERENCES attempts, prompt_id TEXT NOT NULL, epoch INTEGER NOT NULL,
     engine INTEGER, outcome TEXT NOT NULL DEFAULT 'submitted'
         CHECK (outcome IN ('submitted', 'learned', 'rejected', 'undone')),
     reason TEXT, unscored INTEGER, step INTEGER, reward REAL, oldest_version INTEGER, newest_version INTEGER,
-    tries INTEGER NOT NULL DEFAULT 1,
+    tries INTEGER NOT NULL DEFAULT 1, life INTEGER,
     PRIMARY KEY (group_id, attempt), CHECK ((outcome = 'learned') <= (step IS NOT NULL))
 );
 CREATE UNIQUE INDEX IF NOT EXISTS learned_once ON groups (group_id) WHERE outcome IN ('learned', 'rejected');
@@ -34,35 +42,88 @@ CREATE TABLE IF NOT EXISTS steps (
 CREATE TABLE IF NOT EXISTS changes (
     attempt INTEGER NOT NULL REFERENCES attempts, key TEXT NOT NULL, before TEXT, after TEXT, PRIMARY KEY (attempt, key)
 );
+CREATE TABLE IF NOT EXISTS publishes (
+    attempt INTEGER NOT NULL REFERENCES attempts, publish INTEGER NOT NULL, version INTEGER NOT NULL, sent TEXT NOT NULL,
+    engine INTEGER NOT NULL, life INTEGER NOT NULL, weights TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (attempt, publish, engine)
+);
+CREATE TABLE IF NOT EXISTS events (
+    attempt INTEGER NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, who TEXT NOT NULL, text TEXT NOT NULL
+);
 CREATE UNIQUE INDEX IF NOT EXISTS step_once ON steps (step) WHERE NOT undone;
 CREATE TRIGGER IF NOT EXISTS settled_once BEFORE UPDATE OF outcome ON groups
     WHEN OLD.outcome != 'submitted' AND NEW.outcome != 'undone'
     BEGIN SELECT RAISE(ABORT, 'a group that was settled cannot be settled again'); END;
 """
+# Columns that files of older versions lack; NULL in their rows.
+ADDED = {"groups": {"unscored": "INTEGER", "life": "INTEGER"}, "attempts": {"next_group": "INTEGER", "pending": "TEXT", "settings": "TEXT"}}
+
+
+class Proven(NamedTuple):
+    """What an engine proved to have after a publish. `life` counts the replacements in its place."""
+
+    engine: int
+    life: int
+    weights: str  # fingerprint
+
+
+class Account(NamedTuple):
+    """A learned group."""
+
+    group_id: int
+    engine: int
+    reward: float  # mean of what was scored
+    unscored: int  # responses without a reward
+    oldest_version: int
+    newest_version: int
+    life: int = 0  # of the engine
 
 
 class Ledger:
     """Writes the account of one attempt at a run; the file holds those of all attempts."""
 
     def __init__(self, path: Path) -> None:
+        """CheckpointError where a newer version wrote the file, or where SQLite cannot keep its write-ahead log beside it."""
         self.db = sqlite3.connect(path, isolation_level=None)
-        self.db.execute("PRAGMA journal_mode = WAL")
+        refuse_newer(path, self.db)
+        (mode,) = self.db.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode not in ("wal", "memory"):
+            raise CheckpointError(
+                f"{path} lies on a file system where SQLite has no write-ahead log (journal mode {mode}), so nobody could read the ledger "
+                "of a run at work: choose a run.dir on a disk of this machine, or mount the file system with locks"
+            )
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.executescript(SCHEMA)
-        if "unscored" not in [column for _, column, *_ in self.db.execute("PRAGMA table_info(groups)")]:
-            self.db.execute("ALTER TABLE groups ADD COLUMN unscored INTEGER")  # the file is from an older version
+        for table, columns in ADDED.items():
+            known = {column for _, column, *_ in self.db.execute(f"PRAGMA table_info({table})")}
+            for name, kind in columns.items():
+                if name not in known:
+                    self.db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        self.db.execute(f"PRAGMA user_version = {VERSION}")
         self.attempt = 0
         self.backlog = Backlog()
 
-    def begin(self, from_step: int, next_group: int, pending: Sequence[int], changes: Iterable[tuple[str, object, object]] = ()) -> None:
+    def begin(
+        self,
+        from_step: int,
+        next_group: int,
+        pending: Sequence[int],
+        changes: Iterable[tuple[str, object, object]] = (),
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         """Open an attempt that continues after `from_step`: later steps are undone, and `pending` groups will be submitted again.
 
-        `changes` are the keys of the config that differ from the attempt before, with the values before and after.
+        `changes` are the keys of the config that differ from the attempt before, with the values before and after. `settings` are what an
+        audit judges the attempt by (`cluster.record.audit.settings`).
         """
         self.backlog.clear()  # rows that wait belong to the attempt before
         with self._transaction() as db:
             (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
-            db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
+            judged = None if settings is None else json.dumps(settings)
+            db.execute(
+                "INSERT INTO attempts (attempt, started, from_step, next_group, pending, settings) VALUES (?, ?, ?, ?, ?, ?)",
+                (self.attempt, time.time(), from_step, next_group, json.dumps(list(pending)), judged),
+            )
             db.execute("UPDATE steps SET undone = 1 WHERE step > ?", (from_step,))
             db.execute(
                 "UPDATE groups SET outcome = 'undone' WHERE outcome = 'submitted' OR step > ? OR group_id >= ?", (from_step, next_group)
@@ -70,6 +131,20 @@ class Ledger:
             db.executemany("UPDATE groups SET outcome = 'undone' WHERE group_id = ?", [(group_id,) for group_id in pending])
             rows = [(self.attempt, key, _as_text(before), _as_text(after)) for key, before, after in changes]
             db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", rows)
+
+    @waits_for_room
+    def published(self, version: int, sent: str, proven: Iterable[Proven]) -> None:
+        """A publish is over: the learner sent weights with the fingerprint `sent`, and every living engine proved its own."""
+        with self._transaction() as db:
+            known = "SELECT coalesce(max(publish), 0) + 1 FROM publishes WHERE attempt = ?"
+            (publish,) = db.execute(known, (self.attempt,)).fetchone()
+            rows = [(self.attempt, publish, version, sent, *engine, time.time()) for engine in proven]
+            db.executemany("INSERT INTO publishes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    @waits_for_room
+    def event(self, kind: str, who: str, text: str) -> None:
+        """Something happened to an engine, a rank or the run: `who` is its name, "engine 1"; `text` says why."""
+        self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (self.attempt, time.time(), kind, who, text))
 
     @waits_for_room
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
@@ -93,19 +168,16 @@ class Ledger:
         assert changed.rowcount == 1, f"group {group_id} is rejected but was never submitted in this attempt"
 
     @waits_for_room
-    def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int, int]], weights: str = "") -> None:
-        """Close `step` with its groups and its weights' fingerprint.
-
-        A group is (group_id, engine, mean reward of what was scored, responses without a reward, oldest and newest version).
-        """
-        rows = [(step, *values, group_id, self.attempt) for group_id, *values in groups]
+    def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int, int] | Account], weights: str = "") -> None:
+        """Close `step` with its groups and its weights' fingerprint. A group may leave out the life of its engine, which is then 0."""
+        rows = [(step, *Account(*group)[1:], group[0], self.attempt) for group in groups]
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO steps (step, attempt, finished, weights) VALUES (?, ?, ?, ?)", (step, self.attempt, time.time(), weights)
             )
             changed = db.executemany(
                 "UPDATE groups SET outcome = 'learned', step = ?, engine = ?, reward = ?, unscored = ?, "
-                "oldest_version = ?, newest_version = ? WHERE group_id = ? AND attempt = ?",
+                "oldest_version = ?, newest_version = ?, life = ? WHERE group_id = ? AND attempt = ?",
                 rows,
             )
             assert changed.rowcount == len(rows), f"step {step} learned {len(rows)} groups, {changed.rowcount} of them submitted"
@@ -144,6 +216,13 @@ class Ledger:
         self.db.execute("BEGIN IMMEDIATE")
         with self.db:
             yield self.db
+
+
+def refuse_newer(path: Path, db: sqlite3.Connection) -> None:
+    """Raise CheckpointError where a newer version of Gatewise wrote a ledger."""
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise CheckpointError(f"{path} has schema {found}, and this version knows schemas up to {VERSION}: use the Gatewise that wrote it")
 
 
 def finished_steps(path: Path) -> int:

@@ -38,6 +38,8 @@ def lock_run_dir(config: Config) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise taken(folder, lock) from None
+        except OSError as error:
+            raise without_locks(folder, error) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -54,6 +56,8 @@ def refuse_locked(config: Config) -> None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise taken(config.run_dir, lock) from None
+        except OSError as error:
+            raise without_locks(config.run_dir, error) from error
 
 
 def taken(folder: Path, lock: IO[str]) -> RunDirTaken:
@@ -61,6 +65,15 @@ def taken(folder: Path, lock: IO[str]) -> RunDirTaken:
     lock.seek(0)
     holder = lock.read().strip() or "unknown"
     return RunDirTaken(f"run.dir {folder} is in use by another driver (process {holder}): wait for it, stop it, or choose another run.dir")
+
+
+def without_locks(folder: Path, error: OSError) -> RunDirTaken:
+    """The error of a file system that refuses to lock: a second driver could not be kept out, and the ledger's database needs locks too."""
+    return RunDirTaken(
+        f"run.dir {folder} lies on a file system without file locks (flock: {error.strerror}), so a second driver could write to it, and "
+        "its ledger could not be read while the run works: choose a run.dir on a disk of this machine, or mount the file system with "
+        "locks (NFS: version 4, or version 3 with lockd and without nolock; Lustre: -o flock)"
+    )
 
 
 def refuse_other_run(config: Config) -> None:

@@ -19,16 +19,20 @@ from cluster.causes.cause import find_cause
 from cluster.causes.roles import RankLost, Role
 from cluster.controller import Controller
 from cluster.publish.publisher import LearnerFailed
+from cluster.record.audit.audit import audit
+from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import Ledger, Proven
 from cluster.record.metrics.metrics import Metrics, read_metrics
 from cluster.stop import Stop
+from configs.loader import dump
 from rollout.prompts import PromptSet
-from rollout.types import Prompt
+from rollout.types import Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 
 STEPS = 18
-PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(17)]
+PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="1", checker="exact") for n in range(17)]
+SETTLED = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
 CLOCKED = ("seconds", "share", "tokens_per_second", "window/", "learner/restarts")
 
 
@@ -51,13 +55,14 @@ class ToyEngines:
         self.reached("drop", self.version[0])
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, texts: int) -> Scored:
-        version, number = self.version[0], int(prompt.prompt_id[1:])
+        version, number = self.version[0], int(prompt.prompt_id.rpartition("q")[2])
         self.reached("generate", version + 1)
         for _ in range(self.random.choice([0, 1, 3, 25])):
             await asyncio.sleep(0)
         right = np.random.default_rng([number, group_id]).random(size) < number / 16
         summary = toy_summary(group_id, right.astype(float).tolist(), oldest=version)
-        return Scored(summary=replace(summary, source=prompt.source), texts=(), tokens="tokens", engine=0, prompt=prompt)
+        shown = [(n, str(int(good)), Verdict(reward=float(good))) for n, good in enumerate(right[:texts])]
+        return Scored(summary=replace(summary, source=prompt.source), texts=shown, tokens="tokens", engine=0, prompt=prompt)
 
 
 class ToyLearners:
@@ -116,8 +121,8 @@ class ToyLearners:
 class ToyPublisher:
     """Sends nothing; what is sampled from now on is of the new version."""
 
-    def __init__(self, version: list[int], reached: Reached) -> None:
-        self.version, self.reached = version, reached
+    def __init__(self, version: list[int], reached: Reached, ledger: Ledger) -> None:
+        self.version, self.reached, self.ledger = version, reached, ledger
 
     async def reset(self) -> None:
         self.reached("reset", self.version[0])
@@ -130,7 +135,19 @@ class ToyPublisher:
         await asyncio.sleep(0)
         assert self.version[0] in (step, step - 1), "these ranks do not have the weights of that step"
         self.version[0] = step
-        return SimpleNamespace(weights="w", bytes=1, seconds=0.1, engines=1, turns={})
+        self.ledger.published(step, f"w{step}", [Proven(0, 0, f"w{step}")])
+        return SimpleNamespace(weights=f"w{step}", bytes=1, seconds=0.1, engines=1, turns={})
+
+
+def assert_sound(folder: Path) -> None:
+    """The audit of a run at work finds nothing: no group lost or settled twice, no token too stale, no step without its record."""
+    found = audit(folder)
+    assert [line for one in found for line in one.violations] == []
+    assert all(one.checked for one in found)
+
+
+def of_source(prompt: Prompt, name: str) -> Prompt:
+    return replace(prompt, source=name, prompt_id=f"{name}/{prompt.prompt_id}")
 
 
 def train(
@@ -147,17 +164,19 @@ def train(
     restarts: int = 3,
 ) -> tuple[list[Any], list[dict[str, float]]]:
     """A run, or its continuation after a step, until its end or a stop: the outcome of every group, and all metrics that are no clock."""
-    run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness}
+    run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness, "sample_responses": 16}
     rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
     data = {"train": None if sources else "t.jsonl", "sources": sources or {}, "sampler": sampler, "max_prompt_tokens": 16}
     config = run_config(folder, run=run, rollout=rollout, data=data, learner={"restarts": restarts})
-    prompts = [replace(prompt, source="hard" if n < 8 else "soft") if sources else prompt for n, prompt in enumerate(PROMPTS)]
+    prompts = [of_source(prompt, "hard" if n < 8 else "soft") if sources else prompt for n, prompt in enumerate(PROMPTS)]
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoints" / f"step_{resume:06d}"
     position = read_position(checkpoint) if resume else Position(step=0, next_group=0, pending=())
     Checkpoints(config).set_aside_after(resume)
-    ledger, metrics, version = Ledger(folder / "ledger.db"), Metrics(config, resume), [resume]
-    ledger.begin(position.step, position.next_group, position.pending)
+    (folder / "config.toml").write_text(dump(config))
+    ledger, version = Ledger(folder / "ledger.db"), [resume]
+    ledger.begin(position.step, position.next_group, position.pending, settings=Settings.of(config).as_json())
+    metrics = Metrics(config, resume)
     stop = Stop()
     said: list[str] = []
     to_lose = list(lost_in)
@@ -170,7 +189,7 @@ def train(
             stop.ask()
 
     actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=ToyLearners(version, reached))
-    publisher: Any = ToyPublisher(version, reached)
+    publisher: Any = ToyPublisher(version, reached, ledger)
     show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
     controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show, stop)
     if resume:
@@ -178,6 +197,7 @@ def train(
 
     async def run() -> None:
         with stop.answered(said.append, 60):
+            await publisher.publish(resume)
             await controller.run(position)
 
     asyncio.run(run())
@@ -194,10 +214,9 @@ def outcome(folder: Path, controller: Controller, ledger: Ledger, staleness: int
     assert newest is not None
     last = read_position(newest)
     assert ledger.faults(last.next_group, last.pending) == []
-    assert ledger.db.execute("SELECT max(step - 1 - oldest_version) FROM groups WHERE outcome = 'learned'").fetchone()[0] <= staleness
-    settled = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
-    rows = ledger.db.execute(settled).fetchall()
+    rows = ledger.db.execute(SETTLED).fetchall()
     lines = [{k: v for k, v in line.items() if not k.startswith(CLOCKED)} for line in read_metrics(folder)]
+    assert_sound(folder)
     ledger.close()
     experts = controller.experts.read()
     assert experts is not None

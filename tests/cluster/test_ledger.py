@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import Ledger, Proven
 
 GROUPS_PER_STEP = 2
 SLOTS = 6
@@ -203,3 +203,21 @@ def test_the_ledger_of_an_older_run_gets_the_table_of_changes(tmp_path: Path, le
     later.begin(0, 0, (), [("run.steps", 3, 4)])
     assert later.db.execute("SELECT attempt, key FROM changes").fetchall() == [(2, "run.steps")]
     later.close()
+
+
+def test_publishes_and_events_belong_to_their_attempt(ledger: Ledger):
+    ledger.published(0, "w0", [Proven(0, 0, "w0"), Proven(1, 0, "w0")])
+    ledger.published(1, "w1", [Proven(0, 0, "w1"), Proven(1, 2, "w1")])
+    ledger.event("dead", "engine 1", "killed")
+    ledger.begin(1, 4, [2, 3], settings={"max_staleness": 1})
+    ledger.published(1, "w1", [Proven(0, 0, "w1")])
+    found = ledger.db.execute(
+        "SELECT attempt, publish, version, sent, engine, life, weights FROM publishes ORDER BY attempt, publish, engine"
+    )
+    assert found.fetchall() == [
+        (1, 1, 0, "w0", 0, 0, "w0"), (1, 1, 0, "w0", 1, 0, "w0"), (1, 2, 1, "w1", 0, 0, "w1"), (1, 2, 1, "w1", 1, 2, "w1"),
+        (2, 1, 1, "w1", 0, 0, "w1"),
+    ]  # fmt: skip
+    assert ledger.db.execute("SELECT attempt, kind, who, text FROM events").fetchall() == [(1, "dead", "engine 1", "killed")]
+    begun = ledger.db.execute("SELECT next_group, pending, settings FROM attempts WHERE attempt = 2")
+    assert begun.fetchall() == [(4, "[2, 3]", '{"max_staleness": 1}')]

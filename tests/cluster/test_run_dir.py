@@ -1,13 +1,18 @@
+import errno
+import fcntl
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cluster.record.changes import FIXED, FREE_WITHIN, allowed_changes, flat
 from cluster.record.ledger import Ledger, finished_steps
-from cluster.record.run_dir import lock_run_dir, never_began, refuse_other_run, set_aside, write_config
-from configs.errors import RunDirTaken
+from cluster.record.run_dir import lock_run_dir, never_began, refuse_locked, refuse_other_run, set_aside, write_config
+from configs.errors import CheckpointError, RunDirTaken
 from configs.loader import load
 from configs.schema import Config
 from tests.toys.run import finish_step, run_config
@@ -210,3 +215,36 @@ def test_a_refused_config_names_every_refused_key_and_only_those_and_how_to_begi
         ValueError, match=r"export it \(python -m cluster export\) and begin a new run .* model\.path = the exported folder"
     ):
         allowed_changes(kept, changed(kept, "learner.ranks", 2))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_file_system_without_locks_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int):
+    def refuses(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    config = run_config(tmp_path / "run")
+    refuse_locked(config)  # nothing to lock yet
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    said = rf"without file locks \(flock: {os.strerror(number)}\).*choose a run.dir on a disk of this machine, or mount"
+    with pytest.raises(RunDirTaken, match=said), lock_run_dir(config):
+        pass
+    with pytest.raises(RunDirTaken, match=said):
+        refuse_locked(config)
+
+
+def test_a_ledger_without_a_write_ahead_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with closing(Ledger(tmp_path / "ledger.db")):
+        pass
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    whole = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: whole(path, **options, factory=WithoutSharedMemory))
+    with pytest.raises(CheckpointError, match=r"SQLite has no write-ahead log \(journal mode delete\).*choose a run.dir on a disk of this"):
+        Ledger(tmp_path / "ledger.db")
+
+
+class WithoutSharedMemory(sqlite3.Connection):
+    """A database on a file system that cannot share memory: SQLite keeps the journal mode that it had."""
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return super().execute(statement.replace("journal_mode = WAL", "journal_mode"), *values)

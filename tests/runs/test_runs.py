@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cluster.publish.turns import ARROWS
+from cluster.record.audit.audit import audit
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
@@ -261,6 +262,9 @@ def test_the_ledger_shows_no_prompt_lost_or_learned_twice(straight: Path, resume
         ledger = Ledger(run / "ledger.db")
         assert ledger.faults(position.next_group, position.pending) == []
         ledger.close()
+        audited = audit(run)
+        assert [text for one in audited for text in one.violations] == []
+        assert all(one.checked for one in audited)
     with sqlite3.connect(resumed / "ledger.db") as db:
         assert db.execute("SELECT count(*) FROM groups WHERE outcome = 'undone'").fetchone()[0] >= 16
         assert db.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2

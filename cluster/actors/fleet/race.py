@@ -90,7 +90,7 @@ class Race:
             head, parts = ask.of(engine.actor)
             summary, shown = await engine.answer(head, ask.deadline_s)
             tokens = references(parts, ask.size) if ask.learned else None
-            return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, prompt=ask.prompt)
+            return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, life=engine.life, prompt=ask.prompt)
         except ray.exceptions.RayError as error:
             if not has_died(error):
                 raise
