@@ -187,7 +187,7 @@ class Scaling:
             fewest=fewest,
             most=most,
             follows=self.follows,
-            engines=[self._state(engine) for engine in self.engines()],
+            engines=[self._state(engine) for engine in self._shown()],
             answer=self.answer,
         )
         if status != self.written:
@@ -197,6 +197,11 @@ class Scaling:
                 self._warn(f"the state of the engines is not written to {self.folder / STATUS} ({error.strerror})")
                 return
             self.written = status
+
+    def _shown(self) -> list[Engine]:
+        """The engines of the run: a dead one only while another is to take its place, as one that was asked to leave is gone."""
+        staying = [engine for engine in self.engines() if engine.health not in ("dead", "leaving")]
+        return [engine for engine in self.engines() if engine.health != "dead" or len(staying) < self.fleet.wanted]
 
     def _state(self, engine: Engine) -> EngineState:
         life, health = engine.life, str(engine.health)
