@@ -94,7 +94,7 @@ class Attempts:
             raise error
         self._counted.append((now, step))
         self.restarts += 1
-        self.on_event("restart", cause.role, f"{cause.what}; back to {place.name}: {cause.line}")
+        self.on_event("restart", cause.role or "a learner rank", f"{cause.what}; back to {place.name}: {cause.line}")
         self.say(
             f"warning: {cause.role} {cause.what}: all ranks start again, and the run goes back to {place.name}. Restart "
             f"{len(self._counted)} of {learner.restarts} (learner.restarts). {cause.line}; its log: {cause.log}"
