@@ -1,0 +1,226 @@
+"""One driver of a laboratory run: what `train` does after its checks, with toy actors in place of Ray's."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+import cluster.commands.train as command
+from benchmarks.faults.clock import Deadlock, Killed, Overdue, VirtualLoop
+from benchmarks.faults.disk import Disk
+from benchmarks.faults.plan import Fault, Kind, Shape
+from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
+from benchmarks.faults.world import History, Process, World
+from cluster.actors.engines import EnginePool
+from cluster.actors.learners import Learners
+from cluster.actors.start import Actors, _ready
+from cluster.causes.roles import Role, register
+from cluster.commands.beginning import where_to_begin
+from cluster.commands.validate import Checked
+from cluster.record.checkpoint import refuse_changed_data
+from cluster.record.damage import refuse_damaged_record
+from cluster.record.pictures.artist import Artist
+from cluster.record.run_dir import never_began, set_aside, write_config
+from cluster.stop import Stop
+from configs.schema import Config
+from rollout.prompts import PromptSet
+from rollout.transport import choose_transport
+from rollout.types import Prompt
+
+PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(23)]
+LONGEST_S = 40.0  # deadlines that a driver may take
+EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
+
+
+class End(StrEnum):
+    """How a driver ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    FAILED = "failed"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of one driver."""
+
+    how: End
+    seconds: float
+    turns: int
+    error: BaseException | None = None
+
+
+@cache
+def config_of(folder: Path, shape: Shape) -> Config:
+    """The config of a world's run in a folder."""
+    return Config.model_validate(
+        {
+            "run": {
+                "dir": str(folder), "steps": shape.steps, "save_every": shape.save_every, "keep_checkpoints": 2, "eval_every": 0,
+                "max_staleness": shape.staleness, "deadline_s": shape.times.deadline, "resume": "auto", "seed": shape.seed,
+            },
+            "model": {"path": "model", "dtype": "float32"},
+            "data": {"train": "t.jsonl", "chat_template": False, "max_prompt_tokens": 16, "sampler": "uniform"},
+            "rollout": {
+                "engines": shape.engines, "groups_per_step": 4, "group_size": 2, "max_response_tokens": 8,
+                "dynamic_sampling": shape.dynamic, "max_refill": 20,
+            },
+            "learner": {"ranks": shape.ranks},
+            "reward": {"checker": "exact"},
+        }
+    )  # fmt: skip
+
+
+class Quiet:
+    """A terminal that nobody reads; it keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: nullcontext()
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Driver:
+    """Runs one attempt in a loop of its own, so that it can be killed between any two callbacks."""
+
+    def __init__(self, config: Config, shape: Shape, faults: list[Fault], history: History, disk: Disk, turns: int, now: float) -> None:
+        """`turns` and `now` are the callbacks and seconds of the drivers before."""
+        self.config, self.shape, self.faults, self.history, self.disk = config, shape, faults, history, disk
+        self.before, self.now = turns, now
+        self.loop = VirtualLoop(LONGEST_S * shape.times.deadline)
+        self.loop.set_exception_handler(lambda *_: None)  # tasks of killed processes end as they like
+        self.world = World(shape, faults, history)
+        history.now = lambda: self.now + self.loop.time()
+        self.stop = Stop()
+        self.show = Quiet()
+        self.power_cut = False
+
+    def run(self) -> Ended:
+        """Until it ends in any way."""
+        error: BaseException | None = None
+        self.loop.turns.strike = self._strike_due
+        self._arm()
+        try:
+            with self._virtual():
+                self.loop.run_until_complete(self.drive())
+        except Killed:
+            how = End.KILLED
+        except (Deadlock, Overdue) as stuck:
+            how, error = End.STUCK, stuck
+        except BaseException as failed:  # all of them are judged
+            how, error = End.FAILED, failed
+        else:
+            how = End.STOPPED if self.stop.asked and not self.finished() else End.FINISHED
+        if how in (End.KILLED, End.STUCK):
+            self.disk.image(self.config.run_dir, self.power_cut)
+        self.disk.full = False
+        self.disk.ledgers.clear()
+        self.loop.close()
+        self.world.processes.clear()
+        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error)
+
+    async def drive(self) -> None:
+        """What `train` does within the lock of the run directory."""
+        config = self.config
+        refuse_damaged_record(config)
+        begin = where_to_begin(config)
+        refuse_changed_data(begin.position, PROMPTS)
+        for line in begin.describe(config):
+            self.show.say(line)
+        if begin.position.step >= config.run.steps:
+            return
+        if never_began(config.run_dir):
+            set_aside(config.run_dir)
+        write_config(config)
+        checked = Checked(prompts=PromptSet(prompts=PROMPTS, dropped=0), held_out=[], lines=[], checkers=[])
+        await command._train(config, checked, begin, self.show, None, self.stop)  # type: ignore[arg-type]
+
+    def finished(self) -> bool:
+        """Whether the newest checkpoint is that of the last step."""
+        return (self.config.run_dir / "checkpoints" / f"step_{self.config.run.steps:06d}").is_dir()
+
+    def _arm(self) -> None:
+        """Set the loop to the next fault of the driver."""
+        mine = [fault.nth for fault in self.faults if fault.role == "driver"]
+        self.loop.turns.due = max(min(mine) - self.before, self.loop.turns.done + 1) if mine else 0
+
+    def _strike_due(self) -> None:
+        """Let the driver's due faults strike; Killed if one of them kills it."""
+        killed = False
+        for fault in [f for f in self.faults if f.role == "driver" and f.nth <= self.before + self.loop.turns.done]:
+            self.faults.remove(fault)
+            self.history.strike(fault)
+            killed |= self._strike(fault)
+        if killed:
+            raise Killed
+        self._arm()
+
+    def _strike(self, fault: Fault) -> bool:
+        """Let one fault happen; whether it kills the driver."""
+        if fault.kind is Kind.STOP:
+            self.stop.ask()
+        elif fault.kind is Kind.FULL:
+            self.disk.full = True
+            self.loop.call_later(self.shape.times.full, setattr, self.disk, "full", False)
+        self.history.damage |= fault.kind is Kind.DAMAGE
+        self.power_cut |= fault.kind is Kind.POWER
+        return fault.kind in (Kind.DRIVER, Kind.POWER, Kind.DAMAGE)
+
+    @contextmanager
+    def _virtual(self) -> Iterator[None]:
+        """Within: the clocks are the loop's, nothing draws, and the actors are toys."""
+        asyncio.set_event_loop(self.loop)
+        with ExitStack() as stack:
+            for clock in ("monotonic", "perf_counter"):
+                stack.enter_context(patch.object(time, clock, self.loop.time))
+            stack.enter_context(patch.object(time, "time", lambda: EPOCH + self.now + self.loop.time()))
+            stack.enter_context(patch.object(command, "start_actors", self.start_actors))
+            stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
+            yield
+
+    @asynccontextmanager
+    async def start_actors(
+        self, config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = (), say: Callable[[str], object] = print
+    ) -> AsyncIterator[Actors]:
+        """Toys in place of Ray's actors: reward workers on node 0, an engine and a rank on each further one."""
+        shape, world = self.shape, self.world
+        reward = world.start("reward 0", 0)
+        reward.behind = ToyReward(world, reward)
+        engines, ranks = [], []
+        for index in range(shape.engines):
+            engines.append(world.start(f"engine {index}", 1 + index))
+            engines[-1].behind = ToyEngine(world, engines[-1], reward.handle)
+        for rank in range(shape.ranks):
+            ranks.append(world.start(f"rank {rank}", 1 + shape.engines + rank, serial=True))
+            ranks[-1].behind = ToyRank(world, ranks[-1], rank)
+        learners = Learners(config, [rank.handle for rank in ranks], share=lambda shared: shared)
+        roles = {process: role_of(process, config) for process in (reward, *engines, *ranks)}
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(learners.start())
+            for process in (reward, *engines):
+                starting.create_task(_ready(config, process.handle.ready.remote(), roles[process]))
+        pool = EnginePool(config, [engine.handle for engine in engines], on_retry, kill=world.kill, say=say)
+        yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False))
+
+
+def role_of(process: Process, config: Config) -> Role:
+    """The role under which errors name a process."""
+    kind, _, number = process.role.partition(" ")
+    names = {"engine": "engine", "rank": "learner rank", "reward": "reward workers"}
+    role = Role(f"{names[kind]} {number}", config.run_dir / "logs" / f"{kind}-{number}.log")
+    register(process.id, role)
+    return role

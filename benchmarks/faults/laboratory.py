@@ -1,0 +1,119 @@
+"""Runs a schedule: one driver after another, each resumes what the last one left, until the last step is learned and saved."""
+
+import shutil
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from benchmarks.faults.disk import Disk, damage
+from benchmarks.faults.driver import Driver, End, config_of
+from benchmarks.faults.invariants import is_typed, violations
+from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, draw_schedule, world_of
+from benchmarks.faults.world import History
+from cluster.causes.cause import find_cause
+
+PATIENCE = 3  # drivers that may fail without a new fault
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What became of a schedule."""
+
+    seed: int
+    faults: Sequence[Fault]
+    violations: list[str] = field(default_factory=list)
+    struck: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)  # how each driver ended
+    seconds: float = 0.0  # virtual, all drivers together
+    useful: float = 0.0  # of the same run without faults
+
+    @property
+    def ettr(self) -> float:
+        """Useful over wall time."""
+        return self.useful / self.seconds if self.seconds else 0.0
+
+
+class Laboratory:
+    """A folder, and a disk below it. One a process."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "run"
+        self.disk = Disk(root)
+        root.mkdir(parents=True, exist_ok=True)
+        self._reference = cache(self._run_without_faults)
+
+    def run_seed(self, seed: int, shape: Shape | None = None) -> Result:
+        """The schedule of a seed."""
+        world = shape or Shape.draw(world_of(seed))
+        return self.run(draw_schedule(seed, world, self.reference(world)))
+
+    def reference(self, shape: Shape) -> Reference:
+        """The run of a world without faults."""
+        return self._reference(shape)
+
+    def run(self, schedule: Schedule) -> Result:
+        """Run a schedule and judge it."""
+        reference = self.reference(schedule.shape)
+        result = Result(seed=schedule.seed, faults=tuple(schedule.faults), useful=reference.seconds)
+        history = History()
+        self._drive(schedule.shape, list(schedule.faults), history, result)
+        result.struck = history.struck
+        if not result.violations:
+            result.violations += violations(config_of(self.folder, schedule.shape), schedule.shape, history, reference)
+        return result
+
+    def _drive(self, shape: Shape, faults: list[Fault], history: History, result: Result) -> int:
+        """Start drivers until one finishes, or until something happens that must not; the callbacks of all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        self.disk.synced.clear()
+        config = config_of(self.folder, shape)
+        turns = tries = 0
+        while True:
+            known = len(history.struck)
+            with self.disk.hooked():
+                ended = Driver(config, shape, faults, history, self.disk, turns, result.seconds).run()
+            turns += ended.turns
+            result.seconds += ended.seconds
+            result.ends.append(self._describe(ended.how, ended.error))
+            if ended.how is End.STUCK:
+                result.violations.append(f"the run hung: {ended.error}")
+                return turns
+            if ended.how is End.FAILED and ended.error is not None and not is_typed(ended.error, config):
+                told = "".join(traceback.format_exception(ended.error))
+                result.violations.append(f"the run ended without a cause of ours: {ended.error!r}\n{told}")
+                return turns
+            if ended.how is End.FINISHED:
+                return turns
+            if history.damage:
+                history.damage = False
+                damage(config.run_dir / "checkpoints", shape.chance("damage", turns))
+            tries = 0 if len(history.struck) > known else tries + 1
+            if tries == PATIENCE:
+                result.violations.append(f"{PATIENCE} drivers in a row could not go on without a new fault: {result.ends[-1]}")
+                return turns
+            result.seconds += shape.times.driver_start
+
+    def _describe(self, how: End, error: BaseException | None) -> str:
+        return how.value if error is None or how is End.STUCK else f"{how}: {find_cause(error).line}"
+
+    def _run_without_faults(self, shape: Shape) -> Reference:
+        result, history = Result(seed=-1, faults=()), History()
+        turns = self._drive(shape, [], history, result)
+        result.violations += violations(config_of(self.folder, shape), shape, history, None)
+        if result.violations:
+            raise RuntimeError(f"world {shape.seed} fails without any fault: {result.violations}")
+        (weights,) = history.weights[shape.steps]
+        return Reference(seconds=result.seconds, turns=turns, sites=dict(history.sites), weights=weights)
+
+
+def shrink(laboratory: Laboratory, schedule: Schedule) -> Schedule:
+    """The fewest of the faults that still fail."""
+    faults = list(schedule.faults)
+    for fault in schedule.faults:
+        fewer = [other for other in faults if other is not fault]
+        if laboratory.run(replace(schedule, faults=fewer)).violations:
+            faults = fewer
+    return replace(schedule, faults=faults)
