@@ -6,13 +6,14 @@ import io
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 LEDGER = "ledger.db"
+CHANGES = ("INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "BEGIN", "PRAGMA")
 
 
 class Disk:
@@ -20,28 +21,42 @@ class Disk:
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self.full = False
+        self.full = self.idle = False
+        self.operations = self.due = 0  # the operation before which `strike` is called
+        self.strike: Callable[[], object]
         self.synced: dict[int, int] = {}  # bytes of each file, by inode, that a power cut leaves
         self.ledgers: list[sqlite3.Connection] = []
 
-    def refuse(self, *_: Any, **__: Any) -> None:
-        """Raise ENOSPC while the disk is full."""
+    def operate(self) -> None:
+        """One operation that changes the disk: it may be the driver's last, and raises ENOSPC while the disk is full."""
+        if self.idle:
+            return
+        self.operations += 1
+        if self.operations == self.due:
+            self.strike()
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def image(self, run: Path, power_cut: bool) -> None:
-        """Make of `run` what a successor finds after a driver was killed. Whatever the dead driver still does goes to the old files."""
+    def capture(self, run: Path, power_cut: bool) -> None:
+        """Keep what a killed driver leaves. Whatever its clean-up still does goes to the old files."""
+        self.idle = True
         dead, fresh = run.with_name("dead"), run.with_name("fresh")
-        shutil.rmtree(dead, ignore_errors=True)
         run.rename(dead)
         shutil.copytree(dead, fresh, ignore=shutil.ignore_patterns("*.db-shm"))
         if power_cut:
             self.lose(dead, fresh)
+
+    def restore(self, run: Path) -> None:
+        """Give a successor what `capture` kept."""
         for connection in self.ledgers:
             connection.close()  # it may delete files by their old names
+        run.with_name("fresh").rename(run)
+        shutil.rmtree(run.with_name("dead"))
+
+    def reset(self) -> None:
+        """Get ready for the next driver."""
+        self.idle, self.full, self.due = False, False, 0
         self.ledgers.clear()
-        fresh.rename(run)
-        shutil.rmtree(dead)
 
     def lose(self, dead: Path, fresh: Path) -> None:
         """Cut every copied file off after its last flushed byte. Of the ledger only what its last checkpoint moved out of the log is left."""
@@ -57,17 +72,17 @@ class Disk:
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Within: files and ledgers below the root are on this disk."""
-        really_open, really_sync, really_connect, really_mkdir = io.open, os.fsync, sqlite3.connect, os.mkdir
+        really_open, really_sync, really_connect = io.open, os.fsync, sqlite3.connect
 
         def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             mine = not isinstance(file, int) and str(file).startswith(self.root) and any(letter in mode for letter in "wa+x")
             if not mine:
                 return really_open(file, mode, *args, **kwargs)
-            self.refuse()
+            self.operate()
             return OnDisk(self, really_open(file, mode, *args, **kwargs))
 
         def synced(descriptor: Any) -> None:
-            self.refuse()
+            self.operate()
             really_sync(descriptor)
             found = os.fstat(descriptor if isinstance(descriptor, int) else descriptor.fileno())
             self.synced[found.st_ino] = found.st_size
@@ -79,17 +94,22 @@ class Disk:
             self.ledgers.append(found)
             return found
 
-        def made(*args: Any, **kwargs: Any) -> None:
-            self.refuse()
-            really_mkdir(*args, **kwargs)
+        def counted(really: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                self.operate()
+                return really(*args, **kwargs)
 
-        with (
-            patch.object(io, "open", opened),
-            patch.object(builtins, "open", opened),
-            patch.object(os, "fsync", synced),
-            patch.object(os, "mkdir", made),
-            patch.object(sqlite3, "connect", connected),
-        ):
+            return call
+
+        with ExitStack() as stack:
+            for place, name, hook in (
+                (io, "open", opened),
+                (builtins, "open", opened),
+                (os, "fsync", synced),
+                (sqlite3, "connect", connected),
+                *((os, name, counted(getattr(os, name))) for name in ("mkdir", "rename", "replace")),
+            ):
+                stack.enter_context(patch.object(place, name, hook))
             yield
 
 
@@ -113,7 +133,7 @@ class OnDisk:
 
     def write(self, data: Any) -> Any:
         """Write, unless the disk is full."""
-        self._disk.refuse()
+        self._disk.operate()
         return self._file.write(data)
 
 
@@ -123,18 +143,22 @@ class Connection(sqlite3.Connection):
     disk: Disk | None = None
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        self._refuse(sql)
+        self._operate(sql)
         return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        self._refuse(sql)
+        self._operate(sql)
         return super().executemany(sql, *args)
 
-    def _refuse(self, sql: str) -> None:
-        if self.disk is not None and self.disk.full and sql.lstrip().split()[0].upper() in ("INSERT", "UPDATE", "DELETE", "CREATE", "ALTER"):
+    def _operate(self, sql: str) -> None:
+        if self.disk is None or sql.lstrip().split()[0].upper() not in CHANGES:
+            return
+        try:
+            self.disk.operate()
+        except OSError:
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
-            raise error
+            raise error from None
 
 
 def damage(checkpoints: Path, chance: float) -> str:

@@ -31,7 +31,7 @@ from cluster.record.pictures.artist import Artist
 from cluster.record.run_dir import never_began, set_aside, write_config
 from cluster.stop import Stop
 from configs.schema import Config
-from rollout.prompts import PromptSet
+from rollout.prompts import EvalSet, PromptSet
 from rollout.transport import choose_transport
 from rollout.types import Prompt
 
@@ -66,7 +66,8 @@ def config_of(folder: Path, shape: Shape) -> Config:
     return Config.model_validate(
         {
             "run": {
-                "dir": str(folder), "steps": shape.steps, "save_every": shape.save_every, "keep_checkpoints": 2, "eval_every": 0,
+                "dir": str(folder), "steps": shape.steps, "save_every": shape.save_every, "keep_checkpoints": 2,
+                "eval_every": shape.eval_every, "sample_responses": 2,
                 "max_staleness": shape.staleness, "deadline_s": shape.times.deadline, "resume": "auto", "seed": shape.seed,
             },
             "model": {"path": "model", "dtype": "float32"},
@@ -77,6 +78,7 @@ def config_of(folder: Path, shape: Shape) -> Config:
             },
             "learner": {"ranks": shape.ranks},
             "reward": {"checker": "exact"},
+            "placement": {"share": shape.share},
         }
     )  # fmt: skip
 
@@ -107,12 +109,12 @@ class Driver:
         history.now = lambda: self.now + self.loop.time()
         self.stop = Stop()
         self.show = Quiet()
-        self.power_cut = False
+        self.power_cut = self.killed = False
 
     def run(self) -> Ended:
         """Until it ends in any way."""
         error: BaseException | None = None
-        self.loop.turns.strike = self._strike_due
+        self.loop.turns.strike = self.disk.strike = self._strike_due
         self._arm()
         try:
             with self._virtual():
@@ -121,15 +123,15 @@ class Driver:
             how = End.KILLED
         except (Deadlock, Overdue) as stuck:
             how, error = End.STUCK, stuck
+            self.disk.capture(self.config.run_dir, False)
         except BaseException as failed:  # all of them are judged
             how, error = End.FAILED, failed
         else:
             how = End.STOPPED if self.stop.asked and not self.finished() else End.FINISHED
-        if how in (End.KILLED, End.STUCK):
-            self.disk.image(self.config.run_dir, self.power_cut)
-        self.disk.full = False
-        self.disk.ledgers.clear()
         self.loop.close()
+        if how in (End.KILLED, End.STUCK):
+            self.disk.restore(self.config.run_dir)
+        self.disk.reset()
         self.world.processes.clear()
         return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error)
 
@@ -146,7 +148,8 @@ class Driver:
         if never_began(config.run_dir):
             set_aside(config.run_dir)
         write_config(config)
-        checked = Checked(prompts=PromptSet(prompts=PROMPTS, dropped=0), held_out=[], lines=[], checkers=[])
+        held_out = [EvalSet(name="", path="e.jsonl", samples=2, prompts=PROMPTS[:2])] if self.shape.eval_every else []
+        checked = Checked(prompts=PromptSet(prompts=PROMPTS, dropped=0), held_out=held_out, lines=[], checkers=[])
         await command._train(config, checked, begin, self.show, None, self.stop)  # type: ignore[arg-type]
 
     def finished(self) -> bool:
@@ -154,20 +157,30 @@ class Driver:
         return (self.config.run_dir / "checkpoints" / f"step_{self.config.run.steps:06d}").is_dir()
 
     def _arm(self) -> None:
-        """Set the loop to the next fault of the driver."""
-        mine = [fault.nth for fault in self.faults if fault.role == "driver"]
-        self.loop.turns.due = max(min(mine) - self.before, self.loop.turns.done + 1) if mine else 0
+        """Set the loop and the disk to the next fault of the driver."""
+        turns, disk = self.loop.turns, self.disk
+        turns.due = max(self._next("callback", turns.done + self.before) - self.before, 0)
+        disk.due = self._next("disk", disk.operations)
+
+    def _next(self, stage: str, now: int) -> int:
+        """When the next fault of the driver is due at a stage; 0 is never."""
+        due = [fault.nth for fault in self.faults if (fault.role, fault.stage) == ("driver", stage)]
+        return max(min(due), now + 1) if due else 0
 
     def _strike_due(self) -> None:
         """Let the driver's due faults strike; Killed if one of them kills it."""
-        killed = False
-        for fault in [f for f in self.faults if f.role == "driver" and f.nth <= self.before + self.loop.turns.done]:
+        if self.killed:
+            raise Killed
+        now = {"callback": self.before + self.loop.turns.done, "disk": self.disk.operations}
+        for fault in [f for f in self.faults if f.role == "driver" and f.nth <= now[f.stage]]:
             self.faults.remove(fault)
             self.history.strike(fault)
-            killed |= self._strike(fault)
-        if killed:
-            raise Killed
+            self.killed |= self._strike(fault)
         self._arm()
+        if self.killed:
+            self.disk.capture(self.config.run_dir, self.power_cut)
+            self.loop.turns.due = self.loop.turns.done + 1  # where it strikes within a task, the loop ends with the next callback
+            raise Killed
 
     def _strike(self, fault: Fault) -> bool:
         """Let one fault happen; whether it kills the driver."""
@@ -196,7 +209,7 @@ class Driver:
     async def start_actors(
         self, config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = (), say: Callable[[str], object] = print
     ) -> AsyncIterator[Actors]:
-        """Toys in place of Ray's actors: reward workers on node 0, an engine and a rank on each further one."""
+        """Toys in place of Ray's actors: each on a node of its own, or an engine and a rank together on one."""
         shape, world = self.shape, self.world
         reward = world.start("reward 0", 0)
         reward.behind = ToyReward(world, reward)
@@ -205,7 +218,7 @@ class Driver:
             engines.append(world.start(f"engine {index}", 1 + index))
             engines[-1].behind = ToyEngine(world, engines[-1], reward.handle)
         for rank in range(shape.ranks):
-            ranks.append(world.start(f"rank {rank}", 1 + shape.engines + rank, serial=True))
+            ranks.append(world.start(f"rank {rank}", 1 + rank if shape.together else 1 + shape.engines + rank, serial=True))
             ranks[-1].behind = ToyRank(world, ranks[-1], rank)
         learners = Learners(config, [rank.handle for rank in ranks], share=lambda shared: shared)
         roles = {process: role_of(process, config) for process in (reward, *engines, *ranks)}

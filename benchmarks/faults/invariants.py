@@ -34,7 +34,7 @@ def violations(config: Config, shape: Shape, history: History, reference: Refere
         yield from unproven(ledger.db, history, model["weights"], shape.steps)
         yield from wrong_prompts(ledger.db, config)
     rows = [row["step"] for row in read_metrics(config.run_dir)]
-    if rows != list(range(1, shape.steps + 1)):
+    if rows != list(range(0 if shape.eval_every else 1, shape.steps + 1)):  # the first is the evaluation before training
         yield f"metrics.jsonl has the steps {rows}"
     if reference is not None and shape.staleness == 0 and model["weights"] != reference.weights:
         yield "the model is not that of the run without faults, though no token is stale"

@@ -69,6 +69,7 @@ class Laboratory:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         self.disk.synced.clear()
+        self.disk.operations = 0
         config = config_of(self.folder, shape)
         turns = tries = 0
         while True:
@@ -106,7 +107,7 @@ class Laboratory:
         if result.violations:
             raise RuntimeError(f"world {shape.seed} fails without any fault: {result.violations}")
         (weights,) = history.weights[shape.steps]
-        return Reference(seconds=result.seconds, turns=turns, sites=dict(history.sites), weights=weights)
+        return Reference(seconds=result.seconds, turns=turns, operations=self.disk.operations, sites=dict(history.sites), weights=weights)
 
 
 def shrink(laboratory: Laboratory, schedule: Schedule) -> Schedule:

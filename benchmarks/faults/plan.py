@@ -41,7 +41,8 @@ Site = tuple[str, str]  # a role ("engine 1") and what it is doing ("receive")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: it strikes `role` when it enters or leaves `stage` for the `nth` time, or the driver before its `nth` callback."""
+    """One fault: it strikes `role` when it enters or leaves `stage` for the `nth` time. The driver's stages are its callbacks and
+    its operations on the disk."""
 
     kind: Kind
     role: str
@@ -84,6 +85,9 @@ class Shape:
     ranks: int = 2
     staleness: int = 0
     save_every: int = 2
+    eval_every: int = 0
+    together: bool = False  # an engine and a rank on one node
+    share: bool = False  # engines and ranks take turns on the same GPUs
     dynamic: bool = False
     times: Times = field(default_factory=Times)
 
@@ -91,11 +95,16 @@ class Shape:
     def draw(cls, seed: int) -> "Shape":
         """The world of this number."""
         chance = random.Random(f"world {seed}")
+        engines = chance.choice((1, 2, 2, 3))
+        share = chance.random() < 0.15
         return cls(
             seed=seed,
-            engines=chance.choice((1, 2, 2, 3)),
-            ranks=chance.choice((1, 2, 2)),
-            staleness=chance.choice((0, 0, 1, 2)),
+            engines=engines,
+            ranks=engines if share else chance.choice((1, 2, 2)),
+            share=share,
+            together=share or chance.random() < 0.3,
+            eval_every=chance.choice((0, 0, 3)),
+            staleness=0 if share else chance.choice((0, 0, 1, 2)),
             save_every=chance.choice((1, 2, 3)),
             dynamic=chance.random() < 0.5,
         )
@@ -115,6 +124,7 @@ class Reference:
 
     seconds: float
     turns: int
+    operations: int
     sites: Mapping[Site, int]
     weights: int
 
@@ -143,7 +153,8 @@ def draw_schedule(seed: int, shape: Shape, reference: Reference) -> Schedule:
 def draw_fault(chance: random.Random, reference: Reference) -> Fault:
     """A fault of the driver, or of a role: first the role and the stage, so that rare stages are struck as often as common ones."""
     if chance.random() < 0.3:
-        return Fault(chance.choice(OF_THE_DRIVER), "driver", "callback", chance.randrange(1, reference.turns + 1))
+        stage, count = chance.choice((("callback", reference.turns), ("disk", reference.operations)))
+        return Fault(chance.choice(OF_THE_DRIVER), "driver", stage, chance.randrange(1, count + 1))
     roles = sorted({role for role, _ in reference.sites})
     role = chance.choice(roles)
     stage = chance.choice(sorted(stage for one, stage in reference.sites if one == role))

@@ -60,7 +60,7 @@ class ToyEngine:
     me: Process
     reward: Any
     weights: int = MODEL
-    version: int = 0
+    version: int = -1
     updating: bool = False
     started: bool = False
     tokens: int = 0
@@ -95,7 +95,8 @@ class ToyEngine:
         if shape.dynamic and shape.chance("signal", group_id) < 0.25:
             rewards = [1.0] * size
         verdicts = await self.reward.score.remote(rewards)
-        head = summary_of(group_id, prompt, [verdict.reward for verdict in verdicts], seen[0][0], seen[-1][0]), []
+        shown = [(member, f"{number_of(seen, member)}", verdicts[member]) for member in range(min(texts, size))]
+        head = summary_of(group_id, prompt, [verdict.reward for verdict in verdicts], seen[0][0], seen[-1][0]), shown
         if not learned:
             return head
         return head, *(Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size))
@@ -134,6 +135,16 @@ class ToyEngine:
 
     async def room(self) -> int:
         return 1 << 30
+
+    async def sleep(self, level: int) -> None:
+        self.resumed.clear()
+        await self.me.work("sleep", 0.5)
+        self.weights = NOTHING if level > 1 else self.weights
+
+    async def wake(self, tags: Any) -> None:
+        await self.me.work("wake", 0.5)
+        if "kv_cache" in tags:
+            await self.resume()
 
     async def join_transfer(self, seat: Seat) -> None:
         self.meeting = seat.rendezvous
@@ -210,7 +221,7 @@ class ToyRank:
         self.weights = number_of(self.weights, sum(sums) & WHOLE) & WHOLE
         self.lineage.append((number, [summary.group_id for summary in summaries]))
         self.world.history.weights.setdefault(number, set()).add(self.weights)
-        return {"loss": float(self.weights % 1000), "entropy": 1.0}
+        return {"loss": float(self.weights % 1000), "entropy": 1.0, "load/dead": 0.0}
 
     def fetch(self, made: Made) -> Tokens:
         """What an object holds, as `ray.get` in a rank returns it."""
@@ -220,10 +231,16 @@ class ToyRank:
         return made.value
 
     async def expert_load(self) -> Any:
-        return None
+        return np.array([[len(self.lineage), 1]])
 
     async def room(self) -> int:
         return 1 << 30
+
+    async def park(self) -> None:
+        await self.me.work("park", 0.5)
+
+    async def unpark(self) -> None:
+        await self.me.work("unpark", 0.5)
 
     async def manifest(self) -> Manifest:
         return tuple(Entry(name, "float32", (2, 3)) for name in NAMES)

@@ -5,6 +5,7 @@
 It holds at most 2 × KEPT + 1 steps. When there are more, every second one is dropped: the longer the run, the coarser its history.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ class ExpertLog:
         aside = self.path.with_suffix(".tmp")
         with aside.open("wb") as file:
             np.savez_compressed(file, steps=steps, counts=counts.astype(np.uint32))
+            file.flush()
+            os.fsync(file.fileno())  # a power cut may keep the new name and lose the table: the run could not be resumed
         aside.replace(self.path)
 
 

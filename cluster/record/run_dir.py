@@ -122,7 +122,10 @@ def write_config(config: Config) -> None:
     if path.exists() and changes(load(path), config):
         shutil.copy2(path, _unused(config.run_dir, "config.{}.toml"))
     aside = path.with_suffix(".toml.tmp")
-    aside.write_text(dump(recorded(config)))
+    with aside.open("w") as file:
+        file.write(dump(recorded(config)))
+        file.flush()
+        os.fsync(file.fileno())  # a power cut may keep the new name and lose the text: the run could not be resumed
     aside.replace(path)
     if config.data.template_file:
         config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")
