@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from configs.errors import DeadlineExceeded
-
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -67,7 +65,7 @@ class Stop:
         except asyncio.CancelledError:
             if not self._late:
                 raise
-            raise DeadlineExceeded(
+            raise TimeoutError(
                 f"the run did not stop within run.stop_s ({within_s:g} s), so it was ended without another checkpoint: raise run.stop_s "
                 "if an update or a save takes longer"
             ) from None

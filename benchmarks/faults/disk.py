@@ -25,6 +25,7 @@ class Disk:
         self.operations = self.due = 0  # the operation before which `strike` is called
         self.strike: Callable[[], object]
         self.synced: dict[int, int] = {}  # bytes of each file, by inode, that a power cut leaves
+        self.raw: set[int] = set()  # descriptors that are written to without a file object
         self.ledgers: list[sqlite3.Connection] = []
 
     def operate(self) -> None:
@@ -52,6 +53,9 @@ class Disk:
             connection.close()  # it may delete files by their old names
         run.with_name("fresh").rename(run)
         shutil.rmtree(run.with_name("dead"))
+        for path in run.rglob("*"):
+            found = path.stat()
+            self.synced[found.st_ino] = found.st_size  # by now the machine has written everything
 
     def reset(self) -> None:
         """Get ready for the next driver."""
@@ -59,7 +63,7 @@ class Disk:
         self.ledgers.clear()
 
     def lose(self, dead: Path, fresh: Path) -> None:
-        """Cut every copied file off after its last flushed byte. Of the ledger only what its last checkpoint moved out of the log is left."""
+        """Cut every copied file off after its last flushed byte. Of the ledger, what is only in its log is lost."""
         for path in [path for path in fresh.rglob("*") if path.is_file()]:
             if path.name.startswith(LEDGER):
                 if path.name != LEDGER:
@@ -69,48 +73,68 @@ class Disk:
             if kept < path.stat().st_size:
                 os.truncate(path, kept)
 
+    def is_mine(self, file: Any) -> bool:
+        """Whether a file lies on this disk."""
+        return isinstance(file, str | os.PathLike) and str(file).startswith(self.root)
+
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Within: files and ledgers below the root are on this disk."""
-        really_open, really_sync, really_connect = io.open, os.fsync, sqlite3.connect
+        open_file, sync, open_raw, write_raw = io.open, os.fsync, os.open, os.write
 
         def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            mine = not isinstance(file, int) and str(file).startswith(self.root) and any(letter in mode for letter in "wa+x")
-            if not mine:
-                return really_open(file, mode, *args, **kwargs)
+            if not self.is_mine(file) or not set(mode) & set("wa+x"):
+                return open_file(file, mode, *args, **kwargs)
             self.operate()
-            return OnDisk(self, really_open(file, mode, *args, **kwargs))
+            return OnDisk(self, open_file(file, mode, *args, **kwargs))
 
-        def synced(descriptor: Any) -> None:
+        def synced(file: Any) -> None:
             self.operate()
-            really_sync(descriptor)
-            found = os.fstat(descriptor if isinstance(descriptor, int) else descriptor.fileno())
+            sync(file)
+            found = os.fstat(file if isinstance(file, int) else file.fileno())
             self.synced[found.st_ino] = found.st_size
 
-        def connected(path: Any, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-            found = really_connect(path, *args, factory=Connection, **kwargs)
-            assert isinstance(found, Connection)
+        def opened_raw(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            mine = self.is_mine(path) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+            if mine:
+                self.operate()
+            descriptor = open_raw(path, flags, *args, **kwargs)
+            (self.raw.add if mine else self.raw.discard)(descriptor)
+            return descriptor
+
+        def written_raw(descriptor: int, data: Any) -> int:
+            if descriptor in self.raw:
+                self.operate()
+            return write_raw(descriptor, data)
+
+        with ExitStack() as stack:
+            for place, name, hook in (
+                (io, "open", opened), (builtins, "open", opened), (os, "open", opened_raw), (os, "write", written_raw),
+                (os, "fsync", synced), (sqlite3, "connect", self._connecting(sqlite3.connect)),
+                *((os, name, self._operating(getattr(os, name))) for name in ("mkdir", "rename", "replace")),
+            ):  # fmt: skip
+                stack.enter_context(patch.object(place, name, hook))
+            yield
+
+    def _operating(self, really: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of `os` that counts as an operation."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.operate()
+            return really(*args, **kwargs)
+
+        return call
+
+    def _connecting(self, really: Callable[..., Any]) -> Callable[..., Any]:
+        """`sqlite3.connect` whose databases are on this disk."""
+
+        def connect(path: Any, *args: Any, **kwargs: Any) -> Any:
+            found = really(path, *args, factory=Connection, **kwargs)
             found.disk = self
             self.ledgers.append(found)
             return found
 
-        def counted(really: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                self.operate()
-                return really(*args, **kwargs)
-
-            return call
-
-        with ExitStack() as stack:
-            for place, name, hook in (
-                (io, "open", opened),
-                (builtins, "open", opened),
-                (os, "fsync", synced),
-                (sqlite3, "connect", connected),
-                *((os, name, counted(getattr(os, name))) for name in ("mkdir", "rename", "replace")),
-            ):
-                stack.enter_context(patch.object(place, name, hook))
-            yield
+        return connect
 
 
 class OnDisk:

@@ -16,7 +16,7 @@ import numpy as np
 import cluster.commands.train as command
 from benchmarks.faults.clock import Deadlock, Killed, Overdue, VirtualLoop
 from benchmarks.faults.disk import Disk
-from benchmarks.faults.plan import Fault, Kind, Shape
+from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
 from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
 from benchmarks.faults.world import History, Process, World
 from cluster.actors.engines import EnginePool
@@ -36,7 +36,6 @@ from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(23)]
-LONGEST_S = 40.0  # deadlines that a driver may take
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
 
@@ -99,11 +98,13 @@ class Quiet:
 class Driver:
     """Runs one attempt in a loop of its own, so that it can be killed between any two callbacks."""
 
-    def __init__(self, config: Config, shape: Shape, faults: list[Fault], history: History, disk: Disk, turns: int, now: float) -> None:
-        """`turns` and `now` are the callbacks and seconds of the drivers before."""
+    def __init__(
+        self, config: Config, shape: Shape, faults: list[Fault], history: History, disk: Disk, turns: int, now: float, end: float
+    ) -> None:
+        """`turns` and `now` are the callbacks and seconds of the drivers before; after `end` seconds of its own it counts as stuck."""
         self.config, self.shape, self.faults, self.history, self.disk = config, shape, faults, history, disk
         self.before, self.now = turns, now
-        self.loop = VirtualLoop(LONGEST_S * shape.times.deadline)
+        self.loop = VirtualLoop(end)
         self.loop.set_exception_handler(lambda *_: None)  # tasks of killed processes end as they like
         self.world = World(shape, faults, history)
         history.now = lambda: self.now + self.loop.time()
@@ -116,6 +117,8 @@ class Driver:
         error: BaseException | None = None
         self.loop.turns.strike = self.disk.strike = self._strike_due
         self._arm()
+        for fault in [fault for fault in self.faults if fault.stage == CLOCK]:
+            self.loop.call_at(max(fault.nth - self.now, 0.0), self._strike_by_the_clock, fault)
         try:
             with self._virtual():
                 self.loop.run_until_complete(self.drive())
@@ -181,6 +184,14 @@ class Driver:
             self.disk.capture(self.config.run_dir, self.power_cut)
             self.loop.turns.due = self.loop.turns.done + 1  # where it strikes within a task, the loop ends with the next callback
             raise Killed
+
+    def _strike_by_the_clock(self, fault: Fault) -> None:
+        """Strike the newest process of a role, if it lives."""
+        self.faults.remove(fault)
+        newest = [process for process in self.world.processes if process.role == fault.role][-1:]
+        if newest and newest[0].alive and newest[0].core_alive:
+            self.history.strike(fault)
+            self.world.strike(fault, newest[0])
 
     def _strike(self, fault: Fault) -> bool:
         """Let one fault happen; whether it kills the driver."""

@@ -10,7 +10,7 @@ from benchmarks.faults.plan import Reference, Shape
 from benchmarks.faults.toys import NAMES
 from benchmarks.faults.world import History
 from cluster.causes.cause import find_cause
-from cluster.causes.chain import back_from
+from cluster.causes.chain import back_from, raised_by_us
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import read_metrics
@@ -27,7 +27,11 @@ def violations(config: Config, shape: Shape, history: History, reference: Refere
     if newest is None or (position := read_position(newest)).step != shape.steps:
         yield f"the newest whole checkpoint is {newest and newest.name}, needed that of step {shape.steps}"
         return
-    model = json.loads((newest / "rank-0.json").read_text())
+    text = (newest / "rank-0.json").read_text()
+    if not text.endswith("}"):
+        yield f"{newest.name} counts as whole, but its shard is cut off"
+        return
+    model = json.loads(text)
     with closing(Ledger(config.run_dir / "ledger.db")) as ledger:
         yield from ledger.faults(position.next_group, position.pending)
         yield from differences(ledger.db, shape, model["lineage"])
@@ -42,9 +46,7 @@ def violations(config: Config, shape: Shape, history: History, reference: Refere
 
 def differences(db: sqlite3.Connection, shape: Shape, lineage: list[tuple[int, list[int]]]) -> Iterator[str]:
     """What the model learned against what the ledger says that it learned."""
-    rows = db.execute(
-        "SELECT step, group_id, oldest_version FROM groups WHERE outcome = 'learned' ORDER BY step, group_id"
-    ).fetchall()
+    rows = db.execute("SELECT step, group_id, oldest_version FROM groups WHERE outcome = 'learned' ORDER BY step, group_id").fetchall()
     said: dict[int, list[int]] = {}
     for step, group, oldest in rows:
         said.setdefault(step, []).append(group)
@@ -76,7 +78,8 @@ def wrong_prompts(db: sqlite3.Connection, config: Config) -> Iterator[str]:
 
 def is_typed(error: BaseException, config: Config) -> bool:
     """Whether an error that ended a driver names its cause: it is of a class of ours, names a role, or is in the table of known causes."""
-    if any(isinstance(at, GatewiseError) for at in back_from(error)):
+    trail = list(back_from(error))
+    if any(isinstance(at, GatewiseError) for at in trail) or (isinstance(trail[-1], TimeoutError) and raised_by_us(trail[-1])):
         return True
     found = find_cause(error, config)
     return found.role is not None or found.advice is not None

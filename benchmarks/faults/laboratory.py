@@ -10,10 +10,13 @@ from pathlib import Path
 from benchmarks.faults.disk import Disk, damage
 from benchmarks.faults.driver import Driver, End, config_of
 from benchmarks.faults.invariants import is_typed, violations
-from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, draw_schedule, world_of
+from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, Times, draw_schedule, strikes_by_the_clock, world_of
 from benchmarks.faults.world import History
 from cluster.causes.cause import find_cause
+from cluster.record.checkpoint import Checkpoints, read_position
 
+LONGEST = 40.0  # deadlines that a driver may take
+STEPS_UNDER_FIRE, CALM_STEPS = 10_000, 60
 PATIENCE = 3  # drivers that may fail without a new fault
 
 
@@ -38,16 +41,21 @@ class Result:
 class Laboratory:
     """A folder, and a disk below it. One a process."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, times: Times | None = None) -> None:
+        self.times = times or Times()
         self.folder = root / "run"
         self.disk = Disk(root)
         root.mkdir(parents=True, exist_ok=True)
         self._reference = cache(self._run_without_faults)
 
-    def run_seed(self, seed: int, shape: Shape | None = None) -> Result:
+    def schedule(self, seed: int) -> Schedule:
         """The schedule of a seed."""
-        world = shape or Shape.draw(world_of(seed))
-        return self.run(draw_schedule(seed, world, self.reference(world)))
+        world = Shape.draw(world_of(seed), self.times)
+        return draw_schedule(seed, world, self.reference(world))
+
+    def run_seed(self, seed: int) -> Result:
+        """Run the schedule of a seed."""
+        return self.run(self.schedule(seed))
 
     def reference(self, shape: Shape) -> Reference:
         """The run of a world without faults."""
@@ -64,21 +72,29 @@ class Laboratory:
             result.violations += violations(config_of(self.folder, schedule.shape), schedule.shape, history, reference)
         return result
 
-    def _drive(self, shape: Shape, faults: list[Fault], history: History, result: Result) -> int:
-        """Start drivers until one finishes, or until something happens that must not; the callbacks of all."""
+    def warm(self, seeds: int) -> None:
+        """Run the fault-free reference of every world that these schedules need."""
+        for world in {world_of(seed) for seed in range(seeds)}:
+            self.reference(Shape.draw(world, self.times))
+
+    def _drive(self, shape: Shape, faults: list[Fault], history: History, result: Result, until: float = float("inf")) -> int:
+        """Start drivers until one finishes, until something happens that must not, or until `until`; the callbacks of all."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.disk.synced.clear()
         self.disk.operations = 0
         config = config_of(self.folder, shape)
         turns = tries = 0
         while True:
             known = len(history.struck)
+            end = min(LONGEST * shape.times.deadline, until - result.seconds)
             with self.disk.hooked():
-                ended = Driver(config, shape, faults, history, self.disk, turns, result.seconds).run()
+                ended = Driver(config, shape, faults, history, self.disk, turns, result.seconds, end).run()
             turns += ended.turns
             result.seconds += ended.seconds
             result.ends.append(self._describe(ended.how, ended.error))
+            if result.seconds >= until:
+                return turns
             if ended.how is End.STUCK:
                 result.violations.append(f"the run hung: {ended.error}")
                 return turns
@@ -118,3 +134,21 @@ def shrink(laboratory: Laboratory, schedule: Schedule) -> Schedule:
         if laboratory.run(replace(schedule, faults=fewer)).violations:
             faults = fewer
     return replace(schedule, faults=faults)
+
+
+def under_constant_fire(laboratory: Laboratory, every_s: float, until_s: float) -> tuple[Result, int]:
+    """A long run of two engines and two ranks whose processes are killed in turn, and the steps that it saved within the time.
+
+    Its useful time is what these steps take without faults.
+    """
+    shape = Shape(seed=0, steps=STEPS_UNDER_FIRE, engines=2, ranks=2, staleness=1, save_every=1, times=laboratory.times)
+    calm = replace(shape, steps=CALM_STEPS)
+    reference = laboratory.reference(calm)
+    faults = strikes_by_the_clock(shape, every_s, until_s)
+    result, history = Result(seed=0, faults=tuple(faults)), History()
+    laboratory._drive(shape, list(faults), history, result, until_s)
+    newest = Checkpoints(config_of(laboratory.folder, shape)).newest()
+    steps = read_position(newest).step if newest else 0
+    result.struck, result.useful = history.struck, steps * reference.seconds / CALM_STEPS
+    result.violations += history.violations
+    return result, steps

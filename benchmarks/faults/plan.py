@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from statistics import NormalDist
@@ -36,13 +36,16 @@ OF_REWARDS = (Kind.DIE, Kind.HANG, Kind.STALL, Kind.SLOW)
 OF_THE_DRIVER = (Kind.DRIVER, Kind.POWER, Kind.STOP, Kind.FULL, Kind.DAMAGE)
 KINDS: Mapping[str, Sequence[Kind]] = {"engine": OF_ENGINES, "rank": OF_RANKS, "reward": OF_REWARDS}
 
+CLOCK = "clock"
 Site = tuple[str, str]  # a role ("engine 1") and what it is doing ("receive")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: it strikes `role` when it enters or leaves `stage` for the `nth` time. The driver's stages are its callbacks and
-    its operations on the disk."""
+    """One fault: it strikes `role` when it enters or leaves `stage` for the `nth` time.
+
+    The driver's stages are its callbacks and its operations on the disk. At the stage CLOCK, `nth` is a virtual second of the run.
+    """
 
     kind: Kind
     role: str
@@ -89,16 +92,17 @@ class Shape:
     together: bool = False  # an engine and a rank on one node
     share: bool = False  # engines and ranks take turns on the same GPUs
     dynamic: bool = False
-    times: Times = field(default_factory=Times)
+    times: Times = Times()
 
     @classmethod
-    def draw(cls, seed: int) -> "Shape":
+    def draw(cls, seed: int, times: Times) -> "Shape":
         """The world of this number."""
         chance = random.Random(f"world {seed}")
         engines = chance.choice((1, 2, 2, 3))
         share = chance.random() < 0.15
         return cls(
             seed=seed,
+            times=times,
             engines=engines,
             ranks=engines if share else chance.choice((1, 2, 2)),
             share=share,
@@ -165,3 +169,15 @@ def draw_fault(chance: random.Random, reference: Reference) -> Fault:
 def number_of(*what: object) -> int:
     """64 bits that depend on all of `what`."""
     return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest(), "big")
+
+
+def strikes_by_the_clock(shape: Shape, every_s: float, until_s: float) -> list[Fault]:
+    """A process of a random role is killed every so many seconds: an engine's actor or core, a rank, or the reward workers."""
+    chance = random.Random(f"clock {shape.seed}")
+    roles = [f"engine {n}" for n in range(shape.engines)] + [f"rank {n}" for n in range(shape.ranks)] + ["reward 0"]
+    found = []
+    for place in range(1, int(until_s / every_s)):
+        role = chance.choice(roles)
+        kind = chance.choice((Kind.DIE, Kind.CORE)) if role.startswith("engine") else Kind.DIE
+        found.append(Fault(kind, role, CLOCK, int(place * every_s)))
+    return found

@@ -278,4 +278,3 @@ def in_an_actor(error: Exception, process: Process) -> BaseException:
     wrapped = ray.exceptions.RayTaskError(process.role, text, error, proctitle=process.role, ip=f"10.0.0.{process.node}")
     found: BaseException = wrapped.as_instanceof_cause()
     return found
-

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ def cut_lines(path: Path, from_step: int) -> None:
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= from_step] if from_step else []
         aside = path.with_suffix(".tmp")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with aside.open("w") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept))
+            file.flush()
+            os.fsync(file.fileno())  # a power cut may keep the new name and lose the lines, which were on the disk before
         aside.replace(path)
 
 
