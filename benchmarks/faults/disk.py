@@ -23,7 +23,7 @@ class Disk:
         self.root = str(root)
         self.full = self.idle = False
         self.operations = self.due = 0  # the operation before which `strike` is called
-        self.strike: Callable[[], object]
+        self.strike: Callable[[], object] = lambda: None
         self.synced: dict[int, int] = {}  # bytes of each file, by inode, that a power cut leaves
         self.raw: set[int] = set()  # descriptors that are written to without a file object
         self.ledgers: list[sqlite3.Connection] = []
@@ -60,6 +60,7 @@ class Disk:
     def reset(self) -> None:
         """Get ready for the next driver."""
         self.idle, self.full, self.due = False, False, 0
+        self.strike = lambda: None
         self.ledgers.clear()
 
     def lose(self, dead: Path, fresh: Path) -> None:

@@ -135,6 +135,8 @@ class Driver:
         if how in (End.KILLED, End.STUCK):
             self.disk.restore(self.config.run_dir)
         self.disk.reset()
+        now = self.now + self.loop.time()
+        self.history.now = lambda: now
         self.world.processes.clear()
         return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error)
 
@@ -213,6 +215,7 @@ class Driver:
                 stack.enter_context(patch.object(time, clock, self.loop.time))
             stack.enter_context(patch.object(time, "time", lambda: EPOCH + self.now + self.loop.time()))
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
+            stack.callback(asyncio.set_event_loop, None)
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
 

@@ -1,7 +1,10 @@
 """Runs a schedule: one driver after another, each resumes what the last one left, until the last step is learned and saved."""
 
+import gc
 import shutil
+import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -104,6 +107,8 @@ class Laboratory:
                 return turns
             if ended.how is End.FINISHED:
                 return turns
+            del ended
+            bury()
             if history.damage:
                 history.damage = False
                 damage(config.run_dir / "checkpoints", shape.chance("damage", turns))
@@ -124,6 +129,17 @@ class Laboratory:
             raise RuntimeError(f"world {shape.seed} fails without any fault: {result.violations}")
         (weights,) = history.weights[shape.steps]
         return Reference(seconds=result.seconds, turns=turns, operations=self.disk.operations, sites=dict(history.sites), weights=weights)
+
+
+def bury() -> None:
+    """Let go of the unfinished work of a killed driver. What its clean-up complains of is of no account: it is not there any more."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def shrink(laboratory: Laboratory, schedule: Schedule) -> Schedule:
