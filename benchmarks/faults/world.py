@@ -36,7 +36,8 @@ class Process:
         self.behind: Any = None
         self.alive, self.core_alive = True, True
         self.goes, self.core_goes = asyncio.Event(), asyncio.Event()
-        self.goes.set(), self.core_goes.set()
+        for event in (self.goes, self.core_goes):
+            event.set()
         self.slowness = 1.0
         self.lock = asyncio.Lock() if serial else None
         self.tasks: dict[asyncio.Task[None], tuple[str, asyncio.Future[Any]]] = {}
