@@ -18,7 +18,7 @@ from benchmarks.faults.clock import Deadlock, Killed, Overdue, VirtualLoop
 from benchmarks.faults.disk import Disk
 from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
 from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
-from benchmarks.faults.world import History, Process, World
+from benchmarks.faults.world import Handle, History, Process, World
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.actors.start import Actors, _ready
@@ -111,6 +111,7 @@ class Driver:
         self.stop = Stop()
         self.show = Quiet()
         self.power_cut = self.killed = False
+        self.lives = 0
 
     def run(self) -> Ended:
         """Until it ends in any way."""
@@ -227,15 +228,12 @@ class Driver:
         shape, world = self.shape, self.world
         reward = world.start("reward 0", 0)
         reward.behind = ToyReward(world, reward)
-        engines, ranks = [], []
+        engines = []
         for index in range(shape.engines):
             engines.append(world.start(f"engine {index}", 1 + index))
             engines[-1].behind = ToyEngine(world, engines[-1], reward.handle)
-        for rank in range(shape.ranks):
-            ranks.append(world.start(f"rank {rank}", 1 + rank if shape.together else 1 + shape.engines + rank, serial=True))
-            ranks[-1].behind = ToyRank(world, ranks[-1], rank)
-        learners = Learners(config, [rank.handle for rank in ranks], share=lambda shared: shared)
-        roles = {process: role_of(process, config) for process in (reward, *engines, *ranks)}
+        learners = Learners(config, self._spawn_ranks(), share=lambda shared: shared)
+        roles = {process: register_role(process, config) for process in (reward, *engines)}
         async with asyncio.TaskGroup() as starting:
             starting.create_task(learners.start())
             for process in (reward, *engines):
@@ -243,8 +241,19 @@ class Driver:
         pool = EnginePool(config, [engine.handle for engine in engines], on_retry, kill=world.kill, say=say)
         yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False))
 
+    def _spawn_ranks(self) -> list[Handle]:
+        """New ranks."""
+        life = self.lives = self.lives + 1
+        ranks = []
+        for rank in range(self.shape.ranks):
+            node = 1 + rank if self.shape.together else 1 + self.shape.engines + rank
+            ranks.append(self.world.start(f"rank {rank}", node, serial=True))
+            ranks[-1].behind = ToyRank(self.world, ranks[-1], rank, life)
+            register_role(ranks[-1], self.config)
+        return [rank.handle for rank in ranks]
 
-def role_of(process: Process, config: Config) -> Role:
+
+def register_role(process: Process, config: Config) -> Role:
     """The role under which errors name a process."""
     kind, _, number = process.role.partition(" ")
     names = {"engine": "engine", "rank": "learner rank", "reward": "reward workers"}

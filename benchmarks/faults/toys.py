@@ -117,6 +117,13 @@ class ToyEngine:
             "paused": not self.resumed.is_set(), "slowest": None if slowest is None else (slowest[0], now - slowest[1], self.tokens),
         }  # fmt: skip
 
+    async def drop_groups(self) -> None:
+        await self.me.work("drop groups", 0.01)
+        self.me.end(lambda name: name == "respond", ray.exceptions.TaskCancelledError())
+
+    async def abort_all(self) -> None:
+        await self.drop_groups()
+
     async def probe(self, prompts: Sequence[Any]) -> list[tuple[list[int], list[float]]]:
         await self.resumed.wait()
         await self.me.work("probe", 0.1)
@@ -185,10 +192,10 @@ class ToyRank:
     world: World
     me: Process
     rank: int
+    life: int  # how often the ranks were started
     weights: int = MODEL
     lineage: list[tuple[int, list[int]]] = field(default_factory=list)
     rounds: int = 0
-    life: int = 0  # how often the ranks were started again
 
     async def address(self) -> tuple[str, int]:
         return "10.0.0.1", 1
@@ -229,6 +236,8 @@ class ToyRank:
             raise ray.exceptions.ObjectLostError("ab" * 28, None, "respond")
         assert isinstance(made.value, Tokens)
         return made.value
+
+    async def pulse(self) -> None: ...
 
     async def expert_load(self) -> Any:
         return np.array([[len(self.lineage), 1]])

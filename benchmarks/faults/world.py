@@ -9,8 +9,8 @@ import ray
 
 from benchmarks.faults.plan import Fault, Kind, Shape, Site, number_of
 
-PEER_LOST = 0.5  # seconds until the living members of a collective see that one has died
 SLOWER = 10.0
+BESIDE = ("ready", "pulse", "shutdown")  # methods that need neither an engine's core nor a rank's turn
 
 
 class EngineDeadError(Exception):
@@ -64,9 +64,9 @@ class Process:
         try:
             await asyncio.sleep(self.world.shape.times.call)
             await self.work(name, 0, core=False)
-            if not self.core_alive and name not in ("ready", "pulse", "shutdown"):
+            if not self.core_alive and name not in BESIDE:
                 raise EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
-            if self.lock is None:
+            if self.lock is None or name in BESIDE:
                 result = await getattr(self.behind, name)(*args)
             else:
                 async with self.lock:
@@ -100,15 +100,16 @@ class Process:
         if not self.alive:
             return
         self.alive = False
-        self._end(lambda name: True, self.death())
+        self.end(lambda name: True, self.death())
 
     def lose_core(self) -> None:
         """End the process behind an engine actor."""
         self.core_alive = False
         dead = EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
-        self._end(lambda name: name not in ("ready", "pulse", "shutdown"), in_an_actor(dead, self))
+        self.end(lambda name: name not in BESIDE, in_an_actor(dead, self))
 
-    def _end(self, ends: Callable[[str], bool], error: BaseException) -> None:
+    def end(self, ends: Callable[[str], bool], error: BaseException) -> None:
+        """End the methods of these names; who waits for one gets the error a little later."""
         later = asyncio.get_running_loop().call_later
         for task, (name, answer) in list(self.tasks.items()):
             if ends(name):
