@@ -19,6 +19,15 @@ from configs.schema import Config
 from rollout.order import open_stream
 from rollout.proof import fingerprint
 
+BUGS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ZeroDivisionError,
+    NotImplementedError,
+)  # no fault of a machine raises these
+
 
 def violations(config: Config, shape: Shape, history: History, reference: Reference | None) -> Iterator[str]:
     """Everything that does not hold of a run that reached its last step."""
@@ -79,6 +88,8 @@ def wrong_prompts(db: sqlite3.Connection, config: Config) -> Iterator[str]:
 def is_typed(error: BaseException, config: Config) -> bool:
     """Whether an error that ended a driver names its cause: it is of a class of ours, names a role, or is in the table of known causes."""
     trail = list(back_from(error))
+    if isinstance(trail[-1], BUGS):
+        return False
     if any(isinstance(at, GatewiseError) for at in trail) or (isinstance(trail[-1], TimeoutError) and raised_by_us(trail[-1])):
         return True
     found = find_cause(error, config)

@@ -179,7 +179,6 @@ class ToyEngine:
 
     async def abandon_update(self) -> None:
         await self.me.work("abandon", 0.01)
-        assert self.updating
         self.updating = False
 
     async def shutdown(self) -> None: ...
