@@ -11,6 +11,7 @@ from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.selfcheck.cli import add_selfcheck
+from cluster.record.scaling.cli import add_engines
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
@@ -26,6 +27,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
+  python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works
   ray job submit --working-dir . -- python -m cluster train CONFIG        the same run on a cluster
 """
 
@@ -108,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     add_doctor(commands)
     add_rewards(commands)
     add_selfcheck(commands)
+    add_engines(commands)
     return whole
 
 

@@ -4,14 +4,14 @@
         ▲                                                                            │
         └──────── release (slots are free only now) ◄── publish (waits for all engines, proves the weights)
 
-One loop serves every staleness: with `max_staleness = 0` the window is one step wide, so generation and learning alternate.
+One loop serves every staleness: with `rollout.ahead = 0` the window is one step wide, so generation and learning alternate.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,16 +19,18 @@ from cluster.actors.start import Actors
 from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
-from cluster.publish.publisher import Publisher
+from cluster.publish.publisher import Published, Publisher
 from cluster.record.checkpoint import Arrays, Checkpoints, Position
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
+from cluster.record.metrics.clock import Clock
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
+from cluster.renewing import renewing
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -38,6 +40,8 @@ from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
 from rollout.window import GroupWindow
+
+T = TypeVar("T")
 
 
 class Controller:
@@ -84,13 +88,15 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
-                size=(self.config.run.max_staleness + 1) * rollout.groups_per_step,
+                size=self.config.groups_in_flight,
                 submit=self.submit,
                 keep=self.worth_learning,
                 on_reject=self.reject,
                 next_group=position.next_group,
                 pending=position.pending,
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
+                max_staleness=self.slack_within,
+                scoring_s=lambda scored: scored.summary.scoring_s,
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             with suppress(Stopped):
@@ -106,7 +112,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self._plan(step - 1)
-        groups = await self.stop.cuts(window.take(count))
+        groups = await self.stop.cuts(self.renewing(lambda: window.take(count), step - 1))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -121,7 +127,8 @@ class Controller:
         for summary in summaries:
             self.observe(summary)
         sampler = self.stream.end_step()  # before any slot is free: a group's prompt must not depend on when it is submitted
-        if step + self.config.run.max_staleness < self.config.run.steps:
+        window.published()
+        if step + self.config.ahead < self.config.run.steps:
             # A group started later could not be learned any more, and would slow the last save and evaluation.
             window.release(count)
         values = {
@@ -131,11 +138,10 @@ class Controller:
             **sampler,
             "groups/rejected": float(len(self.rejected)),
             "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
-            "publish/bytes": float(published.bytes),
-            "publish/seconds": published.seconds,
-            **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
-            "engines": float(published.engines),
+            **describe_publish(published),
+            **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
         }
+        values |= self.engines.counts()
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
@@ -169,6 +175,12 @@ class Controller:
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
         # A group without signal only waits to be rejected: free its tokens in the object store now.
         return scored if self.worth_learning(scored) else scored.without_tokens()
+
+    @property
+    def slack_within(self) -> int | None:
+        """The bound on staleness where stragglers may come later than in the order of submission; None where no step is left for that."""
+        bound = self.config.run.max_staleness
+        return bound if bound > self.config.ahead else None
 
     def worth_learning(self, scored: Scored) -> bool:
         return worth_learning(self.config, scored.summary) if self.config.dynamic_sampling else True
@@ -215,7 +227,7 @@ class Controller:
     def _due(self, step: int) -> bool:
         return step % self.config.run.save_every == 0 or step == self.config.run.steps
 
-    async def _save_in_the_ranks_turn(self, step: int, clock: "Clock") -> None:
+    async def _save_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
         """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
         if self.config.placement.share and self._due(step):
             await self._write(step)
@@ -240,13 +252,17 @@ class Controller:
         if not due or not self.held_out:
             return {}
         try:
-            return await self.evaluate()
+            return await self.evaluate(step)
         except Stopped:
             return {}  # the step is learned all the same: its line has no evaluation
 
-    async def evaluate(self) -> Values:
+    async def evaluate(self, version: int) -> Values:
         """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
-        return await self.stop.cuts(evaluate(self.engines, self.held_out))
+        return await self.stop.cuts(self.renewing(lambda: evaluate(self.engines, self.held_out), version))
+
+    async def renewing(self, work: Callable[[], Awaitable[T]], version: int) -> T:
+        """The result of work that needs engines, while the ranks rest. If only stale engines are left, they get `version` again."""
+        return await renewing(self.engines, lambda: self.publisher.publish(version), work)
 
 
 def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
@@ -254,6 +270,16 @@ def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
     summary = scored.summary
     reward = mean_of_finite(summary.rewards)
     return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
+
+
+def describe_publish(published: Published) -> Values:
+    """What a publish moved and cost."""
+    return {
+        "publish/bytes": float(published.bytes),
+        "publish/seconds": published.seconds,
+        **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
+        "engines": float(published.engines),
+    }
 
 
 def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
@@ -274,23 +300,3 @@ def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
 
 def first_failure(summaries: Sequence[GroupSummary]) -> str:
     return next((text for summary in summaries for text in summary.failures), "none was named")
-
-
-class Clock:
-    """Seconds of a step's stages, one after another."""
-
-    def __init__(self) -> None:
-        self.last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.laps[stage] = now - self.last
-        self.last = now
-
-    def shares(self) -> Values:
-        """Seconds and share of every stage, and the step's seconds in all."""
-        whole = sum(self.laps.values())
-        seconds = {f"seconds/{stage}": lap for stage, lap in self.laps.items()}
-        shares = {f"share/{stage}": lap / max(whole, 1e-9) for stage, lap in self.laps.items()}
-        return {**seconds, **shares, "seconds/step": whole}

@@ -34,8 +34,8 @@ def model_config(config: Config) -> dict[str, Any]:
 
 
 def used_gpus(config: Config) -> int:
-    """GPUs of a whole run on GPUs."""
-    engines, ranks = config.rollout.engines * gpus_per_engine(config), config.learner.ranks
+    """GPUs of a whole run on GPUs, with the fewest engines that it may have."""
+    engines, ranks = config.rollout.fewest_engines * gpus_per_engine(config), config.learner.ranks
     return max(engines, ranks) if config.placement.share else engines + ranks
 
 
@@ -54,11 +54,12 @@ def describe_batch(config: Config) -> str:
 
 
 def describe_window(config: Config) -> str:
-    staleness, groups = config.run.max_staleness, config.rollout.groups_per_step
-    ahead = f"generation runs up to {counted(staleness, 'step')} ahead" if staleness else "generation and learning take turns"
+    staleness, ahead, groups = config.run.max_staleness, config.ahead, config.rollout.groups_per_step
+    runs = f"generation runs up to {counted(ahead, 'step')} ahead" if ahead else "generation and learning take turns"
+    slack = f", and a straggler may come {counted(staleness - ahead, 'step')} later" if staleness > ahead else ""
     return (
-        f"max_staleness {staleness}: {ahead}; ({staleness} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
-        f"{counted((staleness + 1) * groups * config.rollout.group_size, 'response')} in flight at most"
+        f"max_staleness {staleness}: {runs}{slack}; ({ahead} + 1) × {counted(groups, 'group')} × {config.rollout.group_size} = "
+        f"{counted(config.groups_in_flight * config.rollout.group_size, 'response')} in flight at most"
     )
 
 
@@ -106,18 +107,26 @@ def describe_entropy(config: Config) -> list[str]:
 
 def describe_devices(config: Config) -> str:
     """GPUs and cores of engines and ranks, side by side or in turns."""
-    engines, ranks, each = config.rollout.engines, config.learner.ranks, gpus_per_engine(config)
+    ranks, each = config.learner.ranks, gpus_per_engine(config)
+    engines, most = config.rollout.fewest_engines, config.rollout.most_engines
     if config.placement.share:
         cores = engines * max(config.rollout.cpus_per_engine, each * config.learner.cpus_per_rank) + config.reward.workers
         return (
             f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel), and a learner rank on each of them, in turns → "
             f"{counted(engines * each, 'GPU')} in all, or none on CPU; CPU cores: {cores:g} (engines and ranks in turns, reward workers)"
         )
-    cpus = engines * config.rollout.cpus_per_engine + ranks * config.learner.cpus_per_rank + config.reward.workers
+    others = ranks * config.learner.cpus_per_rank + config.reward.workers
+    cpus = [number * config.rollout.cpus_per_engine + others for number in (engines, most)]
     return (
-        f"engines {engines} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {engines * each}, learner ranks {ranks} × 1 GPU "
-        f"→ {engines * each + ranks} GPUs in all, or none of them on CPU; CPU cores: {cpus:g} (engines, ranks, reward workers)"
+        f"engines {span(engines, most)} × {counted(each, 'GPU')} (tensor × pipeline parallel) = {span(engines * each, most * each)}, "
+        f"learner ranks {ranks} × 1 GPU → {span(engines * each + ranks, most * each + ranks)} GPUs in all, or none of them on CPU; "
+        f"CPU cores: {span(*cpus)} (engines, ranks, reward workers)"
     )
+
+
+def span(low: float, high: float) -> str:
+    """One number, or a range of them: "4", "2 to 8"."""
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def plural(noun: str, count: int) -> str:

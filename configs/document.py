@@ -102,7 +102,8 @@ def kind_of(schema: dict[str, Any]) -> str:
     if flat.get("additionalProperties", True) is not True:
         return "table of tables"
     bounds = ", ".join(f"{sign} {flat[bound]}" for bound, sign in BOUNDS.items() if bound in flat)
-    return f"{KINDS[flat['type']] if 'type' in flat else 'anything'} {bounds}".strip()
+    table = f", or {code(flat['table'])}" if "table" in flat else ""
+    return f"{KINDS[flat['type']] if 'type' in flat else 'anything'} {bounds}".strip() + table
 
 
 def default_of(schema: dict[str, Any]) -> str:

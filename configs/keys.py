@@ -52,6 +52,16 @@ class Keys(Section):
         return self.objective.resolved.dynamic_sampling if asked is None else asked
 
     @property
+    def ahead(self) -> int:
+        """Steps that generation runs ahead of learning."""
+        return self.run.max_staleness if self.rollout.ahead is None else self.rollout.ahead
+
+    @property
+    def groups_in_flight(self) -> int:
+        """Groups that are submitted and not yet learned and published, at most."""
+        return (self.ahead + 1) * self.rollout.groups_per_step
+
+    @property
     def engine_dtype(self) -> str:
         return self.model.dtype if self.rollout.dtype == "model" else self.rollout.dtype
 

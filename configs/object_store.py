@@ -41,15 +41,19 @@ class Shortage:
     text: str
 
 
-def store_need(config: Config, model: dict[str, Any]) -> StoreNeed:
-    """The need of a run; `model` is the Hugging Face config. Without a known mixture of experts no recorded experts are counted."""
+def store_need(config: Config, model: dict[str, Any], engines: int | None = None) -> StoreNeed:
+    """The need of a run with `engines` engines, the fewest that it may have if None; `model` is the Hugging Face config.
+
+    Without a known mixture of experts no recorded experts are counted.
+    """
     rollout = config.rollout
+    engines = engines or rollout.fewest_engines
     tokens = rollout.max_response_tokens * response_token_bytes(config)
     experts = config.context_tokens * recorded_bytes(config, model)
-    in_flight = (config.run.max_staleness + 1) * rollout.groups_per_step
+    in_flight = config.groups_in_flight
     learned = rollout.groups_per_step * rollout.group_size / config.learner.ranks
     return StoreNeed(
-        engine=ceil(in_flight / rollout.engines) * rollout.group_size * (tokens + experts),
+        engine=ceil(in_flight / engines) * rollout.group_size * (tokens + experts),
         rank=learned * (tokens + experts * fetched_share(config)),
         response=tokens + experts,
         driver=in_flight * rollout.group_size * min(tokens, INLINE_BYTES),
@@ -93,7 +97,7 @@ def shortage(config: Config, need: StoreNeed, engines: int, ranks: int, store: f
             "to disk, which is slow, and the run ends when the disk is full"
         )
     there = [counted(count, noun) for count, noun in ((engines, "engine"), (ranks, "learner rank")) if count]
-    lower = ["rollout.groups_per_step", "rollout.max_response_tokens", *(["run.max_staleness"] if config.run.max_staleness else [])]
+    lower = ["rollout.groups_per_step", "rollout.max_response_tokens", *(["rollout.ahead"] if config.ahead else [])]
     without = ", or set rollout.capture_routing = false" if recorded_bytes_matter(config, need) else ""
     most = needed / FILLED
     return Shortage(

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from configs.tables import Table
 
+NUMBER_OR_TABLE = ("rollout.engines",)  # a key of their table may be set although a file gives them a number
+
 
 def merge_overrides(table: Table, overrides: Sequence[str]) -> tuple[set[str], list[str]]:
     """Merge the overrides into the table in place. Returns the dotted keys that were set and a line for each invalid override."""
@@ -43,6 +45,8 @@ def parse_value(text: str) -> object:
 def merge_value(table: Table, path: Sequence[str], value: object) -> None:
     """Set one value. A table is merged into the existing table; any other value replaces what was there."""
     for number, part in enumerate(path[:-1], start=1):
+        if ".".join(path[:number]) in NUMBER_OR_TABLE and isinstance(table.get(part), int):
+            table[part] = {}
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise ValueError(f"{'.'.join(path[:number])} is a value, not a table; needed the key of a table")

@@ -59,7 +59,7 @@ def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
     elif schema["type"] == "array":
         each = describe_limits(item_of(schema))
         need = f"an {name_array(schema)}" + (f", each{each.removeprefix(',')}" if each else "")
-    need += describe_limits(schema)
+    need += describe_limits(schema) + (f", or a range such as {schema['table']}" if "table" in schema else "")
     about = f" ({first_sentence(schema['description'])})" if "description" in schema else ""
     return f"{need}{about}: write for example {leaf} = {example_of(schema)} in [{table}]"
 

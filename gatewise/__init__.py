@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from configs.schema import Config
     from gatewise import objective
-    from gatewise.commands import doctor, evaluate, export, selfcheck, train, validate
+    from gatewise.commands import doctor, engines, evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
 
 HOMES = {
@@ -36,6 +36,7 @@ HOMES = {
     "validate": "gatewise.commands",
     "doctor": "gatewise.commands",
     "selfcheck": "gatewise.commands",
+    "engines": "gatewise.commands",
     "load_run": "gatewise.run",
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
@@ -74,6 +75,7 @@ __all__ = [
     "RunFailed",
     "__version__",
     "doctor",
+    "engines",
     "evaluate",
     "export",
     "load_run",

@@ -13,6 +13,7 @@ from cluster.record.metrics.metrics import OnStep
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.errors import InputError
 from configs.given import Given, Overrides, configured
+from configs.home import expanded
 from configs.schema import Config
 from gatewise.background import in_background
 from gatewise.errors import typed_errors
@@ -136,6 +137,20 @@ def selfcheck(
         wanted = Wanted(recipe=config, named=named, full=full, gpus=gpus)
         tell = progress_of(1, progress).say
         return in_background(lambda stop: run_selfcheck(wanted, tell, stop)).as_json()
+
+
+def engines(given: Run | str | PathLike[str], count: int | str | None = None) -> dict[str, Any]:
+    """The engines of a run at work, in this process or another: wanted, and each engine's place, life, health, version and node.
+
+    With `count` the run has so many from now on; "auto" lets their number follow the nodes again. NoRun where no driver works on the run,
+    InputError where it cannot have so many.
+    """
+    with typed_errors():
+        from cluster.record.scaling.asking import ask, count_of, status_of
+
+        folder = given.dir if isinstance(given, Run) else expanded(given).absolute()
+        status = status_of(folder) if count is None else ask(folder, count_of(str(count)))
+        return status.model_dump()
 
 
 def _config(given: Given | Run, overrides: Overrides | None) -> Config:

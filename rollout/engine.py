@@ -9,6 +9,7 @@ Every response is its own request with its own seed, so it does not depend on th
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,12 +25,14 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from configs.rules.engine import gpus_per_engine
 from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
 from rollout.proof import Manifest, Proof
+from rollout.pulse import Pulse, Work, any_stopped
 from rollout.seeds import seed_of_response
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
@@ -45,10 +48,14 @@ class Engine:
 
     def __init__(self, config: Config, transport: Transport) -> None:
         self.config, self.transport = config, transport
-        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[SilentLogger])
+        self.work = Work()
+        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[partial(StepLogger, self.work)])
         self.detokeniser = Detokeniser(self.llm.get_tokenizer(), stop_ids(self.llm.model_config))
         self.served = ServedVersions()
         self._requests = 0
+        self._running = 0  # requests that vLLM has and has not finished
+        self._paused = self._updating = False
+        self._beat: asyncio.Task[None] | None = None
 
     async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None) -> Response:
         """One response of at most `limit` tokens. `temperature` 0 is greedy; None means the configured value, also for `limit`."""
@@ -61,7 +68,11 @@ class Engine:
         )
         # The salt keeps prefix-cache blocks of other weights from serving this request.
         tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(self.served.newest))
-        answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
+        self._running += 1
+        try:
+            answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
+        finally:
+            self._running -= 1
         if not answers or not answers[-1].outputs:
             raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
         return self._response(answers[-1], with_logprobs)
@@ -69,14 +80,19 @@ class Engine:
     async def respond_group(
         self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
     ) -> AsyncIterator[tuple[int, Response]]:
-        """The group's responses with their places 0..size-1, each as soon as it finishes."""
+        """The group's responses with their places 0..size-1, each as soon as it finishes. Who stops asking aborts the rest."""
 
         async def one(member: int) -> tuple[int, Response]:
             own = seed_of_response(seed, group_id, member, evaluated=temperature is not None)
             return member, await self.respond(prompt, own, temperature=temperature)
 
-        for done in asyncio.as_completed([one(member) for member in range(size)]):
-            yield await done
+        asked = [asyncio.ensure_future(one(member)) for member in range(size)]
+        try:
+            for done in asyncio.as_completed(asked):
+                yield await done
+        finally:
+            for request in asked:
+                request.cancel()  # vLLM aborts a request whose caller is cancelled; a finished one stays as it is
 
     def _response(self, answer: RequestOutput, with_logprobs: bool) -> Response:
         output, times = answer.outputs[0], answer.metrics
@@ -95,10 +111,12 @@ class Engine:
 
     async def pause(self) -> None:
         """Freeze running requests; they continue with the next weights."""
+        self._paused = True
         await self.llm.pause_generation(mode="keep", clear_cache=True)
 
     async def resume(self) -> None:
         await self.llm.resume_generation()
+        self._paused = False
 
     async def room(self) -> int:
         """Bytes that the worker with the least free memory can still take."""
@@ -109,18 +127,26 @@ class Engine:
 
         vLLM's CPU workers ignore it but for the freezing.
         """
+        self._paused = True
         await self.llm.sleep(level, mode="keep")
 
     async def wake(self, tags: Sequence[str] | None) -> None:
         """Take back the memory of "weights" or of "kv_cache", or of both (None). Requests go on once both are there."""
         await self.llm.wake_up(None if tags is None else list(tags))
+        if tags is None or "kv_cache" in tags:
+            self._paused = False
 
     async def join_transfer(self, seat: Seat) -> None:
         """Meet the learner's sender in a transfer group; an earlier group is left first."""
-        await self.llm.collective_rpc("leave_group")
-        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
+        self._updating = True
+        try:
+            await self.llm.collective_rpc("leave_group")
+            await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
+        finally:
+            self._updating = False
 
     async def start_update(self) -> None:
+        self._updating = True
         await self.llm.collective_rpc("watch_publish")
         await self.llm.start_weight_update()
 
@@ -137,12 +163,14 @@ class Engine:
         """End the update; returns the digests that every worker saw, and the layers that miss some or all of their weights."""
         proofs = await self.llm.collective_rpc("publish_proof")
         await self.llm.finish_weight_update(str(version))
+        self._updating = False
         self.served.begin(version)
         return [proof for proof, _ in proofs], sorted({layer for _, layers in proofs for layer in layers})
 
     async def abandon_update(self) -> None:
         """Abandon a failed update; the engine has the weights from before it."""
         await self.llm.collective_rpc("abandon_publish")
+        self._updating = False
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         """Greedy tokens and log-probs of a few prompts, which an identity publish must not change."""
@@ -150,6 +178,31 @@ class Engine:
         # One after another: requests of one moment share a batch or not by chance, and other batch shapes are other kernels on a GPU.
         answers = [await self.respond(prompt, seed=0, temperature=0.0, limit=PROBE_TOKENS) for prompt in asked]
         return [(answer.token_ids.tolist(), [] if answer.logprobs is None else answer.logprobs.tolist()) for answer in answers]
+
+    def pulse(self) -> Pulse:
+        """Its progress so far, at once. A core that generates nothing is asked a question whose answer a later pulse counts.
+
+        Raises what vLLM raises if the core is gone.
+        """
+        generating = self._running > 0 and not self._paused
+        if self._beat is not None and self._beat.done():
+            self._beat.result()
+            self._beat = None
+        if not generating and not self._updating and self._beat is None:
+            self._beat = asyncio.create_task(self._ask_core())
+        return {
+            "tokens": self.work.tokens,
+            "steps": self.work.steps,
+            "beats": self.work.beats,
+            "requests": self._running,
+            "paused": self._paused,
+            "updating": self._updating,
+            "stopped": self._updating and any_stopped(process.pid for process in self.processes() if process.pid),
+        }
+
+    async def _ask_core(self) -> None:
+        await self.llm.is_paused()
+        self.work.beats += 1
 
     def processes(self) -> list[BaseProcess]:
         """The processes of vLLM's engine core."""
@@ -160,11 +213,28 @@ class Engine:
         self.llm.shutdown(timeout=SHUTDOWN_S)
 
 
-class SilentLogger(StatLoggerBase):
-    """Logs nothing: with a logger of ours vLLM measures when each request began and ended, without its own loggers."""
+class StepLogger(StatLoggerBase):
+    """Counts what each step of the engine core did, and prints nothing. With it vLLM also measures when each request began and ended."""
 
-    def __init__(self, vllm_config: VllmConfig, engine_index: int = 0) -> None: ...
-    def record(self, *args: Any, **kwargs: Any) -> None: ...
+    def __init__(self, work: Work, vllm_config: VllmConfig, engine_index: int = 0) -> None:
+        self.work = work
+
+    def record(
+        self,
+        scheduler_stats: SchedulerStats | None,
+        iteration_stats: IterationStats | None,
+        mm_cache_stats: Any = None,
+        engine_idx: int = 0,
+    ) -> None:
+        """Called after each step of the core, also one that finished no request and made no token."""
+        made = read = 0
+        if iteration_stats is not None:
+            made, read = iteration_stats.num_generation_tokens, iteration_stats.num_prompt_tokens
+        queue = self.work.queue
+        if scheduler_stats is not None:
+            queue = (scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage)
+        self.work.step(made, read, queue)
+
     def log_engine_initialized(self) -> None: ...
 
 

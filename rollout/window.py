@@ -1,19 +1,25 @@
 """The groups in flight: how far generation may run ahead of learning.
 
-    fill ──► one task a group (generate, score) ──► take, in the order of submission ──► learn, publish ──► release
+    fill ──► one task a group (generate, score) ──► take ──► learn, publish ──► release
 
 A group occupies a slot from its submission until the weights learned from it are published, or until it is finished and not worth
-learning. With `size = (max_staleness + 1) * groups_per_step` slots and groups taken in order, no token is ever learned from more than
-`max_staleness` steps after the step whose weights sampled it. Groups beyond what a step needs stay in flight for the next one.
+learning. With `(ahead + 1) * groups_per_step` slots generation runs `ahead` steps ahead of learning.
+
+No token is ever learned more than `max_staleness` steps after the step whose weights sampled it. Where `ahead` equals that bound, groups
+are taken in the order of submission. Where it is smaller, finished groups are taken first, and a straggler may come later: the oldest
+groups are waited for only once the steps that are left within their bound could no longer hold them.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from configs.arithmetic import counted
 from configs.errors import RunFailed
+from rollout.occupancy import Occupancy
 
 T = TypeVar("T")
 
@@ -22,8 +28,17 @@ class WindowExhausted(RunFailed):
     """Too many groups in a row carried no signal."""
 
 
+@dataclass(frozen=True, slots=True)
+class InFlight(Generic[T]):
+    """A submitted group, and the version of the weights that were published when it was submitted."""
+
+    group_id: int
+    version: int
+    task: asyncio.Task[tuple[T, bool]]
+
+
 class GroupWindow(Generic[T]):
-    """Groups in flight, `size` at most, handed out in the order in which they were submitted."""
+    """Groups in flight, `size` at most, handed out before any of them grows too stale."""
 
     def __init__(
         self,
@@ -36,26 +51,34 @@ class GroupWindow(Generic[T]):
         next_group: int = 0,
         pending: Sequence[int] = (),
         max_rejected: int,
+        max_staleness: int | None = None,
+        scoring_s: Callable[[T], float] = lambda _: 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`submit(group_id)` generates and scores one group; `pending` are groups submitted before a restart, still to be taken.
 
         `keep` decides once, when a group is finished, whether it is worth learning. A group that is not frees its slot at once, so that
         a fresh one replaces it. It counts as pending until its turn comes; then it is rejected and passed to `on_reject`.
+        `max_staleness` is the bound where it leaves slack for stragglers; None keeps the order of submission. `scoring_s` tells how long
+        a finished group was scored.
         """
         self.tasks, self.submit, self.keep, self.on_reject = tasks, submit, keep, on_reject
         self.next_group = next_group
-        self.max_rejected = max_rejected
+        self.max_rejected, self.max_staleness, self.scoring_s = max_rejected, max_staleness, scoring_s
+        self.occupancy = Occupancy(size, clock)
+        self._version = 0  # publishes that slots were released for, counted from this window's beginning
         self._resubmit = deque(pending)
-        self._in_flight: deque[tuple[int, asyncio.Task[tuple[T, bool]]]] = deque()
+        self._in_flight: list[InFlight[T]] = []  # in the order of submission
         self._free = asyncio.Semaphore(size)
         self._room = asyncio.Semaphore(size + max_rejected)  # limits the fresh groups that pile up behind one slow group
         self._taken = 0  # groups taken whose slots are not released
-        self._arrived = asyncio.Event()
+        self._rejected_in_a_row = 0
+        self._changed = asyncio.Event()  # a group arrived or is finished
 
     @property
     def pending(self) -> list[int]:
         """Groups submitted and not yet taken or rejected, in order."""
-        return [group_id for group_id, _ in self._in_flight] + list(self._resubmit)
+        return [group.group_id for group in self._in_flight] + list(self._resubmit)
 
     async def keep_full(self) -> None:
         """Submit the next group whenever a slot is free; runs until it is cancelled."""
@@ -63,35 +86,66 @@ class GroupWindow(Generic[T]):
             await self._free.acquire()
             await self._room.acquire()
             group_id = self._resubmit.popleft() if self._resubmit else self._next()
+            self.occupancy.move("free", "generating")
             task = self.tasks.create_task(self._run(group_id), name=f"group {group_id}")
-            self._in_flight.append((group_id, task))
-            self._arrived.set()
+            task.add_done_callback(lambda _: self._changed.set())
+            self._in_flight.append(InFlight(group_id, self._version, task))
+            self._changed.set()
 
     async def take(self, count: int) -> list[T]:
-        """The next `count` groups worth learning, in the order of submission; those between them are rejected."""
+        """The next `count` groups worth learning; WindowExhausted after `max_rejected` groups in a row without signal.
+
+        `count` is the same in every step: with it the window knows how many groups the steps to come can hold.
+        """
         taken: list[T] = []
-        rejected = 0
+        self._rejected_in_a_row = 0
         while len(taken) < count:
-            while not self._in_flight:
-                self._arrived.clear()
-                await self._arrived.wait()
-            group, kept = await self._in_flight[0][1]
-            self._in_flight.popleft()
-            self._room.release()
-            if kept:
-                taken.append(group)
-                self._taken += 1
-                rejected = 0
-                continue
-            rejected += 1
-            self.on_reject(group)
-            if rejected >= self.max_rejected:
-                raise WindowExhausted(
-                    f"{counted(rejected, 'group')} in a row carried no signal: all responses to a prompt scored alike. "
-                    "Make the prompts easier or harder, raise rollout.group_size or rollout.temperature, "
-                    "check the checker, or raise rollout.max_refill"
-                )
+            in_order = self.max_staleness is None or self._due(count, self.max_staleness) >= count - len(taken)
+            candidates = self._in_flight[:1] if in_order else self._in_flight
+            finished = next((group for group in candidates if group.task.done()), None)
+            if finished is None:
+                self._changed.clear()
+                await self._changed.wait()
+            elif (group := self._settle(finished)) is not None:
+                taken.append(group[0])
         return taken
+
+    def _due(self, count: int, bound: int) -> int:
+        """How many of the oldest groups this step must take, since the later steps within their bound have no room for them.
+
+        A group of `age` publishes can be learned in this step or in one of the next `bound - age`.
+        """
+        due = seen = 0
+        for place, group in enumerate(self._in_flight):
+            seen += not (group.task.done() and not group.task.cancelled() and group.task.exception() is None and not group.task.result()[1])
+            newest_of_its_age = place + 1 == len(self._in_flight) or self._in_flight[place + 1].version != group.version
+            if newest_of_its_age:
+                due = max(due, seen - (bound - (self._version - group.version)) * count)
+        return due
+
+    def _settle(self, found: InFlight[T]) -> tuple[T] | None:
+        """Take a finished group out of the window: the group, or None if it is rejected. Raises what its task raised."""
+        group, kept = found.task.result()
+        self._in_flight.remove(found)
+        self._room.release()
+        if kept:
+            self._taken += 1
+            self._rejected_in_a_row = 0
+            self.occupancy.move("finished", "waiting")
+            return (group,)
+        self._rejected_in_a_row += 1
+        self.on_reject(group)
+        if self._rejected_in_a_row >= self.max_rejected:
+            raise WindowExhausted(
+                f"{counted(self._rejected_in_a_row, 'group')} in a row carried no signal: all responses to a prompt scored alike. "
+                "Make the prompts easier or harder, raise rollout.group_size or rollout.temperature, "
+                "check the checker, or raise rollout.max_refill"
+            )
+        return None
+
+    def published(self) -> None:
+        """New weights are out: what is submitted from now on is one publish younger."""
+        self._version += 1
 
     def release(self, count: int) -> None:
         """Free the slots of `count` groups that were taken: the weights learned from them are published.
@@ -103,12 +157,13 @@ class GroupWindow(Generic[T]):
             raise ValueError(f"release got {count} groups, but only {self._taken} were taken and not released: release each of them once")
         self._taken -= count
         for _ in range(count):
+            self.occupancy.move("waiting", "free")
             self._free.release()
 
     def cancel(self) -> None:
         """Cancel every group in flight; they stay pending."""
-        for _, task in self._in_flight:
-            task.cancel()
+        for group in self._in_flight:
+            group.task.cancel()
 
     def _next(self) -> int:
         self.next_group += 1
@@ -116,6 +171,10 @@ class GroupWindow(Generic[T]):
 
     async def _run(self, group_id: int) -> tuple[T, bool]:
         group = await self.submit(group_id)
-        if not (kept := self.keep(group)):
+        self.occupancy.was_scoring(self.scoring_s(group))
+        if kept := self.keep(group):
+            self.occupancy.move("generating", "finished")
+        else:
+            self.occupancy.move("generating", "free")
             self._free.release()  # never taken, so `release` does not count it
         return group, kept

@@ -11,6 +11,7 @@ import ray
 from numpy.typing import NDArray
 
 from cluster.actors.core_watch import CoreWatch
+from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from configs.schema import Config
@@ -19,12 +20,17 @@ from reward.own.name import is_own
 from reward.scorer import used_checkers
 from reward.shaping import disagrees
 from rollout.proof import Manifest, Proof
+from rollout.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.seeds import seed_of_response
 from rollout.transport import Seat, Transport
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Sampled, Verdict
 
 Arrival = tuple[Asked, asyncio.Future[Verdict]]
 Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
+
+
+class GroupAborted(Exception):
+    """The driver no longer wants this group from this engine."""
 
 
 class EngineActor:
@@ -34,6 +40,7 @@ class EngineActor:
         send_output_to(config.run_dir, f"engine-{index}")
         refuse_other_builds(gpu)
         find_own_programs()
+        keep_order()
         from cluster.models.hub import fetch_to_this_node
         from rollout.engine import Engine
 
@@ -45,14 +52,13 @@ class EngineActor:
         self._wants: Wants | None = None  # not known before the reward actor is ready
         self._unscored: list[Arrival] = []
         self._scoring: set[asyncio.Task[None]] = set()
+        self._groups: list[GroupAtWork] = []
 
     async def ready(self) -> str:
         """Wait until the engine is up; returns the address of its node."""
         return ray.util.get_node_ip_address()
 
-    async def respond(
-        self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool
-    ) -> tuple[Any, ...]:
+    async def respond(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         """A scored group: its head for the driver, the tokens of every response, and every response's recorded experts if there are any.
 
         The head is the summary with a few texts: of the first `texts` responses and of those on which two checkers disagree. A group that
@@ -61,14 +67,42 @@ class EngineActor:
 
         A response is scored as soon as it is finished, unless a function of the user's asks for the whole group.
         """
+        mine = GroupAtWork(group_id, evaluated=temperature is not None)
+        work = asyncio.ensure_future(self._respond(mine, prompt, size, temperature, texts, learned))
+        mine.end = work.cancel
+        self._groups.append(mine)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise GroupAborted(f"group {group_id} was aborted on engine {self.index}") from None
+        finally:
+            self._groups.remove(mine)
+
+    async def abort(self, group_id: int, evaluated: bool) -> None:
+        """End the work on a group; its requests leave the engine. A group that is not there has been finished."""
+        for group in [found for found in self._groups if (found.group_id, found.evaluated) == (group_id, evaluated)]:
+            group.end()
+
+    async def abort_all(self) -> None:
+        """End the work on every group."""
+        for group in list(self._groups):
+            group.end()
+
+    async def pulse(self) -> Pulse:
+        """The engine's progress so far, at once; raises what vLLM raises if its core is gone."""
+        return self.engine.pulse() | describe_groups(self._groups)
+
+    async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
+        group_id = mine.group_id
         wants = (await self._known_wants()).of(prompt.checker)
         responses: dict[int, Response] = {}
         verdicts: dict[int, asyncio.Future[Verdict]] = {}
         async for member, response in self.engine.respond_group(group_id, prompt, self.config.run.seed, size, temperature):
             responses[member] = response
+            mine.tokens += len(response)
             if "group" not in wants:
                 verdicts[member] = self._score(self._asked(group_id, prompt, member, response, wants, temperature is not None))
-        generated = time.perf_counter()
+        mine.scoring, generated = True, time.perf_counter()
         if "group" in wants:
             texts_of_all = tuple(responses[member].text for member in range(size))
             for member, response in responses.items():
@@ -134,7 +168,8 @@ class EngineActor:
         except Exception as error:
             # The groups that wait for these verdicts raise it.
             for _, verdict in arrivals:
-                verdict.set_exception(error)
+                if not verdict.done():
+                    verdict.set_exception(error)
             return
         for (_, waiting), scored in zip(arrivals, verdicts, strict=True):
             if not waiting.done():

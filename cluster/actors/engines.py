@@ -1,42 +1,35 @@
-"""The driver's view of the engines: which are alive, which is least busy, and how a group survives the death of its engine."""
+"""The driver's view of the engines: which of them serve, which is least busy, and how a group survives the death of its engine."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from cluster.actors.died import has_died
-from cluster.actors.process import log_path
+from cluster.actors.fleet.handle import EngineGone, EngineHandle, Health
+from cluster.actors.fleet.race import Ask, Race, references
+from cluster.actors.fleet.stragglers import Stragglers
 from cluster.causes.cause import find_cause
-from cluster.causes.roles import BehindARole, Role, RoleFailed, RoleLate
-from cluster.scored import Reference, References, Scored
+from cluster.causes.roles import BehindARole, RoleFailed
+from cluster.scored import Scored
 from configs.errors import EngineFailed
 from configs.schema import Config
 from rollout.types import Prompt
+
+__all__ = ("EngineHandle", "EnginePool", "NoEngineLeft", "OnEvent", "Scored", "references")
+
+OnEvent = Callable[[str, str, str], object]  # gets the kind of event, the engine's name, and what happened
 
 
 class NoEngineLeft(BehindARole, EngineFailed):
     """Every engine has died; raised from what ended the last one."""
 
 
-class EngineHandle:
-    """A handle on one engine actor."""
-
-    def __init__(self, index: int, actor: Any, run_dir: Path) -> None:
-        self.index, self.actor = index, actor
-        self.role = Role(f"engine {index}", log_path(run_dir, f"engine-{index}"))
-        self.outstanding = 0
-        self.cause: BaseException | None = None
-
-    @property
-    def name(self) -> str:
-        return self.role.name
-
-
 class EnginePool:
-    """Sends each group to the living engine with the fewest groups outstanding."""
+    """Sends each group to the serving engine with the fewest groups outstanding."""
 
     def __init__(
         self,
@@ -45,31 +38,82 @@ class EnginePool:
         on_retry: Callable[[int], None],
         kill: Callable[[Any], object] = ray.kill,
         say: Callable[[str], object] = print,
+        on_event: OnEvent = lambda kind, engine, text: None,
     ) -> None:
-        self.config, self.kill, self.say = config, kill, say
-        self.dead: list[EngineHandle] = []  # in the order of their deaths
+        """`actors` serve at once, as nobody has to prove their weights; a `Fleet` brings its own engines and replaces dead ones."""
+        self.config, self.kill, self.say, self.on_event, self.on_retry = config, kill, say, on_event, on_retry
         self.engines = [EngineHandle(index, actor, config.run_dir) for index, actor in enumerate(actors)]
-        self.on_retry = on_retry
+        self.dead: list[EngineHandle] = []  # in the order of their deaths
+        self.is_expected: Callable[[], bool] = lambda: False  # whether an engine starts, or will be started
+        self.on_death: Callable[[EngineHandle], object] = lambda engine: None
+        self.on_leave: Callable[[EngineHandle], object] = lambda engine: None
+        self.on_straggler: Callable[[str], object] = lambda text: None
+        self.counted: Counter[str] = Counter()  # what happened since the last `counts`
+        self.broken: BaseException | None = None  # what ended the work on the engines in the background
+        self._races: set[Race] = set()
+        self._aborting: set[asyncio.Task[None]] = set()
+        self._stragglers = Stragglers(config.rollout.groups_per_step)
+        self._changed = asyncio.Event()
 
     @property
     def alive(self) -> list[EngineHandle]:
-        return [engine for engine in self.engines if engine.cause is None]
+        """Those that a publish must reach, in the order of their places."""
+        return [engine for engine in self.engines if engine.health not in (Health.STARTING, Health.DEAD)]
+
+    @property
+    def serving(self) -> list[EngineHandle]:
+        """Those that take new groups."""
+        return [engine for engine in self.engines if engine.health is Health.SERVING]
+
+    def put(self, engine: EngineHandle) -> None:
+        """Give an engine its place, where a dead one may have been."""
+        self.engines = sorted([*(other for other in self.engines if other.index != engine.index), engine], key=lambda one: one.index)
+        self.changed()
+
+    def become(self, engine: EngineHandle, health: Health, text: str = "") -> None:
+        """Change the health of an engine that is not dead."""
+        if engine.health not in (health, Health.DEAD):
+            engine.health = health
+            self.on_event(health, engine.name, text)
+            self.changed()
+
+    def proven(self, engine: EngineHandle) -> None:
+        """A publish that is over has proven the engine's weights: it may serve, or leave if it is to."""
+        if engine.health is Health.STALE:
+            if engine.life:
+                self.say(f"{engine.name} is started again and serves")
+            self.become(engine, Health.SERVING, "a publish has proven its weights")
+        elif engine.health is Health.LEAVING and not engine.outstanding:
+            self.on_leave(engine)
 
     def bury(self, engine: EngineHandle, cause: BaseException) -> None:
-        """Take an engine out of service for good; its groups go to other engines."""
-        if engine.cause is None:
-            engine.cause = cause
-            self.dead.append(engine)
-            self.kill(engine.actor)
-            if self.alive:  # otherwise the run ends and says so itself
-                found = find_cause(RoleFailed.behind(engine.role, "died", cause), self.config)
-                self.say(f"warning: {engine.name} died; its groups go on elsewhere. {found.line}; its log: {engine.role.log}")
+        """Take an engine out of service for good; its groups go to other engines, and a fleet starts another one in its place."""
+        if engine.health is Health.DEAD:
+            return
+        engine.end(cause)
+        self.dead.append(engine)
+        self.counted["died"] += 1
+        self.kill(engine.actor)
+        self.on_death(engine)
+        found = find_cause(RoleFailed.behind(engine.role, "died", cause), self.config)
+        self.on_event("dead", engine.name, found.line)
+        if self.alive or self.is_expected():  # otherwise the run ends and says so itself
+            self.say(f"warning: {engine.name} died; its groups go on elsewhere. {found.line}; its log: {engine.role.log}")
+        self.changed()
 
     def none_left(self) -> NoEngineLeft:
         """The error of a run without engines, raised from what ended the last one."""
         error = NoEngineLeft(f"all {len(self.engines)} engines have died, {self.dead[-1].name} as the last")
         error.__cause__ = RoleFailed.behind(self.dead[-1].role, "died", self.dead[-1].cause)
         return error
+
+    async def some_alive(self) -> None:
+        """Return once a publish can reach an engine; NoEngineLeft if none ever will."""
+        await self._until(lambda: bool(self.alive))
+
+    async def stranded(self) -> None:
+        """Return once there are engines but none has proven weights, so that only a publish lets groups go on."""
+        await self._until(self._is_stranded)
 
     async def respond(
         self, group_id: int, prompt: Prompt, size: int, *, temperature: float | None = None, texts: int = 0, learned: bool = True
@@ -79,34 +123,92 @@ class EnginePool:
         The tokens of a group that will not be `learned` never leave the engine.
         """
         objects = size * (1 + self.config.rollout.capture_routing) if learned else 0
-        while True:
-            engine = self._least_busy()
-            engine.outstanding += 1
-            try:
-                call = engine.actor.respond.options(num_returns=1 + objects)
-                made = call.remote(group_id, prompt, size, temperature, texts, learned)
-                head, *parts = made if learned else [made]
-                summary, shown = await asyncio.wait_for(head, float(self.config.run.deadline_s))
-                tokens = references(parts, size) if learned else None
-                return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, prompt=prompt)
-            except ray.exceptions.RayError as error:
-                if not has_died(error):
-                    raise
-                self.bury(engine, error)
+        deadline = float(self.config.run.deadline_s)
+        ask = Ask(
+            group_id=group_id, prompt=prompt, size=size, temperature=temperature, texts=texts, learned=learned, objects=objects,
+            deadline_s=deadline,
+        )  # fmt: skip
+        with self._racing(Race(ask, self.bury)) as race:
+            while True:
+                await self._until(lambda: bool(self.serving))
+                race.begin(min(self.serving, key=lambda engine: (engine.outstanding, engine.index)))
+                if (scored := await race.first()) is not None:
+                    return scored
                 self.on_retry(group_id)
-            except TimeoutError as error:
-                raise RoleLate(engine.role, f"did not finish group {group_id}", float(self.config.run.deadline_s)) from error
-            finally:
-                engine.outstanding -= 1
 
-    def _least_busy(self) -> EngineHandle:
-        alive = self.alive
-        if not alive:
-            raise self.none_left()
-        return min(alive, key=lambda engine: (engine.outstanding, engine.index))
+    def look_for_stragglers(self) -> None:
+        """Name each group that is late, once; run it a second time on an idle engine if `rollout.hedge` says so."""
+        now = asyncio.get_running_loop().time()
+        for race in self._stragglers.among([race for race in self._races if race.ask.learned], now):
+            if not race.late:
+                race.late = True
+                self.counted["stragglers"] += 1
+                self.on_straggler(self._stragglers.describe(race, now))
+            idle = [engine for engine in self.serving if not engine.outstanding]
+            if self.config.rollout.hedge and not race.hedged and race.engines and idle:
+                race.hedged = True
+                self.counted["hedged"] += 1
+                self.on_event("hedged", idle[0].name, self._stragglers.describe(race, now))
+                race.begin(idle[0])
 
+    async def drop_groups(self) -> None:
+        """Let every engine end the requests that it has; an engine that does not is buried."""
+        await asyncio.gather(*(self._ask(engine, engine.actor.abort_all.remote()) for engine in self.alive))
 
-def references(parts: Sequence[Any], size: int) -> References:
-    """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any."""
-    made = [Reference(part) for part in parts]
-    return References(tokens=made[:size], experts=made[size:])
+    def counts(self) -> dict[str, float]:
+        """Engines by health now, and what happened to engines and groups since the last call: metrics of a step."""
+        kinds = Counter(engine.health for engine in self.engines)
+        now = {f"engines/{health}": float(kinds[health]) for health in Health if health is not Health.DEAD}
+        happened, self.counted = self.counted, Counter()
+        return now | {
+            "engines/died": float(happened["died"]),
+            "engines/restarts": float(happened["restarts"]),
+            "engines/suspected": float(happened["suspected"]),
+            "groups/stragglers": float(happened["stragglers"]),
+            "groups/hedged": float(happened["hedged"]),
+        }
+
+    def changed(self) -> None:
+        """Wake everybody who waits for an engine."""
+        before, self._changed = self._changed, asyncio.Event()
+        before.set()
+
+    def _is_stranded(self) -> bool:
+        kinds = {engine.health for engine in self.engines}
+        return Health.STALE in kinds and not kinds & {Health.SERVING, Health.SUSPECT}
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            if self.broken is not None:
+                raise self.broken
+            if not self.alive and not self.is_expected():
+                raise self.none_left()
+            await self._changed.wait()
+
+    @contextmanager
+    def _racing(self, race: Race) -> Iterator[Race]:
+        """Count the race among those that run; in the end no engine works on it any more."""
+        self._races.add(race)
+        try:
+            yield race
+            self._stragglers.finished(asyncio.get_running_loop().time() - race.since)
+        finally:
+            self._races.discard(race)
+            losers = race.end()
+            for engine in losers if race.hedged else ():
+                task = asyncio.create_task(self._ask(engine, engine.actor.abort.remote(race.ask.group_id, race.ask.evaluated)))
+                self._aborting.add(task)
+                task.add_done_callback(self._aborting.discard)
+
+    async def _ask(self, engine: EngineHandle, call: Any) -> None:
+        """Wait for a small request; an engine that fails or is late is buried."""
+        try:
+            await engine.answer(call, float(self.config.run.deadline_s))
+        except EngineGone:
+            return
+        except TimeoutError as error:
+            self.bury(engine, error)
+        except ray.exceptions.RayError as error:
+            if not has_died(error):
+                raise
+            self.bury(engine, error)

@@ -1,53 +1,26 @@
-"""The placement group of a run: bundles reserved together, PACKed onto few nodes, with ranks numbered by node."""
+"""What a run reserves: a placement group for all ranks and one for each engine, which may be given back and reserved again."""
 
-import re
+import random
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import ray
-from ray._private.state import available_resources_per_node
-from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.placement_group import PlacementGroup, placement_group
 
+from cluster.actors.places import groups
+from cluster.actors.places.apart import Home, Places
 from cluster.actors.places.bundles import Bundle, Layout
 from cluster.actors.places.device import on_gpu
 from cluster.actors.places.fit import room_for
 from cluster.actors.places.numbering import groups_across_nodes
+from cluster.actors.places.plan import Nodes, engines_that_fit, planned
 from cluster.actors.places.shared import SharedPlaces, share_places
 from configs.schema import Config
 
 PATIENCE_S = 10.0  # for free resources, before the user hears what the run waits for
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """A reserved place for every engine, then for every rank."""
-
-    group: PlacementGroup
-    layout: Layout
-    gpu: bool
-
-    def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
-        """Options that put an actor into its bundle; Ray never restarts it, since a fresh actor would have no weights."""
-        needs, bundle = self.layout.needs[index], self.layout.homes[index]
-        return {
-            "num_cpus": needs["CPU"],
-            "num_gpus": needs.get("GPU", 0),
-            "max_restarts": 0,
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle),
-            "runtime_env": {"env_vars": env},
-        }
-
-    def nodes(self) -> list[str]:
-        """The id of the node that holds each actor."""
-        homes = placement_group_table(self.group)["bundles_to_node_id"]
-        return [str(homes[bundle]) for bundle in self.layout.homes]
-
-    def give_back(self) -> None:
-        """Free every bundle."""
-        remove_placement_group(self.group)
+LOOK_S = 1.0  # between two looks at what is free
+PLACED_S = 3.0  # for Ray to place what seemed free
 
 
 def cluster_nodes() -> list[Bundle]:
@@ -56,29 +29,16 @@ def cluster_nodes() -> list[Bundle]:
 
 
 def reserve(config: Config, say: Callable[[str], object] = print) -> Places | SharedPlaces:
-    """Reserve every bundle at once; TimeoutError if other jobs hold the resources until the deadline.
+    """Reserve everything at once; TimeoutError if other jobs hold the resources until the deadline.
 
     `say` gets a line when the run waits for other jobs, and one if expert groups lie on several nodes.
     """
     nodes = cluster_nodes()
     layout = room_for(config, nodes)
-    group = placement_group(layout.bundles, strategy="PACK")
-    deadline = float(config.run.deadline_s)
-    patience = min(PATIENCE_S, deadline)
-    if not group.wait(patience):
-        say(f"waiting for resources that other jobs use: {describe_need(layout)}")
-        if deadline <= patience or not group.wait(deadline - patience):
-            needed = describe_need(layout)
-            smaller = ", or lower learner.expert_parallel, whose groups each need one node" if layout.group > 1 else ""
-            remove_placement_group(group)
-            raise TimeoutError(
-                f"the cluster is large enough for this run, but other jobs use its resources: no placement within run.deadline_s "
-                f"({config.run.deadline_s} s), with {needed}; wait for those jobs, or raise it{smaller}"
-            )
     if config.placement.share:
-        return share_places(config, group, on_gpu(config, nodes))
-    places = Places(group, layout.numbered(_nodes_of_bundles(group)), on_gpu(config, nodes))
-    ranks, size = places.nodes()[layout.engines :], layout.group
+        return share_places(config, _reserve_together(config, layout, say), on_gpu(config, nodes))
+    places = _reserve_apart(config, layout, on_gpu(config, nodes), say)
+    ranks, size = places.nodes()[places.engines :], layout.group
     if across := groups_across_nodes(ranks, size):
         say(
             f"warning: {len(across)} of {len(ranks) // size} expert groups lie on several nodes, which have no room for groups of "
@@ -87,11 +47,75 @@ def reserve(config: Config, say: Callable[[str], object] = print) -> Places | Sh
     return places
 
 
-def _nodes_of_bundles(group: PlacementGroup) -> list[str]:
-    """The node of each bundle, in words that sort by address."""
-    addresses = {node["NodeID"]: re.sub(r"\d+", lambda number: number[0].zfill(3), node["NodeManagerAddress"]) for node in ray.nodes()}
-    homes = placement_group_table(group)["bundles_to_node_id"]
-    return [f"{addresses[homes[bundle]]} {homes[bundle]}" for bundle in sorted(homes)]
+def _reserve_apart(config: Config, layout: Layout, gpu: bool, say: Callable[[str], object]) -> Places:
+    """A group for the ranks and one for each engine: as many engines as find room now, the fewest at least.
+
+    While not everything fits, the run holds nothing: two jobs that each held half would wait for each other for ever.
+    """
+    began, deadline = time.monotonic(), float(config.run.deadline_s)
+    patience, heard = min(PATIENCE_S, deadline), False
+    while True:
+        places = _try_to_reserve(config, layout, gpu)
+        if places is not None:
+            return places
+        waited = time.monotonic() - began
+        if not heard and waited >= patience:
+            say(f"waiting for resources that other jobs use: {describe_need(layout)}")
+            heard = True
+        if waited >= deadline:
+            raise TimeoutError(describe_wait(config, layout))
+        # By chance one of two jobs that took each other's resources comes back first, and finds all that it needs.
+        time.sleep(LOOK_S * random.uniform(0.5, 1.5))
+
+
+def _try_to_reserve(config: Config, layout: Layout, gpu: bool) -> Places | None:
+    free = groups.free_nodes()
+    found = as_many_as_fit(layout, free, config.rollout.most_engines)
+    if found is None:
+        return None
+    layout, homes = found
+    layout = layout.numbered(groups.in_words_that_sort(homes))
+    count = layout.engines
+    known = groups.addresses()
+    engines = {i: Home(groups.pinned(layout.bundles[:1], [homes[i]]), homes[i], known[homes[i]]) for i in range(count)}
+    ranks = groups.pinned(layout.bundles[count:], homes[count:])
+    every = [ranks, *(home.group for home in engines.values())]
+    if groups.all_placed(every, PLACED_S * random.uniform(0.7, 1.3)):
+        return Places(config, layout, gpu, ranks, homes[count:], engines)
+    groups.remove(every)
+    return None
+
+
+def as_many_as_fit(layout: Layout, free: Nodes, most: int) -> tuple[Layout, list[str]] | None:
+    """The layout with as many engines as fit now, at most `most`, and the node of each bundle; None where it does not fit at all."""
+    for count in range(engines_that_fit(layout, free, most), layout.engines - 1, -1):
+        wider = layout.with_engines(count)
+        homes = planned(wider.bundles, free)
+        if homes is not None:
+            return wider, homes
+    return None
+
+
+def _reserve_together(config: Config, layout: Layout, say: Callable[[str], object]) -> PlacementGroup:
+    """One group with a bundle for each engine and the ranks beside it, which Ray places whole."""
+    group = placement_group(layout.bundles, strategy="PACK")
+    deadline = float(config.run.deadline_s)
+    patience = min(PATIENCE_S, deadline)
+    if not group.wait(patience):
+        say(f"waiting for resources that other jobs use: {describe_need(layout)}")
+        if deadline <= patience or not group.wait(deadline - patience):
+            groups.remove([group])
+            raise TimeoutError(describe_wait(config, layout))
+    return group
+
+
+def describe_wait(config: Config, layout: Layout) -> str:
+    """Why a run that fits on the cluster was not placed, and what to do."""
+    smaller = ", or lower learner.expert_parallel, whose groups each need one node" if layout.group > 1 else ""
+    return (
+        f"the cluster is large enough for this run, but other jobs use its resources: no placement within run.deadline_s "
+        f"({config.run.deadline_s} s), with {describe_need(layout)}; wait for those jobs, or raise it{smaller}"
+    )
 
 
 def describe_need(layout: Layout) -> str:
@@ -99,5 +123,5 @@ def describe_need(layout: Layout) -> str:
     kind = "GPU" if "GPU" in layout.bundles[0] else "CPU"
     sizes = Counter(f"{bundle[kind]:g}" for bundle in layout.bundles)
     wanted = " and ".join(f"{count} × {size}" for size, count in sizes.items())
-    free = ", ".join(f"{node.get(kind, 0):g}" for node in available_resources_per_node().values())
+    free = ", ".join(f"{node.get(kind, 0):g}" for node in groups.free_nodes().values())
     return f"{wanted} {kind}s needed, each on one node; free on the nodes: {free}"

@@ -14,11 +14,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors.engine_actor import EngineActor
-from cluster.actors.engines import EnginePool
+from cluster.actors.engines import EnginePool, OnEvent
+from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.learner_actor import LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
-from cluster.actors.placement import Places, cluster_nodes, reserve
+from cluster.actors.placement import cluster_nodes, reserve
+from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.places.shared import SharedPlaces
@@ -41,15 +43,21 @@ class Actors:
     engines: EnginePool
     learners: Learners
     transport: Transport  # how weights travel between them
+    fleet: Fleet
 
 
 @asynccontextmanager
 async def start_actors(
-    config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = (), say: Callable[[str], object] = print
+    config: Config,
+    on_retry: Callable[[int], None],
+    checkers: Sequence[str] = (),
+    say: Callable[[str], object] = print,
+    on_event: OnEvent = lambda kind, engine, text: None,
 ) -> AsyncIterator[Actors]:
     """Start every actor and wait until all are ready; kill them all at the end.
 
     `checkers` are those that rows of the data name; `say` shows a line to the user: when the run waits for resources, when an engine dies.
+    `on_event` hears of every change of an engine's health.
     """
     async with _places(config, say) as places, _every_actor(config) as actors:
         refuse_small_stores(config, places.nodes(), say)
@@ -57,24 +65,31 @@ async def start_actors(
         rewards = _reward_actors(config, places, actors, checkers)
         env = engine_env(config, places.gpu)
         kind = ray.remote(EngineActor)
-        engines = [
-            actors.add(
-                kind.options(**places.options(i, env), max_concurrency=10_000).remote(config, i, transport, rewards[i], gpu=places.gpu),
-                f"engine {i}",
-                f"engine-{i}",
-                has_children=True,
-            )
-            for i in range(config.rollout.engines)
-        ]
+
+        def launch(index: int) -> Any:
+            """Start the actor of one engine, also in the place of a dead one."""
+            options = places.options(index, env)
+            reward = rewards[index % len(rewards)]
+            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu)
+            return actors.add(actor, f"engine {index}", f"engine-{index}", has_children=True)
+
+        pool = EnginePool(config, [], on_retry, kill=actors.kill, say=say, on_event=on_event)
+        fleet = Fleet(pool, places, launch, actors.end, wanted=places.engines)
         learners = _rank_actors(config, places, actors)
         async with asyncio.TaskGroup() as starting:
             if not config.placement.share:
                 starting.create_task(learners.start())
-            for actor in (*dict.fromkeys(rewards), *engines):
+            for index in range(places.engines):
+                starting.create_task(fleet.start(index))
+            for actor in dict.fromkeys(rewards):
                 starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
         if config.placement.share:
-            await _start_ranks_beside(config, learners, engines, actors)
-        yield Actors(engines=EnginePool(config, engines, on_retry, say=say), learners=learners, transport=transport)
+            await _start_ranks_beside(config, learners, [engine.actor for engine in pool.engines], actors)
+        fleet.begin()
+        try:
+            yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet)
+        finally:
+            await fleet.close()
 
 
 async def _start_ranks_beside(config: Config, learners: Learners, engines: Sequence[Any], actors: "Started") -> None:
@@ -108,8 +123,8 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     folder = os.getcwd()
     if config.reward.nodes == "one":
         only = kind.options(**options).remote(config, 0, checkers, folder)
-        return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * config.rollout.engines
-    homes = places.nodes()[: config.rollout.engines]
+        return [actors.add(only, "reward workers 0", "reward-0", has_children=True)] * places.engines
+    homes = places.nodes()[: places.engines]
     there: dict[str, Any] = {}
     for index, home in enumerate(dict.fromkeys(homes)):
         here = NodeAffinitySchedulingStrategy(home, soft=False)
@@ -120,14 +135,13 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
-    first = config.rollout.engines
     kind = ray.remote(LearnerActor)
-    ranks = [kind.options(**places.options(first + rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
+    ranks = [kind.options(**places.rank_options(rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
     return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
 
 
 class Started:
-    """The actors started so far, so that all can be ended; those with child processes end these first."""
+    """The actors started so far that are not ended, so that all can be; those with child processes end these first."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -142,6 +156,20 @@ class Started:
             self.parents.append(actor)
         return actor
 
+    def kill(self, actor: Any) -> None:
+        """Kill an actor; an engine's keeper then ends what the engine has started."""
+        ray.kill(actor)
+        self.roles.pop(actor, None)
+        if actor in self.parents:
+            self.parents.remove(actor)
+
+    async def end(self, *ending: Any) -> None:
+        """Let these end their children, within GRACE_S, then kill them."""
+        if asked := [actor.shutdown.remote() for actor in ending if actor in self.parents]:
+            await asyncio.to_thread(ray.wait, asked, num_returns=len(asked), timeout=GRACE_S)
+        for actor in ending:
+            self.kill(actor)
+
 
 @asynccontextmanager
 async def _every_actor(config: Config) -> AsyncIterator[Started]:
@@ -149,11 +177,7 @@ async def _every_actor(config: Config) -> AsyncIterator[Started]:
     try:
         yield actors
     finally:
-        ending = [actor.shutdown.remote() for actor in actors.parents]
-        if ending:
-            await asyncio.to_thread(ray.wait, ending, num_returns=len(ending), timeout=GRACE_S)
-        for actor in actors.roles:
-            ray.kill(actor)
+        await actors.end(*actors.roles)
 
 
 @asynccontextmanager

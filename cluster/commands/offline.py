@@ -20,6 +20,7 @@ from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
+from cluster.renewing import renewing
 from cluster.stop import Stop
 from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config
@@ -53,10 +54,11 @@ def evaluate_offline(config: Config, asked: str | None, show: Progress | None = 
         async with start_actors(config, lambda _: None, checked.checkers, show.say) as actors:
             publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
+            version = read_position(checkpoint).step if checkpoint else 0
             if checkpoint:
                 await actors.learners.load(checkpoint)
-                await publisher.publish(read_position(checkpoint).step)
-            return await evaluate(actors.engines, checked.held_out)
+                await publisher.publish(version)
+            return await renewing(actors.engines, lambda: publisher.publish(version), lambda: evaluate(actors.engines, checked.held_out))
 
     sets = " and ".join(f"{len(found.prompts)} prompts of {found.name or found.path}" for found in checked.held_out)
     show.say(f"evaluating {checkpoint or config.model.path} on {sets}")

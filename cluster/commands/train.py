@@ -37,6 +37,7 @@ from cluster.record.run_dir import (
     set_aside,
     write_config,
 )
+from cluster.record.scaling.files import forget
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
@@ -58,6 +59,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     refuse_broken_machine(config)
     refuse_unknown_resume(config)
     with lock_run_dir(config) as folder:
+        forget(folder)
         refuse_damaged_record(config)
         refuse_other_run(config)
         begin = where_to_begin(config)
@@ -99,7 +101,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 if begin.checkpoint:
                     controller.stream.load(read_stream(begin.checkpoint))
                 if begin.position.step == 0 and checked.held_out:
-                    first = await controller.evaluate()
+                    first = await controller.evaluate(0)
                     metrics.write(0, first)
                     show.say(f"before training: {describe_correctness(first)}")
             except Stopped:
@@ -116,6 +118,7 @@ async def _ready(
     async with AsyncExitStack() as stack:
         with show.stage(STARTING):
             actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say))
+        actors.engines.on_straggler = show.straggler
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):

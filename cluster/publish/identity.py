@@ -22,7 +22,7 @@ async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Pub
     asked = list(publisher.engines.alive)
     before = dict(zip(asked, await _answers(asked, probes, deadline), strict=True))
     published = await publisher.publish(0)
-    left = list(publisher.engines.alive)
+    left = [engine for engine in publisher.engines.alive if engine in before]
     tolerance = TOLERANCE[publisher.engines.config.engine_dtype]
     for engine, new in zip(left, await _answers(left, probes, deadline), strict=True):
         old = before[engine]

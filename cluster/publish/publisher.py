@@ -71,7 +71,7 @@ class Publisher:
         """Bring every living engine to `version` and prove it; raises PublishFailed if no engine is left or the learner fails."""
         started = time.perf_counter()
         failures: list[PublishFailed] = []
-        while alive := self.engines.alive:
+        while alive := await self._reachable():
             try:
                 sent = await self._bring(alive, version)
             except PublishFailed as error:
@@ -84,6 +84,8 @@ class Publisher:
                 if isinstance(error, LearnerFailed) or self.engines.alive == alive:
                     break
                 continue
+            for engine in alive:
+                self.engines.proven(engine)
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
             return Published(
@@ -100,6 +102,12 @@ class Publisher:
             raise PublishFailed(f"version {version} could not be published: no engine is alive") from self.engines.none_left()
         causes = "; then ".join(map(str, failures))
         raise PublishFailed(f"version {version} could not be published: {causes}") from failures[-1]
+
+    async def _reachable(self) -> list[EngineHandle]:
+        """The engines that a publish must reach. Where all are dead and one is starting, it waits for that one."""
+        if self.engines.is_expected():
+            await self.engines.some_alive()
+        return self.engines.alive
 
     async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
         if engines != self._joined:

@@ -45,11 +45,14 @@ class Change(NamedTuple):
         return f"{self.key}: {self.before!r} in the run, {self.after!r} now"
 
 
+WHOLE = ("rollout.engines",)  # a number or a table: one key in either form
+
+
 def flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     """A nested table as dotted keys."""
     out: dict[str, object] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix + key not in WHOLE:
             out |= flat(value, f"{prefix}{key}.")
         else:
             out[prefix + key] = value

@@ -42,6 +42,7 @@ class Progress:
         self.console = Terminal(highlight=False, soft_wrap=True)
         self.steps = steps
         self.bar: Bar | None = None
+        self.line = ""  # of the newest step, as the bar shows it
         self.said_at: float | None = None  # when the last step's line was printed
         self.durations: deque[float] = deque(maxlen=PACE)
 
@@ -78,6 +79,13 @@ class Progress:
     def exchange(self, stage: str) -> None:
         """Engines and learner begin a stage of a publish in which they wait for each other: too short a time to show."""
 
+    def straggler(self, text: str) -> None:
+        """Show a group that is late: on the bar until the step is done, or as a line."""
+        if self.bar is None:
+            self.say(f"  {text}")
+            return
+        self.bar.update(self.bar.task_ids[0], description=f"{self.line}  {text}".strip())
+
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Show a finished step: on the bar, or as a line every EVERY_S seconds. The first, last and evaluated steps always have a line."""
         self.durations.append(values["seconds/step"])
@@ -85,6 +93,7 @@ class Progress:
         line = describe_step(values, (self.steps - step) * sum(self.durations) / len(self.durations))
         whole = f"step {step:>{len(str(self.steps))}}/{self.steps}  {line}"
         if self.bar is not None:
+            self.line = line
             self.bar.update(self.bar.task_ids[0], completed=step, description=line)
             if held_out:
                 self.say(f"step {step}: {describe_correctness(values)}")

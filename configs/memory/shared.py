@@ -77,7 +77,7 @@ def host_place(config: Config, sizes: Sizes) -> Place:
     offloaded = (optimizer_bytes(config) + gradient_bytes(config) + MOMENT_BYTES) * division.part if offloads(config) else 0
     mine = weights(config, sizes)["weights"]
     past = mine * config.run.max_staleness if config.mismatch.share and config.run.max_staleness else 0
-    engines = min(config.rollout.engines * shards(config), GPUS_A_NODE) if share else 0
+    engines = min(config.rollout.fewest_engines * shards(config), GPUS_A_NODE) if share else 0
     layer = weight_bytes(config) * (sizes.layer if config.learner.zero_stage == WEIGHTS else layer_weights(config, sizes))
     return Place(
         name="learner node's host",

@@ -79,7 +79,9 @@ def parallel_sizes_are_counts(config: Keys) -> Iterator[Problem]:
 def engine_is_one_replica(config: Keys) -> Iterator[Problem]:
     """`rollout.vllm.data_parallel_size` is 1; `rollout.engines` sets the number of replicas."""
     if (size := vllm_size(config, "data_parallel_size")) > 1:
-        message = f"got {size}, needed 1, as an engine is one replica: remove it and set rollout.engines = {size * config.rollout.engines}"
+        message = (
+            f"got {size}, needed 1, as an engine is one replica: remove it and set rollout.engines = {size * config.rollout.fewest_engines}"
+        )
         yield Problem(("rollout.vllm.data_parallel_size", "rollout.engines"), message)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.engine import gpus_per_engine
+from configs.sections.rollout import EngineRange
 from configs.toml_writer import write_value
 
 SHARED_UTILIZATION = 0.85  # of a GPU's memory for an awake engine, where the config gives none
@@ -21,6 +22,16 @@ def sharing_takes_turns(config: Keys) -> Iterator[Problem]:
         yield Problem(("placement.share", "run.max_staleness"), message)
 
 
+def generation_stays_within_the_bound(config: Keys) -> Iterator[Problem]:
+    """`rollout.ahead` is at most `run.max_staleness`."""
+    if config.ahead > config.run.max_staleness:
+        message = (
+            f"got {config.ahead} with run.max_staleness = {config.run.max_staleness}: a group that is generated {config.ahead} steps ahead "
+            "would be learned that many steps later, which is beyond the bound: lower rollout.ahead, or raise run.max_staleness"
+        )
+        yield Problem(("rollout.ahead", "run.max_staleness"), message)
+
+
 def transfer_suits_the_placement(config: Keys) -> Iterator[Problem]:
     """`rollout.transfer = "nccl"` needs `placement.share = false`, `"ipc"` needs `placement.share = true`."""
     share, transfer = config.placement.share, config.rollout.transfer
@@ -35,9 +46,31 @@ def transfer_suits_the_placement(config: Keys) -> Iterator[Problem]:
         yield Problem(("rollout.transfer", "placement.share"), message)
 
 
+def fewest_engines_are_at_most_the_most(config: Keys) -> Iterator[Problem]:
+    """`rollout.engines = { min, max }` needs `min` ≤ `max`."""
+    fewest, most = config.rollout.fewest_engines, config.rollout.most_engines
+    if fewest > most:
+        message = (
+            f"got min = {fewest} above max = {most}, needed min of at most max: use {{ min = {most}, max = {fewest} }}, "
+            f"or engines = {most} for a fixed number"
+        )
+        yield Problem(("rollout.engines",), message)
+
+
+def sharing_engines_are_a_fixed_number(config: Keys) -> Iterator[Problem]:
+    """With `placement.share`, `rollout.engines` is a number, no range."""
+    if config.placement.share and isinstance(config.rollout.engines, EngineRange):
+        each = gpus_per_engine(config)
+        message = (
+            "got a range with placement.share = true, where each engine lies on GPUs of its own ranks, whose number is fixed: "
+            f"use rollout.engines = {max(1, config.learner.ranks // each)}, or placement.share = false"
+        )
+        yield Problem(("rollout.engines", "placement.share"), message)
+
+
 def a_rank_is_beside_every_worker(config: Keys) -> Iterator[Problem]:
     """With `placement.share`, `rollout.engines` × the GPUs of an engine = `learner.ranks`."""
-    if not config.placement.share:
+    if not config.placement.share or isinstance(config.rollout.engines, EngineRange):
         return
     engines, each, ranks = config.rollout.engines, gpus_per_engine(config), config.learner.ranks
     if engines * each == ranks:
@@ -73,7 +106,10 @@ def a_sharing_engine_leaves_room(config: Keys) -> Iterator[Problem]:
 
 PLACEMENT_RULES: tuple[Rule, ...] = (
     sharing_takes_turns,
+    generation_stays_within_the_bound,
     transfer_suits_the_placement,
+    fewest_engines_are_at_most_the_most,
+    sharing_engines_are_a_fixed_number,
     a_rank_is_beside_every_worker,
     a_sharing_engine_can_sleep,
     a_sharing_engine_leaves_room,

@@ -4,16 +4,32 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section
+from configs.section import Count, Positive, Section, Whole
 from configs.tables import Table
+
+
+class EngineRange(Section):
+    """How few and how many engines a run may have while it works."""
+
+    min: Count = Field(description="engines without which the run does not start")
+    max: Count = Field(description="engines that it takes at most, as nodes have room for them")
 
 
 class RolloutConfig(Section):
     """The engines: how many, how they sample, what reaches the learner."""
 
-    engines: Count = Field(default=1, description="number of vLLM engines, each a Ray actor")
+    engines: Count | EngineRange = Field(
+        default=1,
+        description="number of vLLM engines, each a Ray actor. With a range the run starts as many as fit, and more when a node joins",
+        json_schema_extra={"table": "{ min = 2, max = 8 }"},
+    )
     group_size: Count = Field(default=8, description="responses to each prompt")
     groups_per_step: Count = Field(default=64, description="prompts that one step learns from")
+    ahead: Whole | None = Field(
+        default=None,
+        description="steps that generation runs ahead of learning. Left out, it is `run.max_staleness`. A smaller number leaves slack: "
+        "finished groups are learned first, and a straggler may come later within the bound",
+    )
     temperature: Positive = Field(
         default=1.0,
         description="sampling temperature. The learner divides its logits by the same number. "
@@ -53,4 +69,31 @@ class RolloutConfig(Section):
         default=1,
         description="sampled responses to each held-out prompt, besides the greedy one. This is the k of `eval/pass@k` and `eval/mean@k`",
     )
+    stall_s: Positive = Field(
+        default=120,
+        description="an engine that makes no token for so long while it has requests, or does not answer, is suspect and gets no new "
+        "groups. After twice as long it is killed, and its groups go to other engines. Must be above the longest single step of "
+        "an engine, a compilation at a first request included",
+    )
+    restarts: Whole = Field(
+        default=3,
+        description="how often an engine that has died is started again within `restart_window_s`, in the background. 0 never starts one "
+        "again. With `placement.share` none is",
+    )
+    restart_window_s: Positive = Field(default=3600, description="the seconds within which `restarts` of an engine are counted")
+    hedge: StrictBool = Field(
+        default=False,
+        description="run a group that takes much longer than its neighbours a second time on an idle engine, with the same seeds; "
+        "the first result is kept",
+    )
     vllm: Table = Field(default_factory=dict, description="arguments for vLLM's `AsyncEngineArgs`, with vLLM's own names")
+
+    @property
+    def fewest_engines(self) -> int:
+        """The engines without which the run does not start."""
+        return self.engines.min if isinstance(self.engines, EngineRange) else self.engines
+
+    @property
+    def most_engines(self) -> int:
+        """The engines that the config allows at most; `gatewise engines` may ask for more where it gives one number."""
+        return self.engines.max if isinstance(self.engines, EngineRange) else self.engines

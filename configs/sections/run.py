@@ -25,7 +25,7 @@ class RunConfig(Section):
     max_staleness: Whole = Field(
         default=0,
         description="largest staleness: steps between the publish of a token's weights and the step that learns the token. "
-        "0: generation and learning take turns; 1 and more: generation runs ahead",
+        "0: generation and learning take turns; 1 and more: generation runs ahead, by `rollout.ahead` steps",
     )
     resume: PathText = Field(
         default="never",

@@ -25,7 +25,7 @@ from tests.toys.run import run_config, toy_summary
 
 STEPS = 18
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(17)]
-CLOCKED = ("seconds", "share", "tokens_per_second")
+CLOCKED = ("seconds", "share", "tokens_per_second", "window/")
 
 
 Reached = Callable[[str, int], None]  # called with the stage and the step that it works for
@@ -36,6 +36,12 @@ class ToyEngines:
 
     def __init__(self, timing: int, version: list[int], reached: Reached) -> None:
         self.random, self.version, self.reached = random.Random(timing), version, reached
+
+    async def stranded(self) -> None:
+        await asyncio.Event().wait()
+
+    def counts(self) -> dict[str, float]:
+        return {}
 
     async def respond(self, group_id: int, prompt: Prompt, size: int, *, texts: int) -> Scored:
         version, number = self.version[0], int(prompt.prompt_id[1:])

@@ -136,6 +136,7 @@ def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     experts = np.zeros((1000, 48, 8), np.uint8)
     actor = object.__new__(EngineActor)
     actor.config, actor._unscored, actor._scoring, actor._wants = run_config(Path("run")), [], set(), None
+    actor._groups = []
 
     async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
         for member in range(4):

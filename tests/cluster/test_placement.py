@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from cluster.actors.places import device
-from cluster.actors.places.bundles import Bundle, fits, layouts
-from cluster.actors.places.fit import refuse_what_cannot_fit, room_for
+from cluster.actors.places.bundles import Bundle, layouts
+from cluster.actors.places.fit import engines_at_start, refuse_what_cannot_fit, room_for
+from cluster.actors.places.plan import fits, planned, room_for_engines
 from configs.schema import Config
 from tests.toys.run import run_config
 
@@ -65,7 +66,7 @@ def spread(engines: int, ranks: int, size: int, *, tensor_parallel: int = 1, ran
 )
 def test_bundles_hold_as_much_of_an_expert_group_as_the_nodes_have_room_for(config: Config, nodes: list[Bundle], sizes: list[int]):
     layout = room_for(config, nodes)
-    assert [bundle["GPU"] for bundle in layout.bundles[config.rollout.engines :]] == sizes
+    assert [bundle["GPU"] for bundle in layout.bundles[layout.engines :]] == sizes
     taken = [0.0] * len(layout.bundles)
     for home, need in zip(layout.homes, layout.needs, strict=True):
         taken[home] += need["GPU"]
@@ -198,3 +199,42 @@ def test_an_engine_may_have_a_larger_context_than_the_run_needs_on_cpus() -> Non
     longer["vllm"]["max_num_batched_tokens"] = 24
     with pytest.raises(ValueError, match=r"max_num_batched_tokens got 24 .* at least 32"):
         refuse_what_cannot_fit(run_config(Path("run"), rollout=longer), [{"CPU": 8.0}])
+
+
+@pytest.mark.parametrize(
+    ("engines", "nodes", "started"),
+    [
+        (3, [EIGHT_GPUS], 3),
+        ({"min": 1, "max": 3}, [EIGHT_GPUS], 3),
+        ({"min": 1, "max": 30}, [EIGHT_GPUS], 7),
+        ({"min": 2, "max": 10**15}, [EIGHT_GPUS, FOUR_GPUS], 11),
+        ({"min": 9, "max": 10}, [EIGHT_GPUS], 9),  # which is then refused
+    ],
+)
+def test_the_engines_at_the_start_are_as_many_as_fit_in_their_range(engines: object, nodes: list[Bundle], started: int) -> None:
+    config = run_config(Path("run"), rollout={"engines": engines}, learner={"ranks": 1})
+    assert engines_at_start(config, nodes) == started
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "homes"),
+    [
+        ([4, 4, 8], {"a": 8, "b": 8}, ["b", "b", "a"]),
+        ([2, 2, 2, 4], {"a": 4, "b": 4, "c": 3}, ["b", "b", "c", "a"]),
+        ([1, 1], {"a": 1, "b": 8}, ["b", "b"]),  # near each other, on the emptiest node
+        ([2, 2, 2, 6], {"a": 8, "b": 4}, ["a", "b", "b", "a"]),
+        ([3, 3, 2, 2, 2], {"a": 6, "b": 6}, ["a", "a", "b", "b", "b"]),
+        ([5], {"a": 4, "b": 4}, None),
+        ([], {"a": 4}, []),
+    ],
+)
+def test_bundles_are_packed_on_few_nodes(wanted: list[float], free: dict[str, float], homes: list[str] | None) -> None:
+    found = planned([{"GPU": float(size)} for size in wanted], {node: {"GPU": float(size)} for node, size in free.items()})
+    assert (None if found is None else list(found)) == homes
+
+
+def test_bundles_that_packing_leaves_without_a_node_are_placed_tightly() -> None:
+    wanted = [{"GPU": 4.0}, {"GPU": 2.0}, {"GPU": 2.0}, {"GPU": 6.0}]
+    free = {"a": {"GPU": 10.0}, "b": {"GPU": 4.0}}
+    assert planned(wanted, free) is not None
+    assert room_for_engines({"GPU": 4.0, "CPU": 0.3}, {"a": {"GPU": 9.0, "CPU": 0.9}, "b": {"GPU": 3.0, "CPU": 9.0}, "c": {}}) == 2

@@ -180,7 +180,7 @@ def test_every_shipped_recipe_gives_a_valid_config_and_says_what_was_changed(pat
     assert len(lines) == len({line.partition(":")[0] for line in lines}), "each change is named once"
     if not gpus:
         assert config.rollout.vllm == {"enforce_eager": True, **{k: v for k, v in config.rollout.vllm.items() if k != "enforce_eager"}}
-        assert config.rollout.engines * config.rollout.cpus_per_engine + config.learner.ranks * config.learner.cpus_per_rank <= 8
+        assert config.rollout.fewest_engines * config.rollout.cpus_per_engine + config.learner.ranks * config.learner.cpus_per_rank <= 8
 
 
 def test_a_recipe_whose_model_is_not_here_is_refused_in_words(tmp_path: Path) -> None:

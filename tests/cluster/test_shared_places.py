@@ -54,8 +54,9 @@ def test_no_allocator_setting_of_the_users_reaches_processes_that_share_a_gpu() 
     group: Any = None
     users = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     places = SharedPlaces(group, [0], 2, [["3", "5"]], [])
-    for place, gpus in ((0, "3,5"), (1, "3"), (2, "5")):
-        env = places.options(place, users)["runtime_env"]["env_vars"]
+    given = [(places.options(0, users), "3,5"), (places.rank_options(0, users), "3"), (places.rank_options(1, users), "5")]
+    for options, gpus in given:
+        env = options["runtime_env"]["env_vars"]
         assert env["CUDA_VISIBLE_DEVICES"] == gpus
         assert {env[name] for name in users} == {"expandable_segments:False,pinned_max_round_threshold_mb:64"}
 
@@ -91,7 +92,9 @@ def test_an_engine_sees_its_gpus_and_each_rank_beside_it_one_of_them(four_gpus: 
     ray.get(group.ready(), timeout=60)
     places = share_places(config, group, gpu=True)
     kind: Any = ray.remote(Looker)
-    actors = [kind.options(**places.options(place, {"A": "B"})).remote() for place in range(engines + engines * tensor)]
+    options = [places.options(engine, {"A": "B"}) for engine in range(engines)]
+    options += [places.rank_options(rank, {"A": "B"}) for rank in range(engines * tensor)]
+    actors = [kind.options(**each).remote() for each in options]
     try:
         seen = ray.get([actor.sees.remote() for actor in actors], timeout=60)
         assert [node for node, _, _ in seen] == places.nodes()

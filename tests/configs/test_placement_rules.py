@@ -5,13 +5,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cluster.record.changes import allowed_changes
+from configs.arithmetic import describe_devices
+from configs.errors import ConfigError
+from configs.given import configured
+from configs.loader import dump, load
 from configs.memory.shared import refuse_no_room
 from configs.memory.sizes import Sizes, sizes_of
 from configs.schema import Config
+from configs.sections.rollout import EngineRange
 from tests.toys.run import run_config
 
 
-def sharing(engines: int = 1, ranks: int = 1, *, run: dict[str, Any] | None = None, **rollout: Any) -> Config:
+def sharing(engines: Any = 1, ranks: int = 1, *, run: dict[str, Any] | None = None, **rollout: Any) -> Config:
     return run_config(
         Path("run"), run=run or {}, rollout={"engines": engines, **rollout}, learner={"ranks": ranks}, placement={"share": True}
     )
@@ -35,6 +41,10 @@ def test_a_rank_on_every_gpu_of_every_engine_is_let_through(engines: int, ranks:
         ({"run": {"max_staleness": 1}}, "got true with run.max_staleness = 1, .*: set run.max_staleness = 0, or placement.share = false"),
         ({"transfer": "nccl"}, 'got "nccl" with placement.share = true, .*: use "auto", "ipc" or "gloo"'),
         ({"engines": 2}, r"got 1 .* needed 2: rollout.engines \(2\) x 1 GPUs .*: use rollout.engines = 1, or learner.ranks = 2"),
+        (
+            {"engines": {"min": 1, "max": 2}, "ranks": 2},
+            r"got a range with placement.share = true, .*: use rollout.engines = 2, or placement",
+        ),
         ({"ranks": 3, "vllm": {"tensor_parallel_size": 2}}, r"got 3 .* needed 2: .*: use learner.ranks = 2"),
         ({"vllm": {"enable_sleep_mode": False}}, "got false with placement.share = true, where the engine sleeps .*: remove it"),
         ({"vllm": {"enable_cumem_allocator": False}}, "got false with placement.share = true"),
@@ -81,3 +91,65 @@ def test_an_engine_that_leaves_too_little_for_a_waiting_rank_is_refused_with_wha
     config = run_config(Path("run"), model={"dtype": "bfloat16"}, rollout={"vllm": vllm}, placement={"share": True})
     with pytest.raises(ValueError, match=r"got 0.9 .*: 1.6 GB of 16 GB are left .* about 2 GB: use at most 0.87"):
         refuse_no_room(config, sizes(), 16e9)
+
+
+def test_generation_runs_no_further_ahead_than_the_bound() -> None:
+    with pytest.raises(ValidationError, match=r"(?s)rollout.ahead: got 3 with run.max_staleness = 2: .*lower rollout.ahead, or raise"):
+        run_config(Path("run"), run={"max_staleness": 2}, rollout={"ahead": 3, "groups_per_step": 4})
+    config = run_config(Path("run"), run={"max_staleness": 4}, rollout={"ahead": 1, "groups_per_step": 4})
+    assert (config.ahead, config.groups_in_flight) == (1, 8)
+    assert run_config(Path("run"), run={"max_staleness": 4}, rollout={"groups_per_step": 4}).groups_in_flight == 20
+
+
+@pytest.mark.parametrize(
+    ("engines", "fewest", "most"),
+    [(3, 3, 3), ({"min": 2, "max": 8}, 2, 8), ({"min": 1, "max": 1}, 1, 1), ({"min": 1, "max": 2**63 - 1}, 1, 2**63 - 1)],
+)
+def test_engines_are_a_number_or_a_range(engines: Any, fewest: int, most: int) -> None:
+    config = run_config(Path("run"), rollout={"engines": engines})
+    assert (config.rollout.fewest_engines, config.rollout.most_engines) == (fewest, most)
+
+
+RECIPE = Path(__file__).parents[2] / "configs" / "qwen3_30b_a3b_gspo.toml"
+NEEDED = "needed a whole number, at least 1, or a range such as { min = 2, max = 8 }"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{min=8,max=2}", "got min = 8 above max = 2, needed min of at most max: use { min = 2, max = 8 }, or engines = 2"),
+        *(
+            (given, NEEDED)
+            for given in (
+                "min=2", "2-8", "'{min=2,max=8}'", "{min=2}", "{max=2}", "{}", "{min=0,max=2}", "{min=-1,max=2}", "{min=2.0,max=8}",
+                "{min=true,max=8}", "{min='2',max=8}", "{min=2,max=4,step=1}", "{minimum=2,maximum=4}", "[2,8]", "[]", "0", "true", "2.0",
+                "{min=2,max=99999999999999999999}", "{min={},max=[]}",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_neither_is_answered_with_both_forms(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(RECIPE, [f"rollout.engines={given}"])
+    (line,) = error.value.problems
+    assert line.startswith("command line: rollout.engines")
+    assert said in line
+
+
+@pytest.mark.parametrize("overrides", [["rollout.engines={ min = 2, max = 8 }"], ["rollout.engines.min=2", "rollout.engines.max=8"]])
+def test_a_range_replaces_the_number_of_a_file_and_is_written_and_read_back(overrides: list[str], tmp_path: Path) -> None:
+    config = load(RECIPE, overrides)
+    assert config.rollout.engines == EngineRange(min=2, max=8)
+    (tmp_path / "config.toml").write_text(dump(config))
+    assert load(tmp_path / "config.toml") == config
+    assert "engines 2 to 8 × 4 GPUs (tensor × pipeline parallel) = 8 to 32" in describe_devices(config)
+    assert load(tmp_path / "config.toml", ["rollout.engines=3"]).rollout.engines == 3
+    assert configured(tmp_path / "config.toml", {"rollout.engines": {"max": 4}}).rollout.engines == EngineRange(min=2, max=4)
+    assert configured(RECIPE, {"rollout": {"engines": {"min": 1, "max": 4}}}).rollout.engines == EngineRange(min=1, max=4)
+
+
+def test_a_continued_run_may_have_any_number_of_engines() -> None:
+    kept, now = load(RECIPE), load(RECIPE, ["rollout.engines={min=2,max=8}"])
+    for before, after in ((kept, now), (now, kept), (now, load(RECIPE, ["rollout.engines={min=2,max=9}"]))):
+        (change,) = allowed_changes(before, after)
+        assert change.key == "rollout.engines"

@@ -67,7 +67,7 @@ def test_a_recipe_uses_the_gpus_that_its_head_names(path: Path) -> None:
     assert used == GPUS[path.name]
     whole = f"{used // 8} node{'s' * (used > 8)} × 8 GPUs" if used >= 8 else f"{used} GPU{'s' * (used > 1)}"
     assert f": {whole} of " in head[0]
-    engines, tensor, ranks = config.rollout.engines, gpus_per_engine(config), config.learner.ranks
+    engines, tensor, ranks = config.rollout.fewest_engines, gpus_per_engine(config), config.learner.ranks
     said = next(line for line in head if line.startswith("#   GPUs"))
     assert f"engines {engines} × tensor_parallel {tensor}" in said
     assert f"learner ranks {ranks}" in said
@@ -85,7 +85,7 @@ def test_a_recipe_that_has_never_run_says_so() -> None:
 def test_sides_that_share_gpus_take_turns_on_the_same_ones(path: Path) -> None:
     config = load(path)
     if config.placement.share:
-        assert config.rollout.engines * gpus_per_engine(config) == config.learner.ranks
+        assert config.rollout.fewest_engines * gpus_per_engine(config) == config.learner.ranks
     assert (config.run.max_staleness == 0) == config.placement.share
 
 

@@ -37,7 +37,7 @@ SETTINGS = (
 )
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns")
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns", "window/")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,16 @@ def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:
 def test_the_run_records_what_it_promises(straight: Path) -> None:
     keys = set(steps(straight)[0])
     wanted = {"reward/mean", "length/mean", "entropy", "clip/low", "clip/high", "grad_norm", "mismatch/mean", "mismatch/kl"}
-    wanted |= {"publish/bytes", "publish/seconds", "tokens_per_second", "seconds/generate", "share/learn", "staleness/mean"}
+    wanted |= {
+        "publish/bytes",
+        "publish/seconds",
+        "window/generating",
+        "window/waiting",
+        "tokens_per_second",
+        "seconds/generate",
+        "share/learn",
+        "staleness/mean",
+    }
     wanted |= {f"mismatch/{name}" for name in ("k1", "chi2", "ess", "ratio_mean", "ratio_min", "ratio_max", "ratio_p999")}
     wanted |= {f"correction/{name}" for name in ("capped", "masked", "vetoed")} | {"reference_kl", "groups/rejected"}
     assert wanted <= keys

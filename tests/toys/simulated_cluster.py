@@ -33,7 +33,7 @@ class Where:
 def placed(config: Config, *, start: bool) -> dict[str, Any]:
     said: list[str] = []
     places = reserve(config, said.append)
-    nodes, engines = places.nodes(), config.rollout.engines
+    nodes, engines = places.nodes(), places.engines
     short = {node: place for place, node in enumerate(sorted(set(nodes)))}
     found = {
         "engines": [short[node] for node in nodes[:engines]],
@@ -47,8 +47,8 @@ def placed(config: Config, *, start: bool) -> dict[str, Any]:
 
 
 def started(config: Config, places: Places) -> list[tuple[str, list[int]]]:
-    kind, first = ray.remote(Where), config.rollout.engines
-    actors = [kind.options(**places.options(first + rank, {})).remote() for rank in range(config.learner.expert_parallel)]
+    kind = ray.remote(Where)
+    actors = [kind.options(**places.rank_options(rank, {})).remote() for rank in range(config.learner.expert_parallel)]
     return ray.get([actor.here.remote() for actor in actors])
 
 

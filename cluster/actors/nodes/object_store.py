@@ -32,7 +32,8 @@ def refuse_small_stores(config: Config, homes: Sequence[str], say: Callable[[str
 
 def shortages(config: Config, homes: Sequence[str], nodes: Mapping[str, Any]) -> Iterator[Shortage]:
     """What is wrong with each node, in the order of `homes`; a node is as `ray.nodes()` describes it."""
-    need, engines = store_need(config, model_config(config)), config.rollout.engines
+    engines = len(homes) - config.learner.ranks
+    need = store_need(config, model_config(config), engines)
     for home in dict.fromkeys(homes):
         node = nodes.get(home)
         store = float(node["Resources"].get("object_store_memory", 0)) if node else 0.0

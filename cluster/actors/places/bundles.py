@@ -21,6 +21,17 @@ class Layout:
     engines: int  # the number of engines among the actors
     group: int  # consecutive ranks that work together most: learner.expert_parallel
 
+    def with_engines(self, count: int) -> "Layout":
+        """The same ranks beside another number of engines, each in a bundle of its own."""
+        engine, more = self.bundles[0], count - self.engines
+        return replace(
+            self,
+            bundles=[*(dict(engine) for _ in range(count)), *self.bundles[self.engines :]],
+            homes=[*range(count), *(home + more for home in self.homes[self.engines :])],
+            needs=[*(dict(engine) for _ in range(count)), *self.needs[self.engines :]],
+            engines=count,
+        )
+
     def numbered(self, nodes: Sequence[str]) -> "Layout":
         """The same bundles with ranks numbered by node; `nodes[i]` is the node of bundle i, in words that sort."""
         slots = self.homes[self.engines :]
@@ -29,7 +40,7 @@ class Layout:
 
 
 def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
-    """The ways to reserve a run, the best first; a bundle always lies on one node.
+    """The ways to reserve a run with its fewest engines, the best first; a bundle always lies on one node.
 
     First every expert group has a bundle. Then ever fewer have one, and the ranks of the rest come in parts of a group, at last singly.
     Where engines and ranks share GPUs there is one way: a bundle for each engine with the ranks beside it.
@@ -42,7 +53,7 @@ def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
     if gpu:
         engine["GPU"] = float(gpus_per_engine(config))
         rank["GPU"] = 1.0
-    engines, ranks, group = config.rollout.engines, config.learner.ranks, config.learner.expert_parallel
+    engines, ranks, group = config.rollout.fewest_engines, config.learner.ranks, config.learner.expert_parallel
     for whole in range(ranks // group, -1, -1):
         rest = ranks - whole * group
         for part in (n for n in range(group - 1, 0, -1) if group % n == 0) if rest else (1,):
@@ -59,7 +70,7 @@ def layouts(config: Config, gpu: bool) -> Iterator[Layout]:
 
 def _shared(config: Config, gpu: bool) -> Layout:
     """A bundle for each engine, with the cores of the side that needs more: the other side rests meanwhile."""
-    engines, workers = config.rollout.engines, gpus_per_engine(config)
+    engines, workers = config.rollout.fewest_engines, gpus_per_engine(config)
     bundle: Bundle = {"CPU": float(max(config.rollout.cpus_per_engine, workers * config.learner.cpus_per_rank))}
     if gpu:
         bundle["GPU"] = float(workers)
@@ -70,20 +81,3 @@ def _shared(config: Config, gpu: bool) -> Layout:
         engines=engines,
         group=config.learner.expert_parallel,
     )
-
-
-def fits(wanted: Sequence[Bundle], nodes: Sequence[Bundle]) -> bool:
-    """Whether every bundle fits whole on a node: largest first, each on the node that it fills most."""
-    free = [dict(node) for node in nodes]
-    for bundle in sorted(wanted, key=_size, reverse=True):
-        homes = [node for node in free if all(node.get(kind, 0) + 1e-9 >= n for kind, n in bundle.items())]
-        if not homes:
-            return False
-        home = min(homes, key=_size)
-        for kind, n in bundle.items():
-            home[kind] -= n
-    return True
-
-
-def _size(resources: Bundle) -> tuple[float, float]:
-    return resources.get("GPU", 0), resources.get("CPU", 0)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from cluster.actors.places.bundles import Bundle, Layout, fits, layouts
+from cluster.actors.places.bundles import Bundle, Layout, layouts
 from cluster.actors.places.device import on_gpu, refuse_device
+from cluster.actors.places.plan import engines_that_fit, fits, numbered
 from cluster.actors.places.shared import shared_has_no_room
 from configs.arithmetic import counted
 from configs.rules.engine import is_count, vllm_size
@@ -22,7 +23,7 @@ def refuse_what_cannot_fit(config: Config, nodes: Sequence[Bundle]) -> None:
 
 
 def room_for(config: Config, nodes: Sequence[Bundle]) -> Layout:
-    """The best layout of bundles that the nodes hold; ValueError, with the arithmetic, if engines and ranks do not fit."""
+    """The best layout that the nodes hold, with the fewest engines; ValueError, with the arithmetic, if engines and ranks do not fit."""
     gpu = on_gpu(config, nodes)
     tried: list[Layout] = []
     for layout in layouts(config, gpu):
@@ -32,7 +33,15 @@ def room_for(config: Config, nodes: Sequence[Bundle]) -> Layout:
     lacking = "GPU" if gpu and not fits([{"GPU": bundle["GPU"]} for bundle in tried[-1].bundles], nodes) else "CPU"
     if config.placement.share:
         raise ValueError(shared_has_no_room(config, tried[-1].bundles, nodes, lacking))
-    raise ValueError(_does_not_fit(tried[-1], nodes, lacking))
+    raise ValueError(_does_not_fit(config, tried[-1], nodes, lacking))
+
+
+def engines_at_start(config: Config, nodes: Sequence[Bundle]) -> int:
+    """The engines with which a run starts on empty nodes: as many as `rollout.engines` allows and as fit, the fewest where none do."""
+    if config.placement.share:
+        return config.rollout.fewest_engines
+    found = (engines_that_fit(layout, numbered(nodes), config.rollout.most_engines) for layout in layouts(config, on_gpu(config, nodes)))
+    return next((count for count in found if count), config.rollout.fewest_engines)
 
 
 def needs_of_gpus(config: Config) -> Iterator[str]:
@@ -69,7 +78,7 @@ def refuse_what_engines_on_cpus_cannot(config: Config) -> None:
             )
 
 
-def _does_not_fit(layout: Layout, nodes: Sequence[Bundle], kind: str) -> str:
+def _does_not_fit(config: Config, layout: Layout, nodes: Sequence[Bundle], kind: str) -> str:
     engine, rank = layout.needs[0], layout.needs[-1]
     engines, ranks = layout.engines, len(layout.needs) - layout.engines
     total = sum(need[kind] for need in layout.needs)
@@ -77,10 +86,11 @@ def _does_not_fit(layout: Layout, nodes: Sequence[Bundle], kind: str) -> str:
     each = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
     shared = engines * engine[kind]  # GPUs of the engines, a rank on each
     turns = f"; or let both take turns on the same GPUs: placement.share = true, with learner.ranks = {shared:g}" if shared <= there else ""
+    fewest = "rollout.engines" if isinstance(config.rollout.engines, int) else "rollout.engines.min"
     return (
-        f"rollout.engines ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
+        f"{fewest} ({engines}) x {engine[kind]:g} {kind} + learner.ranks ({ranks}) x {rank[kind]:g} {kind} = {total:g} {kind}s are "
         f"needed, but {counted(len(nodes), 'node')} with {there:g} {kind}{'' if there == 1 else 's'} in all ({each} each) "
-        f"cannot hold them: lower rollout.engines or learner.ranks"
+        f"cannot hold them: lower {fewest} or learner.ranks"
         + (
             f", or rollout.vllm.tensor_parallel_size{turns}"
             if kind == "GPU"

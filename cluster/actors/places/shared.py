@@ -4,6 +4,7 @@ Ray gives an actor whole GPUs or a fraction of one, and would put the fractions 
 all GPUs of a bundle. Engine and ranks ask Ray for none, and see the GPUs that are chosen here: the engine all of them, each rank one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.actors.places.bundles import Bundle
+from cluster.actors.places.groups import addresses, alive_nodes
 from configs.arithmetic import counted
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
@@ -26,7 +28,7 @@ ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch
 
 def shared_has_no_room(config: Config, wanted: Sequence[Bundle], nodes: Sequence[Bundle], kind: str) -> str:
     """The arithmetic of a run whose bundles do not fit on the nodes for lack of `kind`."""
-    engines, workers, each = config.rollout.engines, gpus_per_engine(config), wanted[0][kind]
+    engines, workers, each = config.rollout.fewest_engines, gpus_per_engine(config), wanted[0][kind]
     there = sum(node.get(kind, 0) for node in nodes)
     listed = ", ".join(f"{node.get(kind, 0):g}" for node in nodes)
     ranks = f"{counted(workers, 'rank')} x learner.cpus_per_rank ({config.learner.cpus_per_rank:g})"
@@ -61,13 +63,22 @@ class SharedPlaces:
     def gpu(self) -> bool:
         return bool(self.gpus)
 
+    @property
+    def engines(self) -> int:
+        """The number of engines, which stays: the ranks hold the other half of their places."""
+        return len(self.order)
+
     def options(self, index: int, env: dict[str, str]) -> dict[str, Any]:
-        """Options of engine `index`, or of the rank whose number follows those of all engines."""
-        engines = len(self.order)
-        rank = index - engines
-        engine = index if rank < 0 else rank // self.workers
-        if self.gpus:
-            mine = self.gpus[engine] if rank < 0 else [self.gpus[engine][rank % self.workers]]
+        """Options that put engine `index` on its GPUs."""
+        return self._options(index, self.gpus[index] if self.gpus else [], env)
+
+    def rank_options(self, rank: int, env: dict[str, str]) -> dict[str, Any]:
+        """Options that put a rank beside a worker of its engine."""
+        engine, worker = divmod(rank, self.workers)
+        return self._options(engine, [self.gpus[engine][worker]] if self.gpus else [], env)
+
+    def _options(self, engine: int, mine: list[str], env: dict[str, str]) -> dict[str, Any]:
+        if mine:
             env = env | dict.fromkeys(ALLOCATOR_VARIABLES, ALLOCATOR) | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
             env |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # else Ray hides every GPU from an actor that asks for none
         bundle = self.order[engine]
@@ -85,6 +96,33 @@ class SharedPlaces:
         engines = [str(homes[bundle]) for bundle in self.order]
         return engines + [home for home in engines for _ in range(self.workers)]
 
+    async def open(self, index: int) -> bool:
+        """False: a place that an engine has lost holds the ranks' memory, and there are no further ones."""
+        return False
+
+    async def close(self, index: int) -> None:
+        """Nothing: the ranks beside the engine need the place."""
+
+    def node_of(self, index: int) -> str:
+        """The id of the node of engine `index`."""
+        return self.nodes()[index]
+
+    def address_of(self, index: int) -> str | None:
+        """The address of the node of engine `index`."""
+        return addresses().get(self.node_of(index))
+
+    async def renew_ranks(self) -> bool:
+        """Whether every node with ranks is still alive; places on shared GPUs never move."""
+        return (await asyncio.to_thread(alive_nodes)).keys() >= set(self.nodes())
+
+    def room(self) -> int:
+        """0: no further engine finds ranks to take turns with."""
+        return 0
+
+    def most(self) -> int:
+        """The engines that the run can ever have: those that it has."""
+        return self.engines
+
     def give_back(self) -> None:
         """Free every bundle."""
         for holder in self.holders:
@@ -95,7 +133,7 @@ class SharedPlaces:
 def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlaces:
     """The places in a reserved group, engines in the order of their nodes; TimeoutError if a bundle's GPUs are not told in time."""
     homes = placement_group_table(group)["bundles_to_node_id"]
-    order = sorted(range(config.rollout.engines), key=lambda bundle: (str(homes[bundle]), bundle))
+    order = sorted(range(config.rollout.fewest_engines), key=lambda bundle: (str(homes[bundle]), bundle))
     workers = gpus_per_engine(config)
     if not gpu:
         return SharedPlaces(group, order, workers, [], [])

@@ -2,7 +2,7 @@
 
 from cluster.actors.nodes.object_store import local_store
 from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
-from cluster.actors.places.fit import needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
+from cluster.actors.places.fit import engines_at_start, needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
 from cluster.actors.session import joins_cluster
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
@@ -55,24 +55,28 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
 
 def check_store(config: Config, model: Model, found: Findings) -> None:
     """Add what is wrong with the object store that Ray would have here."""
-    need = store_need(config, model)
-    short = shortage(config, need, config.rollout.engines, config.learner.ranks, local_store(), "this machine")
+    engines = engines_at_start(config, this_machine())
+    need = store_need(config, model, engines)
+    short = shortage(config, need, engines, config.learner.ranks, local_store(), "this machine")
     if short is not None:
         (found.problems if short.hopeless else found.warnings).append(short.text)
 
 
 def describe_places(config: Config) -> str:
     """Where engines, ranks and reward workers would run."""
-    engines, ranks, workers = config.rollout.engines, config.learner.ranks, config.reward.workers
+    ranks, workers = config.learner.ranks, config.reward.workers
     if joins_cluster():
         return "the cluster of RAY_ADDRESS, whose nodes are counted when the run starts"
     nodes = this_machine()
-    gpu = on_gpu(config, nodes)
+    gpu, engines = on_gpu(config, nodes), engines_at_start(config, nodes)
+    range_of = (
+        "" if isinstance(config.rollout.engines, int) else f" ({config.rollout.fewest_engines} to {config.rollout.most_engines} allowed)"
+    )
     each = "a GPU and " if gpu else ""
     beside = f" (in turns on the same {'GPUs' if gpu else 'cores'})" if config.placement.share else ""
     unused = "" if gpu or not count_gpus(nodes) else ", which are not used"
     return (
-        f"this machine ({nodes[0]['CPU']:g} CPU cores, {nodes[0]['GPU']:g} GPUs{unused}): engines {engines} on {each}"
+        f"this machine ({nodes[0]['CPU']:g} CPU cores, {nodes[0]['GPU']:g} GPUs{unused}): engines {engines}{range_of} on {each}"
         f"{config.rollout.cpus_per_engine:g} CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each{beside}, "
         f"reward workers {workers}; weights by {choose_transport(config, gpu=gpu).backend}"
     )

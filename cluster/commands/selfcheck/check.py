@@ -118,7 +118,7 @@ def run_parts(prepared: Prepared, folder: Path, tell: Tell, stop: Stop) -> list[
     rows.append(row)
     show(row, tell)
     limit = LIMIT_S["full" if prepared.full else "gpu" if prepared.gpu else "cpu"]
-    victim, several = config.rollout.engines - 1, config.rollout.engines > 1
+    victim, several = config.rollout.most_engines - 1, config.rollout.most_engines > 1
     tell("run 1: learn" + (", then lose an engine" if several else ""))
     death = Death(engine=victim, after=config.run.steps - 1) if several else None
     found = Evidence(

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from cluster.actors.places.device import this_machine
+from cluster.actors.places.fit import engines_at_start
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
 from cluster.commands.doctor.diagnosis import Finding, ok, refusal, warning
 from cluster.commands.doctor.subject import Subject
+from configs.arithmetic import span
+from configs.schema import Config
 
 
 def check_places(subject: Subject) -> Iterator[Finding]:
@@ -20,7 +23,15 @@ def check_places(subject: Subject) -> Iterator[Finding]:
     for problem in found.problems:
         yield refusal(ValueError(problem))
     if not found.problems:
-        engines, ranks = subject.config.rollout.engines, subject.config.learner.ranks
+        ranks = subject.config.learner.ranks
+        engines = describe_engines(subject.config, elsewhere=subject.joins)
         where = "the cluster counts its resources when the run starts" if subject.joins else "they fit on this machine"
         yield ok(f"engines {engines}, ranks {ranks}: {where}")
     yield from (warning(note, "keep it in mind for the nodes of the cluster") for note in found.notes if subject.joins)
+
+
+def describe_engines(config: Config, *, elsewhere: bool) -> str:
+    """How many engines the run starts: a range where the nodes are not known here."""
+    if elsewhere:
+        return span(config.rollout.fewest_engines, config.rollout.most_engines)
+    return str(engines_at_start(config, this_machine()))

@@ -8,7 +8,7 @@ from rollout.transport import choose_transport
 
 def judge_generating(found: Evidence) -> Measured:
     """The groups of a dead engine go to another one, and the run goes on."""
-    if found.config.rollout.engines == 1:
+    if found.config.rollout.most_engines == 1:
         raise PartSkipped("the run has one engine, so none is left to go on with; see engine_killed_publishing")
     refuse_unseen(found.first, found.config.run.steps - 1, found)
     return goes_on(found, found.first)
@@ -19,7 +19,7 @@ def judge_publishing(found: Evidence) -> Measured:
     again = found.again()
     refuse_unseen(again, again.config.run.steps - 1, found)
     transport = choose_transport(found.config, gpu=found.gpu)
-    if transport.recoverable and found.config.rollout.engines > 1:
+    if transport.recoverable and found.config.rollout.most_engines > 1:
         return goes_on(found, again)
     assert again.death is not None, "the second run is told to lose an engine"
     needed(again.cause is not None, f"{again.death.name} was killed in a publish, and the run did not notice")
@@ -41,7 +41,7 @@ def goes_on(found: Evidence, attempt: Attempt) -> Measured:
     """The last step is on record with one engine less, and the death was announced."""
     assert attempt.death is not None, "the run was told to lose an engine"
     row = found.step(attempt.config.run.steps)
-    left = attempt.config.rollout.engines - 1
+    left = attempt.config.rollout.most_engines - 1
     needed(row["engines"] == left, f"{row['engines']:g} engines work after the death of one of {left + 1}")
     announced = any(line.startswith(f"warning: {attempt.death.name} died") for line in attempt.said)
     needed(announced, f"{attempt.death.name} was killed, and the run said nothing about it")

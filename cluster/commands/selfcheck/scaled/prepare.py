@@ -33,7 +33,7 @@ class Prepared:
 
     def describe(self) -> list[str]:
         """What will run, and every difference from the recipe."""
-        engines, ranks, count = self.config.rollout.engines, self.config.learner.ranks, count_parameters(self.model)
+        engines, ranks, count = self.config.rollout.most_engines, self.config.learner.ranks, count_parameters(self.model)
         size = f", {count.total / 1e6:,.1f}M parameters" if count else ""
         where = "GPUs" if self.gpu else "this machine's CPU cores"
         return [

@@ -29,7 +29,7 @@ class RunSizes:
 def sizes_of(config: Config) -> RunSizes:
     """What the recipe asks for. Pipeline and context parallelism count as tensor parallelism, in whose place they stand here."""
     return RunSizes(
-        engines=config.rollout.engines,
+        engines=config.rollout.most_engines,
         tensor_parallel=gpus_per_engine(config),
         ranks=config.learner.ranks,
         expert_parallel=config.learner.expert_parallel,

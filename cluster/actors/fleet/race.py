@@ -1,0 +1,106 @@
+"""One group on its way: on one engine, on the next one if that dies, or on two at once of which the first to finish counts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cluster.actors.died import has_died
+from cluster.actors.fleet.handle import EngineGone, EngineHandle
+from cluster.causes.roles import RoleLate
+from cluster.scored import Reference, References, Scored
+from rollout.types import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What an engine is asked for: the same on every engine, so that every engine samples the same tokens from the same weights."""
+
+    group_id: int
+    prompt: Prompt
+    size: int
+    temperature: float | None
+    texts: int
+    learned: bool  # tokens of other groups never leave the engine
+    objects: int  # that the engine returns beside the head
+    deadline_s: float
+
+    @property
+    def evaluated(self) -> bool:
+        return self.temperature is not None
+
+    def of(self, actor: Any) -> tuple[Any, Sequence[Any]]:
+        """Ask an engine's actor; returns its head and its parts, to be awaited."""
+        call = actor.respond.options(num_returns=1 + self.objects)
+        made = call.remote(self.group_id, self.prompt, self.size, self.temperature, self.texts, self.learned)
+        if not self.learned:
+            return made, ()
+        head, *parts = made
+        return head, parts
+
+
+class Race:
+    """A group until it is there: `begin` it on an engine, on a second one too if it is late, and take what `first` returns."""
+
+    def __init__(self, ask: Ask, bury: Callable[[EngineHandle, BaseException], object]) -> None:
+        self.ask, self.bury = ask, bury
+        self.since = asyncio.get_running_loop().time()
+        self.late = False  # somebody has been told
+        self.hedged = False
+        self._tries: dict[asyncio.Task[Scored], EngineHandle] = {}
+        self._finished: asyncio.Queue[asyncio.Task[Scored]] = asyncio.Queue()
+
+    @property
+    def engines(self) -> list[EngineHandle]:
+        """The engines that work on it now."""
+        return list(self._tries.values())
+
+    def begin(self, engine: EngineHandle) -> None:
+        """Ask this engine, too."""
+        task = asyncio.create_task(self._try(engine), name=f"group {self.ask.group_id} on {engine.name}")
+        self._tries[task] = engine
+        engine.outstanding += 1
+        task.add_done_callback(lambda _: engine.finished_one())
+        task.add_done_callback(self._finished.put_nowait)
+
+    async def first(self) -> Scored | None:
+        """The first result; None once every engine that was asked is gone. An error of a living engine is raised."""
+        while self._tries:
+            task = await self._finished.get()
+            del self._tries[task]
+            try:
+                return task.result()
+            except EngineGone:
+                continue
+        return None
+
+    def end(self) -> list[EngineHandle]:
+        """Wait for nobody any more; returns the engines that still work on it."""
+        losers = self.engines
+        for task in self._tries:
+            task.cancel()
+        self._tries.clear()
+        return losers
+
+    async def _try(self, engine: EngineHandle) -> Scored:
+        ask = self.ask
+        try:
+            head, parts = ask.of(engine.actor)
+            summary, shown = await engine.answer(head, ask.deadline_s)
+            tokens = references(parts, ask.size) if ask.learned else None
+            return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, prompt=ask.prompt)
+        except ray.exceptions.RayError as error:
+            if not has_died(error):
+                raise
+            self.bury(engine, error)
+            raise EngineGone(f"{engine.name} died") from error
+        except TimeoutError as error:
+            raise RoleLate(engine.role, f"did not finish group {ask.group_id}", ask.deadline_s) from error
+
+
+def references(parts: Sequence[Any], size: int) -> References:
+    """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any."""
+    made = [Reference(part) for part in parts]
+    return References(tokens=made[:size], experts=made[size:])

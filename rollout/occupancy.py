@@ -1,0 +1,48 @@
+"""How full the window of groups in flight is, as means over time."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+State = Literal["free", "generating", "scoring", "finished", "waiting"]
+STATES: tuple[State, ...] = ("free", "generating", "scoring", "finished", "waiting")
+
+
+class Occupancy:
+    """Counts slots by state and integrates the counts over time.
+
+    generating: an engine has the group; scoring: its responses wait for verdicts; finished: worth learning and not taken yet; waiting:
+    taken, and the weights learned from it are not published yet.
+    """
+
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.counts: dict[State, int] = {state: 0 for state in STATES} | {"free": size}
+        self._areas: dict[State, float] = dict.fromkeys(STATES, 0.0)
+        self._began = self._last = clock()
+
+    def move(self, before: State, after: State) -> None:
+        """One slot changes its state."""
+        self._advance()
+        self.counts[before] -= 1
+        self.counts[after] += 1
+
+    def was_scoring(self, seconds: float) -> None:
+        """A group that counted as generating spent its last `seconds` in scoring, which only its engine knew."""
+        self._areas["generating"] -= seconds
+        self._areas["scoring"] += seconds
+
+    def means(self) -> Mapping[State, float]:
+        """The mean number of slots in each state since the last call."""
+        self._advance()
+        whole = self._last - self._began
+        # A group whose scoring began before the last call may have moved more seconds than this stretch has.
+        found = {state: max(area / whole, 0.0) if whole > 0 else float(self.counts[state]) for state, area in self._areas.items()}
+        self._areas, self._began = dict.fromkeys(STATES, 0.0), self._last
+        return found
+
+    def _advance(self) -> None:
+        now = self.clock()
+        for state, count in self.counts.items():
+            self._areas[state] += count * (now - self._last)
+        self._last = now

@@ -1,0 +1,84 @@
+"""Signs that an engine makes progress, counted while it works: nothing is asked of the engine core while it generates.
+
+generating          a step of the core that made tokens, read a prompt or changed its queue
+idle or paused      an answer of the core to a question that costs nothing
+in an update        none: the core waits in a collective, which has a deadline of its own; only a stopped process is seen
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+import psutil
+
+Queue = tuple[int, int, float]  # requests that run, requests that wait, share of the cache in use
+
+
+class Pulse(TypedDict, total=False):
+    """What an engine says of itself at one moment. Counters only grow."""
+
+    tokens: int  # generated so far
+    steps: int  # of the core, those that did some work
+    beats: int  # answers of the core while it generated nothing
+    requests: int  # in flight
+    generating: int  # groups
+    scoring: int  # groups whose responses are all generated
+    paused: bool
+    updating: bool  # in a collective of a publish
+    stopped: bool  # a process of the core is stopped, as SIGSTOP does
+    slowest: tuple[int, float, int] | None  # the group asked for first, its age in seconds, tokens of its finished responses
+
+
+@dataclass
+class Work:
+    """Counts the work of an engine core from what it reports after each of its steps."""
+
+    tokens: int = 0
+    steps: int = 0
+    beats: int = 0
+    queue: Queue = (0, 0, 0.0)
+
+    def step(self, made: int, read: int, queue: Queue) -> None:
+        """One step that made `made` tokens and finished reading `read` tokens of prompts. A core that turns in circles changes nothing."""
+        if made or read or queue != self.queue:
+            self.steps += 1
+        self.tokens += made
+        self.queue = queue
+
+
+@dataclass(eq=False)
+class GroupAtWork:
+    """A group that an engine was asked for and has not returned."""
+
+    group_id: int
+    evaluated: bool
+    end: Callable[[], object] = int  # ends the work on it, once that has begun
+    since: float = field(default_factory=time.monotonic)
+    tokens: int = 0  # of its finished responses
+    scoring: bool = False
+
+
+def describe_groups(groups: Iterable[GroupAtWork]) -> Pulse:
+    """The part of a pulse that tells of groups."""
+    known = sorted(groups, key=lambda group: group.since)
+    slowest = known[0] if known else None
+    scoring = sum(group.scoring for group in known)
+    return {
+        "generating": len(known) - scoring,
+        "scoring": scoring,
+        "slowest": (slowest.group_id, time.monotonic() - slowest.since, slowest.tokens) if slowest else None,
+    }
+
+
+def any_stopped(pids: Iterable[int]) -> bool:
+    """Whether one of these processes or of their children is stopped."""
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            family = [process, *process.children(recursive=True)]
+            if any(member.status() == psutil.STATUS_STOPPED for member in family):
+                return True
+        except psutil.NoSuchProcess:
+            continue  # it has ended, which others notice
+    return False
