@@ -19,7 +19,9 @@ from benchmarks.faults.disk import Disk
 from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
 from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
 from benchmarks.faults.world import Handle, History, Process, World
-from cluster.actors.engines import EnginePool
+from cluster.actors.engines import EnginePool, OnEvent
+from cluster.actors.fleet import watch
+from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.learners import Learners
 from cluster.actors.start import Actors, _ready
 from cluster.causes.roles import Role, register
@@ -36,6 +38,7 @@ from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(23)]
+LOOKS_S = 20.0  # between two looks at an engine; the 2 s of a real run would take most of the laboratory's own time
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
 
@@ -217,29 +220,46 @@ class Driver:
             stack.enter_context(patch.object(time, "time", lambda: EPOCH + self.now + self.loop.time()))
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
+            stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
 
     @asynccontextmanager
     async def start_actors(
-        self, config: Config, on_retry: Callable[[int], None], checkers: Sequence[str] = (), say: Callable[[str], object] = print
+        self,
+        config: Config,
+        on_retry: Callable[[int], None],
+        checkers: Sequence[str] = (),
+        say: Callable[[str], object] = print,
+        on_event: OnEvent = lambda kind, engine, text: None,
     ) -> AsyncIterator[Actors]:
         """Toys in place of Ray's actors: each on a node of its own, or an engine and a rank together on one."""
         shape, world = self.shape, self.world
         reward = world.start("reward 0", 0)
         reward.behind = ToyReward(world, reward)
-        engines = []
-        for index in range(shape.engines):
-            engines.append(world.start(f"engine {index}", 1 + index))
-            engines[-1].behind = ToyEngine(world, engines[-1], reward.handle)
+
+        def launch(index: int) -> Handle:
+            engine = world.start(f"engine {index}", 1 + index)
+            engine.behind = ToyEngine(world, engine, reward.handle)
+            register_role(engine, config)
+            return engine.handle
+
+        async def end(handle: Handle) -> None:
+            world.kill(handle)
+
+        pool = EnginePool(config, [], on_retry, kill=world.kill, say=say, on_event=on_event)
+        fleet = Fleet(pool, OwnPlaces(shape.engines), launch, end, wanted=shape.engines)
         learners = Learners(config, self._spawn_ranks(), share=lambda shared: shared)
-        roles = {process: register_role(process, config) for process in (reward, *engines)}
         async with asyncio.TaskGroup() as starting:
             starting.create_task(learners.start())
-            for process in (reward, *engines):
-                starting.create_task(_ready(config, process.handle.ready.remote(), roles[process]))
-        pool = EnginePool(config, [engine.handle for engine in engines], on_retry, kill=world.kill, say=say)
-        yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False))
+            for index in range(shape.engines):
+                starting.create_task(fleet.start(index))
+            starting.create_task(_ready(config, reward.handle.ready.remote(), register_role(reward, config)))
+        fleet.begin()
+        try:
+            yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False), fleet=fleet)
+        finally:
+            await fleet.close()
 
     def _spawn_ranks(self) -> list[Handle]:
         """New ranks."""
@@ -251,6 +271,20 @@ class Driver:
             ranks[-1].behind = ToyRank(self.world, ranks[-1], rank, life)
             register_role(ranks[-1], self.config)
         return [rank.handle for rank in ranks]
+
+
+class OwnPlaces:
+    """Places that stay reserved, so that a dead engine's is free for the next one."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    async def open(self, index: int) -> bool:
+        """Whether there is such a place."""
+        return index < self.count
+
+    async def close(self, index: int) -> None:
+        """It stays reserved."""
 
 
 def register_role(process: Process, config: Config) -> Role:

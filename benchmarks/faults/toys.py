@@ -64,6 +64,7 @@ class ToyEngine:
     updating: bool = False
     started: bool = False
     tokens: int = 0
+    beats: int = 0
     flying: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,9 +113,11 @@ class ToyEngine:
     async def pulse(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
         slowest = min(self.flying.items(), key=lambda one: one[1], default=None)
+        self.beats += self.me.core_goes.is_set()
         return {
-            "tokens": self.tokens, "steps": self.tokens, "requests": len(self.flying), "generating": len(self.flying), "scoring": 0,
-            "paused": not self.resumed.is_set(), "slowest": None if slowest is None else (slowest[0], now - slowest[1], self.tokens),
+            "tokens": self.tokens, "steps": self.tokens, "beats": self.beats, "requests": len(self.flying), "generating": len(self.flying),
+            "scoring": 0, "paused": not self.resumed.is_set(), "updating": self.updating, "stopped": not self.me.core_goes.is_set(),
+            "slowest": None if slowest is None else (slowest[0], now - slowest[1], self.tokens),
         }  # fmt: skip
 
     async def drop_groups(self) -> None:
@@ -123,6 +126,9 @@ class ToyEngine:
 
     async def abort_all(self) -> None:
         await self.drop_groups()
+
+    async def abort(self, group_id: int, evaluated: bool) -> None:
+        await self.me.work("abort", 0.01)
 
     async def probe(self, prompts: Sequence[Any]) -> list[tuple[list[int], list[float]]]:
         await self.resumed.wait()
