@@ -49,8 +49,9 @@ END_S = 120.0  # that the run may take to stop and save
 class Run:
     """The processes of one run directory, through all of its drivers."""
 
-    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        """`command` starts a driver, or continues the run."""
+        self.folder, self.command = folder, command
         self.mark = uuid.uuid4().hex
         self.output = folder.with_suffix(".txt")
         self.drivers = 0
@@ -61,7 +62,7 @@ class Run:
         self.drivers += 1
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster", "train", str(CONFIG.relative_to(ROOT)), f"run.dir={self.folder}", *self.settings],
+                self.command,
                 cwd=ROOT,
                 env={**os.environ, MARK: self.mark, "PYTHONUNBUFFERED": "1"},
                 stdout=output,
@@ -163,9 +164,9 @@ class Killer:
 
 
 @contextmanager
-def running(folder: Path, settings: Sequence[str]) -> Iterator[Run]:
+def running(folder: Path, command: Sequence[str]) -> Iterator[Run]:
     """A run whose processes are all ended afterwards."""
-    run = Run(folder, settings)
+    run = Run(folder, command)
     run.start()
     try:
         yield run
@@ -200,13 +201,13 @@ def under_fire(run: Run, killer: Killer, every_s: float, seconds: float) -> None
         time.sleep(POLL_S)
 
 
-def stopped(run: Run) -> tuple[int, list[str]]:
+def stopped(run: Run, wait_s: float = 5.0) -> tuple[int, list[str]]:
     """Stop the run as a user does: its exit status, and the processes that it left."""
     assert run.process is not None
     if run.goes():
         run.process.send_signal(signal.SIGTERM)
     status = run.process.wait(END_S)
-    time.sleep(5)
+    time.sleep(wait_s)
     return status, [f"{process.pid} {' '.join(process.cmdline())[:100]}" for process in run.family()]
 
 
@@ -224,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     asked.out.mkdir(parents=True, exist_ok=True)
     folder = asked.out.absolute() / time.strftime("run-%m%d-%H%M%S")
-    with running(folder, [*SETTINGS, *asked.settings]) as run:
+    train = [sys.executable, "-m", "cluster", "train", str(CONFIG.relative_to(ROOT)), f"run.dir={folder}", *SETTINGS, *asked.settings]
+    with running(folder, train) as run:
         wait_for_steps(run, asked.calm, 600)
         pace = median(row["seconds/step"] for row in run.rows()[2:])  # the first steps warm up
         killer, before, began = Killer(run, asked.roles, SIGNALS[asked.signal], asked.seed), run.steps(), time.monotonic()
