@@ -40,8 +40,18 @@ ROLES: Mapping[str, str] = {
 }
 SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP}
 ENGINES = 2
-SETTINGS = (f"rollout.engines={ENGINES}", "rollout.groups_per_step=16", "rollout.group_size=4", "run.save_every=5", "run.eval_every=0",
-            "run.steps=100000", "run.deadline_s=120", "run.resume=auto")  # fmt: skip
+SETTINGS = (
+    f"rollout.engines={ENGINES}",
+    "rollout.cpus_per_engine=0.5",  # two cores are enough
+    "learner.cpus_per_rank=0.5",
+    "rollout.groups_per_step=16",
+    "rollout.group_size=4",
+    "run.save_every=5",
+    "run.eval_every=0",
+    "run.steps=100000",
+    "run.deadline_s=120",
+    "run.resume=auto",
+)
 POLL_S = 0.1
 END_S = 120.0  # that the run may take to stop and save
 
