@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import xxhash
 
 from benchmarks.faults.plan import SIGMA, number_of
 from benchmarks.faults.world import Made, Process, World
@@ -273,9 +275,13 @@ class ToyRank:
         await self.me.work("send", self.world.shape.times.transfer)
         return dict.fromkeys(NAMES, (self.weights, 1))
 
+    def text(self) -> str:
+        """The state of the rank."""
+        return json.dumps({"weights": self.weights, "lineage": self.lineage, "padding": "." * 64})
+
     async def save(self, folder: str) -> None:
         """Write in two parts, so that a death between them leaves a file that is cut off."""
-        text = json.dumps({"weights": self.weights, "lineage": self.lineage, "padding": "." * 64})
+        text = self.text()
         await self.me.work("save", 0)
         with (Path(folder) / f"rank-{self.rank}.json").open("w") as file:
             file.write(text[: len(text) // 2])
@@ -283,6 +289,22 @@ class ToyRank:
             await self.me.work("save", self.world.shape.lasts(self.world.shape.times.save, self.me.role, len(self.lineage)))
             file.write(text[len(text) // 2 :])
         await self.together("save")
+
+    async def snapshot(self) -> None:
+        await self.me.work("snapshot", 0.5)
+        self.copy = self.text()
+
+    async def write(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Write the snapshot in two parts, so that a death between them leaves a file that is cut off."""
+        path, text = Path(folder) / f"rank-{self.rank}.json", self.copy
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+            file.flush()
+            await self.me.work("write", self.world.shape.lasts(self.world.shape.times.save, self.me.role, len(text)))
+            file.write(text[len(text) // 2 :])
+            file.flush()
+            os.fsync(file.fileno())
+        return {path.name: {"bytes": len(text), "hash": f"xxh3_128:{xxhash.xxh3_128(text.encode()).hexdigest()}"}}
 
     async def load(self, folder: str) -> None:
         await self.me.work("load", self.world.shape.times.load)

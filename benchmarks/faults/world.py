@@ -10,7 +10,8 @@ import ray
 from benchmarks.faults.plan import Fault, Kind, Shape, Site, number_of
 
 SLOWER = 10.0
-BESIDE = ("ready", "pulse", "shutdown")  # methods that need neither an engine's core nor a rank's turn
+WITHOUT_CORE = ("ready", "pulse", "shutdown")  # methods of an engine that its actor answers alone
+BESIDE = ("pulse", "write")  # methods of a rank that run beside another one
 
 
 class EngineDeadError(Exception):
@@ -64,7 +65,7 @@ class Process:
         try:
             await asyncio.sleep(self.world.shape.times.call)
             await self.work(name, 0, core=False)
-            if not self.core_alive and name not in BESIDE:
+            if not self.core_alive and name not in WITHOUT_CORE:
                 raise EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
             if self.lock is None or name in BESIDE:
                 result = await getattr(self.behind, name)(*args)
@@ -106,7 +107,7 @@ class Process:
         """End the process behind an engine actor."""
         self.core_alive = False
         dead = EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
-        self.end(lambda name: name not in BESIDE, in_an_actor(dead, self))
+        self.end(lambda name: name not in WITHOUT_CORE, in_an_actor(dead, self))
 
     def end(self, ends: Callable[[str], bool], error: BaseException) -> None:
         """End the methods of these names; who waits for one gets the error a little later."""
