@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from vllm import RequestOutput, SamplingParams
 from vllm.config import ModelConfig, VllmConfig
-from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
 from vllm.logprobs import FlatLogprobs
@@ -41,6 +40,10 @@ from rollout.types import Finish, Prompt, Response
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
 PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
+
+
+class ExchangeBroken(RuntimeError):
+    """A worker gave up an exchange with the other members of its transfer group."""
 
 
 class Engine:
@@ -141,7 +144,7 @@ class Engine:
         self._updating = True
         try:
             await self.llm.collective_rpc("leave_group")
-            await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=self.transport.init_info(seat)))
+            await self._take_part("init_weight_transfer_engine", self.transport.init_info(seat))
         finally:
             self._updating = False
 
@@ -157,7 +160,12 @@ class Engine:
             "dtype_names": [entry.dtype for entry in manifest],
             "shapes": [list(entry.shape) for entry in manifest],
         }
-        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=columns))
+        await self._take_part("update_weights", columns)
+
+    async def _take_part(self, method: str, info: dict[str, Any]) -> None:
+        """A call in which the workers wait for other members of the group; raises what broke it off."""
+        if broken := [error for error in await self.llm.collective_rpc("take_part", args=(method, info)) if error]:
+            raise ExchangeBroken(broken[0])
 
     async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
         """End the update; returns the digests that every worker saw, and the layers that miss some or all of their weights."""

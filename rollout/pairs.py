@@ -7,14 +7,19 @@
     ready (bucket 1) …
                    waits ◄──────────────────── closed (nothing maps the buffer any more)
 
-They say it through a key-value store on the learner's first rank. Every wait has the transport's deadline.
+They say it through a key-value store on the learner's first rank. Every wait has the transport's deadline, and ends
+once the publish is called back.
 """
 
+import time
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import DistStoreError, PrefixStore, TCPStore
+
+from rollout.recall import CALLED_BACK, CalledBack
 
 JOINED, COMPLETE = "joined", "complete"
+SLICE_S = 0.5
 
 
 class Pair:
@@ -67,7 +72,15 @@ class Pair:
         return f"{self.transfers}/{self.rank}/{word}/{bucket}"
 
     def _wait(self, key: str, what: str) -> None:
-        try:
-            self.store.wait([key], timedelta(seconds=self.deadline_s))
-        except RuntimeError as error:
-            raise RuntimeError(f"waited {self.deadline_s:g} s for {what} beside learner rank {self.rank}: {error}") from error
+        """Wait in slices, to hear between them that the publish was called back."""
+        until = time.monotonic() + self.deadline_s
+        while True:
+            left = until - time.monotonic()
+            try:
+                self.store.wait([key], timedelta(seconds=max(0.001, min(SLICE_S, left))))
+                return
+            except RuntimeError as error:
+                if left <= SLICE_S or not isinstance(error, DistStoreError):
+                    raise RuntimeError(f"waited {self.deadline_s:g} s for {what} beside learner rank {self.rank}: {error}") from error
+                if self.store.check([CALLED_BACK]):
+                    raise CalledBack(f"waited for {what} beside learner rank {self.rank}: the publish was called back") from error

@@ -2,11 +2,14 @@
 
 import os
 import socket
+import time
 from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
-from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore, Work
+from torch.distributed import BroadcastOptions, DistNetworkError, PrefixStore, ProcessGroupGloo, TCPStore, Work
+
+KNOCK_S = 10.0  # for one attempt to reach a store
 
 
 class GlooGroup(Protocol):
@@ -42,13 +45,27 @@ def free_socket(host: str) -> socket.socket:
 
 
 def open_store(host: str, port: int, world: int, deadline_s: float, listener: socket.socket | None = None) -> TCPStore:
-    """A key-value store for a rendezvous: the owner of `listener` serves it, all other members join it."""
+    """A key-value store for a rendezvous: the owner of `listener` serves it, all other members join it.
+
+    Raises ConnectionRefusedError once nobody listens there any more, so that nobody waits for an owner that has died.
+    """
     deadline = timedelta(seconds=deadline_s)
-    if listener is None:
-        return TCPStore(host, port, world, is_master=False, timeout=deadline)
-    return TCPStore(
-        host, port, world, is_master=True, timeout=deadline, wait_for_workers=False, master_listen_fd=listener.detach(), use_libuv=True
-    )
+    if listener is not None:
+        return TCPStore(
+            host, port, world, is_master=True, timeout=deadline, wait_for_workers=False, master_listen_fd=listener.detach(), use_libuv=True
+        )
+    until = time.monotonic() + deadline_s
+    while True:
+        socket.create_connection((host, port), deadline_s).close()
+        patience = max(1.0, min(KNOCK_S, until - time.monotonic()))
+        try:
+            store = TCPStore(host, port, world, is_master=False, timeout=timedelta(seconds=patience))
+        except DistNetworkError:  # the owner listens but does not serve yet, or has died since
+            if time.monotonic() > until:
+                raise
+        else:
+            store.set_timeout(deadline)
+            return store
 
 
 def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, deadline_s: float) -> GlooGroup:

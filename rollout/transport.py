@@ -9,7 +9,7 @@ from rollout.proof import Manifest
 
 BUCKET_BYTES = 1 << 28
 PACKED_BYTES = 1 << 30  # that fill a packed chunk: vLLM's default
-# A gloo collective gives up after this share of run.deadline_s: a healthy member must report its failure before it is late itself.
+# A member of an exchange gives up after this share of run.deadline_s: a healthy member must report its failure before it is late itself.
 PATIENCE = 0.5
 
 
@@ -41,7 +41,6 @@ class Transport(Protocol):
     """
 
     backend: ClassVar[str]  # vLLM's name of the engines' end
-    recoverable: ClassVar[bool]  # whether the living members of a broken exchange can meet again; if not, the run ends
     packs: ClassVar[bool]  # whether chunks are packed in the memory that engines and ranks compute in
 
     @classmethod
@@ -49,8 +48,8 @@ class Transport(Protocol):
         """The transport with the settings of a run."""
 
     @property
-    def deadline_s(self) -> float | None:
-        """Seconds after which a collective fails by itself; None if it may wait for ever."""
+    def deadline_s(self) -> float:
+        """Seconds after which a member gives up its wait by itself, also where nobody can call it back."""
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
         """What vLLM's end needs to join the group, under vLLM's own keys."""
@@ -61,7 +60,6 @@ class Gloo:
     """Broadcasts between CPUs. Collectives have a deadline, so the members of a broken group can form another."""
 
     backend: ClassVar[str] = "gloo"
-    recoverable: ClassVar[bool] = True
     packs: ClassVar[bool] = False
 
     deadline_s: float
@@ -89,29 +87,29 @@ class Gloo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nccl:
-    """Broadcasts between GPUs. A member that waits for a dead one never returns, so a broken exchange ends the run."""
+    """Broadcasts between GPUs. NCCL waits for a dead member for ever, so each member aborts its communicator once it is called back."""
 
-    backend: ClassVar[str] = "nccl"
-    recoverable: ClassVar[bool] = False
+    backend: ClassVar[str] = "recallable_nccl"  # our own end; vLLM's "nccl" blocks
     packs: ClassVar[bool] = True
 
-    deadline_s: None = None
+    deadline_s: float
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """The same for every run."""
-        return cls()
+        """Gives up within run.deadline_s."""
+        return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
-        """The fields of vLLM's `NCCLWeightTransferInitInfo`."""
+        """The fields of `rollout.nccl_receiver.NcclInitInfo`."""
         meeting = seat.rendezvous
         return {
-            "master_address": meeting.host,
-            "master_port": meeting.port,
-            "world_size": meeting.world_size,
+            "host": meeting.host,
+            "port": meeting.port,
+            "name": meeting.name,
             "rank_offset": seat.rank_offset,
-            "packed": True,
-            "packed_num_buffers": meeting.buffers,
+            "world_size": meeting.world_size,
+            "buffers": meeting.buffers,
+            "deadline_s": self.deadline_s,
         }
 
 
@@ -120,7 +118,6 @@ class Ipc:
     """Memory that a rank and the worker beside it share: CUDA IPC on a GPU, shared memory on CPU. Every wait has a deadline."""
 
     backend: ClassVar[str] = "beside"  # our own end; vLLM's "ipc" needs pickled handles
-    recoverable: ClassVar[bool] = True
     packs: ClassVar[bool] = False
 
     deadline_s: float

@@ -3,6 +3,7 @@
 vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there.
 """
 
+import traceback
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from vllm.utils.network_utils import get_ip
 from configs.families import ROWS
 from rollout.digest import read, sums
 from rollout.proof import Entry, Proof, aligned, buckets, manifest_of
+from rollout.recall import Line
 from rollout.transfer import GlooGroup, broadcast, free_bytes, open_gloo, open_store, torch_dtype
 
 BUFFERS = {leaf for row in ROWS for leaf in row.buffers}
@@ -59,6 +61,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         rank = init_info.rank_offset + self.parallel_config.rank
         store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
         self.bucket_bytes = init_info.bucket_bytes
+        Line(store, init_info.name, init_info.deadline_s).meet(init_info.world_size)
         self.store = store  # the group uses it until every pair of ranks is connected
         self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
 
@@ -101,14 +104,29 @@ def unpacked(buffer: torch.Tensor, bucket: Sequence[Entry]) -> list[tuple[str, t
 class WeightReceiver:
     """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
+    _watched = False  # between the start of a publish and its proof
+
     def room(self) -> int:
         """Bytes that this worker can still take of its GPU."""
         return free_bytes()
 
+    def take_part(self, method: str, info: dict[str, Any]) -> str:
+        """Call a method of the worker that waits for other members of the group; returns what broke it off, or nothing.
+
+        It raises nothing: with several workers vLLM takes the answers of an engine up to the first error, and would take those that are
+        left for the answers to the next call.
+        """
+        try:
+            getattr(self, method)(info)
+        except Exception as error:
+            traceback.print_exc()
+            return f"{type(error).__name__}: {error}"
+        return ""
+
     def leave_group(self) -> None:
         """Free an earlier transfer group: vLLM only drops its reference, and NCCL would keep its buffers and threads on the GPU."""
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
-        group = getattr(engine, "model_update_group", None)
+        group = getattr(engine, "model_update_group", None)  # only NCCL has one
         if group is not None:
             group.destroy()
         engine.shutdown()
@@ -117,6 +135,7 @@ class WeightReceiver:
         """Digest every tensor that the transfer hands to the model from now on."""
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         self._sums: dict[str, torch.Tensor] = {}
+        self._watched = True
         load = type(model).load_weights
 
         def load_and_digest(weights: Any) -> Any:
@@ -139,11 +158,15 @@ class WeightReceiver:
         """
         model: Any = self.weight_transfer_engine.model  # type: ignore[attr-defined]
         model.__dict__.pop("load_weights", None)
+        self._watched = False
         proof, self._sums = read(self._sums), {}
         return proof, [*incomplete_layers(model), *missing_buffers(model, proof)]
 
     def abandon_publish(self) -> None:
-        """Abandon an update that failed half-way: incomplete layers keep the weights they had before."""
+        """Abandon an update that failed half-way: incomplete layers keep the weights they had before. A proven update stays as it is."""
+        if not self._watched:
+            return
+        self._watched = False
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
         engine.model.__dict__.pop("load_weights", None)
         for layer in engine.model.modules():
@@ -207,5 +230,7 @@ def missing_buffers(model: torch.nn.Module, received: Container[str]) -> list[st
 
 if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooWeightTransferEngine)
+if "recallable_nccl" not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine("recallable_nccl", "rollout.nccl_receiver", "RecallableNcclEngine")
 if "beside" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("beside", "rollout.beside_receiver", "BesideWeightTransferEngine")

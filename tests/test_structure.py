@@ -15,7 +15,10 @@ MAY_IMPORT = {
     "reward": ("configs", "rollout.types", "reward"),
     "learner": (
         "configs",
-        *(f"rollout.{name}" for name in ("types", "digest", "proof", "transfer", "transport", "pairs", "local_memory")),
+        *(
+            f"rollout.{name}"
+            for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs", "local_memory")
+        ),
         "learner",
     ),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
@@ -25,7 +28,14 @@ FOLDERS = tuple(MAY_IMPORT)
 WITH_ROOMS = ("learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
-    "vllm": ("rollout/engine.py", "rollout/weight_receiver.py", "rollout/beside_receiver.py", "learner/weights/nccl.py"),
+    "vllm": (
+        "rollout/engine.py",
+        "rollout/weight_receiver.py",
+        "rollout/beside_receiver.py",
+        "rollout/nccl_receiver.py",
+        "rollout/nccl_group.py",
+        "learner/weights/nccl.py",
+    ),
     "deepspeed": ("learner/model/zero.py",),
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
@@ -51,6 +61,7 @@ CATCH_ALL = {
     "rollout/data/hub.py",
     "rollout/data/saved.py",
     "rollout/template.py",
+    "rollout/weight_receiver.py",
 }
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
 MOST_ENTRIES = 15  # of a folder

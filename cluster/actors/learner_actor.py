@@ -109,8 +109,9 @@ class LearnerActor:
         """Meet the engines in a transfer group; an earlier group is left first."""
         from learner.weights.sender import open_sender
 
-        if self._sender is not None:
-            self._sender.close()
+        left, self._sender = self._sender, None  # a join that fails leaves no group at all
+        if left is not None:
+            left.close()
         self._sender = open_sender(transport, self.source, meeting, self.rank, self._take_listener())
 
     def send(self) -> Proof:

@@ -108,7 +108,7 @@ OF_MACHINES = (
     row(
         "a peer is gone",
         r"Connection (?:closed by peer|reset by peer|refused)|Broken pipe|Timed out waiting .*(?:recv|send|clients)|"
-        r"wait timeout after|Socket Timeout|Gloo connectFullMesh failed|collective operation timeout",
+        r"wait timeout after|Socket Timeout|Gloo connectFullMesh failed|CalledBack|collective operation timeout",
         "another member of the exchange ended or could not be reached: look at the logs of the other roles for the first error",
         follows=True,
     ),

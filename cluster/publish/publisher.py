@@ -6,7 +6,8 @@
 
 Every arrow has the run's deadline, and every retry leaves an engine out, so a publish ends. An engine interrupted between started and
 finished may hold layers of two versions: it stays paused until a whole update has reached it. The other engines resume.
-A transport that cannot recover (NCCL) has no way back from joining or transferring: the first to abort is named, and the run ends.
+In join and transfer the members wait for each other. Once one fails, or is taken out of service by somebody else, the others are called
+back (`callback.py`). An engine that joins for the first time serves once it has been proven like the others (`newcomers.py`).
 """
 
 import asyncio
@@ -15,10 +16,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.actors.engines import EngineHandle, EnginePool
+from cluster.actors.engines import EnginePool, NoEngineLeft
+from cluster.actors.fleet.handle import EngineHandle
 from cluster.actors.learners import Learners
 from cluster.causes.roles import BehindARole
-from cluster.publish.blame import Failure, answer, culprits, last_line, until_one_aborts
+from cluster.publish.blame import Failure, answer, culprits, exchanged, last_line
+from cluster.publish.callback import CallBack, by_store
+from cluster.publish.newcomers import Newcomers
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
@@ -36,10 +40,6 @@ class LearnerFailed(PublishFailed):
     """The learner failed: leaving engines out would not help."""
 
 
-class ExchangeLost(LearnerFailed):
-    """An exchange broke on a transport that cannot recover: members that still wait in it, the learner's first rank too, never return."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What one publish moved and cost."""
@@ -48,43 +48,55 @@ class Published:
     bytes: int
     seconds: float
     engines: int
-    weights: str  # fingerprint of the weights that every engine has proven to have
+    weights: str  # fingerprint of the weights that were sent
+    proven: Mapping[str, str]  # engine -> fingerprint of the weights that its workers have proven to have
     turns: Mapping[str, float]  # seconds of each arrow of the turns since the last publish; empty where GPUs are not shared
 
 
 class Publisher:
     """Owns the transfer group between learner and engines."""
 
-    def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
-        self.config, self.engines, self.learners, self.transport = config, engines, learners, transport
+    def __init__(
+        self, config: Config, engines: EnginePool, learners: Learners, transport: Transport, call_back: CallBack = by_store
+    ) -> None:
+        self.config, self.engines, self.learners, self.transport, self.call_back = config, engines, learners, transport, call_back
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
         self.deadline_s = float(config.run.deadline_s)
+        self.newcomers = Newcomers(config, engines)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
-        self._half_done: list[EngineHandle] = []  # between started and finished
+        self._half_done: list[EngineHandle] = []  # started, and no whole update has reached them since
+        self._updating: list[EngineHandle] = []  # started, and neither finished nor abandoned
+        self._meeting: Rendezvous | None = None  # of the newest group
+        self._exchanging = False  # members may stand in an exchange of it
+        self._unfinished = False  # a try was left without an end
         self._groups = 0
         self._manifest: Manifest = ()
         self._bytes = 0
         self._turns: dict[str, float] = {}
 
     async def publish(self, version: int) -> Published:
-        """Bring every living engine to `version` and prove it; raises PublishFailed if no engine is left or the learner fails."""
+        """Bring every living engine to `version` and prove it; raises PublishFailed if no engine is left or the learner fails.
+
+        An engine that appears while it works waits for the next publish, unless all others are lost.
+        """
         started = time.perf_counter()
         failures: list[PublishFailed] = []
-        while alive := await self._reachable():
+        if self._unfinished:
+            await self._abandon()
+        members = self.engines.alive
+        while members or (members := await self._others()):
             try:
-                sent = await self._bring(alive, version)
+                sent, proven = await self._bring(members, version)
             except PublishFailed as error:
                 failures.append(error)
-                if isinstance(error, ExchangeLost):
-                    raise ExchangeLost(
-                        f"version {version} could not be published: {'; then '.join(map(str, failures))}"
-                    ) from error.__cause__
                 await self._abandon()
-                if isinstance(error, LearnerFailed) or self.engines.alive == alive:
+                left = [engine for engine in members if engine.cause is None]
+                if isinstance(error, LearnerFailed) or left == members:
                     break
+                members = left
                 continue
-            for engine in alive:
+            for engine in members:
                 self.engines.proven(engine)
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
@@ -92,8 +104,9 @@ class Publisher:
                 version=version,
                 bytes=self._bytes,
                 seconds=seconds,
-                engines=len(self.engines.alive),
+                engines=sum(engine.cause is None for engine in members),
                 weights=fingerprint(sent),
+                proven={engine.name: fingerprint(proof) for engine, proof in proven.items() if engine.cause is None},
                 turns=turns,
             )
         whole = [engine for engine in self._paused if engine not in self._half_done and engine.cause is None]
@@ -101,24 +114,36 @@ class Publisher:
         if not failures:
             raise PublishFailed(f"version {version} could not be published: no engine is alive") from self.engines.none_left()
         causes = "; then ".join(map(str, failures))
-        raise PublishFailed(f"version {version} could not be published: {causes}") from failures[-1]
+        # Of the same kind as the last failure: after a failure of the learner its ranks can come back.
+        raise type(failures[-1])(f"version {version} could not be published: {causes}") from failures[-1]
 
-    async def _reachable(self) -> list[EngineHandle]:
-        """The engines that a publish must reach. Where all are dead and one is starting, it waits for that one."""
-        if self.engines.is_expected():
+    async def reset(self) -> None:
+        """Forget the transfer group, and let engines drop a half-done update: the ranks of both are gone."""
+        self._manifest = ()
+        await self._abandon()
+
+    async def _others(self) -> list[EngineHandle]:
+        """Engines that were started since the publish began; none if none ever will be."""
+        try:
             await self.engines.some_alive()
+        except NoEngineLeft:
+            return []
         return self.engines.alive
 
-    async def _bring(self, engines: list[EngineHandle], version: int) -> Proof:
+    async def _bring(self, engines: list[EngineHandle], version: int) -> tuple[Proof, dict[EngineHandle, Proof]]:
+        self._unfinished = True
         if engines != self._joined:
             await self._join(engines)
         await self._stop(engines)
         await self._each("start", engines, self._start)
         sent = await self._transfer()
-        seen = await self._each("finish", engines, lambda engine: self._finish(engine, version))
-        self._verify(sent, dict(zip(engines, seen, strict=True)))
+        finished = await self._each("finish", engines, lambda engine: self._finish(engine, version))
+        seen = dict(zip(engines, finished, strict=True))
+        self._verify(sent, seen)
         await self._go_on(engines)
-        return sent
+        await self.newcomers.admit(engines)
+        self._unfinished = False
+        return sent, {engine: proofs[0] for engine, (proofs, _) in seen.items()}
 
     async def _stop(self, engines: list[EngineHandle]) -> None:
         """Stop the requests of every engine that still runs some."""
@@ -129,9 +154,12 @@ class Publisher:
         await self._each("resume", engines, self._resume)
 
     async def _abandon(self) -> None:
-        """Abandon the failed try. Members that waited in its group have aborted, so the next try needs a new group."""
-        self._joined = []
-        left = [engine for engine in self._half_done if engine.cause is None]
+        """Abandon the last try: nobody waits in its group any more, and the next try forms a new one."""
+        if self._meeting is not None and self._exchanging:
+            await self.call_back(self._meeting)
+        self._joined, self._exchanging, self._unfinished = [], False, False
+        left = [engine for engine in self._updating if engine.cause is None]
+        self._updating = []
         await self._answers("abandon", left, lambda engine: engine.actor.abandon_update.remote())
 
     async def _pause(self, engine: EngineHandle) -> None:
@@ -139,6 +167,7 @@ class Publisher:
         await engine.actor.pause.remote()
 
     async def _start(self, engine: EngineHandle) -> None:
+        self._updating.append(engine)
         if engine not in self._half_done:
             self._half_done.append(engine)
         await engine.actor.start_update.remote()
@@ -146,11 +175,12 @@ class Publisher:
     async def _finish(self, engine: EngineHandle, version: int) -> Any:
         seen = await engine.actor.finish_update.remote(version)
         self._half_done.remove(engine)
+        self._updating.remove(engine)
         return seen
 
     async def _resume(self, engine: EngineHandle) -> None:
+        self._paused.remove(engine)  # first: if nobody waits for the answer any more, it resumes nevertheless
         await engine.actor.resume.remote()
-        self._paused.remove(engine)
 
     async def _join(self, engines: list[EngineHandle]) -> None:
         """Form the transfer group: the learner's first rank, then every worker of every engine."""
@@ -160,7 +190,7 @@ class Publisher:
         self._joined, self._groups = list(engines), self._groups + 1
         workers = gpus_per_engine(self.config)
         host, port = await self.learners.address()
-        meeting = Rendezvous(
+        self._meeting = meeting = Rendezvous(
             name=f"publish-{self._groups}",
             host=host,
             port=port,
@@ -224,10 +254,12 @@ class Publisher:
         """A stage in which learner and engines wait for each other: the answers of the ranks, or an error that blames who broke it."""
         if self.on_exchange is not None:
             self.on_exchange(stage)
+        meeting = self._meeting
+        assert meeting is not None, "a group is formed before its members exchange anything"
         calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
-        if not self.transport.recoverable:
-            return await self._exchange_once(stage, calls)
-        learned, *answers = await asyncio.gather(*calls)
+        self._exchanging = True  # still so after a cancelled publish
+        learned, *answers = await exchanged(calls, lambda: self.call_back(meeting))
+        self._exchanging = False
         blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
         if isinstance(learned, Failure) and learned in blamed:
             late = [failure.who.name for failure in blamed if failure is not learned]
@@ -236,18 +268,6 @@ class Publisher:
         if blamed:
             raise PublishFailed("; ".join(self._blame(stage, failure) for failure in blamed)) from blamed[0].error
         ranks: list[Any] = learned
-        return ranks
-
-    async def _exchange_once(self, stage: str, calls: Sequence[Awaitable[Any]]) -> list[Any]:
-        """The same on a transport whose collectives have no deadline: the first member to abort ends the exchange, and the run."""
-        found = await until_one_aborts(calls)
-        blamed = culprits([answered for answered in found if isinstance(answered, Failure)])
-        if blamed:
-            causes = "; ".join(self._describe(stage, failure) for failure in blamed)
-            raise ExchangeLost(
-                f"{causes}. {self.transport.backend.upper()} cannot be called back: resume the run with run.resume=auto"
-            ) from blamed[0].error
-        ranks: list[Any] = found[0]
         return ranks
 
     def _blame(self, stage: str, failure: Failure) -> str:
@@ -262,6 +282,6 @@ class Publisher:
 
     def _bury(self, engine: EngineHandle, cause: BaseException) -> None:
         self.engines.bury(engine, cause)
-        for names in (self._paused, self._half_done):
+        for names in (self._paused, self._half_done, self._updating):
             if engine in names:
                 names.remove(engine)

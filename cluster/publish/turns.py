@@ -21,7 +21,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster.actors.engines import EngineHandle, EnginePool
+from cluster.actors.engines import EnginePool
+from cluster.actors.fleet.handle import EngineHandle
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, last_line
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
@@ -53,6 +54,15 @@ class TurnTaker(Publisher):
             raise self.engines.none_left()
         await self._ranks("unpark")
         self._parked = False
+
+    async def reset(self) -> None:
+        """Put every engine to sleep as well: new ranks start on the devices, as those that had their turn."""
+        await super().reset()
+        awake = [engine for engine in self.engines.alive if not self._asleep.get(engine)]
+        await self._answers("sleep", awake, self._sleep)
+        if not self.engines.alive:
+            raise self.engines.none_left()
+        self._parked, self._turns = False, {}
 
     async def _stop(self, engines: list[EngineHandle]) -> None:
         await self.to_ranks()

@@ -1,17 +1,19 @@
-"""Sending with vLLM's own trainer engines: NCCL between GPUs."""
+"""Sending with vLLM's own trainer engine: NCCL between GPUs, in a group that can be called back."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
-from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
-from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
 
-from learner.weights.source import ZeroWeightSource
-from rollout.transfer import torch_dtype
-from rollout.transport import Rendezvous
+from learner.weights.source import Tensors, ZeroWeightSource
+from rollout.nccl_group import NcclGroup
+from rollout.recall import Line
+from rollout.transfer import open_store, torch_dtype
+from rollout.transport import Nccl, Rendezvous
 
 
 class DrivenElsewhere:
@@ -28,24 +30,32 @@ class AsVllmSource(WeightSource):
 
     def __init__(self, source: ZeroWeightSource) -> None:
         self.source = source
+        self.pairs: Tensors | None = None  # of the pass under way
 
     def metadata(self) -> list[ParamMeta]:
         return [ParamMeta(entry.name, torch_dtype(entry.dtype), entry.shape) for entry in self.source.manifest()]
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, tensor in self.source:
+        self.pairs = iter(self.source)
+        for name, tensor in self.pairs:
             if tensor.is_cuda:
                 # vLLM packs on streams in turn: a tensor's memory may be written again only when this one has read it.
                 tensor.record_stream(torch.cuda.current_stream())
             yield name, tensor
+
+    def finish(self) -> None:
+        """Take part in the gathers that a failed pass has left out: the other ranks stand in them."""
+        for _ in self.source if self.pairs is None else self.pairs:
+            pass
+        self.pairs = None
 
 
 @contextmanager
 def same_stream() -> Iterator[None]:
     """Give this thread back the stream on which it worked before.
 
-    vLLM's communicator moves the thread to a stream of its own and leaves it there. DeepSpeed orders its work by torch's default stream:
-    on another one this rank would gather weights before an update has written them.
+    vLLM moves a thread that asks for its stream to a stream of its own and leaves it there. DeepSpeed orders its work by torch's default
+    stream: on another one this rank would gather weights before an update has written them.
     """
     if not torch.cuda.is_available():
         yield
@@ -60,18 +70,24 @@ def same_stream() -> Iterator[None]:
 class NcclSender:
     """Rank 0 of an NCCL transfer group."""
 
-    def __init__(self, source: ZeroWeightSource, meeting: Rendezvous) -> None:
-        init = NCCLTrainerInitInfo(meeting.host, meeting.port, meeting.world_size, rank=0, packed_num_buffers=meeting.buffers)
+    def __init__(self, transport: Nccl, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> None:
+        self.source = AsVllmSource(source)
+        self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
+        line = Line(self.store, meeting.name, transport.deadline_s)
         with same_stream():
-            # vLLM's factory declares the base class, which has no `model_update_group`.
-            self.engine: Any = WeightTransferTrainerFactory.trainer_init(init, client=DrivenElsewhere(), source=AsVllmSource(source))
+            self.group = NcclGroup(line, 0, meeting.world_size, source.device)
+        self.engine = NCCLTrainerWeightTransferEngine(
+            client=DrivenElsewhere(), source=self.source, packed=True, packed_num_buffers=meeting.buffers
+        )
+        self.engine.model_update_group = self.group  # type: ignore[assignment]
 
     def send(self) -> None:
-        with same_stream():
-            self.engine.send_weights()
+        try:
+            with same_stream(), self.group.recallable():
+                self.engine.send_weights()
+        finally:
+            self.source.finish()
 
     def close(self) -> None:
-        group: Any = self.engine.model_update_group
-        if group is not None:
-            group.destroy()  # vLLM's own shutdown only drops the reference; NCCL would keep its buffers and threads
+        self.group.destroy()  # vLLM's own shutdown only drops the reference; NCCL would keep its buffers and threads
         self.engine.shutdown()

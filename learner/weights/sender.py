@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 
 from learner.weights.beside import BesideSender
-from learner.weights.source import ZeroWeightSource
+from learner.weights.source import Tensors, ZeroWeightSource
 from rollout.proof import aligned, buckets
+from rollout.recall import Line
 from rollout.transfer import broadcast, open_gloo, open_store
 from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
@@ -41,11 +42,20 @@ class GlooSender:
     def __init__(self, transport: Gloo, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> None:
         self.source, self.bucket_bytes = source, transport.bucket_bytes
         self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
+        Line(self.store, meeting.name, transport.deadline_s).meet(meeting.world_size)
         self.group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
 
     def send(self) -> None:
         """Broadcast every tensor, packed into buckets in the manifest's order."""
         pairs = iter(self.source)
+        try:
+            self._broadcast(pairs)
+            assert next(pairs, None) is None, "the source yielded more than its manifest says"
+        finally:
+            for _ in pairs:  # after a failure too: gathers are collectives, and the other ranks stand in them
+                pass
+
+    def _broadcast(self, pairs: Tensors) -> None:
         for bucket in buckets(self.source.manifest(), self.bucket_bytes):
             buffer = torch.zeros(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)
             start = 0
@@ -55,19 +65,16 @@ class GlooSender:
                 buffer[start : start + entry.nbytes] = tensor.contiguous().view(-1).view(torch.uint8)
                 start += aligned(entry.nbytes)
             broadcast(self.group, buffer)
-        # The last gather is a collective; leaving the iterator unfinished would strand the other ranks.
-        assert next(pairs, None) is None, "the source yielded more than its manifest says"
 
     def close(self) -> None:
         del self.group, self.store
 
 
 def open_nccl_sender(transport: Nccl, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> Sender:
-    """Import vLLM, which takes many seconds, while the listener still reserves the port."""
+    """Import vLLM, which takes many seconds."""
     from learner.weights.nccl import NcclSender
 
-    listener.close()  # vLLM binds the port itself
-    return NcclSender(source, meeting)
+    return NcclSender(transport, source, meeting, listener)
 
 
 SENDERS: Mapping[type[Transport], Callable[[Any, ZeroWeightSource, Rendezvous, socket.socket], Sender]] = {

@@ -159,6 +159,7 @@ SAID = (
     ("network interface", RANK, "RuntimeError: [enforce fail at device.cc:99] Unable to find address for: eth77"),
     ("NCCL", RANK, "DistBackendError: NCCL error in: NCCLUtils.cpp:77, unhandled system error, NCCL version 2.27.5"),
     ("a peer is gone", RANK, "RuntimeError: [pair.cc:534] Connection closed by peer [127.0.0.1]:4242"),
+    ("a peer is gone", RANK, "CalledBack: the publish was called back, as another member is lost"),
     ("Ray of another version", ANY, "RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1"),
     ("Ray's folder is too deep", ANY, "OSError: validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /tmp/x"),
     ("no Ray at that address", ANY, "RuntimeError: Failed to connect to GCS."),

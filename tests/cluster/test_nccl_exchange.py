@@ -1,105 +1,136 @@
-"""Publishing over NCCL, whose collectives have no deadline: the first who breaks off ends the run, and is named."""
+"""Publishing where a member that waits for a dead one never returns by itself: once one fails, all others are called back."""
 
 import asyncio
-import re
-import time
 
 import pytest
 
+from benchmarks.faults.clock import run_virtually
 from cluster.publish.publisher import LearnerFailed
 from rollout.proof import Entry
 from rollout.transport import packed_buffers
 from tests.cluster.test_publisher import METHODS, Site
 from tests.toys.publish import DEADLINE_S, NAMES
 
-PATIENT_S = 5.0  # a deadline that no test waits for
+PATIENT_S = 20.0  # a deadline that no test waits for
+SOON_S = 2.0
 WEIGHTS = len(NAMES) * 2 * 3 * 4  # bytes of all tensors of a toy
 
 
-def nccl_site(deadline_s: float) -> Site:
-    """Two engines and a rank that meet over NCCL."""
-    return Site(engines=2, ranks=1, transfer="nccl", deadline_s=deadline_s)
+def nccl_site(deadline_s: float = PATIENT_S, engines: int = 2) -> Site:
+    """Engines and a rank that meet over NCCL."""
+    return Site(engines=engines, ranks=1, transfer="nccl", deadline_s=deadline_s)
 
 
-def ended(faults: dict[str, tuple[str, str]], deadline_s: float) -> tuple[str, float, Site]:
-    """What is said when a publish fails so, the seconds it took, and the site it leaves."""
+@pytest.mark.parametrize("how", ["raise", "die"])
+@pytest.mark.parametrize("stage", METHODS)
+def test_an_engine_that_fails_at_any_stage_costs_that_engine_and_no_deadline(stage: str, how: str) -> None:
+    async def run() -> Site:
+        site = nccl_site(engines=3)
+        await site.publish(0)
+        site.engines[1].faults[METHODS[stage]] = how
+        if stage == "join":
+            await site.publisher.reset()
+        started = asyncio.get_running_loop().time()
+        assert (await site.publish(1)).engines == 2
+        assert asyncio.get_running_loop().time() - started < SOON_S
+        site.assert_serves(1, 0, 2)
+        await site.publish(2)
+        site.assert_serves(2, 0, 2)
+        return site
 
-    async def run() -> tuple[str, float, Site]:
-        site = nccl_site(deadline_s)
-        parties = {"rank": site.ranks[0], "engine 0": site.engines[0], "engine 1": site.engines[1]}
-        for name, (method, how) in faults.items():
-            parties[name].faults[method] = how
-        started = time.perf_counter()
-        with pytest.raises(LearnerFailed) as failed:
-            await site.publish(1)
-        took = time.perf_counter() - started
-        return str(failed.value), took, site
+    site = run_virtually(run)[0]
+    assert site.killed == [1]
+    assert bool(site.network.called_back) == (stage in ("join", "transfer"))
 
-    return asyncio.run(run())
+
+@pytest.mark.parametrize("stage", METHODS)
+def test_an_engine_that_hangs_is_buried_at_the_deadline_or_as_soon_as_somebody_else_buries_it(stage: str) -> None:
+    async def run(deadline_s: float) -> float:
+        site = nccl_site(deadline_s, engines=3)
+        site.engines[1].faults[METHODS[stage]] = "hang"
+        publishing = asyncio.ensure_future(site.publish(1))
+        started = asyncio.get_running_loop().time()
+        if deadline_s == PATIENT_S:
+            while METHODS[stage] not in site.engines[1].calls:
+                await asyncio.sleep(0.01)
+            site.pool.bury(site.pool.engines[1], ValueError("made no progress"))
+        assert (await publishing).engines == 2
+        site.assert_serves(1, 0, 2)
+        assert site.killed == [1]
+        return asyncio.get_running_loop().time() - started
+
+    assert run_virtually(lambda: run(DEADLINE_S))[0] < 4 * DEADLINE_S
+    assert run_virtually(lambda: run(PATIENT_S))[0] < SOON_S
 
 
 @pytest.mark.parametrize(("how", "cause"), [("raise", "{method} broke"), ("die", "The actor died unexpectedly.")])
-@pytest.mark.parametrize("stage", ["join", "transfer"])
-@pytest.mark.parametrize("party", ["engine 0", "engine 1", "rank"])
-def test_the_first_who_breaks_off_ends_the_run_at_once_named_with_stage_and_cause(party: str, stage: str, how: str, cause: str):
-    method = "send" if (party, stage) == ("rank", "transfer") else METHODS[stage]
-    said, took, site = ended({party: (method, how)}, PATIENT_S)
-    name = "the learner" if party == "rank" else party
-    assert said == (
-        f"version 1 could not be published: {name} failed at '{stage}': {cause.format(method=method)}. "
-        "NCCL cannot be called back: resume the run with run.resume=auto"
-    )
-    assert took < PATIENT_S / 2
-    calls = [call for engine in site.engines for call in engine.calls]
-    assert not {"abandon_update", "resume"} & set(calls), "an engine in a broadcast would answer nothing"
-    assert calls.count("join_transfer") == 2, "there is no second try"
+@pytest.mark.parametrize(("stage", "method"), [("join", "join_transfer"), ("transfer", "send")])
+def test_a_learner_that_fails_is_named_and_its_engines_take_part_in_the_next_publish(stage: str, method: str, how: str, cause: str) -> None:
+    async def run() -> Site:
+        site = nccl_site()
+        site.ranks[0].faults[method] = how
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(LearnerFailed) as failed:
+            await site.publish(1)
+        assert asyncio.get_running_loop().time() - started < SOON_S
+        assert str(failed.value) == f"version 1 could not be published: the learner failed at '{stage}': {cause.format(method=method)}"
+        await site.new_ranks()
+        await site.publish(1)
+        site.assert_serves(1, 0, 1)
+        return site
+
+    assert run_virtually(run)[0].killed == []
 
 
-@pytest.mark.parametrize("stage", ["join", "transfer"])
-def test_a_party_that_is_late_ends_the_run_after_one_deadline_and_is_among_those_named(stage: str):
-    said, took, _ = ended({"engine 1": (METHODS[stage], "hang")}, DEADLINE_S)
-    assert re.search(rf"engine 1 was late at '{stage}' \(run\.deadline_s = {DEADLINE_S}\)", said)
-    assert "resume the run with run.resume=auto" in said
-    assert took < 3 * DEADLINE_S
+@pytest.mark.parametrize("stage", METHODS)
+def test_a_publish_that_is_cancelled_anywhere_is_repeated_with_new_ranks(stage: str) -> None:
+    async def run() -> Site:
+        site = nccl_site()
+        await site.publish(0)
+        if stage == "join":
+            await site.publisher.reset()
+        for engine in site.engines:
+            engine.slow[METHODS[stage]] = 0.5
+        if stage in ("join", "transfer"):
+            site.ranks[0].faults["join_transfer" if stage == "join" else "send"] = "hang"
+        publishing = asyncio.ensure_future(site.publish(1))
+        calls = site.engines[0].calls
+        before = calls.count(METHODS[stage])
+        while calls.count(METHODS[stage]) == before:
+            await asyncio.sleep(0.01)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        await asyncio.sleep(1)  # what was asked of an engine goes on there
+        await site.new_ranks()
+        await site.publish(2)
+        site.assert_serves(2, 0, 1)
+        return site
 
-
-def test_an_engine_that_dies_is_named_before_those_it_leaves_waiting():
-    said, took, _ = ended({"engine 0": ("receive", "hang"), "engine 1": ("receive", "die")}, PATIENT_S)
-    assert "published: engine 1 failed at 'transfer': The actor died unexpectedly." in said
-    assert "engine 0" not in said
-    assert took < PATIENT_S / 2
-
-
-def test_engines_that_fail_outside_an_exchange_are_left_out_as_ever():
-    async def run() -> None:
-        site = nccl_site(PATIENT_S)
-        site.engines[0].faults["start_update"] = "raise"
-        assert (await site.publish(1)).engines == 1
-
-    asyncio.run(run())
+    assert run_virtually(run)[0].killed == []
 
 
 @pytest.mark.parametrize(("fullest", "buffers"), [("nobody", 2), ("rank", 1), ("engine 0", 1), ("engine 1", 1)])
 def test_chunks_overlap_only_where_the_fullest_gpu_that_takes_part_has_room_for_three(fullest: str, buffers: int):
     async def run() -> Site:
-        site = nccl_site(PATIENT_S)
+        site = nccl_site()
         for name, party in {"rank": site.ranks[0], "engine 0": site.engines[0], "engine 1": site.engines[1]}.items():
             party.free = 3 * WEIGHTS - (name == fullest)
         await site.publish(1)
         return site
 
-    site = asyncio.run(run())
+    site = run_virtually(run)[0]
     assert {party.meeting.buffers for party in (site.ranks[0], *site.engines)} == {buffers}
 
 
 def test_an_engine_that_cannot_be_measured_is_left_out():
     async def run() -> Site:
-        site = nccl_site(PATIENT_S)
+        site = nccl_site()
         site.engines[1].faults["room"] = "die"
         await site.publish(1)
         return site
 
-    site = asyncio.run(run())
+    site = run_virtually(run)[0]
     site.assert_serves(1, 0)
 
 

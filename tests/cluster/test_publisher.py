@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import ray
 
+from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.blame import Failure, culprits, last_line
 from cluster.publish.publisher import Published, Publisher, PublishFailed
 from rollout.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, ToyStandBy, kill
@@ -30,12 +29,13 @@ class Site:
     def __init__(self, engines: int = 3, *, ranks: int = 2, transfer: str = "gloo", deadline_s: float = DEADLINE_S) -> None:
         config = run_config(Path("run"), run={"deadline_s": deadline_s}, rollout={"engines": engines, "transfer": transfer})
         transport = choose_transport(config, gpu=False)
-        network = Network(transport.deadline_s)
+        self.network = network = Network(transport.deadline_s)
         self.engines = [ToyEngine(network) for _ in range(engines)]
         self.ranks = [ToyRank(network), *(ToyStandBy(network) for _ in range(1, ranks))]
         self.killed: list[int] = []
         self.pool = EnginePool(config, [ToyActor(engine) for engine in self.engines], lambda _: None, kill=self.kill)
-        self.publisher = Publisher(config, self.pool, Learners(config, [ToyActor(rank) for rank in self.ranks]), transport)
+        learners = Learners(config, [ToyActor(rank) for rank in self.ranks])
+        self.publisher = Publisher(config, self.pool, learners, transport, network.call_back)
 
     def kill(self, actor: ToyActor) -> None:
         self.killed.append(self.engines.index(actor.behind))
@@ -44,6 +44,12 @@ class Site:
     async def publish(self, version: int) -> Published:
         self.ranks[0].value = version * 10
         return await self.publisher.publish(version)
+
+    async def new_ranks(self) -> None:
+        """Ranks that were started again in the place of the old ones."""
+        self.ranks = [ToyRank(self.network), *(ToyStandBy(self.network) for _ in self.ranks[1:])]
+        self.publisher.learners.actors[:] = [ToyActor(rank) for rank in self.ranks]
+        await self.publisher.reset()
 
     def assert_serves(self, version: int, *engines: int) -> None:
         """Exactly these engines are alive, and they serve this version's weights and nothing else."""
@@ -61,7 +67,7 @@ def at(work: Callable[[Site], Awaitable[None]], engines: int = 3) -> Site:
             await work(site)
         return site
 
-    return asyncio.run(run())
+    return run_virtually(run)[0]
 
 
 def failure_of(site_work: Callable[[Site], None], engines: int = 3, version: int = 1) -> tuple[str, Site]:
@@ -267,27 +273,3 @@ def test_a_cancelled_publish_ends_at_once_whatever_its_engines_do():
         assert time.perf_counter() - cancelled < DEADLINE_S / 2
 
     at(work)
-
-
-class EngineDeadError(Exception):
-    """Named as the error of a vLLM front whose engine process is gone."""
-
-
-def failure(who: str, when: float, error: Exception | None = None, *, late: bool = False) -> Failure:
-    return Failure(who=who, error=error or RuntimeError("connection closed by peer"), late=late, at=when)
-
-
-def test_the_dead_are_blamed_before_the_late_and_the_late_before_the_first_to_break_off():
-    dead = failure("dead", 9.0, ray.exceptions.RayActorError())
-    gone = failure("gone", 8.0, EngineDeadError())
-    late = failure("late", 7.0, late=True)
-    second, first = failure("second", 2.0), failure("first", 1.0)
-    assert culprits([second, first, late, dead, gone]) == [dead, gone]
-    assert culprits([second, first, late]) == [late]
-    assert culprits([second, first]) == [first]
-    assert culprits([]) == []
-
-
-def test_a_remote_error_is_told_in_the_line_that_says_what_was_raised():
-    assert last_line(RuntimeError("Traceback:\n  File x\n\nValueError: bad shape\n")) == "ValueError: bad shape"
-    assert last_line(ValueError()) == "ValueError"

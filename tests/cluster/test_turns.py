@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool, NoEngineLeft
 from cluster.actors.learners import Learners
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
@@ -82,7 +83,7 @@ def at(work: Callable[[Site], Awaitable[None]], engines: int = 2, deadline_s: fl
             await work(site)
         return site
 
-    return asyncio.run(run())
+    return run_virtually(run)[0]
 
 
 def test_a_run_takes_turns_only_where_it_is_told_to() -> None:

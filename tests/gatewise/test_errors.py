@@ -10,7 +10,7 @@ import gatewise
 from cluster.actors.engines import NoEngineLeft
 from cluster.causes.roles import Role, RoleFailed, register
 from cluster.health.alarm import MismatchTooLarge
-from cluster.publish.publisher import ExchangeLost, PublishFailed
+from cluster.publish.publisher import LearnerFailed, PublishFailed
 from configs.errors import raises
 from gatewise.errors import typed, typed_errors
 from rollout.data.row import DatasetError
@@ -42,7 +42,7 @@ def test_wrong_input_is_still_a_value_error(kind: type[Exception]) -> None:
     assert issubclass(kind, ValueError)
 
 
-@pytest.mark.parametrize("kind", [NoEngineLeft, MismatchTooLarge, PublishFailed, ExchangeLost, WindowExhausted, gatewise.DeadlineExceeded])
+@pytest.mark.parametrize("kind", [NoEngineLeft, MismatchTooLarge, PublishFailed, LearnerFailed, WindowExhausted, gatewise.DeadlineExceeded])
 def test_a_failed_run_is_still_a_runtime_error(kind: type[Exception]) -> None:
     assert issubclass(kind, gatewise.RunFailed)
     assert issubclass(kind, RuntimeError)

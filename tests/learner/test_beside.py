@@ -15,6 +15,7 @@ from learner.weights.sender import open_sender
 from rollout.local_memory import SHARED, CudaAddress, Exported, FileAddress, map_buffer, read_address, write_address
 from rollout.pairs import Pair
 from rollout.proof import Entry, Manifest, aligned, buckets
+from rollout.recall import CalledBack, call_back
 from rollout.transfer import free_socket, open_store
 from rollout.transport import Ipc, Rendezvous
 
@@ -138,6 +139,17 @@ def test_a_worker_that_breaks_is_noticed_at_the_deadline_and_no_other_rank_is_st
         sending[0].result(20)
     assert site.sources[0].yielded == len(WEIGHTS), "the gathers went on to the end"
     assert left_over() == before
+
+
+def test_a_rank_beside_a_lost_worker_goes_on_once_the_publish_is_called_back() -> None:
+    site = Site(1, [0], patience=60)
+    sending, receiving = site.publish(breaks_at=0)
+    with pytest.raises(RuntimeError, match="the worker broke"):
+        receiving[0].result(20)
+    call_back(site.meeting)
+    with pytest.raises(CalledBack, match="waited for 'done' of bucket 0 beside learner rank 0: the publish was called back"):
+        sending[0].result(20)
+    assert site.sources[0].yielded == len(WEIGHTS), "the gathers went on to the end"
 
 
 def test_engines_that_never_join_are_noticed_at_the_deadline() -> None:

@@ -3,6 +3,7 @@
 import importlib
 import socket
 import sys
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from learner.weights.sender import open_sender
+from rollout.proof import Entry
 from rollout.transfer import free_socket
 from rollout.transport import Nccl, Rendezvous
 
@@ -18,8 +20,7 @@ VLLM = {
     ".distributed": (),
     ".distributed.weight_transfer": (),
     ".distributed.weight_transfer.base": ("ParamMeta", "WeightSource"),
-    ".distributed.weight_transfer.factory": ("WeightTransferTrainerFactory",),
-    ".distributed.weight_transfer.nccl_engine": ("NCCLTrainerInitInfo",),
+    ".distributed.weight_transfer.nccl_engine": ("NCCLTrainerWeightTransferEngine",),
 }
 
 
@@ -29,41 +30,92 @@ def listener():
         yield listening
 
 
-def test_the_port_is_held_until_vllm_is_imported_and_free_when_it_is_to_be_bound(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_port_is_held_while_vllm_is_imported_and_given_to_the_sender(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     host, port = listener.getsockname()
 
     class Imported(ModuleType):
-        """Says how the listener stood when the class was imported, and when it was called."""
+        """Says how the listener stood when the class was imported."""
 
         @property
         def NcclSender(self) -> Any:
             held = listener.fileno() != -1
-
-            def bind(source: Any, meeting: Rendezvous) -> SimpleNamespace:
-                with socket.create_server((meeting.host, meeting.port)):
-                    return SimpleNamespace(held_at_import=held)
-
-            return bind
+            return lambda transport, source, meeting, given: SimpleNamespace(held_at_import=held, given=given)
 
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", Imported("learner.weights.nccl"))
     source: Any = None
-    sender: Any = open_sender(Nccl(), source, Rendezvous(name="publish-1", host=host, port=port, world_size=2), 0, listener)
+    meeting = Rendezvous(name="publish-1", host=host, port=port, world_size=2)
+    sender: Any = open_sender(Nccl(deadline_s=1), source, meeting, 0, listener)
     assert sender.held_at_import
+    assert sender.given is listener
 
 
 @pytest.fixture
 def nccl(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Our module, with nothing behind the names that it imports from vLLM."""
+    """Our module, with nothing behind the names that it imports from vLLM, and a toy for the group."""
     for place, names in VLLM.items():
         module: Any = ModuleType(f"vllm{place}")
         for name in names:
             setattr(module, name, type(name, (), {}))
         monkeypatch.setitem(sys.modules, module.__name__, module)
+    group: Any = ModuleType("rollout.nccl_group")
+    group.NcclGroup = object
+    monkeypatch.setitem(sys.modules, "rollout.nccl_group", group)
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", ModuleType("to be forgotten afterwards"))
     del sys.modules["learner.weights.nccl"]
     return importlib.import_module("learner.weights.nccl")
+
+
+class Source:
+    """Two tensors, gathered one after the other by all ranks."""
+
+    def __init__(self) -> None:
+        self.gathered: list[str] = []
+        self.device = torch.device("cpu")
+
+    def manifest(self) -> tuple[Entry, ...]:
+        return tuple(Entry(name, "float32", (2,)) for name in ("embedding", "head"))
+
+    def __iter__(self) -> Any:
+        for entry in self.manifest():
+            self.gathered.append(entry.name)
+            yield entry.name, torch.zeros(2)
+
+
+class Group:
+    """Joins and leaves at once."""
+
+    def __init__(self, *_: Any) -> None:
+        self.destroyed = False
+
+    def recallable(self) -> Any:
+        return nullcontext()
+
+    def destroy(self) -> None:
+        self.destroyed = True
+
+
+def sender_of(nccl: Any, monkeypatch: pytest.MonkeyPatch, send: Any, join: Any = lambda: None) -> Any:
+    """A sender whose engine sends by calling `send` with the source."""
+
+    class Engine:
+        def __init__(self, *, source: Any, **_: Any) -> None:
+            self.source = source
+
+        def send_weights(self) -> None:
+            send(self.source)
+
+        def shutdown(self) -> None: ...
+
+    def open_group(*_: Any) -> Group:
+        join()
+        return Group()
+
+    monkeypatch.setattr(nccl, "NCCLTrainerWeightTransferEngine", Engine)
+    monkeypatch.setattr(nccl, "NcclGroup", open_group)
+    monkeypatch.setattr(nccl, "Line", lambda *_: None)
+    monkeypatch.setattr(nccl, "open_store", lambda *_: None)
+    meeting = Rendezvous(name="publish-1", host="127.0.0.1", port=1, world_size=2)
+    return nccl.NcclSender(Nccl(deadline_s=1), Source(), meeting, None)
 
 
 def test_a_rank_works_on_its_own_stream_after_vllm_has_left_it_on_another(nccl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,30 +124,36 @@ def test_a_rank_works_on_its_own_stream_after_vllm_has_left_it_on_another(nccl: 
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams[-1])
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
 
-    class Engine:
-        def send_weights(self) -> None:
-            seen.append(streams[-1])
-            streams.append("vLLM's, while it sends")
-            raise RuntimeError("NCCL error")
+    def send(source: Any) -> None:
+        seen.append(streams[-1])
+        streams.append("vLLM's, while it sends")
+        raise RuntimeError("NCCL error")
 
-    def join(init: Any, **_: Any) -> Engine:
-        streams.append("vLLM's own")
-        return Engine()
-
-    monkeypatch.setattr(nccl, "NCCLTrainerInitInfo", lambda *_, **__: None)
-    monkeypatch.setattr(nccl.WeightTransferTrainerFactory, "trainer_init", join, raising=False)
-    sender = nccl.NcclSender(None, Rendezvous(name="publish-1", host="127.0.0.1", port=1, world_size=2))
+    sender = sender_of(nccl, monkeypatch, send, join=lambda: streams.append("vLLM's own"))
     assert streams[-1] == "default"
     with pytest.raises(RuntimeError, match="NCCL error"):
         sender.send()
     assert (seen, streams[-1]) == (["default"], "default")
 
 
-def test_a_sender_that_closes_destroys_its_communicator(nccl: Any) -> None:
-    sender_class = nccl.NcclSender
-    said: list[str] = []
-    for group in (SimpleNamespace(destroy=lambda: said.append("destroy")), None):
-        sender = sender_class.__new__(sender_class)
-        sender.engine = SimpleNamespace(model_update_group=group, shutdown=lambda: said.append("shutdown"))
-        sender.close()
-    assert said == ["destroy", "shutdown", "shutdown"]
+@pytest.mark.parametrize("tensors", [0, 1, 2])
+def test_a_sender_that_is_called_back_takes_part_in_the_gathers_that_are_left(
+    nccl: Any, monkeypatch: pytest.MonkeyPatch, tensors: int
+) -> None:
+    def send(source: Any) -> None:
+        pairs = iter(source)
+        for _ in range(tensors):
+            next(pairs)
+        raise RuntimeError("called back")
+
+    sender = sender_of(nccl, monkeypatch, send)
+    with pytest.raises(RuntimeError, match="called back"):
+        sender.send()
+    # Before its first gather a rank that fails has not begun the pass that the others wait in.
+    assert sender.source.source.gathered == ["embedding", "head"]
+
+
+def test_a_sender_that_closes_destroys_its_communicator(nccl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = sender_of(nccl, monkeypatch, lambda source: None)
+    sender.close()
+    assert sender.group.destroyed

@@ -19,20 +19,24 @@ class ToyActor:
     def __init__(self, behind: Any) -> None:
         self.behind = behind
         self.dead = asyncio.Event()
+        self.working: set[asyncio.Future[Any]] = set()
 
     def __getattr__(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(remote=lambda *args: asyncio.ensure_future(self._call(name, *args)))
 
     async def _call(self, name: str, *args: Any) -> Any:
+        # Whoever asked may go away; what an actor was asked goes on.
         work, death = asyncio.ensure_future(self._work(name, *args)), asyncio.ensure_future(self.dead.wait())
+        self.working.add(work)
         try:
             await asyncio.wait([work, death], return_when=asyncio.FIRST_COMPLETED)
             if self.dead.is_set():
                 raise ray.exceptions.RayActorError(error_msg="The actor died unexpectedly.")
             return work.result()
         finally:
-            work.cancel()
             death.cancel()
+            if self.dead.is_set():
+                work.cancel()
 
     async def _work(self, name: str, *args: Any) -> Any:
         how = self.behind.faults.get(name)
@@ -43,6 +47,8 @@ class ToyActor:
             await asyncio.sleep(3600)
         if how == "die":
             self.dead.set()
+            await asyncio.sleep(3600)
+        await asyncio.sleep(self.behind.slow.pop(name, 0))
         return await getattr(self.behind, name)(*args)
 
 
@@ -51,15 +57,21 @@ def kill(actor: ToyActor) -> None:
 
 
 class Network:
-    """Where transfer groups meet: a collective ends when all its members have come, and fails for those who wait longer than `patience`."""
+    """Where transfer groups meet: a collective ends when all its members have come, and fails for those who wait longer than `patience`.
+
+    A group that is called back fails for all who wait, and for those who come later.
+    """
 
     def __init__(self, patience: float | None) -> None:
         self.patience = patience
+        self.called_back: list[str] = []  # the names of groups
         self.missing: dict[Any, int] = {}
         self.complete: dict[Any, asyncio.Event] = {}
 
     async def meet(self, what: Any, world: int) -> None:
         complete = self.complete.setdefault(what, asyncio.Event())
+        if what[0] in self.called_back:
+            complete.set()
         self.missing[what] = self.missing.get(what, world) - 1
         assert self.missing[what] >= 0, f"more than {world} came to {what}"
         if not self.missing[what]:
@@ -68,7 +80,16 @@ class Network:
             async with asyncio.timeout(self.patience):
                 await complete.wait()
         except TimeoutError:
-            raise RuntimeError("gloo: timed out waiting for a peer") from None
+            raise RuntimeError("timed out waiting for a peer") from None
+        if what[0] in self.called_back and self.missing[what]:
+            raise RuntimeError("called back")
+
+    async def call_back(self, meeting: Rendezvous) -> None:
+        """End the waits of a group's members."""
+        self.called_back.append(meeting.name)
+        for (group, *_), complete in self.complete.items():
+            if group == meeting.name:
+                complete.set()
 
 
 class Member:
@@ -77,6 +98,7 @@ class Member:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.faults: dict[str, str] = {}
+        self.slow: dict[str, float] = {}  # method -> seconds that it takes
         self.calls: list[str] = []
         self.worlds: list[int] = []
         self.free = 1 << 30  # bytes of its GPU
@@ -134,7 +156,12 @@ class ToyEngine(Member):
         self.version, self.paused, self.updating = -1, False, False
         self.tampers: dict[str, Any] = {}
         self.incomplete: list[str] = []
+        self.sure_of_seven = 0.0  # the log-prob of its last token in a probe
         self.offsets: list[int] = []
+
+    async def probe(self, prompts: Any) -> list[tuple[list[int], list[float]]]:
+        assert not self.paused, "a request to a paused engine gets no answer"
+        return [([self.version, 7], [float(self.weights["head"]), self.sure_of_seven]) for _ in prompts]
 
     async def pause(self) -> None:
         assert not self.paused
@@ -172,5 +199,4 @@ class ToyEngine(Member):
         return [{name: digest for name, digest in proof.items() if digest is not None}], self.incomplete
 
     async def abandon_update(self) -> None:
-        assert self.updating
-        self.updating = False
+        self.updating = False  # nothing to do where the driver has not heard that the update was finished

@@ -14,10 +14,16 @@ def _allow(fit):
     fit.needs_of_gpus = allowing(fit.needs_of_gpus)
 
 
-def _communicate(pynccl):
-    from stand_in import Communicator
+def _load(pynccl_wrapper):
+    from stand_in import Library
 
-    pynccl.PyNcclCommunicator = Communicator
+    pynccl_wrapper.NCCLLibrary = Library
+
+
+def _stream(torch_utils):
+    from stand_in import Stream
+
+    torch_utils.current_stream = Stream
 
 
 def _pack(packed_tensor):
@@ -33,6 +39,7 @@ def _receive(nccl_engine):
 
 
 register_post_import_hook(_allow, "cluster.actors.places.fit")
-register_post_import_hook(_communicate, f"{VLLM}.device_communicators.pynccl")
+register_post_import_hook(_load, f"{VLLM}.device_communicators.pynccl_wrapper")
+register_post_import_hook(_stream, "vllm.utils.torch_utils")
 register_post_import_hook(_pack, f"{VLLM}.weight_transfer.packed_tensor")
 register_post_import_hook(_receive, f"{VLLM}.weight_transfer.nccl_engine")

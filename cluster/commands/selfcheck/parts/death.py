@@ -3,7 +3,6 @@
 from cluster.commands.selfcheck.attempt import Attempt
 from cluster.commands.selfcheck.evidence import Evidence, needed
 from cluster.commands.selfcheck.rows import Measured, PartSkipped
-from rollout.transport import choose_transport
 
 
 def judge_generating(found: Evidence) -> Measured:
@@ -15,11 +14,10 @@ def judge_generating(found: Evidence) -> Measured:
 
 
 def judge_publishing(found: Evidence) -> Measured:
-    """The run goes on where another engine is left and the transport can meet again; else it ends, and names the engine."""
+    """The run goes on where another engine is left; else it ends, and names the engine."""
     again = found.again()
     refuse_unseen(again, again.config.run.steps - 1, found)
-    transport = choose_transport(found.config, gpu=found.gpu)
-    if transport.recoverable and found.config.rollout.most_engines > 1:
+    if found.config.rollout.most_engines > 1:
         return goes_on(found, again)
     assert again.death is not None, "the second run is told to lose an engine"
     needed(again.cause is not None, f"{again.death.name} was killed in a publish, and the run did not notice")
