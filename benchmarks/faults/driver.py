@@ -27,6 +27,7 @@ from cluster.actors.start import Actors, _ready
 from cluster.causes.roles import Role, register
 from cluster.commands.beginning import where_to_begin
 from cluster.commands.validate import Checked
+from cluster.publish import callback
 from cluster.record.checkpoint import refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.pictures.artist import Artist
@@ -221,6 +222,7 @@ class Driver:
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
             stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
+            stack.enter_context(patch.object(callback, "_say", self.world.call_back))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
 

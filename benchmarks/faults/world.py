@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from benchmarks.faults.plan import Fault, Kind, Shape, Site, number_of
+from rollout.transport import Rendezvous
 
 SLOWER = 10.0
 WITHOUT_CORE = ("ready", "pulse", "shutdown")  # methods of an engine that its actor answers alone
@@ -210,6 +211,11 @@ class World:
         for process in processes:
             for made in process.objects:
                 made.lost = True
+
+    def call_back(self, meeting: Rendezvous) -> None:
+        """Whoever waits in an exchange of a transfer group gives up at its next look."""
+        for (name, *_), exchange in self.meetings.items():
+            exchange.broken |= name == meeting.name and not exchange.complete.is_set()
 
     async def meet(self, what: Any, world: int, patience: float, who: Process, brings: Any = None) -> list[Any]:
         """A collective of `world` members: what all of them bring, once they have come; RuntimeError if one dies or does not come."""
