@@ -13,24 +13,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from cluster.actors.start import Actors
-from cluster.evaluation import evaluate
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
-from cluster.publish.publisher import Published, Publisher
-from cluster.record.checkpoint import Arrays, Checkpoints, Position
+from cluster.loop.attempts import Attempts, Place
+from cluster.loop.clock import Clock
+from cluster.loop.evaluation import evaluate
+from cluster.loop.moved import describe_publish
+from cluster.loop.renewing import renewing
+from cluster.loop.unscored import many_failures, refuse_unscored
+from cluster.publish.publisher import Publisher
+from cluster.record.checkpoint import Arrays, Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
-from cluster.record.metrics.clock import Clock
 from cluster.record.metrics.finite import mean_of_finite
-from cluster.record.metrics.held_out import UNNAMED
+from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
-from cluster.renewing import renewing
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 
 class Controller:
-    """One attempt at a run, from a position to its last step."""
+    """A run from a position to its last step, in one attempt or, where learner ranks are lost, in several."""
 
     def __init__(
         self,
@@ -58,11 +59,15 @@ class Controller:
         metrics: Metrics,
         show: Progress,
         stop: Stop | None = None,
+        first: Place | None = None,
     ) -> None:
+        """`first` is where the run begins, and goes back to while it has no checkpoint of its own; by default at the model."""
         self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.stream = open_stream(config.data, prompts.sizes, config.run.seed)
+        self.sizes = prompts.sizes
+        self.stream = open_stream(config.data, self.sizes, config.run.seed)
+        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -79,12 +84,44 @@ class Controller:
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps, or until a stop is asked for; then the newest finished step is saved.
 
-        The first failure anywhere ends the run and is raised.
+        The loss of a rank takes the run back to its newest checkpoint. Any other failure ends it and is raised.
         """
+        with suppress(Stopped):
+            while True:
+                try:
+                    await self._attempt(position)
+                    return
+                except ExceptionGroup as error:
+                    if self.stop.asked:  # there is no use in new ranks
+                        raise
+                    self.stop.then = "stopping at the newest checkpoint"
+                    place = await self.stop.cuts(self.attempts.next(error))
+                self._go_back(place)
+                position = place.position
+
+    def _go_back(self, place: Place) -> None:
+        """Make the record and the prompt stream those of a run that is resumed at `place`."""
+        position = place.position
+        self.checkpoints.set_aside_after(position.step)
+        self.metrics.cut(position.step)
+        self.ledger.begin(position.step, position.next_group, position.pending)
+        self.stream = open_stream(self.config.data, self.sizes, self.config.run.seed)
+        if place.checkpoint:
+            self.stream.load(read_stream(place.checkpoint))
+        self.alarm = MismatchAlarm(self.config)
+        self.aside = self.reached = None
+        self.unscored_in_a_row, self.saving_s = 0, 0.0
+
+    async def _attempt(self, position: Position) -> None:
+        """Train from `position` until the end, a stop or the first failure anywhere."""
         rollout = self.config.rollout
+        self.saved = position.step
+        if position.step == 0 and self.held_out:
+            first = await self.evaluate(0)
+            self.metrics.write(0, first)
+            self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
-        self.saved = position.step
         async with asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -99,12 +136,14 @@ class Controller:
                 scoring_s=lambda scored: scored.summary.scoring_s,
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
+            watching = tasks.create_task(self.learners.watch(), name="watch the ranks")
             with suppress(Stopped):
                 for step in range(position.step + 1, self.config.run.steps + 1):
                     await self.step(step, window)
             filling.cancel()
             window.cancel()
             await self._save_when_due()
+            watching.cancel()
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
         """Take, learn, publish, release, record; save and evaluate when due."""
@@ -112,7 +151,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self._plan(step - 1)
-        groups = await self.stop.cuts(self.renewing(lambda: window.take(count), step - 1))
+        groups = await self.learners.unless_lost(self.stop.cuts(self.renewing(lambda: window.take(count), step - 1)))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -139,9 +178,10 @@ class Controller:
             "groups/rejected": float(len(self.rejected)),
             "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
             **describe_publish(published),
+            **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
+            "learner/restarts": float(self.attempts.restarts),
         }
-        values |= self.engines.counts()
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
@@ -270,33 +310,3 @@ def account(scored: Scored) -> tuple[int, int, float, int, int, int]:
     summary = scored.summary
     reward = mean_of_finite(summary.rewards)
     return summary.group_id, scored.engine, reward, summary.unscored, summary.oldest_version, summary.newest_version
-
-
-def describe_publish(published: Published) -> Values:
-    """What a publish moved and cost."""
-    return {
-        "publish/bytes": float(published.bytes),
-        "publish/seconds": published.seconds,
-        **{f"turns/{arrow}": seconds for arrow, seconds in published.turns.items()},
-        "engines": float(published.engines),
-    }
-
-
-def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
-    """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
-    if not any(np.isfinite(summary.rewards).any() for summary in summaries):
-        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {first_failure(summaries)}")
-
-
-def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
-    """A warning if more than the share `limit` of the responses has no reward, else empty."""
-    failed, count = sum(s.unscored for s in summaries), sum(len(s.rewards) for s in summaries)
-    if failed <= limit * count:
-        return ""
-    first = first_failure(summaries)
-    what = f"{failed} of {counted(count, 'response')} {'has' if failed == 1 else 'have'} no reward"
-    return f"{what} (reward.warn_failures = {limit:g}); the first failure: {first}"
-
-
-def first_failure(summaries: Sequence[GroupSummary]) -> str:
-    return next((text for summary in summaries for text in summary.failures), "none was named")

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from cluster.actors.core_watch import CoreWatch
+from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to

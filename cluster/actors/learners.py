@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from cluster.actors.died import has_died
 from cluster.actors.process import log_path
+from cluster.actors.pulse import Silent, until_lost
 from cluster.causes.choice import follows_from_another
-from cluster.causes.roles import Role, RoleLate
+from cluster.causes.lost import RANK
+from cluster.causes.roles import RankLost, Role, RoleLate
 from cluster.scored import Reference, Scored
+from configs.errors import RunFailed
 from configs.schema import Config
 from learner.batch.plan import Place, plan_for
 from rollout.proof import Manifest
@@ -21,15 +24,38 @@ from rollout.types import GroupSummary
 
 Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group
 
+T = TypeVar("T")
+
+LOOK_S = 2.0  # between looks for places, where there were none
 GRACE_S = 3.0  # for other ranks to fail too, once one has
+
+
+class NoPlaceForRanks(RunFailed):
+    """A node with ranks is gone, and no other one has room for them."""
 
 
 class Learners:
     """All ranks of the learner. A call fails once one rank fails."""
 
-    def __init__(self, config: Config, actors: Sequence[Any], share: Callable[[Shared], object] = ray.put) -> None:
-        """`share` makes an object that every rank can have as an argument; by default each node fetches it once."""
-        self.config, self.actors, self.share = config, list(actors), share
+    def __init__(
+        self,
+        config: Config,
+        actors: Sequence[Any],
+        share: Callable[[Shared], object] = ray.put,
+        *,
+        spawn: Callable[[], Sequence[Any]] | None = None,
+        renew: Callable[[], Awaitable[bool]] | None = None,
+        kill: Callable[[Any], object] = ray.kill,
+    ) -> None:
+        """`share` makes an object that every rank can have as an argument; by default each node fetches it once.
+
+        `spawn` makes new actors in the places of the old ones, and `kill` ends one; without `spawn` ranks cannot start again. `renew` gives
+        the ranks other places where a node is gone, and says whether all have one; by default places stay.
+        """
+        self.renew = renew or _always_have_places
+        self.config, self.actors, self.share, self.spawn, self.kill = config, list(actors), share, spawn, kill
+        self._silent: dict[int, RoleLate] = {}  # ranks that were killed because they answered nothing
+        self._lost: asyncio.Future[BaseException] | None = None
         # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
         self.take_turn: Callable[[], Awaitable[None]] = _always_has_it
 
@@ -37,6 +63,74 @@ class Learners:
         """Let the ranks meet and load the model; returns the address of each rank's node."""
         host, port = await self.address()
         return await self.all("start", host, port)
+
+    async def restart(self) -> None:
+        """Start new ranks in the places of the old ones, which are killed; they hold the model as it came."""
+        if self.spawn is None:
+            raise RuntimeError("these ranks cannot start again: nobody knows their places")
+        self.end()
+        await self._find_places()
+        self.actors, self._silent, self._lost = list(self.spawn()), {}, None
+        await self.start()
+
+    async def _find_places(self) -> None:
+        """Wait until the ranks have places on nodes that are alive; NoPlaceForRanks if there are none within the run's deadline."""
+        deadline = float(self.config.run.deadline_s)
+        try:
+            async with asyncio.timeout(deadline):
+                while not await self.renew():
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError as error:
+            raise NoPlaceForRanks(
+                f"a node with learner ranks is gone, and no other node has had room for them within run.deadline_s ({deadline:g} s): add a "
+                "node, then resume the run"
+            ) from error
+
+    def end(self) -> None:
+        """Kill every rank: whoever waits for one in an exchange fails at once."""
+        for actor in self.actors:
+            self.kill(actor)
+
+    async def watch(self) -> None:
+        """Ping the ranks until each is lost. One that is silent for learner.stall_s is killed, so its calls fail.
+
+        While the ranks work the failing call tells. While they wait `unless_lost` does.
+        """
+        watching = [asyncio.ensure_future(self._watch(rank, actor, self._loss_of_any())) for rank, actor in enumerate(self.actors)]
+        try:
+            await asyncio.gather(*watching)
+        finally:
+            for task in watching:
+                task.cancel()
+
+    async def _watch(self, rank: int, actor: Any, lost: "asyncio.Future[BaseException]") -> None:
+        stall = float(self.config.learner.stall_s)
+        error = await until_lost(actor.pulse.remote, stall)
+        if isinstance(error, Silent):
+            self._silent[rank] = RoleLate(self._role(rank), "was stopped: it did not answer a ping", stall, "learner.stall_s")
+            self.kill(actor)
+        if not lost.done():
+            lost.set_result(self._loss(rank, error))
+
+    async def unless_lost(self, work: Awaitable[T]) -> T:
+        """The result of `work`, which needs no rank; RankLost as soon as a watched rank is lost meanwhile."""
+        working, lost = asyncio.ensure_future(work), self._loss_of_any()
+        waiting: set[asyncio.Future[Any]] = {working, lost}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise lost.result()
+            return await working
+        finally:
+            if not working.done():
+                working.cancel()
+                await asyncio.wait([working])
+
+    def _loss_of_any(self) -> "asyncio.Future[BaseException]":
+        """Holds the loss of the first rank that was lost since the ranks started."""
+        if self._lost is None:
+            self._lost = asyncio.get_running_loop().create_future()
+        return self._lost
 
     async def address(self) -> tuple[str, int]:
         """A port on the first rank's node, reserved until the group that meets there has formed."""
@@ -59,15 +153,30 @@ class Learners:
                 return [call.result() for call in calls]
             # The rank that broke a collective may be the last to be known: Ray needs a moment to notice a death.
             await asyncio.wait(calls, timeout=min(GRACE_S, deadline))
-            raise culprit([error for call in calls if call.done() and (error := call.exception())])
+            failed = {rank: error for rank, call in enumerate(calls) if call.done() and (error := call.exception())}
+            error = culprit(list(failed.values()))
+            raise self._loss(next(rank for rank in failed if failed[rank] is error), error)
         finally:
             for call in calls:
                 call.cancel()
 
     def _late(self, ranks: Sequence[int], what: str) -> RoleLate:
-        role = Role(f"learner rank {ranks[0]}", log_path(self.config.run_dir, f"learner-{ranks[0]}"))
         others = f" (nor did {', '.join(f'rank {rank}' for rank in ranks[1:])})" if ranks[1:] else ""
-        return RoleLate(role, f"did not finish '{what}'{others}", float(self.config.run.deadline_s))
+        return RoleLate(self._role(ranks[0]), f"did not finish '{what}'{others}", float(self.config.run.deadline_s))
+
+    def _role(self, rank: int) -> Role:
+        return Role(f"{RANK}{rank}", log_path(self.config.run_dir, f"learner-{rank}"))
+
+    def _loss(self, rank: int, error: BaseException) -> BaseException:
+        """RankLost, raised from `error`, where the rank died or only followed another; any other error of a rank as it is."""
+        silent = self._silent.get(rank)
+        if died := silent is not None or has_died(error):
+            what = "stopped answering" if silent else "died"
+        elif follows_from_another(str(error), "learner"):
+            what = "lost its connection to another member"
+        else:
+            return error
+        return RankLost(self._role(rank), what, silent or error, died=died)
 
     async def step(self, groups: Sequence[Scored]) -> dict[str, float]:
         """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others."""
@@ -124,6 +233,14 @@ class Learners:
                 return await call
         except TimeoutError as error:
             raise self._late([0], what) from error
+        except ray.exceptions.RayError as error:
+            loss = self._loss(0, error)
+            raise loss from loss.__cause__
+
+
+async def _always_have_places() -> bool:
+    """Places that never move are always there."""
+    return True
 
 
 async def _always_has_it() -> None:

@@ -1,5 +1,6 @@
 """The reward workers of one node behind a Ray actor."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,10 @@ class RewardActor:
         except (RuntimeError, ValueError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # this log is what the driver shows
             raise
+
+    async def process(self) -> int:
+        """The id of this process: another one after Ray has started the actor again."""
+        return os.getpid()
 
     async def wants(self) -> Wants:
         """Which fields of a response the user's own functions ask for; known once this actor is ready."""

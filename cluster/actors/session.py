@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray._private import services
 
+from cluster.actors.nodes.ray_watch import RayWatch, watch_ray
 from cluster.actors.places.device import count_gpus, on_gpu, this_machine
 from cluster.actors.places.shared import PINNED
 from configs.errors import InputError
@@ -40,17 +41,19 @@ def refuse_ray_in_use() -> None:
 
 
 @contextmanager
-def ray_session(config: Config | None) -> Iterator[None]:
+def ray_session(config: Config | None) -> Iterator[RayWatch]:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start a local one for `config` that ends with this session.
 
-    The environment of this process is the same afterwards.
+    Gives the watch over it. The environment of this process is the same afterwards.
     """
     before = dict(os.environ)
     try:
         _start(config)
-        yield
+        RayWatch.current = watch_ray(local=not joins_cluster())
+        yield RayWatch.current
     finally:
         ray.shutdown()
+        RayWatch.current = None
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)

@@ -16,17 +16,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet.fleet import Fleet
-from cluster.actors.learner_actor import LearnerActor
+from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
+from cluster.actors.nodes.ray_watch import ray_answers
 from cluster.actors.placement import cluster_nodes, reserve
 from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.places.shared import SharedPlaces
 from cluster.actors.process import log_path
+from cluster.actors.pulse import EVERY_S
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, joins_cluster, learner_env
+from cluster.causes.lost import RANK
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
 from rollout.transport import Transport, choose_transport
@@ -85,6 +88,8 @@ async def start_actors(
                 starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
         if config.placement.share:
             await _start_ranks_beside(config, learners, [engine.actor for engine in pool.engines], actors)
+        for actor in dict.fromkeys(rewards):
+            actors.watching.append(asyncio.create_task(report_restarts(actor, actors.roles[actor], say)))
         fleet.begin()
         try:
             yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet)
@@ -119,7 +124,8 @@ async def start_learners(config: Config, say: Callable[[str], object] = print) -
 def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checkers: Sequence[str]) -> list[Any]:
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
-    options = {"num_cpus": 0, "max_concurrency": 1000}
+    # Ray asks a new actor again what the one that died has not answered; handles stay valid.
+    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": config.reward.restarts, "max_task_retries": -1}
     folder = os.getcwd()
     if config.reward.nodes == "one":
         only = kind.options(**options).remote(config, 0, checkers, folder)
@@ -135,9 +141,15 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
 
 def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learners:
     env = learner_env(config, places.gpu)
-    kind = ray.remote(LearnerActor)
-    ranks = [kind.options(**places.rank_options(rank, env)).remote(config, rank, gpu=places.gpu) for rank in range(config.learner.ranks)]
-    return Learners(config, [actors.add(actor, f"learner rank {i}", f"learner-{i}") for i, actor in enumerate(ranks)])
+    remote: Any = ray.remote  # whose types lack groups
+    kind = remote(concurrency_groups=GROUPS)(LearnerActor)
+
+    def spawn() -> list[Any]:
+        options = [places.rank_options(rank, env) for rank in range(config.learner.ranks)]
+        ranks = [kind.options(**where).remote(config, rank, gpu=places.gpu) for rank, where in enumerate(options)]
+        return [actors.add(actor, f"{RANK}{rank}", f"learner-{rank}") for rank, actor in enumerate(ranks)]
+
+    return Learners(config, spawn(), spawn=spawn, renew=places.renew_ranks, kill=actors.kill)
 
 
 class Started:
@@ -147,6 +159,7 @@ class Started:
         self.config = config
         self.roles: dict[Any, Role] = {}
         self.parents: list[Any] = []
+        self.watching: list[asyncio.Task[None]] = []
 
     def add(self, actor: Any, name: str, log: str, *, has_children: bool = False) -> Any:
         """Register an actor under the name by which errors call it."""
@@ -177,7 +190,10 @@ async def _every_actor(config: Config) -> AsyncIterator[Started]:
     try:
         yield actors
     finally:
-        await actors.end(*actors.roles)
+        for task in actors.watching:
+            task.cancel()
+        if ray_answers():
+            await actors.end(*actors.roles)
 
 
 @asynccontextmanager
@@ -191,7 +207,22 @@ async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator
     try:
         yield places
     finally:
-        places.give_back()
+        if ray_answers():
+            places.give_back()
+
+
+async def report_restarts(actor: Any, role: Role, say: Callable[[str], object]) -> None:
+    """Say when an actor that Ray starts again has died; ends with the actor."""
+    process: int = await actor.process.remote()
+    while True:
+        await asyncio.sleep(EVERY_S)
+        try:
+            now: int = await actor.process.remote()
+        except ray.exceptions.RayActorError:
+            return  # whoever asks it hears so too
+        if now != process:
+            say(f"warning: {role.name} (process {process}) died and started again; they score what had no verdict. Their log: {role.log}")
+            process = now
 
 
 async def _ready(config: Config, start: Any, role: Role) -> None:

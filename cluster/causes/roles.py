@@ -44,9 +44,18 @@ class RoleFailed(BehindARole):
 class RoleLate(DeadlineExceeded):
     """A role did not answer within run.deadline_s."""
 
-    def __init__(self, role: Role, what: str, deadline_s: float) -> None:
-        super().__init__(f"{role.name} {what} within run.deadline_s ({deadline_s:g} s)")
+    def __init__(self, role: Role, what: str, deadline_s: float, key: str = "run.deadline_s") -> None:
+        super().__init__(f"{role.name} {what} within {key} ({deadline_s:g} s)")
         self.role = role
+
+
+class RankLost(RoleFailed):
+    """A learner rank died, stopped answering, or lost its connection to another rank: new ranks can go on from a checkpoint."""
+
+    def __init__(self, role: Role, what: str, cause: BaseException, *, died: bool) -> None:
+        """The error as if it were raised from `cause`, whose last line ends its message."""
+        super().__init__(role, what)
+        self.args, self.__cause__, self.died = (f"{role.name} {what}\n{cause}",), cause, died
 
 
 # Of this process. Ids of actors never repeat, so several runs in one process share it.

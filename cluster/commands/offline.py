@@ -13,14 +13,14 @@ from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.session import joins_cluster, ray_session, refuse_ray_in_use
 from cluster.actors.start import start_actors, start_learners
 from cluster.commands.validate import check, model_settings
-from cluster.evaluation import evaluate
+from cluster.loop.evaluation import evaluate
+from cluster.loop.renewing import renewing
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.progress import Progress
-from cluster.renewing import renewing
 from cluster.stop import Stop
 from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config
@@ -119,5 +119,5 @@ def within_ray(config: Config, work: Callable[[], Coroutine[Any, Any, T]], show:
     refuse_ray_in_use()
     if not joins_cluster():
         refuse_what_cannot_fit(config, this_machine())
-    with ray_session(config):
-        return asyncio.run(stoppable())
+    with ray_session(config) as watch:
+        return asyncio.run(watch.guard(stoppable()))

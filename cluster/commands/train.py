@@ -16,6 +16,7 @@ from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
+from cluster.loop.attempts import Place
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher
@@ -23,7 +24,6 @@ from cluster.publish.turns import open_publisher
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
-from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
@@ -74,8 +74,8 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
                 if never_began(folder):
                     show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
                 write_config(with_origin(config, begin))
-                with ray_session(config):
-                    asyncio.run(_train(config, checked, begin, show, on_step, stop))
+                with ray_session(config) as watch:
+                    asyncio.run(watch.guard(_train(config, checked, begin, show, on_step, stop)))
         if (folder / "metrics.jsonl").exists():
             for line in summary(folder):
                 show.say(line)
@@ -97,15 +97,12 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             ledger.begin(begin.position.step, begin.position.next_group, begin.position.pending, begin.changes)
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
-                controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop)
-                if begin.checkpoint:
-                    controller.stream.load(read_stream(begin.checkpoint))
-                if begin.position.step == 0 and checked.held_out:
-                    first = await controller.evaluate(0)
-                    metrics.write(0, first)
-                    show.say(f"before training: {describe_correctness(first)}")
             except Stopped:
                 return
+            place = Place(position=begin.position, checkpoint=begin.checkpoint, origin=begin.origin)
+            controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop, place)
+            if begin.checkpoint:
+                controller.stream.load(read_stream(begin.checkpoint))
             with show.training(begin.position.step):
                 await controller.run(begin.position)
 

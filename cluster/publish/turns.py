@@ -13,8 +13,8 @@
 Engines sleep at level 2: their weights are lost, and the next publish brings and proves whole ones. Ranks take their turn by themselves
 (`Learners.take_turn`); only a publish gives it back. So engines that have slept answer nothing before they have proven whole weights.
 
-An engine that fails or is late at any arrow, asleep or awake, is buried as in a publish without turns; the ranks beside it go on. A rank
-that fails ends the run. Every arrow has the run's deadline.
+An engine that fails or is late at any arrow, asleep or awake, is buried as in a publish without turns; the ranks beside it go on. After the
+loss of a rank all engines sleep, and new ranks have the first turn. Every arrow has the run's deadline.
 """
 
 import time

@@ -82,6 +82,17 @@ class LearnerConfig(Section):
         description="coefficient of the load-balancing loss. It is computed over the whole update and costs one more forward pass",
     )
     cpus_per_rank: Positive = Field(default=1, description="CPU cores that Ray reserves for a rank. On CPU also its number of threads")
+    restarts: Whole = Field(
+        default=3,
+        description="how often within `restart_window_s` all ranks start again after one died, was stopped or was late. The run goes back "
+        "to its newest checkpoint. Losses without a new checkpoint between them all count. 0: the first loss ends the run",
+    )
+    restart_window_s: Positive = Field(default=3600, description="seconds within which `restarts` are counted")
+    stall_s: Positive = Field(
+        default=120,
+        description="longest time in seconds in which a rank's process may answer no ping. A rank that works answers at once; "
+        "one that is stopped does not, and is killed",
+    )
     deepspeed: Table = Field(default_factory=dict, description="added to DeepSpeed's config, with DeepSpeed's own names")
 
     @property

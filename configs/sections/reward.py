@@ -51,6 +51,11 @@ class RewardConfig(Section):
     nodes: Literal["one", "engines"] = Field(
         default="one", description="run the reward workers on one node, which Ray chooses, or on every node that has an engine"
     )
+    restarts: Whole = Field(
+        default=10,
+        description="how often, in one start of the run, the process that owns a node's workers starts again after it died. It then scores "
+        "what had no verdict. One death more ends the run",
+    )
     checker: StrictStr = Field(
         default="math",
         description='checker of rows that name none. A function of your own is named as "path/to/file.py:function" or '

@@ -11,9 +11,9 @@ import pytest
 import ray
 
 from cluster.actors import core_watch
-from cluster.actors.core_watch import CoreWatch
+from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.learners import Learners
-from cluster.causes.roles import RoleLate
+from cluster.causes.roles import RankLost, RoleLate
 from tests.toys.run import run_config
 
 
@@ -50,8 +50,9 @@ def learners(*ranks: Any) -> Learners:
 
 def test_a_rank_that_died_is_blamed_and_not_the_one_that_lost_its_connection_first():
     peer, death = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1"), ray.exceptions.ActorDiedError()
-    with pytest.raises(ray.exceptions.ActorDiedError):
+    with pytest.raises(RankLost, match="learner rank 1 died") as raised:
         asyncio.run(learners((0.0, peer), (0.05, death)).all("step"))
+    assert raised.value.__cause__ is death
 
 
 def test_a_rank_whose_error_is_its_own_is_blamed_and_not_the_one_that_lost_its_connection_first():

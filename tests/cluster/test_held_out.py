@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cluster.commands.summary import summary
-from cluster.evaluation import EVALUATION, evaluate
+from cluster.loop.evaluation import EVALUATION, evaluate
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.metrics.sources import describe_sources

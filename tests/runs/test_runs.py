@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 import sqlite3
 from pathlib import Path
@@ -37,7 +38,7 @@ SETTINGS = (
 )
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns", "window/")
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "turns", "window/", "learner/restarts")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...])
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
-    """The same run with engine and rank taking turns, stopped by Ctrl-C after step 3 and continued."""
+    """The same run with engine and rank taking turns, stopped by Ctrl-C after step 3, continued, and its rank killed after step 5."""
     folder = tmp_path_factory.mktemp("shared")
     run = folder / "run"
     turns = ("placement.share=true", "rollout.transfer=ipc")
@@ -114,8 +115,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) 
         assert driver.wait() == 130, driver.text()
         assert driver.wait_for_nobody() == []
     with driving(command(run, settings, *turns, "run.resume=auto"), folder) as driver:
+        wait_for_step(driver, run, 4)
+        driver.actors("RewardActor")[0].kill()
+        wait_for_step(driver, run, 5)
+        driver.actors("LearnerActor")[0].kill()
         assert driver.wait() == 0, driver.text()
         assert driver.wait_for_nobody() == []
+        (run / "said.txt").write_text(driver.text())
     return run
 
 
@@ -218,6 +224,17 @@ def test_a_run_that_takes_turns_on_one_place_is_bitwise_the_one_that_does_not(st
     assert {f"turns/{arrow}" for arrow in ARROWS} <= metrics(shared)[-1].keys()
     said = (shared / "logs" / "engine-0.log").read_text()
     assert "sleep mode is not supported on CPU, ignore it" in said, "the engine was asked to sleep"
+
+
+def test_a_rank_and_a_reward_actor_that_are_killed_cost_steps_and_no_bit(straight: Path, shared: Path) -> None:
+    said = (shared / "said.txt").read_text()
+    assert re.search(r"warning: learner rank 0 died: all ranks start again, and the run goes back to step 4 .*Restart 1 of 3", said)
+    assert re.search(r"warning: reward workers 0 \(process \d+\) died and started again", said)
+    assert metrics(shared)[-1]["learner/restarts"] == 1
+    with sqlite3.connect(shared / "ledger.db") as db:
+        assert db.execute("SELECT from_step FROM attempts ORDER BY attempt").fetchall() == [(0,), (3,), (4,)]
+        assert db.execute("SELECT step FROM steps WHERE undone").fetchall()[-1] == (5,)
+    assert weights(shared) == weights(straight)
 
 
 def test_two_runs_of_one_seed_are_bitwise_equal_by_gloo_and_by_nccl(straight: Path, resumed: Path) -> None:

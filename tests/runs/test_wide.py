@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from rollout.digest import digest
 from rollout.proof import fingerprint
-from tests.toys.drive import driving, gpu_box, metrics, train, wait_for_step
+from tests.toys.drive import driving, gpu_box, metrics, train, wait_for_row, wait_for_step
 from tests.toys.ended import ended
 
 pytestmark = pytest.mark.end_to_end
@@ -29,6 +29,7 @@ WIDE = (
     "learner.cpus_per_rank=0.5",
     "learner.deepspeed.zero_optimization.stage=3",
     "learner.expert_parallel=2",
+    "learner.restarts=1",
     "run.max_staleness=1",
     "objective.preset=dapo",
     "correction.preset=decoupled",
@@ -46,7 +47,7 @@ WIDE = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wide run that loses the second of its engines after three steps, and its second rank after STEPS of them are saved.
+    """A wide run that loses the second of its engines after three steps, and one of its ranks twice after STEPS of them are saved.
 
     The machine has GPUs that it cannot use.
     """
@@ -59,9 +60,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         victim: psutil.Process = max(engines, key=lambda p: p.pid)
         victim.send_signal(signal.SIGKILL)
         wait_for_step(driver, run, STEPS + 1)  # a step is recorded after the one before it is saved
-        ranks = [p for p in driver.family() if "LearnerActor" in " ".join(p.cmdline())]
-        assert len(ranks) == 2
-        max(ranks, key=lambda p: p.pid).send_signal(signal.SIGABRT)
+        driver.actors("LearnerActor")[1].send_signal(signal.SIGABRT)
+        wait_for_row(driver, run, "learner/restarts", 1)
+        driver.actors("LearnerActor")[1].send_signal(signal.SIGABRT)
         (folder / "ended.txt").write_text("\n".join(ended(driver)))
         (folder / "said.txt").write_text(driver.text())
     return run
@@ -69,8 +70,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_signal_that_ends_a_rank_is_named_and_not_the_rank_that_waited_for_it(run: Path) -> None:
     lines = (run.parent / "ended.txt").read_text().splitlines()
-    assert re.match(r"learner rank \d on 127.0.0.1 failed; its log: ", lines[0])
+    assert re.match(r"learner rank \d on 127.0.0.1 died; its log: ", lines[0])
     assert re.match(r"gatewise: ProcessDied: learner rank \d \(process \d+\): killed by SIGABRT", lines[-1])
+
+
+def test_spread_experts_come_back_as_often_as_restarts_allow(run: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    back = re.search(r"warning: learner rank \d died: all ranks start again, and the run goes back to step (\d+) .*killed by SIGABRT", said)
+    assert back, said
+    assert int(back.group(1)) % STEPS == 0
+    assert "learner.restarts = 1 are used up" in said
+    assert metrics(run)[-1]["learner/restarts"] == 1
 
 
 def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:

@@ -62,6 +62,11 @@ class Driver:
                 continue
         return found
 
+    def actors(self, name: str) -> list[psutil.Process]:
+        """The processes of the actors of a class, the oldest first."""
+        found = [process for process in self.family() if f"ray::{name}" in " ".join(process.cmdline())]
+        return sorted(found, key=lambda process: process.pid)
+
     def listening(self) -> list[str]:
         """The addresses on which this run's processes listen."""
         return [f"{c.laddr.ip}:{c.laddr.port}" for p in self.family() for c in connections(p) if c.status == psutil.CONN_LISTEN]
@@ -113,10 +118,15 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 def wait_for_step(driver: Driver, run_dir: Path, step: int, timeout: float = 240) -> None:
     """Return once `step` has been recorded; fail when the driver ends before."""
+    wait_for_row(driver, run_dir, "step", step, timeout)
+
+
+def wait_for_row(driver: Driver, run_dir: Path, key: str, least: float, timeout: float = 240) -> None:
+    """Return once a step has been recorded whose metric `key` is `least` or more; fail when the driver ends before."""
     deadline = time.monotonic() + timeout
-    while not any(row["step"] >= step for row in metrics(run_dir)):
-        assert driver.process.poll() is None, f"the driver ended before step {step}:\n{driver.text()[-3000:]}"
-        assert time.monotonic() < deadline, f"step {step} did not come within {timeout} s"
+    while not any(row.get(key, -1) >= least for row in metrics(run_dir)):
+        assert driver.process.poll() is None, f"the driver ended before {key} {least}:\n{driver.text()[-3000:]}"
+        assert time.monotonic() < deadline, f"{key} {least} did not come within {timeout} s"
         time.sleep(0.02)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
-from cluster.record.metrics.sinks import METRICS, open_sinks
+from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
 from cluster.scored import Scored, Text
 from configs.digits import write_long_json
 from configs.schema import Config
@@ -28,12 +28,18 @@ class Metrics:
 
     def __init__(self, config: Config, from_step: int, on_step: OnStep | None = None) -> None:
         """`on_step` gets the values of each step that is learned, and the run waits for it; what it raises ends the run."""
-        self.folder, self.on_step = config.run_dir, on_step
+        self.config, self.folder, self.on_step = config, config.run_dir, on_step
+        self.sinks: list[Sink] = []
+        self.cut(from_step)
+
+    def cut(self, from_step: int) -> None:
+        """Drop what was written after a step, and open every sink there."""
+        self.close()
         for name in ("responses", "disagreements"):
             for path in (self.folder / name).glob("step_*.jsonl"):
                 if int(path.stem.removeprefix("step_")) > from_step:
                     path.unlink()
-        self.sinks = open_sinks(config, from_step)
+        self.sinks = open_sinks(self.config, from_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add the values of one step to every sink."""
@@ -70,6 +76,7 @@ class Metrics:
         with ExitStack() as closing:
             for sink in self.sinks:
                 closing.callback(sink.close)
+            self.sinks = []
 
 
 def texts_per_group(limit: int, groups: int) -> int:

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""Seconds of a step's stages."""
 
 import time
 

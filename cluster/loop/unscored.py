@@ -1,0 +1,28 @@
+"""What a step says about responses without a reward."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from configs.arithmetic import counted
+from rollout.types import GroupSummary
+
+
+def refuse_unscored(step: int, summaries: Sequence[GroupSummary]) -> None:
+    """Raise RuntimeError if no response of a step could be scored: there is nothing to learn, and a checker is broken."""
+    if not any(np.isfinite(summary.rewards).any() for summary in summaries):
+        raise RuntimeError(f"step {step}: none of the responses could be scored; the first failure: {first_failure(summaries)}")
+
+
+def many_failures(summaries: Sequence[GroupSummary], limit: float) -> str:
+    """A warning if more than the share `limit` of the responses has no reward, else empty."""
+    failed, count = sum(s.unscored for s in summaries), sum(len(s.rewards) for s in summaries)
+    if failed <= limit * count:
+        return ""
+    first = first_failure(summaries)
+    what = f"{failed} of {counted(count, 'response')} {'has' if failed == 1 else 'have'} no reward"
+    return f"{what} (reward.warn_failures = {limit:g}); the first failure: {first}"
+
+
+def first_failure(summaries: Sequence[GroupSummary]) -> str:
+    return next((text for summary in summaries for text in summary.failures), "none was named")
