@@ -19,6 +19,7 @@ from benchmarks.faults.disk import Disk
 from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
 from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
 from benchmarks.faults.world import Handle, History, Process, World
+from cluster.actors import pulse
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet import watch
 from cluster.actors.fleet.fleet import Fleet
@@ -39,7 +40,7 @@ from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(23)]
-LOOKS_S = 20.0  # between two looks at an engine; the 2 s of a real run would take most of the laboratory's own time
+LOOKS_S = 20.0  # between two looks at an engine or a rank; the 2 s of a real run would take most of the laboratory's own time
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
 
@@ -222,6 +223,7 @@ class Driver:
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
             stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
+            stack.enter_context(patch.object(pulse, "EVERY_S", LOOKS_S))
             stack.enter_context(patch.object(callback, "_say", self.world.call_back))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
@@ -238,7 +240,7 @@ class Driver:
         """Toys in place of Ray's actors: each on a node of its own, or an engine and a rank together on one."""
         shape, world = self.shape, self.world
         reward = world.start("reward 0", 0)
-        reward.behind = ToyReward(world, reward)
+        reward.behind, reward.restarts = ToyReward(world, reward), config.reward.restarts
 
         def launch(index: int) -> Handle:
             engine = world.start(f"engine {index}", 1 + index)
@@ -251,7 +253,8 @@ class Driver:
 
         pool = EnginePool(config, [], on_retry, kill=world.kill, say=say, on_event=on_event)
         fleet = Fleet(pool, OwnPlaces(shape.engines), launch, end, wanted=shape.engines)
-        learners = Learners(config, self._spawn_ranks(), share=lambda shared: shared)
+        spawn = self._spawn_ranks
+        learners = Learners(config, spawn(), share=lambda shared: shared, spawn=spawn, kill=world.kill)
         async with asyncio.TaskGroup() as starting:
             starting.create_task(learners.start())
             for index in range(shape.engines):

@@ -41,8 +41,9 @@ class Process:
         for event in (self.goes, self.core_goes):
             event.set()
         self.slowness = 1.0
+        self.restarts = 0  # how often it is started again when it dies, as Ray does; handles stay valid
         self.lock = asyncio.Lock() if serial else None
-        self.tasks: dict[asyncio.Task[None], tuple[str, asyncio.Future[Any]]] = {}
+        self.tasks: dict[asyncio.Task[None], tuple[str, asyncio.Future[Any], Callable[[], object]]] = {}
         self.objects: list[Made] = []
         self.id = f"{number_of(role):016x}"
 
@@ -57,10 +58,13 @@ class Process:
         if not self.alive:
             asyncio.get_running_loop().call_later(self.world.shape.times.call, fail, answer, self.death())
             return answer
-        task = asyncio.ensure_future(self._serve(name, args, made, answer))
-        self.tasks[task] = name, answer
-        task.add_done_callback(lambda task: self.tasks.pop(task, None))
+        self._begin(name, args, made, answer)
         return answer
+
+    def _begin(self, name: str, args: Sequence[Any], made: Sequence[Made], answer: asyncio.Future[Any]) -> None:
+        task = asyncio.ensure_future(self._serve(name, args, made, answer))
+        self.tasks[task] = name, answer, lambda: self._begin(name, args, made, answer)
+        task.add_done_callback(lambda task: self.tasks.pop(task, None))
 
     async def _serve(self, name: str, args: Sequence[Any], made: Sequence[Made], answer: asyncio.Future[Any]) -> None:
         try:
@@ -97,12 +101,25 @@ class Process:
             if core:
                 await self.core_goes.wait()
 
-    def die(self) -> None:
-        """End the process; those who wait for it hear of it a little later."""
+    def die(self, *, for_good: bool = False) -> None:
+        """End the process; those who wait for it hear of it a little later, unless it is started again and asked again."""
         if not self.alive:
+            return
+        if self.restarts and not for_good:
+            self.restarts -= 1
+            self._start_again()
             return
         self.alive = False
         self.end(lambda name: True, self.death())
+
+    def _start_again(self) -> None:
+        loop, times = asyncio.get_running_loop(), self.world.shape.times
+        self.goes.clear()
+        self.slowness = 1.0
+        for task, (_, _, again) in list(self.tasks.items()):
+            task.cancel()
+            loop.call_later(times.death + times.reward_start, again)
+        loop.call_later(times.death + times.reward_start, self.goes.set)
 
     def lose_core(self) -> None:
         """End the process behind an engine actor."""
@@ -113,7 +130,7 @@ class Process:
     def end(self, ends: Callable[[str], bool], error: BaseException) -> None:
         """End the methods of these names; who waits for one gets the error a little later."""
         later = asyncio.get_running_loop().call_later
-        for task, (name, answer) in list(self.tasks.items()):
+        for task, (name, answer, _) in list(self.tasks.items()):
             if ends(name):
                 task.cancel()
                 later(self.world.shape.times.death, fail, answer, error)
@@ -171,7 +188,7 @@ class World:
 
     def kill(self, handle: Handle) -> None:
         """As `ray.kill`: at once, whether the process is stopped or not."""
-        handle._process.die()
+        handle._process.die(for_good=True)
 
     def reach(self, process: Process, stage: str) -> None:
         """A process enters or leaves a stage: whatever was to strike it there strikes."""
