@@ -10,7 +10,6 @@ One loop serves every staleness: with `rollout.ahead = 0` the window is one step
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 from cluster.actors.start import Actors
@@ -23,7 +22,7 @@ from cluster.loop.moved import describe_publish
 from cluster.loop.renewing import renewing
 from cluster.loop.unscored import many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
-from cluster.record.checkpoint import Arrays, Checkpoints, Position, read_stream
+from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.finite import mean_of_finite
@@ -32,6 +31,7 @@ from cluster.record.metrics.metrics import Metrics, Values, describe_groups, tex
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
+from cluster.record.saves.saver import Saver
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -74,9 +74,8 @@ class Controller:
         self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
         self.artist = Artist(config.run_dir)
         self.stop = stop or Stop()
-        self.saved = 0  # the newest step that a checkpoint has
-        self.aside: tuple[int, Path] | None = None  # the newest step whose shards are written, and where
-        self.reached: tuple[Position, Arrays] | None = None  # after the newest finished step; None before the first one
+        records = (ledger, metrics, self.experts, self.watch.log)
+        self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -84,7 +83,7 @@ class Controller:
     async def run(self, position: Position) -> None:
         """Train from `position` to run.steps, or until a stop is asked for; then the newest finished step is saved.
 
-        The loss of a rank takes the run back to its newest checkpoint. Any other failure ends it and is raised.
+        The loss of a rank takes the run back to its newest checkpoint. Any other failure ends it and is raised; a save that fails is none.
         """
         with suppress(Stopped):
             while True:
@@ -109,20 +108,18 @@ class Controller:
         if place.checkpoint:
             self.stream.load(read_stream(place.checkpoint))
         self.alarm = MismatchAlarm(self.config)
-        self.aside = self.reached = None
         self.unscored_in_a_row, self.saving_s = 0, 0.0
 
     async def _attempt(self, position: Position) -> None:
         """Train from `position` until the end, a stop or the first failure anywhere."""
         rollout = self.config.rollout
-        self.saved = position.step
         if position.step == 0 and self.held_out:
             first = await self.evaluate(0)
             self.metrics.write(0, first)
             self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
-        async with asyncio.TaskGroup() as tasks:
+        async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
                 size=self.config.groups_in_flight,
@@ -139,10 +136,10 @@ class Controller:
             watching = tasks.create_task(self.learners.watch(), name="watch the ranks")
             with suppress(Stopped):
                 for step in range(position.step + 1, self.config.run.steps + 1):
-                    await self.step(step, window)
+                    await self.stop.finishes(self.step(step, window))
             filling.cancel()
             window.cancel()
-            await self._save_when_due()
+            await self.saver.finish()
             watching.cancel()
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
@@ -150,7 +147,7 @@ class Controller:
         clock = Clock()
         count = self.config.rollout.groups_per_step
         self.rejected = []
-        self.stop.then = self._plan(step - 1)
+        self.stop.then = self.saver.plan(step - 1)
         groups = await self.learners.unless_lost(self.stop.cuts(self.renewing(lambda: window.take(count), step - 1)))
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
@@ -159,7 +156,7 @@ class Controller:
         stats = await self.learners.step(groups)
         groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
-        await self._save_in_the_ranks_turn(step, clock)
+        await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
         clock.lap("publish")
         self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
@@ -201,8 +198,8 @@ class Controller:
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
-        self.reached = Position(step=step, next_group=window.next_group, pending=tuple(window.pending)), self.stream.state()
-        await self._save_when_due()
+        position = Position(step=step, next_group=window.next_group, pending=tuple(window.pending))
+        await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
 
@@ -249,42 +246,11 @@ class Controller:
         """Report the correctness of a settled group to the prompt stream."""
         self.stream.observe(summary.group_id, summary.correct[~summary.aborted])
 
-    async def _save_when_due(self) -> None:
-        """Save the newest finished step if it is due or the run stops. Groups settled or submitted since then are handed out again."""
-        if self.reached is None:
-            return
-        position, stream = self.reached
-        if not (self._due(position.step) or self.stop.asked) or position.step == self.saved:
-            return
-        if self.aside is None or self.aside[0] != position.step:
-            await self._write(position.step)
-        assert self.aside is not None
-        self.metrics.flush()
-        self.ledger.flush()
-        await asyncio.to_thread(self.checkpoints.commit, self.aside[1], position, stream)
-        self.saved = position.step
-
-    def _due(self, step: int) -> bool:
-        return step % self.config.run.save_every == 0 or step == self.config.run.steps
-
-    async def _save_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
-        """Write a checkpoint that is due before the publish, if afterwards the engines have the GPUs."""
-        if self.config.placement.share and self._due(step):
-            await self._write(step)
+    async def _copy_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
+        """Copy the state of a step that is to be saved before its publish, if afterwards the engines have the GPUs."""
+        if await self.saver.in_the_ranks_turn(step):
             clock.lap("save")
             self.saving_s += clock.laps["save"]
-
-    async def _write(self, step: int) -> None:
-        """Write the ranks' shards of a step beside the checkpoints; `commit` makes them one."""
-        folder = self.checkpoints.begin(step)
-        await self.learners.save(folder)
-        self.aside = step, folder
-
-    def _plan(self, done: int) -> str:
-        """What a stop does while the step after `done` is generated."""
-        if done == self.saved:
-            return f"stopping after step {done}, which is saved" if done else "stopping before the first step"
-        return f"stopping after step {done} is saved"
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run

@@ -19,6 +19,7 @@ from configs.rules.moe import MOE_RULES
 from configs.rules.objective import OBJECTIVE_RULES
 from configs.rules.placement import PLACEMENT_RULES
 from configs.rules.reward import REWARD_RULES
+from configs.rules.saves import SAVE_RULES
 
 ALL_RULES = (
     *RULES,
@@ -31,6 +32,7 @@ ALL_RULES = (
     *MOE_RULES,
     *REWARD_RULES,
     *PLACEMENT_RULES,
+    *SAVE_RULES,
     *EFFECT_RULES,
 )
 

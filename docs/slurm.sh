@@ -2,7 +2,8 @@
 # A run under Slurm: sbatch docs/slurm.sh configs/qwen3_30b_a3b_grpo.toml run.dir=/shared/runs/first
 #
 # Change the numbers below to the recipe's nodes and to your machines. Five minutes before the time is over, Slurm signals this script. The
-# driver then finishes its update and saves, and the job queues itself again: run.resume=auto, which this script sets, continues there.
+# driver then finishes its update and saves, and the job queues itself again: run.resume=auto, which this script sets, continues there. With
+# run.grace_s=240, which it sets too, an update that takes longer is cut and the step before it saved: keep it below the seconds of --signal.
 #
 #SBATCH --job-name=gatewise
 #SBATCH --nodes=4
@@ -35,7 +36,7 @@ export RAY_AUTH_TOKEN RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 # shellcheck disable=SC2016  # the inner shell expands them
 srun --kill-on-bad-exit=1 "$(dirname "$python")/ray" symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
     -- bash -c 'echo $$ >"$1" && shift && exec "$@"' driver "$pid_file" \
-    env RAY_ADDRESS="$address" "$python" -m cluster train "$config" run.resume=auto "$@" &
+    env RAY_ADDRESS="$address" "$python" -m cluster train "$config" run.resume=auto run.grace_s=240 "$@" &
 step=$!
 
 # This script runs on the first node, beside the driver. Ray's own processes must not get the signal: they are needed to save.

@@ -47,6 +47,7 @@ CATCH_ALL = {
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
+    "cluster/record/saves/saver.py",
     "reward/own/function.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",

@@ -1,5 +1,6 @@
 """A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
+import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,10 +142,20 @@ class LearnerActor:
         """The tokens that each expert took in the last step [L, E]; None for a dense model."""
         return self.learner.expert_load()
 
-    def save(self, folder: str) -> None:
+    def snapshot(self) -> None:
+        """Copy this rank's state, for `write`."""
         from learner.state import save_state
 
-        save_state(self.learner, Path(folder))
+        self._copy = self.config.run_dir / "checkpoints" / "step_copy"
+        self._copy.mkdir(parents=True, exist_ok=True)
+        save_state(self.learner, self._copy)
+
+    def write(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Move the copy to its place, which rank 0 does for all."""
+        if self.rank == 0:
+            shutil.copytree(self._copy, folder, dirs_exist_ok=True)
+            shutil.rmtree(self._copy)
+        return {}
 
     def load(self, folder: str) -> None:
         from learner.state import load_state

@@ -209,9 +209,14 @@ class Learners:
         manifest: Manifest = (await self.all("manifest"))[0]
         return manifest
 
-    async def save(self, folder: Path) -> None:
+    async def snapshot(self) -> None:
+        """Copy the state of every rank; `write` writes this copy, while the ranks learn."""
         await self.take_turn()
-        await self.all("save", str(folder))
+        await self.all("snapshot")
+
+    async def write(self, folder: Path) -> list[dict[str, dict[str, Any]]]:
+        """Write the newest snapshot below `folder`: of each rank, the bytes and the hash of every file that it has written."""
+        return await self.all("write", str(folder))
 
     async def load(self, folder: Path) -> None:
         await self.take_turn()

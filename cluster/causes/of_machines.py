@@ -59,7 +59,7 @@ OF_MACHINES = (
     # disk and files
     row(
         "disk full",
-        r"No space left on device|ENOSPC|Disk quota exceeded|database or disk is full|disk I/O error|File too large|"
+        r"No space left on device|ENOSPC|Disk quota exceeded|database or disk is full|disk I/O error|File too large|disk full:|"
         r"\[Errno 27\]|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+",
         "free space where {run.dir} lies, name another, or write less: {run.keep_checkpoints}, {run.save_every}",
     ),

@@ -24,11 +24,11 @@ def how_to_continue(config: Config, config_file: str, overrides: Sequence[str]) 
 
 
 def _describe(config: Config, config_file: str, overrides: Sequence[str]) -> str:
-    newest = Checkpoints(config).newest()
+    newest = Checkpoints(config).newest(read=False)  # the next start reads it whole
     kept = [text for text in overrides if text.partition("=")[0].strip() != RESUME]
     command = shlex.join([*program(), "train", config_file, *kept, f"{RESUME}=auto"])
     if newest is not None:
-        step = read_position(newest).step
+        step = read_position(newest, read=False).step
         if step >= config.run.steps:
             return f"gatewise: all {step} steps are learned and saved in {newest}"
         return f"gatewise: step {step} is saved; to continue after it: {command}"

@@ -67,7 +67,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
         refuse_changed_data(begin.position, checked.prompts.prompts)
         for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings), *begin.describe(config)):
             show.say(line)
-        with drawn_at_the_end(folder, show.say):
+        with drawn_at_the_end(folder, show.say, unless=lambda: stop.hurried and config.run.grace_s is not None):
             if begin.position.step >= config.run.steps:
                 show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
             else:
@@ -88,7 +88,8 @@ def with_origin(config: Config, begin: Beginning) -> Config:
 
 async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: OnStep | None, stop: Stop) -> None:
     Checkpoints(config).set_aside_after(begin.position.step)  # before anything else, so that a crash from here on resumes at this position
-    with stop.answered(show.say, float(config.run.stop_s)):
+    grace = config.run.grace_s
+    with stop.answered(show.say, float(config.run.stop_s), None if grace is None else float(grace)):
         async with AsyncExitStack() as stack:
             ledger = Ledger(config.run_dir / "ledger.db")
             stack.callback(ledger.close)

@@ -1,7 +1,5 @@
 """Checkpoints: written under another name and renamed when whole, `latest` last. Only whole ones are ever found again."""
 
-import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.record.saves.integrity import STATE, Files, State, damage, describe_files, read_state, write_state
+from cluster.record.saves.replace import flush, replace_text
 from configs.digits import write_long_json
 from configs.errors import CheckpointError
 from configs.schema import Config
 from rollout.types import Prompt
 
-STATE = "state.json"
 STREAM = "stream.npz"  # what the prompt stream needs beside a position; absent if it needs nothing
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -38,7 +37,7 @@ class Checkpoints:
 
     def __init__(self, config: Config, prompts: Sequence[Prompt] = ()) -> None:
         self.folder = config.run_dir / "checkpoints"
-        self.keep, self.ranks = config.run.keep_checkpoints, config.learner.ranks
+        self.keep, self.keep_every, self.ranks = config.run.keep_checkpoints, config.run.keep_every, config.learner.ranks
         self.data, self.references = identify(prompts), identify_references(prompts)
 
     def begin(self, step: int) -> Path:
@@ -48,41 +47,59 @@ class Checkpoints:
         aside.mkdir(parents=True)
         return aside
 
-    def commit(self, aside: Path, position: Position, stream: Arrays | None = None) -> Path:
-        """Make what the ranks wrote a checkpoint, with the stream's state: record all sizes, flush, rename, write `latest` last.
+    def discard(self, aside: Path) -> None:
+        """Remove what a save that failed has written."""
+        shutil.rmtree(aside, ignore_errors=True)
 
-        RuntimeError if a rank's part is missing.
+    def commit(self, aside: Path, position: Position, stream: Arrays | None = None, files: Sequence[Files] = ()) -> Path:
+        """Make what the ranks wrote a checkpoint, with the stream's state: record sizes and hashes, flush, rename, write `latest` last.
+
+        `files` are the files that each rank has written, hashed and flushed; all others are hashed and flushed here. RuntimeError if a
+        rank's part is missing.
         """
-        names = [f"rank-{rank}.json" for rank in range(self.ranks)]
-        if missing := [name for name in names if not (aside / name).is_file()]:
-            raise RuntimeError(
-                f"{aside} lacks {', '.join(missing)} of {self.ranks} learner ranks, so it is no checkpoint: "
-                "give a run.dir that the nodes of all ranks share"
-            )
+        written = {name: found for of_rank in files for name, found in of_rank.items()}
+        self._refuse_missing(aside, written)
         if stream:
             np.savez(aside / STREAM, allow_pickle=False, **stream)
-        files = {str(path.relative_to(aside)): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
-        state = {"position": asdict(replace(position, data=self.data, references=self.references)), "files": files}
-        (aside / STATE).write_text(json.dumps(state, indent=1))
-        for path in [*aside.rglob("*"), aside]:
-            _flush(path)
+        unknown = [path for path in sorted(aside.rglob("*")) if path.is_file() and str(path.relative_to(aside)) not in written]
+        whole_position = asdict(replace(position, data=self.data, references=self.references))
+        write_state(aside, whole_position, written | describe_files(aside, unknown))
+        for path in [*unknown, *(path for path in aside.rglob("*") if path.is_dir()), aside / STATE, aside]:
+            flush(path)
         whole = aside.with_suffix("")
         shutil.rmtree(whole, ignore_errors=True)
         aside.rename(whole)
-        latest = self.folder / "latest.tmp"
-        latest.write_text(whole.name)
-        _flush(latest)
-        latest.replace(self.folder / "latest")
-        _flush(self.folder)
-        kept = self.whole()[-self.keep :]
-        for other in list(self.folder.glob("step_*")):  # older ones, and what a killed save or a resume left behind
-            if other not in kept:
-                shutil.rmtree(other, ignore_errors=True)
+        replace_text(self.folder / "latest", whole.name)
+        self._delete_old()
         return whole
 
+    def _refuse_missing(self, aside: Path, written: Files) -> None:
+        """Raise RuntimeError if the driver does not see what the ranks have written."""
+        needed = dict.fromkeys([f"rank-{rank}.json" for rank in range(self.ranks)], -1) | {
+            name: of["bytes"] for name, of in written.items()
+        }
+        missing = [name for name, size in needed.items() if not (aside / name).is_file() or size not in (-1, (aside / name).stat().st_size)]
+        if missing:
+            raise RuntimeError(
+                f"{aside} lacks {', '.join(missing[:8])} of {self.ranks} learner ranks, so it is no checkpoint: "
+                "give a run.dir that the nodes of all ranks share"
+            )
+
+    def _delete_old(self) -> None:
+        """Delete all but the newest whole checkpoints and those to keep for ever, and what a killed save or a resume left behind."""
+        whole = self.whole()
+        kept = [*whole[-self.keep :], *(path for path in whole if self.keep_every and _step_of(path) % self.keep_every == 0)]
+        for other in list(self.folder.glob("step_*")):
+            if other not in kept:
+                shutil.rmtree(other, ignore_errors=True)
+
     def whole(self) -> list[Path]:
-        """Every complete checkpoint, oldest first."""
-        return [path for path in _named(self.folder) if not faults(path)]
+        """Every checkpoint whose files are all there with their sizes, oldest first. Their contents are not read."""
+        return [path for path in _named(self.folder) if not faults(path, read=False)]
+
+    def size(self) -> int:
+        """Bytes of the newest whole checkpoint; 0 without one."""
+        return read_state(newest).bytes if (newest := next(iter(reversed(self.whole())), None)) else 0
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps, so that they are not found again once the run continues. The next commit deletes them."""
@@ -92,14 +109,14 @@ class Checkpoints:
                 shutil.rmtree(undone, ignore_errors=True)
                 path.rename(undone)
 
-    def newest(self) -> Path | None:
-        """The newest complete checkpoint; a damaged one is skipped."""
-        return self.within(self.folder)
+    def newest(self, *, read: bool = True) -> Path | None:
+        """The newest complete checkpoint; a damaged one is skipped. Its files are read whole, once in a process, unless `read` is False."""
+        return self.within(self.folder, read=read)
 
     @staticmethod
-    def within(folder: Path) -> Path | None:
+    def within(folder: Path, *, read: bool = True) -> Path | None:
         """The newest complete checkpoint of a folder `checkpoints` of any run."""
-        return next((path for path in reversed(_named(folder)) if not faults(path)), None)
+        return next((path for path in reversed(_named(folder)) if not faults(path, read=read)), None)
 
     def passed_over(self) -> list[str]:
         """The checkpoints after the newest complete one, each with what is wrong with it."""
@@ -146,12 +163,12 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
         )
 
 
-def read_position(checkpoint: Path) -> Position:
-    """Where the run stood; ValueError if the folder is no whole checkpoint."""
-    wrong = faults(checkpoint)
+def read_position(checkpoint: Path, *, read: bool = True) -> Position:
+    """Where the run stood; ValueError if the folder is no whole checkpoint. `read = False` compares sizes and not contents."""
+    wrong = faults(checkpoint, read=read)
     if wrong:
         raise CheckpointError(f'{checkpoint} is not a whole checkpoint ({wrong[0]}): choose another, or resume with "auto"')
-    return _read_state(checkpoint)[0]
+    return _position(read_state(checkpoint))
 
 
 def read_stream(checkpoint: Path) -> Arrays:
@@ -162,30 +179,25 @@ def read_stream(checkpoint: Path) -> Arrays:
         return dict(arrays)
 
 
-def faults(checkpoint: Path) -> list[str]:
-    """What is missing or truncated in a checkpoint; empty if it is whole."""
+def faults(checkpoint: Path, *, read: bool = True) -> list[str]:
+    """What is missing, cut off or altered in a checkpoint; empty if it is whole. `read = False` compares sizes and not contents."""
     try:
-        _, files = _read_state(checkpoint)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        state = read_state(checkpoint)
+        _position(state)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"{STATE} cannot be read: {error}"]
-    return [
-        f"{name} should have {size} bytes"
-        for name, size in files.items()
-        if not (checkpoint / name).is_file() or (checkpoint / name).stat().st_size != size
-    ]
+    return damage(checkpoint, state, read=read)
 
 
-def _read_state(checkpoint: Path) -> tuple[Position, dict[str, int]]:
-    state = json.loads((checkpoint / STATE).read_text())
-    position = state["position"]
-    place = Position(
+def _position(state: State) -> Position:
+    position = state.position
+    return Position(
         step=position["step"],
         next_group=position["next_group"],
         pending=tuple(position["pending"]),
         data=position.get("data", ""),
         references=position.get("references", ""),
     )
-    return place, state["files"]
 
 
 def _named(folder: Path) -> list[Path]:
@@ -195,11 +207,3 @@ def _named(folder: Path) -> list[Path]:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name[5:])
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.arithmetic import counted
+
 KEPT = 64
 
 History = tuple[NDArray[np.int64], NDArray[np.int64]]  # steps [N], counts [N, L, E]
@@ -21,6 +23,7 @@ class ExpertLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "experts.npz"
+        self.lost: list[int] = []  # steps that could not be written
 
     def read(self) -> History | None:
         """Steps in rising order and their counts; None if nothing is written yet."""
@@ -40,7 +43,18 @@ class ExpertLog:
         steps = np.array([step]) if kept is None else np.append(kept[0], step)
         counts = table[None] if kept is None else np.concatenate([kept[1], table[None]])
         chosen = thinned(steps)
-        self._replace(steps[chosen], counts[chosen])
+        try:
+            self._replace(steps[chosen], counts[chosen])
+        except OSError:  # a full disk ends no run
+            self.path.with_suffix(".tmp").unlink(missing_ok=True)
+            self.lost.append(step)
+
+    def flush(self) -> None:
+        """Nothing waits in memory."""
+
+    def complaint(self) -> str:
+        """Which steps could not be written; empty if all were."""
+        return f"experts.npz lacks {counted(len(self.lost), 'step')} from {self.lost[0]} to {self.lost[-1]}" if self.lost else ""
 
     def _replace(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         aside = self.path.with_suffix(".tmp")

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from cluster.record.saves.backlog import Backlog, waits_for_room
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (attempt INTEGER PRIMARY KEY, started REAL NOT NULL, from_step INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS groups (
@@ -50,12 +52,14 @@ class Ledger:
         if "unscored" not in [column for _, column, *_ in self.db.execute("PRAGMA table_info(groups)")]:
             self.db.execute("ALTER TABLE groups ADD COLUMN unscored INTEGER")  # the file is from an older version
         self.attempt = 0
+        self.backlog = Backlog()
 
     def begin(self, from_step: int, next_group: int, pending: Sequence[int], changes: Iterable[tuple[str, object, object]] = ()) -> None:
         """Open an attempt that continues after `from_step`: later steps are undone, and `pending` groups will be submitted again.
 
         `changes` are the keys of the config that differ from the attempt before, with the values before and after.
         """
+        self.backlog.clear()  # rows that wait belong to the attempt before
         with self._transaction() as db:
             (self.attempt,) = db.execute("SELECT coalesce(max(attempt), 0) + 1 FROM attempts").fetchone()
             db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (self.attempt, time.time(), from_step))
@@ -67,16 +71,19 @@ class Ledger:
             rows = [(self.attempt, key, _as_text(before), _as_text(after)) for key, before, after in changes]
             db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", rows)
 
+    @waits_for_room
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
         """A group is handed to the engines."""
         self.db.execute(
             "INSERT INTO groups (group_id, attempt, prompt_id, epoch) VALUES (?, ?, ?, ?)", (group_id, self.attempt, prompt_id, epoch)
         )
 
+    @waits_for_room
     def retried(self, group_id: int) -> None:
         """An engine died with the group; another one takes it."""
         self.db.execute("UPDATE groups SET tries = tries + 1 WHERE group_id = ? AND attempt = ?", (group_id, self.attempt))
 
+    @waits_for_room
     def rejected(self, group_id: int, engine: int, reason: str, unscored: int) -> None:
         """A group will not be learned; `unscored` of its responses have no reward."""
         changed = self.db.execute(
@@ -85,6 +92,7 @@ class Ledger:
         )
         assert changed.rowcount == 1, f"group {group_id} is rejected but was never submitted in this attempt"
 
+    @waits_for_room
     def learned(self, step: int, groups: Iterable[tuple[int, int, float, int, int, int]], weights: str = "") -> None:
         """Close `step` with its groups and its weights' fingerprint.
 
@@ -117,11 +125,17 @@ class Ledger:
         return found
 
     def flush(self) -> None:
-        """Flush everything to disk: a checkpoint must never contain steps that the ledger has lost."""
+        """Flush everything to disk: a checkpoint must never contain steps that the ledger has lost. Raises if an entry still waits."""
+        self.backlog.clear()
         self.db.execute("PRAGMA wal_checkpoint(FULL)")
 
+    def complaint(self) -> str:
+        """Which entries wait for room on the disk; empty if none does."""
+        return self.backlog.complaint("ledger.db")
+
     def close(self) -> None:
-        """Write the last pages and close the file."""
+        """Write what waits, if that is possible now, and close the file."""
+        self.backlog.try_again()
         self.db.close()
 
     @contextmanager

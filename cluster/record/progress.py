@@ -51,6 +51,8 @@ class Progress:
         try:
             self.console.print(text, markup=False)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # the output is a file on a full disk: this line is lost, later ones need not be
             write_to_nowhere(*((1, 2) if error.errno == errno.EIO else (1,)))  # EIO: the terminal was closed, for errors too
 
     @contextmanager

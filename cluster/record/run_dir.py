@@ -17,6 +17,7 @@ from typing import IO
 from cluster.models.recorded import recorded
 from cluster.record.changes import changes
 from cluster.record.ledger import finished_steps
+from cluster.record.saves.replace import replace_text
 from configs.errors import CheckpointError, RunDirTaken
 from configs.home import expanded
 from configs.loader import dump, load
@@ -122,12 +123,7 @@ def write_config(config: Config) -> None:
     path = config.run_dir / "config.toml"
     if path.exists() and changes(load(path), config):
         shutil.copy2(path, _unused(config.run_dir, "config.{}.toml"))
-    aside = path.with_suffix(".toml.tmp")
-    with aside.open("w") as file:
-        file.write(dump(recorded(config)))
-        file.flush()
-        os.fsync(file.fileno())  # a power cut may keep the new name and lose the text: the run could not be resumed
-    aside.replace(path)
+    replace_text(path, dump(recorded(config)))
     if config.data.template_file:
         config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")
 

@@ -4,12 +4,10 @@
 {"step": 30, "warning": "truncated", "event": "ends"}        the last step that showed the symptom
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cluster.record.metrics.lines import cut_lines, read_lines
+from cluster.record.metrics.lines import LineFile, read_lines
 
 WARNINGS = "warnings.jsonl"
 
@@ -29,24 +27,29 @@ class WarningLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / WARNINGS
+        self.file = LineFile(self.path)
 
     def cut(self, from_step: int) -> None:
         """Drop the lines after a checkpoint."""
-        cut_lines(self.path, from_step)
+        self.file.cut(from_step)
 
     def begin(self, step: int, name: str, message: str) -> None:
-        self._write({"step": step, "warning": name, "event": "begins", "message": message})
+        self.file.add({"step": step, "warning": name, "event": "begins", "message": message})
 
     def end(self, step: int, name: str) -> None:
-        self._write({"step": step, "warning": name, "event": "ends"})
+        self.file.add({"step": step, "warning": name, "event": "ends"})
 
     def open(self) -> list[str]:
         """The names of the warnings that have begun and not ended."""
         return [episode.name for episode in read_warnings(self.path.parent) if episode.last is None]
 
-    def _write(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    def flush(self) -> None:
+        """Bring every line to the disk; OSError if that is impossible."""
+        self.file.flush()
+
+    def complaint(self) -> str:
+        """Which lines could not be written yet; empty if none."""
+        return self.file.complaint()
 
 
 def read_warnings(folder: Path) -> list[Episode]:

@@ -41,6 +41,15 @@ class RunConfig(Section):
     from_optimizer: StrictBool = Field(default=False, description="take the optimizer's moments from `run.from` too")
     save_every: Count = Field(default=50, description="steps between checkpoints. The last step is always saved")
     keep_checkpoints: Count = Field(default=2, description="number of complete checkpoints to keep, the newest ones")
+    keep_every: Whole = Field(
+        default=0,
+        description="also keep, for ever, each checkpoint whose step is a multiple of this; a multiple of `run.save_every`. 0 keeps none",
+    )
+    export_checkpoints: StrictBool = Field(
+        default=False,
+        description="also write the policy of each checkpoint as a Hugging Face folder, `huggingface/` inside the checkpoint. "
+        "Training waits for it",
+    )
     eval_every: Whole = Field(
         default=50,
         description="steps between evaluations on `data.eval`. 0 evaluates only before the first and after the last step",
@@ -60,4 +69,10 @@ class RunConfig(Section):
         default=600,
         description="longest time in seconds between Ctrl-C or SIGTERM and the end of the run, which finishes an update and saves it. "
         "Then the run ends without another checkpoint",
+    )
+    grace_s: Positive | None = Field(
+        default=None,
+        description="time in seconds from SIGTERM to SIGKILL in a preemption, a Slurm job or a pod. The run then ends within it: a step "
+        "that cannot finish is cut, and the newest finished one is saved from a copy in host memory, which is made after every step. "
+        "Left out: SIGTERM stops like Ctrl-C, within `run.stop_s`",
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
@@ -19,7 +20,8 @@ SHARD_BYTES = 4 << 30
 def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bool) -> None:
     """Write weights, config and tokenizer to `folder`; every rank must call it, the one that `writes` does.
 
-    Experts are split into the per-expert names of published checkpoints, which both transformers and vLLM read.
+    Experts are split into the per-expert names of published checkpoints, which both transformers and vLLM read. An OSError, such as that
+    of a full disk, is raised only after the other ranks have given all their parts, so that none of them waits for ever.
     """
     if not writes:
         source.stand_by()
@@ -27,10 +29,16 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     aside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    shards = Shards(aside)
+    shards, failed = Shards(aside), None
     for name, tensor in source:
-        for published, part in published_names(name, tensor, source.family):
-            shards.add(published, part)
+        try:
+            for published, part in published_names(name, tensor, source.family) if failed is None else ():
+                shards.add(published, part)
+        except (OSError, SafetensorError) as error:
+            failed = error
+    if failed is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise failed
     shards.close()
     trust = config.model.trust_remote_code
     AutoConfig.from_pretrained(config.model.path, trust_remote_code=trust, dtype=config.model.dtype).save_pretrained(aside)

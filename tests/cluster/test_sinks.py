@@ -27,6 +27,9 @@ class Remote:
     def flush(self) -> None:
         self.said.append("flushed")
 
+    def complaint(self) -> str:
+        return ""
+
     def close(self) -> None:
         self.said.append("closed")
 

@@ -45,7 +45,7 @@ def test_the_driver_joins_the_cluster_that_the_job_starts(cluster: dict[str, str
     Path(cluster["DRIVER"]).write_text("#!/bin/bash\nexit 3\n")
     assert started(cluster, tmp_path).wait(30) == 3
     assert "symmetric-run --address 10.0.0.7:6379 --min-nodes 2 --" in logged(cluster)
-    assert "driver 10.0.0.7:6379 token 0123 -m cluster train mine.toml run.resume=auto run.steps=3" in logged(cluster)
+    assert "driver 10.0.0.7:6379 token 0123 -m cluster train mine.toml run.resume=auto run.grace_s=240 run.steps=3" in logged(cluster)
     assert "requeue" not in logged(cluster)
 
 

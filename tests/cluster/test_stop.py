@@ -84,6 +84,67 @@ def test_what_a_stop_waits_for_is_bounded():
         asyncio.run(run(Stop()))
 
 
+@pytest.mark.parametrize(("needed_s", "lasts_s", "cut"), [(0.1, 0.05, False), (0.1, 5.0, True), (None, 5.0, True), (9.0, 5.0, True)])
+def test_a_hurried_stop_waits_for_the_step_as_long_as_a_save_still_fits(needed_s: float | None, lasts_s: float, cut: bool):
+    stop, said, ended = Stop(), [], []
+
+    async def step() -> str:
+        try:
+            await asyncio.sleep(lasts_s)
+        finally:
+            ended.append(time.monotonic())
+        return "learned"
+
+    async def run() -> None:
+        with stop.answered(said.append, 60, 1.0):
+            stop.then, stop.needed_s, started = "stopping after step 3 is learned and saved", needed_s, time.monotonic()
+            stop.ask(hurried=True)
+            if cut:
+                with pytest.raises(Stopped):
+                    await stop.finishes(step())
+                assert ended[0] - started < 0.8, "the margin is left for actors to end"
+            else:
+                assert await stop.finishes(step()) == "learned"
+
+    asyncio.run(run())
+    assert stop.cut == cut
+    assert said == ["stopping after step 3 is learned and saved; within run.grace_s (1 s), or else the newest finished step is saved"]
+
+
+def test_a_save_that_does_not_fit_into_the_grace_time_is_given_up_before_the_kill():
+    async def run(stop: Stop) -> None:
+        with stop.answered(lambda _: None, 60, 0.3):
+            stop.ask(hurried=True)
+            await asyncio.sleep(60)
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no save was finished within run\.grace_s \(0\.3 s\), .* raise run\.grace_s, if the one who"):
+        asyncio.run(run(Stop()))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("grace_s", [None, 0.2])
+def test_only_a_preemption_hurries_and_it_may_come_after_ctrl_c(signals: StopSignals, grace_s: float | None):
+    said: list[str] = []
+
+    async def run() -> None:
+        with signals.stop.answered(said.append, 60, grace_s):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.01)
+            assert not signals.stop.hurried
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.01 if grace_s is None else 60)
+
+    if grace_s is None:
+        asyncio.run(run())
+        assert len(said) == 1, "without run.grace_s a preemption is bounded by run.stop_s"
+    else:
+        with pytest.raises(TimeoutError, match=r"run\.grace_s"):
+            asyncio.run(run())
+    assert signals.stop.hurried
+    assert signals.status == 128 + signal.SIGINT
+
+
 def test_a_cancellation_that_is_no_stop_stays_one():
     async def run() -> None:
         with Stop().answered(lambda _: None, 60):

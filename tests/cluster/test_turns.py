@@ -99,7 +99,7 @@ def test_a_step_hands_the_gpu_over_in_this_order() -> None:
         await site.publish(0)
         site.gpu.log.clear()
         await site.learners.step([])
-        await site.learners.save(Path("somewhere"))
+        await site.learners.snapshot()
         published = await site.publish(1)
         assert tuple(published.turns) == ARROWS
         assert all(0 < seconds < 1 for seconds in published.turns.values())
@@ -138,8 +138,8 @@ def test_a_save_after_a_stop_takes_the_gpu_from_engines_that_are_not_needed_any_
     async def work(site: Site) -> None:
         await site.step(1)
         site.gpu.log.clear()
-        await site.learners.save(Path("somewhere"))
-        await site.learners.save(Path("somewhere"))
+        await site.learners.snapshot()
+        await site.learners.snapshot()
 
     assert [line.split(" ", 2)[2] for line in at(work, engines=1).gpu.log] == ["sleeps", "unparks", "saves", "saves"]
 

@@ -16,6 +16,7 @@ from cluster.commands.checks.shown import render
 from cluster.commands.validate import refuse_short_vocabulary
 from cluster.record.checkpoint import STATE, Checkpoints, Position
 from cluster.record.run_dir import write_config
+from cluster.record.saves.integrity import write_state
 from configs.loader import load
 from configs.memory import table
 from rollout.types import Prompt
@@ -227,8 +228,7 @@ def test_where_a_run_goes_on_is_shown_and_what_cannot_is_refused(capsys: pytest.
     ):
         assert said in "\n".join(refused(capsys, config, *overrides)[1])
     state = json.loads((checkpoint / STATE).read_text())
-    state["position"]["data"] = "9 prompts, sha256 0"
-    (checkpoint / STATE).write_text(json.dumps(state))
+    write_state(checkpoint, state["position"] | {"data": "9 prompts, sha256 0"}, state["files"])
     assert "the run learned from 9 prompts" in "\n".join(refused(capsys, config, "run.resume=auto")[1])
     (checkpoint / "rank-0.json").write_text("")
     assert "is not a whole checkpoint" in "\n".join(refused(capsys, config, f"run.resume={checkpoint}")[1])

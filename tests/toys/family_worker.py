@@ -88,7 +88,8 @@ class Run:
         """Whether a checkpoint brings back every tensor, the buffers included."""
         saved = self.folder / "saved"
         saved.mkdir()
-        await self.learners.save(saved)
+        await self.learners.snapshot()
+        await self.learners.write(saved)
         before = {name: tensor.clone() for name, tensor in self.rank.source}
         self.move_buffers()
         await self.learners.load(saved)

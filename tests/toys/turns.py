@@ -99,7 +99,7 @@ class SharingRank(ToyRank):
         await self.work("learns")
         return {}
 
-    async def save(self, folder: str) -> None:
+    async def snapshot(self) -> None:
         await self.work("saves")
 
     async def load(self, folder: str) -> None:

@@ -61,10 +61,12 @@ def check_room(config: Config, each: int) -> list[str]:
     room = f"the disk of run.dir {config.run_dir} has {in_bytes(free)} free, and a checkpoint takes about {in_bytes(each)}"
     if free < each:
         raise ValueError(f"{room}: free it, or choose a run.dir on another disk")
-    there = len(list(config.run_dir.glob("checkpoints/step_*")))
-    needed = max(1, kept + 1 - there)  # a new one is written whole before the oldest is deleted
+    there, run = len(list(config.run_dir.glob("checkpoints/step_*"))), config.run
+    for_ever = run.steps // run.keep_every if run.keep_every else 0
+    needed = max(1, kept + for_ever + 1 - there)  # a new one is written whole before the oldest is deleted
     if free < needed * each:
-        return [f"{room}; run.keep_checkpoints = {kept} needs room for {needed} more: lower it, or choose a run.dir on another disk"]
+        keys = f"run.keep_checkpoints = {kept}" + (f" with run.keep_every = {run.keep_every}" if for_ever else "")
+        return [f"{room}; {keys} needs room for {needed} more: change it, or choose a run.dir on another disk"]
     return []
 
 

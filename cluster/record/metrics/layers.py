@@ -1,14 +1,11 @@
 """`layers.jsonl`: metrics that have a value for every decoder layer, as lists, so that a line of `metrics.jsonl` stays readable."""
 
-import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
-from cluster.record.metrics.lines import cut_lines, plain
+from cluster.record.metrics.lines import LineFile, cut_lines, plain
 
 KEY = re.compile(r"(.+)/layer_(\d+)")
 
@@ -19,7 +16,7 @@ class LayerMetrics:
     def __init__(self, folder: Path, from_step: int) -> None:
         self.path = folder / "layers.jsonl"
         cut_lines(self.path, from_step)
-        self.file: IO[str] | None = None
+        self.file = LineFile(self.path)
 
     def write(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Write a line from all keys that end in `/layer_NN`; returns the other values."""
@@ -32,16 +29,12 @@ class LayerMetrics:
         count = 1 + max(layer for _, layer in values)
         names = sorted({name for name, _ in values})
         lists = {name: [plain(values.get((name, layer), math.nan)) for layer in range(count)] for name in names}
-        self.file = self.file or self.path.open("a")
-        self.file.write(json.dumps({"step": step, **lists}) + "\n")
-        self.file.flush()
+        self.file.add({"step": step, **lists})
 
     def flush(self) -> None:
         """Flush every line to disk."""
-        if self.file is not None:
-            os.fsync(self.file.fileno())
+        self.file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        if self.file is not None:
-            self.file.close()
+        self.file.close()

@@ -6,7 +6,62 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cluster.record.saves.replace import replace_text
+from configs.arithmetic import counted
 from configs.errors import NoRun
+
+
+class LineFile:
+    """A file to which lines are added. What the disk does not take waits in memory, and goes first once there is room."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.waiting = b""
+        self.why = ""  # of the last try that failed
+        self.descriptor: int | None = None
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Add a line to the file, which is made with its first one. Never fails: `complaint` says what waits."""
+        self.waiting += json.dumps(line).encode() + b"\n"
+        self._try()
+
+    def flush(self) -> None:
+        """Bring every line to the disk; OSError if one still waits."""
+        if self.waiting and (error := self._try()):
+            raise error
+        if self.descriptor is not None:
+            os.fsync(self.descriptor)
+
+    def cut(self, from_step: int) -> None:
+        """Keep the lines up to a checkpoint's step. Those that wait are of later steps: a checkpoint is written after its own."""
+        self.waiting = b""
+        self.close()  # the file is replaced, and the next line must not go to the old one
+        cut_lines(self.path, from_step)
+
+    def complaint(self) -> str:
+        """Which lines wait; empty if none does."""
+        if not self.waiting:
+            return ""
+        lines = counted(self.waiting.count(b"\n"), "line")
+        return f"{lines} of {self.path.name} cannot be written and stay in memory until they can be ({self.why})"
+
+    def close(self) -> None:
+        """Write what waits, if that is possible now, and close the file."""
+        self._try()
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def _try(self) -> OSError | None:
+        try:
+            while self.waiting:
+                if self.descriptor is None:
+                    self.descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                self.waiting = self.waiting[os.write(self.descriptor, self.waiting) :]
+        except OSError as error:
+            self.why = error.strerror or str(error)
+            return error
+        return None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -28,12 +83,7 @@ def cut_lines(path: Path, from_step: int) -> None:
     """Keep the lines up to `from_step`; none at 0, since a run that starts over evaluates before training again, which is step 0."""
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= from_step] if from_step else []
-        aside = path.with_suffix(".tmp")
-        with aside.open("w") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in kept))
-            file.flush()
-            os.fsync(file.fileno())  # a power cut may keep the new name and lose the lines, which were on the disk before
-        aside.replace(path)
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def plain(value: float) -> float | None:

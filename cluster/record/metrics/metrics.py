@@ -13,6 +13,7 @@ from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
 from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
 from cluster.scored import Scored, Text
+from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.schema import Config
 from learner.loss.advantages import differ
@@ -30,6 +31,7 @@ class Metrics:
         """`on_step` gets the values of each step that is learned, and the run waits for it; what it raises ends the run."""
         self.config, self.folder, self.on_step = config, config.run_dir, on_step
         self.sinks: list[Sink] = []
+        self.lost: dict[str, list[int]] = {}  # steps whose texts a full disk did not take, by folder
         self.cut(from_step)
 
     def cut(self, from_step: int) -> None:
@@ -60,16 +62,24 @@ class Metrics:
     def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
         if not shown:
             return
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for scored, text in shown:
-                file.write(write_long_json(describe_response(scored, text), ensure_ascii=False, default=str) + "\n")
+        path = self.folder / name / f"step_{step:06d}.jsonl"
+        lines = [write_long_json(describe_response(scored, text), ensure_ascii=False, default=str) + "\n" for scored, text in shown]
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            self.lost.setdefault(name, []).append(step)
+            path.unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
         for sink in self.sinks:
             sink.flush()
+
+    def complaint(self) -> str:
+        """What could not be written; empty if all was."""
+        texts = [f"{name}/ lacks {counted(len(steps), 'step')} from {steps[0]} to {steps[-1]}" for name, steps in self.lost.items()]
+        return "; ".join(filter(None, (*(sink.complaint() for sink in self.sinks), *texts)))
 
     def close(self) -> None:
         """Close every sink, also those behind one that raises."""

@@ -36,7 +36,11 @@ class Artist:
                 return
             self.process, self.due = None, now + max(EVERY_S, (now - self.started) / SHARE)
         if now >= self.due:
-            self.process, self.started = start_drawing(self.folder, LAST), now
+            self.started = now
+            try:
+                self.process = start_drawing(self.folder, LAST)
+            except OSError:  # a full disk has no room for its log; a picture can wait
+                self.due = now + EVERY_S
 
 
 def start_drawing(folder: Path, niceness: int = 0) -> subprocess.Popen[bytes]:
@@ -59,18 +63,21 @@ def log_of(folder: Path) -> Path:
 
 
 @contextmanager
-def drawn_at_the_end(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Draw the pictures when the block ends, also by an error or a stop; nothing if the run has no numbers yet."""
+def drawn_at_the_end(folder: Path, say: Callable[[str], None], unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Draw the pictures when the block ends, also by an error or a stop; nothing if the run has no numbers yet, or no time."""
     try:
         yield
     finally:
-        if (folder / METRICS).exists() and not _draw(folder):
+        if (folder / METRICS).exists() and not unless() and not _draw(folder):
             say(f"the pictures could not be drawn: see {log_of(folder)}")
 
 
 def _draw(folder: Path) -> bool:
     """Whether a drawing succeeds within LONGEST_S."""
-    process = start_drawing(folder)
+    try:
+        process = start_drawing(folder)
+    except OSError:
+        return False
     try:
         return process.wait(LONGEST_S) == 0
     except subprocess.TimeoutExpired:
