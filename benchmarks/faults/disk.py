@@ -187,14 +187,19 @@ class Connection(sqlite3.Connection):
 
 
 def damage(checkpoints: Path, chance: float) -> str:
-    """Cut a file of the newest checkpoint off, or delete it; the name of the file, empty if there is no checkpoint."""
+    """Delete a file of the newest checkpoint, cut it off, or flip a bit of it; the name of the file, empty if there is no checkpoint."""
     found = sorted(path for path in checkpoints.glob("step_*") if path.name[5:].isdecimal())
     if not found:
         return ""
     files = sorted(path for path in found[-1].rglob("*") if path.is_file())
     victim = files[int(chance * len(files))]
-    if chance * 1000 % 2 < 1:
+    how = int(chance * 1000) % 3
+    if how == 0:
         victim.unlink()
-    else:
+    elif how == 1:
         os.truncate(victim, victim.stat().st_size // 2)
+    else:
+        data = bytearray(victim.read_bytes())
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
     return f"{found[-1].name}/{victim.name}"

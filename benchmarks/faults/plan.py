@@ -27,7 +27,7 @@ class Kind(StrEnum):
     POWER = "power cut"  # the driver is killed, and what it did not flush is gone
     STOP = "stop asked"  # Ctrl-C or SIGTERM
     FULL = "disk full"  # for a while
-    DAMAGE = "checkpoint damaged"  # a file of the newest one is cut off or missing when the driver dies
+    DAMAGE = "checkpoint damaged"  # a file of the newest one is cut off, missing, or has a flipped bit when the driver dies
 
 
 OF_ENGINES = (Kind.DIE, Kind.CORE, Kind.HANG, Kind.CORE_HANG, Kind.STALL, Kind.SLOW, Kind.NODE, Kind.OBJECT)
