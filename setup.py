@@ -37,6 +37,7 @@ setup(
         "tensorboard",
         "torch==2.13.0",
         "transformers==5.19.0",
+        "xxhash",
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
     "learner": "a learner step against a bare torch loop",
     "loading": "a model of 1 GB onto ZeRO-3 ranks against plain from_pretrained, in time and memory",
+    "checkpoint": "a rank's snapshot, write and load of its state against a plain copy, write and read of the same bytes",
     "packing": "learner passes without padding against padded ones",
     "routing": "capturing experts in the engine and replaying them in the learner against doing neither",
     "plane": "the bytes that learner nodes fetch against the bytes that their rows need",

@@ -131,6 +131,8 @@ def describe_errors(error: ValidationError, table: Table) -> list[Problem]:
     for detail in error.errors(include_url=False):
         where = [str(part) for part in detail["loc"][: 2 * DEPTH]]  # deeper parts name the member of a union
         key = ".".join(where[:DEPTH])
+        if "table" in known_keys().get(where[0], {}).get(".".join(where[1:DEPTH]), {}):
+            del where[DEPTH : DEPTH + 1]  # the name of the union's member, which no user has written
         if detail["type"] == "extra_forbidden" and (foreign := describe_foreign(where, detail["input"])):
             problems |= foreign
         elif len(where) > DEPTH and inner_keys(*where[:DEPTH]):

@@ -64,5 +64,10 @@ def shorten(value: object) -> str:
 
 def shown(key: str, value: object) -> str:
     """A key's value for a message, but no value of a key that sounds like a secret: messages go to logs."""
-    leaf = key.rpartition(".")[2].replace("-", "_")
-    return "a value that may be a secret, so it is not shown" if SECRET.search(leaf) else shorten(value)
+    return "a value that may be a secret, so it is not shown" if has_secret(key.rpartition(".")[2], value) else shorten(value)
+
+
+def has_secret(leaf: str, value: object) -> bool:
+    """Whether a key, or a key in its tables, sounds like a secret."""
+    inside = value.items() if isinstance(value, Mapping) else ()
+    return bool(SECRET.search(leaf.replace("-", "_"))) or any(has_secret(str(name), inner) for name, inner in inside)

@@ -30,8 +30,9 @@ from configs.rules.engine import gpus_per_engine
 from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
-from rollout.proof import Manifest, Proof
+from rollout.proof import Manifest, Proof, columns_of
 from rollout.pulse import Pulse, Work, any_stopped
+from rollout.recall import ExchangeBroken
 from rollout.seeds import seed_of_response
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
@@ -40,10 +41,6 @@ from rollout.types import Finish, Prompt, Response
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 SHUTDOWN_S = 1.0
 PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
-
-
-class ExchangeBroken(RuntimeError):
-    """A worker gave up an exchange with the other members of its transfer group."""
 
 
 class Engine:
@@ -155,12 +152,7 @@ class Engine:
 
     async def receive(self, manifest: Manifest) -> None:
         """Load the tensors of one publish as they arrive."""
-        columns = {
-            "names": [entry.name for entry in manifest],
-            "dtype_names": [entry.dtype for entry in manifest],
-            "shapes": [list(entry.shape) for entry in manifest],
-        }
-        await self._take_part("update_weights", columns)
+        await self._take_part("update_weights", columns_of(manifest))
 
     async def _take_part(self, method: str, info: dict[str, Any]) -> None:
         """A call in which the workers wait for other members of the group; raises what broke it off."""

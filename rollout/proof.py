@@ -28,6 +28,15 @@ Digest = tuple[int, int]
 Proof = dict[str, Digest]
 
 
+def columns_of(manifest: Manifest) -> dict[str, list[Any]]:
+    """A manifest in columns, as vLLM's transfer engines are told of a publish."""
+    return {
+        "names": [entry.name for entry in manifest],
+        "dtype_names": [entry.dtype for entry in manifest],
+        "shapes": [list(entry.shape) for entry in manifest],
+    }
+
+
 def manifest_of(rows: Iterable[tuple[str, str, Any]]) -> Manifest:
     """A manifest from plain rows (name, dtype, shape), as they travel between processes."""
     return tuple(Entry(name, dtype, tuple(int(n) for n in shape)) for name, dtype, shape in rows)

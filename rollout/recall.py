@@ -30,6 +30,10 @@ class CalledBack(RuntimeError):
     """This member gave up its wait in an exchange; another member is to blame."""
 
 
+class ExchangeBroken(RuntimeError):
+    """A worker of an engine failed in an exchange, or was called back from it."""
+
+
 class Questions:
     """Asks a store from a thread of its own: an answer that never comes would hold whoever asks."""
 

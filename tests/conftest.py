@@ -53,7 +53,7 @@ class RankResults:
 
 @pytest.fixture(scope="session")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> RankResults:
-    """Every run on one rank and on two, from the same model and the same groups."""
+    """Every run on one rank, on two and on four, from the same model and the same groups."""
     # Imports torch and transformers, which many a test, and the process that only hands out tests, never need.
     from tests.toys.ranks import run_ranks, write_run
 

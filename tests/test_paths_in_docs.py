@@ -51,6 +51,8 @@ TESTED = {
     "python -m cluster doctor": "tests/cluster/test_doctor_command.py",
     "python -m cluster init": "tests/cluster/test_init.py",
     "python -m cluster selfcheck": "tests/runs/test_selfcheck.py",
+    "python -m cluster engines": "tests/cluster/test_engines_command.py",
+    "gatewise engines": "tests/cluster/test_engines_command.py",
     "gatewise selfcheck": "tests/runs/test_selfcheck.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",

@@ -1,6 +1,5 @@
 """A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
-import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class ObjectStore:
         return self.get([self.recorded[place] for place in places])
 
 
-GROUPS = {"pulse": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
+GROUPS = {"pulse": 1, "background": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
 
 
 class LearnerActor:
@@ -54,6 +53,7 @@ class LearnerActor:
         self.host = ray.util.get_node_ip_address()
         self._listener: socket.socket | None = None
         self._sender: Any = None
+        self._prepared = False  # whether the memory of snapshots is being taken, which only training needs
 
     def address(self) -> tuple[str, int]:
         """A port of this node, reserved until the group that meets there has formed."""
@@ -78,6 +78,7 @@ class LearnerActor:
         from learner.learner import Learner
         from learner.model.parking import Parking
         from learner.process_group import join_ranks
+        from learner.state.rank_state import RankState
         from learner.weights.source import ZeroWeightSource
 
         fetch_to_this_node(self.config)
@@ -89,6 +90,8 @@ class LearnerActor:
             rank=self.rank, world=world, host=host, port=port, deadline_s=deadline, listener=self._take_listener(), gpu=self.gpu
         )
         self.learner = Learner(self.config, rank=self.rank, world=world, device=device)
+        # Not an attribute of the learner, whose storages are parked: a snapshot stays while it is written.
+        self.state = RankState(self.learner)
         self.parking = Parking(self.learner, device, self.learner.zero.scratch)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
         self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
@@ -131,6 +134,9 @@ class LearnerActor:
         self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
     ) -> dict[str, float]:
         """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
+        if not self._prepared:
+            self.state.prepare()
+            self._prepared = True
         summaries, prompts = shared
         return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
 
@@ -143,29 +149,21 @@ class LearnerActor:
         return self.learner.expert_load()
 
     def snapshot(self) -> None:
-        """Copy this rank's state, for `write`."""
-        from learner.state import save_state
+        """Copy this rank's state into host memory; training waits only for this."""
+        self.state.snapshot()
 
-        self._copy = self.config.run_dir / "checkpoints" / "step_copy"
-        self._copy.mkdir(parents=True, exist_ok=True)
-        save_state(self.learner, self._copy)
-
-    def write(self, folder: str) -> dict[str, dict[str, Any]]:
-        """Move the copy to its place, which rank 0 does for all."""
-        if self.rank == 0:
-            shutil.copytree(self._copy, folder, dirs_exist_ok=True)
-            shutil.rmtree(self._copy)
-        return {}
+    @ray.method(concurrency_group="background")
+    def write(self, folder: str) -> dict[str, dict[str, int | str]]:
+        """Write the newest snapshot below `folder`, while `step` runs; bytes and hash of each file, by its name below it."""
+        written: dict[str, dict[str, int | str]] = self.state.write(Path(folder))
+        return written
 
     def load(self, folder: str) -> None:
-        from learner.state import load_state
-
-        load_state(self.learner, Path(folder))
+        """Restore a checkpoint of any number of ranks."""
+        self.state.load(Path(folder))
 
     def load_weights(self, folder: str, optimizer: bool) -> None:
-        from learner.state import load_weights
-
-        load_weights(self.learner, Path(folder), optimizer=optimizer)
+        self.state.load_weights(Path(folder), optimizer=optimizer)
 
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""

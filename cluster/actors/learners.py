@@ -218,6 +218,11 @@ class Learners:
         """Write the newest snapshot below `folder`: of each rank, the bytes and the hash of every file that it has written."""
         return await self.all("write", str(folder))
 
+    async def save(self, folder: Path) -> None:
+        """Write the state of every rank, and wait for it."""
+        await self.snapshot()
+        await self.write(folder)
+
     async def load(self, folder: Path) -> None:
         await self.take_turn()
         await self.all("load", str(folder))

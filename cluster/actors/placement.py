@@ -1,6 +1,8 @@
 """What a run reserves: a placement group for all ranks and one for each engine, which may be given back and reserved again."""
 
+import asyncio
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,16 +30,26 @@ def cluster_nodes() -> list[Bundle]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def reserve(config: Config, say: Callable[[str], object] = print) -> Places | SharedPlaces:
+async def reserve_places(config: Config, say: Callable[[str], object] = print) -> Places | SharedPlaces:
+    """The same as `reserve`, without blocking; whoever is cancelled stops waiting for other jobs."""
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(reserve, config, say, given_up)
+    finally:
+        given_up.set()
+
+
+def reserve(config: Config, say: Callable[[str], object] = print, given_up: threading.Event | None = None) -> Places | SharedPlaces:
     """Reserve everything at once; TimeoutError if other jobs hold the resources until the deadline.
 
-    `say` gets a line when the run waits for other jobs, and one if expert groups lie on several nodes.
+    `say` gets a line when the run waits for other jobs, and one if expert groups lie on several nodes. Once `given_up` is set, another
+    thread no longer wants the places: InterruptedError.
     """
     nodes = cluster_nodes()
     layout = room_for(config, nodes)
     if config.placement.share:
         return share_places(config, _reserve_together(config, layout, say), on_gpu(config, nodes))
-    places = _reserve_apart(config, layout, on_gpu(config, nodes), say)
+    places = _reserve_apart(config, layout, on_gpu(config, nodes), say, given_up or threading.Event())
     ranks, size = places.nodes()[places.engines :], layout.group
     if across := groups_across_nodes(ranks, size):
         say(
@@ -47,7 +59,7 @@ def reserve(config: Config, say: Callable[[str], object] = print) -> Places | Sh
     return places
 
 
-def _reserve_apart(config: Config, layout: Layout, gpu: bool, say: Callable[[str], object]) -> Places:
+def _reserve_apart(config: Config, layout: Layout, gpu: bool, say: Callable[[str], object], given_up: threading.Event) -> Places:
     """A group for the ranks and one for each engine: as many engines as find room now, the fewest at least.
 
     While not everything fits, the run holds nothing: two jobs that each held half would wait for each other for ever.
@@ -65,7 +77,13 @@ def _reserve_apart(config: Config, layout: Layout, gpu: bool, say: Callable[[str
         if waited >= deadline:
             raise TimeoutError(describe_wait(config, layout))
         # By chance one of two jobs that took each other's resources comes back first, and finds all that it needs.
-        time.sleep(LOOK_S * random.uniform(0.5, 1.5))
+        pause(given_up, LOOK_S * random.uniform(0.5, 1.5))
+
+
+def pause(given_up: threading.Event, seconds: float) -> None:
+    """Wait; InterruptedError as soon as the wait is given up."""
+    if given_up.wait(seconds):
+        raise InterruptedError("the run was stopped while it waited for resources")
 
 
 def _try_to_reserve(config: Config, layout: Layout, gpu: bool) -> Places | None:

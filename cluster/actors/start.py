@@ -20,7 +20,7 @@ from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
 from cluster.actors.nodes.ray_watch import ray_answers
-from cluster.actors.placement import cluster_nodes, reserve
+from cluster.actors.placement import cluster_nodes, reserve_places
 from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
@@ -47,6 +47,7 @@ class Actors:
     learners: Learners
     transport: Transport  # how weights travel between them
     fleet: Fleet
+    places: AnyPlaces
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def start_actors(
             actors.watching.append(asyncio.create_task(report_restarts(actor, actors.roles[actor], say)))
         fleet.begin()
         try:
-            yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet)
+            yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet, places=places)
         finally:
             await fleet.close()
 
@@ -203,7 +204,7 @@ async def _places(config: Config, say: Callable[[str], object]) -> AsyncIterator
     # Ray was told of no GPUs where a local run uses none.
     for line in unused_gpus(config, count_gpus(nodes if joins_cluster() else this_machine())):
         say(line)
-    places = await asyncio.to_thread(reserve, config, say)
+    places = await reserve_places(config, say)
     try:
         yield places
     finally:

@@ -10,6 +10,7 @@ from cluster.record.run_dir import never_began
 from configs.home import expanded
 from configs.loader import load
 from configs.schema import Config
+from learner.state.layout import refuse_other_layouts
 
 AT_THE_MODEL = Position(step=0, next_group=0, pending=())
 
@@ -52,11 +53,14 @@ def where_to_resume(config: Config) -> tuple[Path | None, list[Change]]:
         return None, []
     found = allowed_changes(load(kept), config) if kept.exists() and not never_began(config.run_dir) else []
     if asked == "auto":
-        return Checkpoints(config).newest(), found
+        if (newest := Checkpoints(config).newest()) is not None:
+            refuse_other_layouts(newest)
+        return newest, found
     checkpoint = expanded(asked).absolute()  # actors have working directories of their own
     if source := config_of(checkpoint):
         theirs = allowed_changes(source, config, checkpoint)
         found = found or theirs
+    refuse_other_layouts(checkpoint)
     return checkpoint, found
 
 
@@ -75,6 +79,7 @@ def find_origin(config: Config) -> Path | None:
             raise ValueError(f"run.from {asked} has no whole checkpoint: give another run, or a checkpoint folder")
         folder = newest
     read_position(folder)  # refuses a folder that is no whole checkpoint
+    refuse_other_layouts(folder)
     source = config_of(folder)
     if source and (refused := changes(source, config, (*NEEDED_TO_LOAD, "learner.router"))):
         listed = "\n".join(f"  {change}" for change in refused)

@@ -25,6 +25,7 @@ from cluster.stop import Stop
 from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config
 from configs.sections.objective import KlConfig
+from learner.state.layout import refuse_other_layouts
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ def checkpoint_of(config: Config, asked: str | None) -> Path | None:
     found = Path(asked).absolute() if asked else Checkpoints(config).newest()
     if found is not None:
         read_position(found)
+        refuse_other_layouts(found)
         kept = config_of(found)
         if kept and (differing := changes(kept, config, NEEDED_TO_LOAD)):
             listed = "\n".join(f"  {change}" for change in differing)

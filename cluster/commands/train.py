@@ -38,6 +38,7 @@ from cluster.record.run_dir import (
     write_config,
 )
 from cluster.record.scaling.files import forget
+from cluster.record.scaling.scaling import Scaling
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 
@@ -131,4 +132,7 @@ async def _ready(
             await actors.learners.load_weights(begin.origin, optimizer=config.run.from_optimizer)
         if begin.checkpoint or begin.origin:
             await publisher.publish(begin.position.step)
+        engines = actors.engines
+        scaling = Scaling(config, actors.fleet, lambda: engines.engines, actors.places, lambda: publisher.version, show.say)
+        await stack.enter_async_context(scaling.working())
         yield actors, publisher

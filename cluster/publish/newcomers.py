@@ -18,7 +18,7 @@ class NewcomerRefused(RuntimeError):
 
 
 class Newcomers:
-    """Admits stale engines after a publish that has proven their weights."""
+    """Judges stale engines after a publish has proven their weights, and before they serve."""
 
     def __init__(self, config: Config, engines: EnginePool) -> None:
         self.engines = engines
@@ -27,7 +27,7 @@ class Newcomers:
         self.tolerance = TOLERANCE[config.engine_dtype]
 
     async def admit(self, published: Sequence[EngineHandle]) -> None:
-        """Let every stale engine among `published` serve, or bury it. Where none serves yet, the proof of the weights is enough."""
+        """Bury every stale engine among `published` that answers otherwise. Where none serves yet, the proof of the weights is enough."""
         stale = [engine for engine in published if engine.health is Health.STALE]
         if stale and len(self.probes):
             answers = await self._answers(stale)
@@ -35,9 +35,6 @@ class Newcomers:
             for engine, found in zip(stale, answers, strict=True):
                 if found is not None and expected is not None:
                     self._judge(engine, found, *expected)
-        for engine in stale:
-            if engine.cause is None:
-                self.engines.proven(engine)
 
     async def _expected(self, published: Sequence[EngineHandle]) -> tuple[EngineHandle, Answers] | None:
         """A serving engine and its answers; None if none serves. One that fails is buried, and another one is asked."""

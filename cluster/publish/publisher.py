@@ -62,6 +62,7 @@ class Publisher:
         self.config, self.engines, self.learners, self.transport, self.call_back = config, engines, learners, transport, call_back
         self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
         self.deadline_s = float(config.run.deadline_s)
+        self.version: int | None = None  # of the newest publish that was proven
         self.newcomers = Newcomers(config, engines)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
@@ -100,6 +101,7 @@ class Publisher:
                 self.engines.proven(engine)
             seconds = time.perf_counter() - started
             turns, self._turns = self._turns, {}
+            self.version = version
             return Published(
                 version=version,
                 bytes=self._bytes,

@@ -12,13 +12,20 @@ from configs.loader import load
 from configs.schema import Config
 
 # Keys and tables that must stay: weights, optimizer, prompts and seeds of a checkpoint belong to them.
-FIXED = (
-    "model", "data", "run.seed", "learner.ranks", "learner.expert_parallel", "learner.deepspeed", "learner.router", "rollout.vllm",
-)  # fmt: skip
-# Keys of these tables that may change all the same: held-out prompts, how prompts are weighed, and where and how fast vLLM computes.
+FIXED = ("model", "data", "run.seed", "learner.deepspeed", "learner.router", "rollout.vllm")
+# Keys of these tables that may change all the same: held-out prompts, how prompts are weighed, where and how fast vLLM computes, and how
+# DeepSpeed divides, moves and reports what it trains. A checkpoint does not depend on the division.
 FREE_WITHIN = (
     "data.eval", "data.eval_split", "data.eval_limit", "data.evals", "data.template_file", "data.difficulty_floor",
     "data.difficulty_half_life",
+    *(
+        f"learner.deepspeed.{name}" for name in (
+            "zero_optimization", "data_types", "communication_data_type", "activation_checkpointing", "aio", "comms_logger", "compile",
+            "csv_monitor", "comet", "disable_allgather", "disable_python_gc", "dump_state", "flops_profiler", "log_level",
+            "memory_breakdown", "steps_per_print", "tensorboard", "timers", "wall_clock_breakdown", "wandb",
+            "use_data_before_expert_parallelism", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer",
+        )
+    ),
     *(
         f"rollout.vllm.{name}" for name in (
             "tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size",
@@ -31,7 +38,7 @@ FREE_WITHIN = (
     ),
 )  # fmt: skip
 UNRECORDED = ("run.resume", "run.dir", "run.from", "run.from_optimizer")  # where a run lies and began, which an attempt records itself
-NEEDED_TO_LOAD = ("model", "learner.ranks", "learner.expert_parallel", "learner.deepspeed")  # to load a checkpoint for anything at all
+NEEDED_TO_LOAD = ("model",)  # to load a checkpoint for anything at all
 
 
 class Change(NamedTuple):

@@ -76,6 +76,8 @@ def host_place(config: Config, sizes: Sizes) -> Place:
     moved = sum(weights(config, sizes).values()) + sum(states(config, sizes).values()) if share else 0
     offloaded = (optimizer_bytes(config) + gradient_bytes(config) + MOMENT_BYTES) * division.part if offloads(config) else 0
     mine = weights(config, sizes)["weights"]
+    # What a checkpoint copies: float32 weights and both moments, and a reference that is renewed.
+    snapshot = (3 * MOMENT_BYTES + (weight_bytes(config) if config.kl.refresh_every else 0)) * division.part
     past = mine * config.run.max_staleness if config.mismatch.share and config.run.max_staleness else 0
     engines = min(config.rollout.fewest_engines * shards(config), GPUS_A_NODE) if share else 0
     layer = weight_bytes(config) * (sizes.layer if config.learner.zero_stage == WEIGHTS else layer_weights(config, sizes))
@@ -84,6 +86,11 @@ def host_place(config: Config, sizes: Sizes) -> Place:
         stays={"processes": (ranks + engines) * PROCESS},
         phases={
             "load": {"shards": ranks * mine, "two layers": ranks * 2 * layer},
-            "learn": {"optimizer and gradients": ranks * offloaded, "past weights": ranks * past, "states that wait": ranks * moved},
+            "learn": {
+                "optimizer and gradients": ranks * offloaded,
+                "snapshot": ranks * snapshot,
+                "past weights": ranks * past,
+                "states that wait": ranks * moved,
+            },
         },
     )

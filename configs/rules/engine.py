@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule, sum_of_tokens
+from configs.tables import inner_table
 from configs.toml_writer import write_value
 
 VLLM_OWNED = {
@@ -163,6 +164,25 @@ def overlap_needs_sharded_gradients(config: Keys) -> Iterator[Problem]:
         yield Problem(("learner.deepspeed.zero_optimization.overlap_comm", "learner.deepspeed.zero_optimization.stage"), message)
 
 
+def checkpoints_can_hold_the_state(config: Keys) -> Iterator[Problem]:
+    """A checkpoint copies the learner's state from memory: `zero_optimization` excludes NVMe for optimizer and parameters, MiCS, ZenFlow
+    and SuperOffload."""
+    zero = config.learner.zero
+    optimizer, parameters = (inner_table(zero, (name,)) for name in ("offload_optimizer", "offload_param"))
+    on_cpu = 'use device = "cpu"'
+    elsewhere = {
+        "offload_optimizer.device": (optimizer.get("device") == "nvme", on_cpu),
+        "offload_param.device": (parameters.get("device") == "nvme", on_cpu),
+        "offload_optimizer.super_offload": (optimizer.get("super_offload", False) is True, "remove it"),
+        "mics_shard_size": (zero.get("mics_shard_size", -1) != -1, "remove it"),
+        "zenflow": (zero.get("zenflow") is not None, "remove it"),
+    }
+    for key, (is_set, instead) in elsewhere.items():
+        if is_set:
+            message = f"a checkpoint copies the learner's state from memory, and cannot find it where this setting puts it: {instead}"
+            yield Problem((f"learner.deepspeed.zero_optimization.{key}",), message)
+
+
 def learner_shards_only_by_zero(config: Keys) -> Iterator[Problem]:
     """The learner has no tensor or sequence parallelism; its expert parallelism is `learner.expert_parallel`."""
     table = config.learner.deepspeed
@@ -190,5 +210,6 @@ ENGINE_RULES: tuple[Rule, ...] = (
     secrets_stay_in_the_environment,
     zero_stage_exists,
     overlap_needs_sharded_gradients,
+    checkpoints_can_hold_the_state,
     learner_shards_only_by_zero,
 )

@@ -8,11 +8,9 @@ from configs.rules.common import Problem, Rule
 from configs.tables import inner_table
 
 ZERO = "learner.deepspeed.zero_optimization"
-ONE_GROUP = "shards everything over one group of ranks, while experts and all other weights need two"
 # What is refused of [learner.deepspeed.zero_optimization]: the key, the values it may have, the stages it is read in, and why.
 REFUSED: tuple[tuple[str, tuple[Any, ...], tuple[int, ...], str], ...] = (
-    ("mics_shard_size", (-1,), (3,), f"MiCS {ONE_GROUP}"),
-    ("zero_hpz_partition_size", (1,), (3,), f"hpZ {ONE_GROUP}"),
+    ("zero_hpz_partition_size", (1,), (3,), "hpZ shards everything over one group of ranks, while experts and all other weights need two"),
     ("zero_quantized_gradients", (False,), (1, 2, 3), "DeepSpeed reduces quantized gradients over all ranks alike"),
     ("reduce_scatter", (True,), (1, 2), "DeepSpeed reduces experts over ranks of their own only by reduce-scatter"),
     ("contiguous_gradients", (True,), (2,), "DeepSpeed reduces experts over ranks of their own only from contiguous gradients"),
@@ -43,8 +41,7 @@ def expert_parallel_divides_the_ranks(config: Keys) -> Iterator[Problem]:
 
 
 def spread_experts_exclude_other_shards(config: Keys) -> Iterator[Problem]:
-    """`learner.expert_parallel` > 1 excludes MiCS, hpZ and quantized gradients, switching off `reduce_scatter` or `contiguous_gradients`,
-    and at stage 3 an optimizer on NVMe."""
+    """`learner.expert_parallel` > 1 excludes hpZ and quantized gradients, and switching off `reduce_scatter` or `contiguous_gradients`."""
     size, table = config.learner.expert_parallel, inner_table(config.learner.deepspeed, ("zero_optimization",))
     if size == 1:
         return
@@ -53,13 +50,6 @@ def spread_experts_exclude_other_shards(config: Keys) -> Iterator[Problem]:
         if stage in stages and (value := table.get(key, allowed[0])) not in allowed:
             message = f"got {value!r} with learner.expert_parallel = {size}; {why}: remove it, or use learner.expert_parallel = 1"
             yield Problem((f"{ZERO}.{key}", "learner.expert_parallel"), message)
-    offload = table.get("offload_optimizer")
-    if stage == 3 and isinstance(offload, dict) and offload.get("device") == "nvme":  # noqa: PLR2004
-        message = (
-            f'got "nvme" with learner.expert_parallel = {size} and stage = 3; DeepSpeed cannot save experts\' optimizer states from there: '
-            'use device = "cpu", or learner.expert_parallel = 1'
-        )
-        yield Problem((f"{ZERO}.offload_optimizer.device", "learner.expert_parallel"), message)
 
 
 EXPERT_RULES: tuple[Rule, ...] = (

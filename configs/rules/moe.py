@@ -6,7 +6,6 @@ from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.objective import known_preset
 from configs.surrogates import DppoKl, DppoTv, Reinforce
-from configs.tables import inner_table
 
 
 def replay_needs_recorded_experts(config: Keys) -> Iterator[Problem]:
@@ -53,21 +52,16 @@ def router_shift_suits_the_surrogate(config: Keys) -> Iterator[Problem]:
 
 
 def past_weights_can_be_swapped_in(config: Keys) -> Iterator[Problem]:
-    """`mismatch.share` with `run.max_staleness` ≥ 1 excludes parameters on NVMe and hpZ."""
+    """`mismatch.share` with `run.max_staleness` ≥ 1 excludes hpZ."""
     if not (config.mismatch.share and config.run.max_staleness):
         return
-    zero = config.learner.zero
-    elsewhere = {
-        "offload_param.device": inner_table(zero, ("offload_param",)).get("device") == "nvme",
-        "zero_hpz_partition_size": zero.get("zero_hpz_partition_size", 1) != 1,
-    }
-    for key, set_so in elsewhere.items():
-        if set_so:
-            message = (
-                f"got {config.mismatch.share} with run.max_staleness = {config.run.max_staleness} and {key} set: splitting the mismatch "
-                f"swaps past weights into the policy, and cannot swap weights stored in this way: set mismatch.share = 0, or remove {key}"
-            )
-            yield Problem(("mismatch.share", f"learner.deepspeed.zero_optimization.{key}"), message)
+    key = "zero_hpz_partition_size"
+    if config.learner.zero.get(key, 1) != 1:
+        message = (
+            f"got {config.mismatch.share} with run.max_staleness = {config.run.max_staleness} and {key} set: splitting the mismatch "
+            f"swaps past weights into the policy, and cannot swap weights stored in this way: set mismatch.share = 0, or remove {key}"
+        )
+        yield Problem(("mismatch.share", f"learner.deepspeed.zero_optimization.{key}"), message)
 
 
 MOE_RULES: tuple[Rule, ...] = (

@@ -36,7 +36,7 @@ class RunConfig(Section):
         default=None,
         alias="from",
         description="begin a new run at step 0 from the weights of this checkpoint: a checkpoint folder, or the folder of a run for its "
-        'newest one. It needs the same `[model]`, `[learner.deepspeed]`, ranks and router. `kl.reference = "initial"` stays `model.path`',
+        'newest one. It needs the same `[model]` and router. `kl.reference = "initial"` stays `model.path`',
     )
     from_optimizer: StrictBool = Field(default=False, description="take the optimizer's moments from `run.from` too")
     save_every: Count = Field(default=50, description="steps between checkpoints. The last step is always saved")

@@ -1,9 +1,6 @@
 """The reference policy of the KL: frozen, or refreshed from the policy every `kl.refresh_every` steps."""
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from configs.schema import Config
@@ -33,19 +30,6 @@ class Reference:
         if self.every and steps_done % self.every == 0:
             self._fill(shards(self.zero.module))
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's part, unless the reference never changes and a restart loads it from its own folder."""
-        if self.every:
-            save_file({name: shard.contiguous() for name, shard in shards(self.module).items()}, self._file(folder))
-
-    def load(self, folder: Path) -> None:
-        """Restore what `save` wrote."""
-        if self.every:
-            self._fill(load_file(self._file(folder)))
-
     def _fill(self, values: dict[str, Tensor]) -> None:
         for name, shard in shards(self.module).items():
             shard.copy_(values[name])
-
-    def _file(self, folder: Path) -> Path:
-        return folder / f"reference-{self.rank}.safetensors"

@@ -1,11 +1,10 @@
-"""DeepSpeed, and the only file that knows it: a policy sharded by ZeRO, updated, gathered, saved and loaded."""
+"""DeepSpeed: a policy sharded by ZeRO, updated and gathered. Beside it only `masters.py` knows how DeepSpeed keeps what it trains."""
 
 import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -161,32 +160,6 @@ class ZeroEngine:
         held = [bucket.buffer for bucket in buckets if bucket.buffer is not None]
         return [tensor for buffer in held for tensor in (buffer if isinstance(buffer, list) else [buffer])]
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's shard of weights and optimizer below `folder`. Every rank must call it."""
-        self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)
-
-    def load(self, folder: Path) -> None:
-        """Restore weights and moments that `save` wrote, with the same number of ranks. The settings of AdamW stay this run's own."""
-        optimizer = self.engine.optimizer
-        ours = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        path, _ = self.engine.load_checkpoint(str(folder), tag="zero")
-        if path is None:
-            raise ValueError(f"{folder} holds no learner state that {self.world} ranks at ZeRO {self.stage} can load")
-        # DeepSpeed also loads the learning rate, betas, weight decay and clipping norm, which a resumed run may change.
-        for group, settings in zip(optimizer.param_groups, ours, strict=True):
-            group.update(settings)
-        if hasattr(optimizer, "clip_grad"):
-            optimizer.clip_grad = float(self.learner.max_grad_norm)
-
-    def forget_moments(self) -> None:
-        """Set AdamW back to its beginning, with the weights as they are; ValueError where its moments are on NVMe."""
-        if self.engine.zero_nvme_offload_optimizer():
-            raise ValueError("the optimizer's moments are on NVMe and cannot be forgotten: set run.from_optimizer = true")
-        base = getattr(self.engine.optimizer, "optimizer", self.engine.optimizer)
-        for state in base.state.values():
-            for name, value in state.items():
-                state[name] = value.zero_() if isinstance(value, torch.Tensor) else type(value)(0)
-
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
     """A policy that is never trained: sharded as `zero` shards parameters and experts, else whole on this rank's device."""
@@ -217,7 +190,7 @@ def trained(policy: nn.Module) -> Iterator[nn.Parameter]:
     """The parameters to train, found when DeepSpeed asks for them, which it does after AutoEP has replaced blocks.
 
     A list would keep every expert that AutoEP discards until the last block is replaced. The order is the one in which DeepSpeed itself
-    brings such a list up to date, and checkpoints depend on it: first those that were there before, then the replacements.
+    brings such a list up to date: first those that were there before, then the replacements.
     """
     before = [weakref.ref(parameter) for parameter in policy.parameters() if parameter.requires_grad]
 

@@ -195,8 +195,10 @@ def test_a_disk_without_room_is_refused_and_one_with_little_is_a_warning(tmp_pat
 def test_a_checkpoint_is_as_large_as_its_weights_and_its_optimizer() -> None:
     count = Parameters(1000, 1000)
     assert folder.checkpoint_bytes(config_with("model.dtype=float32"), count) == 12_000
-    assert folder.checkpoint_bytes(config_with("model.dtype=bfloat16"), count) == 14_000
-    assert folder.checkpoint_bytes(config_with("model.dtype=float32", "learner.deepspeed.zero_optimization.stage=2"), count) == 16_000
+    assert folder.checkpoint_bytes(config_with("model.dtype=bfloat16"), count) == 12_000
+    renewed = ("model.dtype=bfloat16", "kl.reference=initial", "kl.coefficient=0.1", "kl.refresh_every=1")
+    assert folder.checkpoint_bytes(config_with(*renewed), count) == 14_000
+    assert folder.checkpoint_bytes(config_with("model.dtype=float32", "learner.deepspeed.zero_optimization.stage=2"), count) == 12_000
 
 
 def test_the_lock_of_another_driver_is_seen_without_taking_it(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from cluster.actors.places import nvidia
-from cluster.commands.doctor.checks import compilers
-from configs.schema import Config
 from tests.toys.doctor import CUDA, VARIABLES, gpu_box, look, named
 from tests.toys.machine import install_torch, write_program
 from tests.toys.run import run_config
@@ -92,15 +90,3 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     named(look("variables", asked), "error", 'CUDA_VISIBLE_DEVICES="" hides all GPUs')
     monkeypatch.syspath_prepend(install_torch(tmp_path / "site", *CUDA))
     named(look("device", asked), "error", "no visible GPU")
-
-
-def test_cudas_compiler_is_asked_for_only_where_something_is_compiled_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu_box(monkeypatch, tmp_path)
-    monkeypatch.setattr(compilers, "cuda_home", lambda: None)
-
-    def offloaded(device: str) -> Config:
-        zero = {"stage": 3, "offload_optimizer": {"device": device, "nvme_path": str(tmp_path)}}
-        return run_config(tmp_path, learner={"deepspeed": {"zero_optimization": zero}})
-
-    assert [one for one in look("compiler", offloaded("cpu")) if "CUDA" in one.found] == []
-    named(look("compiler", offloaded("nvme")), "error", "compiles against CUDA", "export CUDA_HOME")

@@ -6,6 +6,8 @@ from cluster.actors.places import device
 from cluster.actors.places.bundles import Bundle, layouts
 from cluster.actors.places.fit import engines_at_start, refuse_what_cannot_fit, room_for
 from cluster.actors.places.plan import fits, planned, room_for_engines
+from cluster.commands.checks import machine
+from cluster.commands.doctor.checks.places import describe_engines
 from configs.schema import Config
 from tests.toys.run import run_config
 
@@ -238,3 +240,11 @@ def test_bundles_that_packing_leaves_without_a_node_are_placed_tightly() -> None
     free = {"a": {"GPU": 10.0}, "b": {"GPU": 4.0}}
     assert planned(wanted, free) is not None
     assert room_for_engines({"GPU": 4.0, "CPU": 0.3}, {"a": {"GPU": 9.0, "CPU": 0.9}, "b": {"GPU": 3.0, "CPU": 9.0}, "c": {}}) == 2
+
+
+def test_places_are_described_with_the_range_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(machine, "this_machine", lambda: [{"CPU": 4.0, "GPU": 0.0}])
+    config = run_config(Path("run"), rollout={"engines": {"min": 1, "max": 8}, "cpus_per_engine": 1}, learner={"ranks": 1})
+    assert "engines 3 (1 to 8 allowed) on 1 CPU each" in machine.describe_places(config)
+    assert describe_engines(config, elsewhere=True) == "1 to 8"

@@ -27,7 +27,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyCluster]:
     toy = ToyCluster(a=EIGHT, b=EIGHT).installed(monkeypatch)
     seconds = count()
     monkeypatch.setattr(placement, "cluster_nodes", lambda: list(toy.nodes.values()))
-    monkeypatch.setattr(placement.time, "sleep", lambda _: None)
+    monkeypatch.setattr(placement, "pause", lambda given_up, seconds: None)
     monkeypatch.setattr(placement.time, "monotonic", lambda: float(next(seconds)))
     return toy
 
@@ -69,7 +69,7 @@ def test_a_run_says_what_it_waits_for_and_goes_on_when_that_is_free(cluster: Toy
     said: list[str] = []
     cluster.busy = {"a": {"GPU": 1.0}, "b": {"GPU": 8.0}}
     waits = count()
-    monkeypatch.setattr(placement.time, "sleep", lambda _: cluster.busy.clear() if next(waits) == 12 else None)
+    monkeypatch.setattr(placement, "pause", lambda *_: cluster.busy.clear() if next(waits) == 12 else None)
     reserved(wanting(), said)
     assert said == ["waiting for resources that other jobs use: 1 × 1 and 2 × 4 GPUs needed, each on one node; free on the nodes: 7, 0"]
 
@@ -97,12 +97,12 @@ def test_two_jobs_that_take_each_others_half_both_let_go_and_both_get_all_in_tur
 
     held: list[int] = []
 
-    def rival_lets_go(_: float) -> None:
+    def rival_lets_go(*_: object) -> None:
         held.append(len(cluster.groups))
         cluster.busy.clear()
 
     monkeypatch.setattr("cluster.actors.places.groups.pinned", with_a_rival)
-    monkeypatch.setattr(placement.time, "sleep", rival_lets_go)
+    monkeypatch.setattr(placement, "pause", rival_lets_go)
     places = reserved(config)
     assert held == [0], "while it waits it holds nothing"
     assert len(cluster.groups) == 3
@@ -251,3 +251,28 @@ def test_shared_places_are_one_group_that_ray_places_whole_until_the_deadline(
         assert reserve(config, said.append) is group
     assert group.waits == [placement.PATIENCE_S, 60 - placement.PATIENCE_S][:placed_at]
     assert (len(said), len(gone)) == (int(placed_at > 1), int(placed_at == 3))
+
+
+def test_a_run_that_is_stopped_waits_for_nobody(cluster: ToyCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    cluster.installed(monkeypatch)
+    monkeypatch.setattr(placement, "cluster_nodes", lambda: list(cluster.nodes.values()))
+    cluster.busy = {"a": {"GPU": 8.0}}
+    ended: list[BaseException] = []
+
+    def reserve_and_tell(*given: Any) -> None:
+        try:
+            reserve(*given)
+        except InterruptedError as error:
+            ended.append(error)
+            raise
+
+    async def work() -> None:
+        waiting = asyncio.create_task(placement.reserve_places(wanting(8), [].append))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    monkeypatch.setattr(placement, "reserve", reserve_and_tell)
+    asyncio.run(work())  # which waits for its threads
+    assert len(ended) == 1

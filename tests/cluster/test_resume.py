@@ -13,12 +13,14 @@ from cluster.commands.offline import checkpoint_of
 from cluster.record.checkpoint import STATE, Checkpoints, Position, read_position, refuse_changed_data
 from cluster.record.ledger import Ledger
 from cluster.record.run_dir import write_config
+from configs.errors import CheckpointError
 from configs.loader import load
 from configs.schema import Config
 from rollout.types import Prompt
 from tests.toys.run import run_config
 
 PROMPTS = [Prompt(prompt_id=str(n), token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(3)]
+ZERO_3 = {"zero_optimization": {"stage": 3}}
 
 
 def config_in(folder: Path, **sections: dict) -> Config:
@@ -88,8 +90,10 @@ def test_a_checkpoint_that_does_not_name_its_data_is_taken_with_any(tmp_path: Pa
 def test_a_checkpoint_of_another_run_is_held_against_that_runs_config(tmp_path: Path):
     whole = save(config_in(tmp_path / "first"), 1)
     assert where_to_resume(resuming(tmp_path / "second", whole)) == (whole, [])
-    with pytest.raises(ValueError, match=r"first/checkpoints/step_000001 cannot be resumed .*\n  learner\.ranks: 1 in the run, 2 now"):
-        where_to_resume(resuming(tmp_path / "second", whole, learner={"ranks": 2}))
+    with pytest.raises(
+        ValueError, match=r"first/checkpoints/step_000001 cannot be resumed .*\n  learner\.router: 'trained' in the run, 'frozen' now"
+    ):
+        where_to_resume(resuming(tmp_path / "second", whole, learner={"router": "frozen"}))
     changed = where_to_begin(resuming(tmp_path / "second", whole, learner={"lr": 0.5})).changes
     assert [tuple(change) for change in changed] == [("learner.lr", 1e-6, 0.5)]
 
@@ -100,15 +104,63 @@ def test_a_checkpoint_that_lies_in_no_run_directory_is_taken_as_it_is(tmp_path: 
     assert where_to_resume(resuming(tmp_path / "second", moved, learner={"lr": 0.5})) == (moved, [])
 
 
-def test_evaluate_and_export_need_the_model_and_ranks_of_the_checkpoint_and_nothing_else(tmp_path: Path):
+def test_evaluate_and_export_need_the_model_of_the_checkpoint_and_nothing_else(tmp_path: Path):
     whole = save(config_in(tmp_path / "first"), 1)
-    free = {"data": {"train": "other.jsonl"}, "rollout": {"engines": 2}, "learner": {"lr": 0.5, "micro_batch_tokens": 999}}
+    free = {"data": {"train": "other.jsonl"}, "rollout": {"engines": 2}, "learner": {"lr": 0.5, "ranks": 2, "deepspeed": ZERO_3}}
     assert checkpoint_of(config_in(tmp_path / "second", **free), str(whole)) == whole
     assert checkpoint_of(config_in(tmp_path / "first", **free), None) == whole
-    with pytest.raises(ValueError, match=r"cannot be loaded with another config:\n  learner\.ranks: 1 in the run, 2 now\nset these back"):
-        checkpoint_of(config_in(tmp_path / "second", learner={"ranks": 2}), str(whole))
-    with pytest.raises(ValueError, match=r"  model\.path: 'model' in the run, 'base' now"):
+    said = r"cannot be loaded with another config:\n  model\.path: 'model' in the run, 'base' now\nset these back"
+    with pytest.raises(ValueError, match=said):
         checkpoint_of(config_in(tmp_path / "first", model={"path": "base"}), None)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"ranks": 4},
+        {"ranks": 2, "expert_parallel": 2, "deepspeed": ZERO_3},
+        {"deepspeed": ZERO_3},
+        {"deepspeed": {"zero_optimization": {"stage": 2, "overlap_comm": True, "offload_optimizer": {"device": "cpu"}}}},
+        {"deepspeed": {"data_types": {"grad_accum_dtype": "fp32"}, "wall_clock_breakdown": True}},
+    ],
+)
+def test_a_run_goes_on_with_its_state_divided_in_another_way(tmp_path: Path, learner: dict):
+    whole = save(config_in(tmp_path), 1)
+    begin = where_to_begin(config_in(tmp_path, learner=learner))
+    assert begin.checkpoint == whole
+    assert {change.key.split(".")[0] for change in begin.changes} == {"learner"}
+
+
+def test_a_run_does_not_go_on_with_another_way_to_compute_the_weights(tmp_path: Path):
+    save(config_in(tmp_path), 1)
+    with pytest.raises(ValueError, match=r"learner\.deepspeed\.weight_quantization\.bits: None in the run, 8 now"):
+        where_to_begin(config_in(tmp_path, learner={"deepspeed": {"weight_quantization": {"bits": 8}}}))
+
+
+@pytest.mark.parametrize("begins", ["resume", "folder", "from", "export"])
+def test_a_checkpoint_in_another_layout_is_refused_before_anything_starts(tmp_path: Path, begins: str):
+    whole = save(config_in(tmp_path), 1)
+
+    def begin() -> None:
+        if begins == "export":
+            checkpoint_of(config_in(tmp_path), None)
+        elif begins == "resume":
+            where_to_begin(config_in(tmp_path))
+        else:
+            run = {"dir": str(tmp_path / "second"), "resume" if begins == "folder" else "from": str(whole)}
+            where_to_begin(config_in(tmp_path / "second", run=run))
+
+    begin()
+    (whole / "zero").mkdir()
+    with pytest.raises(CheckpointError, match=r"step_000001 is in DeepSpeed's own layout, .* export it with that version"):
+        begin()
+    (whole / "zero").rmdir()
+    (whole / "rank-0.json").write_text('{"layout": 2, "ranks": 1}')
+    state = json.loads((whole / STATE).read_text())
+    state["files"] = {}
+    (whole / STATE).write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"has layout 2, and this version reads up to 1: use the version that wrote it"):
+        begin()
 
 
 def test_a_resumed_run_says_which_damaged_checkpoints_it_passed_over(tmp_path: Path):
@@ -149,8 +201,7 @@ def test_a_run_that_has_a_checkpoint_of_its_own_continues_it_wherever_it_came_fr
         ("nowhere", {}, "is no folder: give a checkpoint folder, or the folder of a run that has one"),
         ("empty", {}, "has no whole checkpoint: give another run, or a checkpoint folder"),
         ("empty/checkpoints", {}, "is not a whole checkpoint"),
-        ("first", {"ranks": 2}, r"(?s)learner\.ranks: 1 in the run, 2 now.*export it"),
-        ("first", {"router": "frozen"}, r"learner\.router: 'trained' in the run, 'frozen' now"),
+        ("first", {"router": "frozen"}, r"(?s)learner\.router: 'trained' in the run, 'frozen' now.*export it"),
     ],
 )
 def test_weights_that_cannot_be_taken_are_refused_before_anything_starts(tmp_path: Path, where: str, learner: dict, said: str):

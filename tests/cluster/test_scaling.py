@@ -160,3 +160,20 @@ def test_a_full_disk_stops_neither_the_run_nor_a_request(site: Site, monkeypatch
     monkeypatch.setattr(asking, "write", full)
     with lock_run_dir(site.config), pytest.raises(InputError, match=r"cannot be written to .* \(No space left on device\)"):
         ask(site.config.run_dir, 3, 1.0)
+
+
+def test_a_ray_that_does_not_answer_costs_the_scaling_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = ranged(tmp_path, 1, 5)
+
+    def gone() -> int:
+        raise ConnectionError("no GCS")
+
+    monkeypatch.setattr(site.fleet, "room", gone)
+
+    def work() -> str:
+        while not site.said:
+            pass
+        return "the run's result"
+
+    assert site.while_it_works(work) == "the run's result"
+    assert site.said == ["warning: the number of engines can no longer be changed: ConnectionError: no GCS"]

@@ -161,6 +161,9 @@ def test_one_gpu_is_refused_unless_both_sides_share_it() -> None:
     with pytest.raises(InputError, match=r"there is 1 GPU: set placement\.share = true"):
         fitted(recipe(), 1)
     assert fitted(tiny_recipe(1), 1) == RunSizes(engines=1, tensor_parallel=1, ranks=1, expert_parallel=1)
+    huge = recipe(**{"rollout.engines": "{min=1,max=1000000000000}"})
+    assert fitted(huge, 4).engines <= 4
+    assert fitted(huge, 0).engines == 2
     assert fitted(tiny_recipe(3), 3) == RunSizes(engines=2, tensor_parallel=1, ranks=1, expert_parallel=1)
 
 

@@ -219,11 +219,12 @@ def test_where_a_run_goes_on_is_shown_and_what_cannot_is_refused(capsys: pytest.
     assert "changed after step 2: rollout.group_size: 4 in the run, 8 now" in shown(
         capsys, config, "run.resume=auto", "rollout.group_size=8"
     )
+    assert "changed after step 2: learner.ranks: 1 in the run, 2 now" in shown(capsys, config, "run.resume=auto", "learner.ranks=2")
     assert "all 2 steps are done" in shown(capsys, config, "run.resume=auto", "run.steps=2")
     for overrides, said in (
         ((), "already holds a run"),
         (("run.resume=auto", "run.seed=8"), "run.seed: 0 in the run, 8 now"),
-        (("run.resume=auto", "learner.ranks=2"), "learner.ranks: 1 in the run, 2 now"),
+        (("run.resume=auto", "learner.router=frozen"), "learner.router: 'trained' in the run, 'frozen' now"),
         (("run.resume=nowhere",), 'run.resume got "nowhere", needed "never"'),
     ):
         assert said in "\n".join(refused(capsys, config, *overrides)[1])

@@ -46,3 +46,21 @@ def test_experts_that_vllm_would_move_are_refused() -> None:
     config_with("rollout.vllm.enable_eplb=false", "rollout.vllm.eplb_config={}")
     line = sole_refusal("rollout.vllm.eplb_config={num_redundant_experts=2}")
     assert "rollout.vllm.eplb_config: got {num_redundant_experts = 2}; vLLM moves experts" in line
+
+
+@pytest.mark.parametrize(
+    ("zero", "key", "instead"),
+    [
+        ("{stage=3, offload_optimizer={device='nvme', nvme_path='/x'}}", "offload_optimizer.device", 'use device = "cpu"'),
+        ("{stage=3, offload_param={device='nvme', nvme_path='/x'}}", "offload_param.device", 'use device = "cpu"'),
+        ("{stage=3, mics_shard_size=2}", "mics_shard_size", "remove it"),
+    ],
+)
+def test_a_state_that_a_checkpoint_cannot_copy_is_refused(zero: str, key: str, instead: str) -> None:
+    line = sole_refusal(f"learner.deepspeed.zero_optimization={zero}")
+    assert f"learner.deepspeed.zero_optimization.{key}: a checkpoint copies" in line
+    assert line.endswith(instead)
+
+
+def test_a_state_in_host_memory_is_allowed() -> None:
+    config_with("learner.deepspeed.zero_optimization={stage=3, offload_optimizer={device='cpu'}, offload_param={device='cpu'}}")

@@ -33,6 +33,12 @@ def test_the_need_of_a_recipe_is_its_responses_in_flight_and_the_rows_of_its_ran
     assert "up to 18.1 GB for each engine (responses in flight) and 2.26 GB for each rank" in line
 
 
+def test_the_fewest_engines_of_a_range_need_most_each() -> None:
+    fewest, six = load(DAPO, ["rollout.engines={min=2,max=6}"]), load(DAPO, ["rollout.engines=6"])
+    assert store_need(fewest, MODEL) == store_need(load(DAPO, ["rollout.engines=2"]), MODEL)
+    assert store_need(fewest, MODEL, 6) == store_need(six, MODEL)
+
+
 def test_a_rank_needs_recorded_experts_only_where_it_uses_them() -> None:
     sampled = store_need(load(DAPO, ["learner.routing=live", "learner.missing_routing=live"]), MODEL)
     assert sampled.rank == pytest.approx(512 * 16 / 32 * (20480 * 8 + 0.02 * 22528 * 48 * 8))

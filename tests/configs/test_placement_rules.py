@@ -136,6 +136,14 @@ def test_what_is_neither_is_answered_with_both_forms(given: str, said: str) -> N
     assert said in line
 
 
+def test_another_key_in_a_range_is_answered_by_its_own_name_and_no_secret_is_shown() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(RECIPE, ['rollout.engines={min=2,max=4,tensor_parallel_size=2,api_key="s3cret"}'])
+    assert "rollout.engines.tensor_parallel_size: unknown key (got 2); set rollout.vllm.tensor_parallel_size" in str(error.value)
+    assert "s3cret" not in str(error.value)
+    assert "EngineRange" not in str(error.value)
+
+
 @pytest.mark.parametrize("overrides", [["rollout.engines={ min = 2, max = 8 }"], ["rollout.engines.min=2", "rollout.engines.max=8"]])
 def test_a_range_replaces_the_number_of_a_file_and_is_written_and_read_back(overrides: list[str], tmp_path: Path) -> None:
     config = load(RECIPE, overrides)

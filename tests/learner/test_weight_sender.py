@@ -1,8 +1,9 @@
-"""The learner's end of a transfer by vLLM's own backends; vLLM itself is not imported."""
+"""The learner's end of a transfer; vLLM itself is not imported."""
 
 import importlib
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from learner.weights.sender import open_sender
+from learner.weights.sender import GlooSender, open_sender
 from rollout.proof import Entry
+from rollout.recall import CalledBack, call_back
 from rollout.transfer import free_socket
-from rollout.transport import Nccl, Rendezvous
+from rollout.transport import Gloo, Nccl, Rendezvous
 
 VLLM = {
     "": (),
@@ -157,3 +159,26 @@ def test_a_sender_that_closes_destroys_its_communicator(nccl: Any, monkeypatch: 
     sender = sender_of(nccl, monkeypatch, lambda source: None)
     sender.close()
     assert sender.group.destroyed
+
+
+def test_a_gloo_sender_whose_engines_are_lost_takes_part_in_the_gathers_that_are_left() -> None:
+    class Broken:
+        def broadcast(self, *_: Any) -> Any:
+            raise RuntimeError("Connection closed by peer")
+
+    sender: Any = GlooSender.__new__(GlooSender)
+    sender.source, sender.bucket_bytes, sender.group = Source(), 1, Broken()
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        sender.send()
+    assert sender.source.gathered == ["embedding", "head"]
+
+
+def test_a_gloo_sender_that_waits_for_an_engine_to_join_returns_once_it_is_called_back(listener: socket.socket) -> None:
+    host, port = listener.getsockname()
+    meeting = Rendezvous(name="publish-1", host=host, port=port, world_size=2)
+    source: Any = Source()
+    with ThreadPoolExecutor(1) as other:
+        joining = other.submit(GlooSender, Gloo(deadline_s=60), source, meeting, listener)
+        call_back(meeting)
+        with pytest.raises(CalledBack, match="waited for the other members to join"):
+            joining.result(20)

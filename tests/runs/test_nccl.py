@@ -22,6 +22,7 @@ WIDE = (
     "learner.deepspeed.zero_optimization.stage=3",
     "learner.expert_parallel=2",
     f"run.deadline_s={DEADLINE_S}",
+    "rollout.restarts=0",  # a new engine would come or not, by the machine's speed
     "run.save_every=1",
     "run.eval_every=0",
     "data.eval_limit=4",

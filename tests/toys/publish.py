@@ -28,6 +28,7 @@ class ToyActor:
         # Whoever asked may go away; what an actor was asked goes on.
         work, death = asyncio.ensure_future(self._work(name, *args)), asyncio.ensure_future(self.dead.wait())
         self.working.add(work)
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear of it
         try:
             await asyncio.wait([work, death], return_when=asyncio.FIRST_COMPLETED)
             if self.dead.is_set():
@@ -48,7 +49,7 @@ class ToyActor:
         if how == "die":
             self.dead.set()
             await asyncio.sleep(3600)
-        await asyncio.sleep(self.behind.slow.pop(name, 0))
+        await asyncio.sleep(getattr(self.behind, "slow", {}).pop(name, 0))
         return await getattr(self.behind, name)(*args)
 
 

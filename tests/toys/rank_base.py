@@ -14,7 +14,7 @@ from learner.batch.fetched import InMemory
 from learner.batch.plan import Row
 from learner.learner import Learner
 from learner.process_group import join_ranks
-from learner.state import load_state, save_state
+from learner.state.rank_state import load_state, save_state
 from learner.weights.source import ZeroWeightSource
 from rollout.transfer import free_socket
 from rollout.types import Group, GroupSummary

@@ -12,6 +12,7 @@ import torch
 
 from cluster.actors.process import freeze_gc
 from learner.learner import Learner
+from learner.model.masters import Moments
 from rollout.types import Group, Verdict
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
@@ -24,6 +25,7 @@ from tests.toys.ranks import RUNS
 from tests.toys.reference_worker import ReferenceRank
 from tests.toys.replay_worker import ReplayRank
 from tests.toys.rescoring_worker import RescoringRank
+from tests.toys.state_worker import StateRank
 
 CHANGED = ["learner.lr=3e-3", "learner.betas=[0.5, 0.6]", "learner.weight_decay=0.25", "learner.max_grad_norm=0.125"]
 
@@ -68,7 +70,7 @@ class LearningRank(Rank):
         kept = [float(state["exp_avg"].abs().sum()) for state in base.state.values()]
         lr = self.step(learner)["lr"]
         used = [{key: group[key] for key in ("lr", "betas", "weight_decay")} for group in optimizer.param_groups]
-        learner.zero.forget_moments()
+        Moments(learner.zero).forget()
         left = [float(torch.as_tensor(value).abs().sum()) for state in base.state.values() for value in state.values()]
         return {"lr": lr, "used": used, "clip": getattr(optimizer, "clip_grad", None), "kept": sum(kept), "left": sum(left)}
 
@@ -81,7 +83,7 @@ def with_equal_rewards(group: Group) -> Group:
 KINDS: dict[str, type[Rank]] = {
     "learn": LearningRank, "gradient": GradientRank, "reference": ReferenceRank, "experts": ExpertRank, "family": FamilyRank,
     "care": CareRank, "replay": ReplayRank, "rescoring": RescoringRank, "memory": MemoryRank,
-    "loading": LoadingRank, "parking": ParkingRank,
+    "loading": LoadingRank, "parking": ParkingRank, "state": StateRank,
 }  # fmt: skip
 
 

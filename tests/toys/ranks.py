@@ -25,12 +25,13 @@ PARTITIONED = 3  # the ZeRO stage that shards parameters
 
 
 # By default ZeRO-3 keeps the parameters of so small a model whole beside their shards.
-BARE = "learner.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
+ZERO = "learner.deepspeed.zero_optimization"
+BARE = f"{ZERO}.stage3_param_persistence_threshold=0"
 
 
 def stage(number: int, *more: str) -> list[str]:
     """The overrides of a ZeRO stage."""
-    return [f"learner.deepspeed.zero_optimization.stage={number}", *more]
+    return [f"{ZERO}.stage={number}", *more]
 
 
 GRPO = 'objective.preset="grpo"'
@@ -98,7 +99,43 @@ LOADINGS = [
     *((f"loading-experts{n}", stage(n, SPREAD)) for n in (2, 3)),
 ]
 RUNS_OF_TWO += LOADINGS
-RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO}
+
+# States that two ranks save, and who loads each: the number of ranks, and what else is different.
+HALF = 'model.dtype="bfloat16"'
+OFFLOAD = f'{ZERO}.offload_optimizer.device="cpu"'
+SAVED = {"bare3": stage(3, BARE), "spread2": stage(2, SPREAD), "half3": stage(3, HALF), "zero0": stage(0)}
+SAVED |= {"offload2": stage(2, OFFLOAD)}
+# Named after a family: one whose shared experts AutoEP renames, and one that has buffers among its weights.
+SAVED_FAMILIES = {"qwen2_moe": stage(3, SPREAD), "glm4_moe": stage(3)}
+LOADED = [
+    (1, "bare3.zero0", stage(0)),
+    (1, "bare3.zero3", stage(3)),
+    (1, "spread2.zero2", stage(2)),
+    (1, "half3.zero0", stage(0, HALF)),
+    (2, "bare3.same", stage(3, BARE)),
+    (2, "bare3.zero2", stage(2, f"{ZERO}.round_robin_gradients=true", f"{ZERO}.parameter_alignment=true")),
+    (2, "bare3.zero1", stage(1)),
+    (2, "bare3.spread3", stage(3, SPREAD)),
+    (2, "spread2.same", stage(2, SPREAD)),
+    (2, "spread2.zero3", stage(3)),
+    (2, "half3.same", stage(3, HALF)),
+    (2, "half3.float32", stage(1, HALF, 'learner.deepspeed.data_types.grad_accum_dtype="fp32"')),
+    (2, "zero0.same", stage(0)),
+    (2, "offload2.same", stage(2, OFFLOAD)),
+    (2, "zero0.offload3", stage(3, OFFLOAD, f'{ZERO}.offload_param.device="cpu"')),
+    (1, "offload2.zero0", stage(0)),
+    (2, "qwen2_moe.zero1", stage(1)),
+    (1, "glm4_moe.zero0", stage(0)),
+    (4, "bare3.zero3", stage(3, BARE)),
+    (4, "spread2.spread4", stage(2, "learner.expert_parallel=4")),
+    (4, "half3.spread2", stage(2, HALF, SPREAD)),
+    (4, "zero0.spread3", stage(3, SPREAD)),
+]
+# First of all, since ranks of other numbers wait for them.
+RUNS_OF_TWO = [*((f"state-{name}.saved", changes) for name, changes in (SAVED | SAVED_FAMILIES).items()), *RUNS_OF_TWO]
+RUNS = {1: RUNS_OF_ONE, 2: RUNS_OF_TWO, 4: []}
+for ranks, load, changes in LOADED:
+    RUNS[ranks].append((f"state-{load}", changes))
 
 CONFIG = """
 [model]

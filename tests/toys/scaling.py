@@ -67,12 +67,8 @@ class Site:
         """What a user's thread returns or raises while the driver holds the lock and looks for requests."""
 
         async def drive() -> Any:
-            driver = asyncio.create_task(self.scaling.run())
-            try:
+            async with self.scaling.working():
                 return await asyncio.to_thread(work)
-            finally:
-                driver.cancel()
-                await asyncio.gather(driver, return_exceptions=True)
 
         with lock_run_dir(self.config):
             return asyncio.run(drive())

@@ -102,6 +102,9 @@ class SharingRank(ToyRank):
     async def snapshot(self) -> None:
         await self.work("saves")
 
+    async def write(self, folder: str) -> dict[str, dict[str, int | str]]:
+        return {}
+
     async def load(self, folder: str) -> None:
         await self.work("loads")
 

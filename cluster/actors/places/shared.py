@@ -58,6 +58,7 @@ class SharedPlaces:
     workers: int  # GPUs of an engine, and ranks beside it
     gpus: list[list[str]]  # of each engine; empty on CPU
     holders: list[Any]
+    addresses: Sequence[str] = ()  # of the node of each engine
 
     @property
     def gpu(self) -> bool:
@@ -109,7 +110,7 @@ class SharedPlaces:
 
     def address_of(self, index: int) -> str | None:
         """The address of the node of engine `index`."""
-        return addresses().get(self.node_of(index))
+        return self.addresses[index] if index < len(self.addresses) else None
 
     async def renew_ranks(self) -> bool:
         """Whether every node with ranks is still alive; places on shared GPUs never move."""
@@ -134,9 +135,10 @@ def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlac
     """The places in a reserved group, engines in the order of their nodes; TimeoutError if a bundle's GPUs are not told in time."""
     homes = placement_group_table(group)["bundles_to_node_id"]
     order = sorted(range(config.rollout.fewest_engines), key=lambda bundle: (str(homes[bundle]), bundle))
-    workers = gpus_per_engine(config)
+    workers, known = gpus_per_engine(config), addresses()
+    there = [known[str(homes[bundle])] for bundle in order]
     if not gpu:
-        return SharedPlaces(group, order, workers, [], [])
+        return SharedPlaces(group, order, workers, [], [], there)
     kind: Any = ray.remote(GpuHolder)
     holders = [
         kind.options(
@@ -152,4 +154,4 @@ def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlac
     except ray.exceptions.GetTimeoutError as error:
         remove_placement_group(group)
         raise TimeoutError(f"the GPUs of a shared bundle were not told within run.deadline_s ({deadline:g} s)") from error
-    return SharedPlaces(group, order, workers, gpus, holders)
+    return SharedPlaces(group, order, workers, gpus, holders, there)

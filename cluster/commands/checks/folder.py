@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from configs.arithmetic import GB, model_config, optimizer_bytes, weight_bytes
+from configs.arithmetic import GB, MOMENT_BYTES, model_config, weight_bytes
 from configs.parameters import Parameters, count_parameters
 from configs.schema import Config
 
@@ -71,8 +71,8 @@ def check_room(config: Config, each: int) -> list[str]:
 
 
 def checkpoint_bytes(config: Config, parameters: Parameters) -> int:
-    """Bytes of weights and optimizer in one checkpoint, all ranks together."""
-    return parameters.total * (weight_bytes(config) + optimizer_bytes(config))
+    """Bytes of one checkpoint, all ranks together: float32 weights and both moments, and a reference that is renewed."""
+    return parameters.total * (3 * MOMENT_BYTES + (weight_bytes(config) if config.kl.refresh_every else 0))
 
 
 def nearest(folder: Path) -> Path:

@@ -16,7 +16,7 @@ EPILOG = """
 From another terminal, or another node that sees the run directory:
 
   gatewise engines runs/mine                  each engine's place, life, health, version of its weights, node
-  gatewise engines runs/mine --count 4        more join at the next publish; too many finish their groups, then leave
+  gatewise engines runs/mine --count 4        more join at the next publish; too many finish their groups and leave after one
   gatewise engines runs/mine --count auto     with rollout.engines = { min, max }: follow the nodes again
   gatewise engines runs/mine --json           the same for a program
 

@@ -7,7 +7,8 @@ free nodes   ──►         ──► engines-status.json
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,9 @@ class Engine(Protocol):
 
     index: int
     life: int
-    health: str
+
+    @property
+    def health(self) -> str: ...
 
     @property
     def name(self) -> str: ...
@@ -75,6 +78,21 @@ class Scaling:
     @property
     def folder(self) -> Path:
         return self.config.run_dir
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Look in the background while the block works. Should that fail, the run goes on with the engines that it has."""
+        task = asyncio.create_task(self.run(), name="number of engines")
+        task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.say(f"warning: the number of engines can no longer be changed: {type(error).__name__}: {error}")
 
     async def run(self) -> None:
         """Look again and again. At the end both files are removed: they speak of engines that are no more."""

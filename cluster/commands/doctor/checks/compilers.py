@@ -11,8 +11,6 @@ from cluster.actors.process import with_own_programs
 from cluster.commands.doctor.diagnosis import Finding, error, ok
 from cluster.commands.doctor.subject import Subject
 from configs.arithmetic import offloads
-from configs.schema import Config
-from configs.tables import inner_table
 
 CUDA_FOLDER = Path("/usr/local/cuda")
 ADAM = "learner.deepspeed.zero_optimization.offload_optimizer"
@@ -37,21 +35,12 @@ def check_compiler(subject: Subject) -> Iterator[Finding]:
     if (adam or subject.on_gpu) and not headers.is_file():
         what = f"kernels are compiled against Python's headers, and {headers} does not exist"
         findings.append(error(what, f"install them (Debian, Ubuntu: apt install python{version}-dev)"))
-    # Adam for CPUs is plain C++. Only what reads and writes NVMe is compiled against CUDA.
-    if subject.config and on_nvme(subject.config) and subject.on_gpu and cuda_home() is None:
-        what = f"{ADAM} on NVMe compiles against CUDA, and neither CUDA_HOME, nvcc on the PATH nor {CUDA_FOLDER} leads to it"
-        findings.append(error(what, "install the CUDA toolkit of torch's version, and export CUDA_HOME"))
     found = [str(compiler) if compiler else "no C++ compiler", "ninja" if ninja else "no ninja"]
     found += [
         "Python's headers" if headers.is_file() else "no Python headers",
         f"CUDA in {home}" if (home := cuda_home()) else "no CUDA compiler",
     ]
     yield from findings or [ok(f"{', '.join(found)}; {'the run compiles with them' if adam or subject.on_gpu else 'not needed'}")]
-
-
-def on_nvme(config: Config) -> bool:
-    """Whether the optimizer's states lie on NVMe."""
-    return inner_table(config.learner.zero, ("offload_optimizer",)).get("device") == "nvme"
 
 
 def cxx() -> str | None:

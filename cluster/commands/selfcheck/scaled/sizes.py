@@ -50,7 +50,9 @@ def fitted(config: Config, gpus: int) -> RunSizes:
         return asked
     choices = [
         within(asked, engines=engines, workers=workers, ranks=ranks)
-        for engines, workers, ranks in product(range(1, asked.engines + 1), divisors(asked.tensor_parallel), range(1, asked.ranks + 1))
+        for engines, workers, ranks in product(
+            range(1, min(asked.engines, gpus) + 1), divisors(asked.tensor_parallel), range(1, asked.ranks + 1)
+        )
         if engines <= gpus and ranks <= gpus
     ]
     fitting = [choice for choice in choices if choice.gpus(share=share) <= gpus]
