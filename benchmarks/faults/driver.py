@@ -6,19 +6,18 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 import cluster.commands.train as command
+from benchmarks.faults.asked import PROMPTS
 from benchmarks.faults.clock import Deadlock, Killed, Overdue, VirtualLoop
 from benchmarks.faults.disk import Disk
+from benchmarks.faults.history import History
 from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
-from benchmarks.faults.toys import ToyEngine, ToyRank, ToyReward
-from benchmarks.faults.world import Handle, History, Process, World
+from benchmarks.faults.toy_rank import ToyRank
+from benchmarks.faults.toys import ToyEngine, ToyReward
+from benchmarks.faults.world import Handle, Process, World
 from cluster.actors import pulse
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet import watch
@@ -37,9 +36,7 @@ from cluster.stop import Stop
 from configs.schema import Config
 from rollout.prompts import EvalSet, PromptSet
 from rollout.transport import choose_transport
-from rollout.types import Prompt
 
-PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="", checker="exact") for n in range(23)]
 LOOKS_S = 20.0  # between two looks at an engine or a rank; the 2 s of a real run would take most of the laboratory's own time
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
@@ -62,29 +59,6 @@ class Ended:
     seconds: float
     turns: int
     error: BaseException | None = None
-
-
-@cache
-def config_of(folder: Path, shape: Shape) -> Config:
-    """The config of a world's run in a folder."""
-    return Config.model_validate(
-        {
-            "run": {
-                "dir": str(folder), "steps": shape.steps, "save_every": shape.save_every, "keep_checkpoints": 2,
-                "eval_every": shape.eval_every, "sample_responses": 2,
-                "max_staleness": shape.staleness, "deadline_s": shape.times.deadline, "resume": "auto", "seed": shape.seed,
-            },
-            "model": {"path": "model", "dtype": "float32"},
-            "data": {"train": "t.jsonl", "chat_template": False, "max_prompt_tokens": 16, "sampler": "uniform"},
-            "rollout": {
-                "engines": shape.engines, "groups_per_step": 4, "group_size": 2, "max_response_tokens": 8,
-                "dynamic_sampling": shape.dynamic, "max_refill": 20,
-            },
-            "learner": {"ranks": shape.ranks},
-            "reward": {"checker": "exact"},
-            "placement": {"share": shape.share},
-        }
-    )  # fmt: skip
 
 
 class Quiet:
@@ -252,7 +226,8 @@ class Driver:
             world.kill(handle)
 
         pool = EnginePool(config, [], on_retry, kill=world.kill, say=say, on_event=on_event)
-        fleet = Fleet(pool, OwnPlaces(shape.engines), launch, end, wanted=shape.engines)
+        places = OwnPlaces(shape.engines)
+        fleet = Fleet(pool, places, launch, end, wanted=shape.engines)
         spawn = self._spawn_ranks
         learners = Learners(config, spawn(), share=lambda shared: shared, spawn=spawn, kill=world.kill)
         async with asyncio.TaskGroup() as starting:
@@ -262,7 +237,7 @@ class Driver:
             starting.create_task(_ready(config, reward.handle.ready.remote(), register_role(reward, config)))
         fleet.begin()
         try:
-            yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False), fleet=fleet)
+            yield Actors(engines=pool, learners=learners, transport=choose_transport(config, gpu=False), fleet=fleet, places=places)  # type: ignore[arg-type]
         finally:
             await fleet.close()
 
@@ -290,6 +265,10 @@ class OwnPlaces:
 
     async def close(self, index: int) -> None:
         """It stays reserved."""
+
+    def address_of(self, index: int) -> str:
+        """The node of an engine."""
+        return f"10.0.0.{1 + index}"
 
 
 def register_role(process: Process, config: Config) -> Role:

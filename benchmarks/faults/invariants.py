@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from benchmarks.faults.driver import PROMPTS
+from benchmarks.faults.asked import PROMPTS
+from benchmarks.faults.history import History
 from benchmarks.faults.plan import Reference, Shape
 from benchmarks.faults.toys import NAMES
-from benchmarks.faults.world import History
 from cluster.causes.cause import find_cause
 from cluster.causes.chain import back_from, raised_by_us
 from cluster.record.checkpoint import Checkpoints, read_position

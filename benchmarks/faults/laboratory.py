@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from benchmarks.faults.asked import config_of
 from benchmarks.faults.disk import Disk, damage
-from benchmarks.faults.driver import Driver, End, config_of
+from benchmarks.faults.driver import Driver, End
+from benchmarks.faults.history import History
 from benchmarks.faults.invariants import is_typed, violations
 from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, Times, draw_schedule, strikes_by_the_clock, world_of
-from benchmarks.faults.world import History
 from cluster.causes.cause import find_cause
 from cluster.record.checkpoint import Checkpoints, read_position
 

@@ -1,13 +1,13 @@
 """The machines of a laboratory run: processes that answer as Ray's actors do, and faults that strike them at a stage of their work."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 
-from benchmarks.faults.plan import Fault, Kind, Shape, Site, number_of
+from benchmarks.faults.history import History
+from benchmarks.faults.plan import Fault, Kind, Shape, number_of
 from rollout.transport import Rendezvous
 
 SLOWER = 10.0
@@ -175,7 +175,7 @@ class Method:
 class World:
     """The processes of one driver, and what is known of the run from outside."""
 
-    def __init__(self, shape: Shape, faults: list[Fault], history: "History") -> None:
+    def __init__(self, shape: Shape, faults: list[Fault], history: History) -> None:
         self.shape, self.faults, self.history = shape, faults, history
         self.processes: list[Process] = []
         self.meetings: dict[Any, Meeting] = {}
@@ -268,26 +268,6 @@ class Meeting:
                 self.broken = True
                 raise RuntimeError("gloo: Timed out waiting for a peer") from None
         return list(self.came.values())
-
-
-class History:
-    """What is known of a run from outside, through all its drivers: the truth that its records are compared with."""
-
-    def __init__(self) -> None:
-        self.sites: Counter[Site] = Counter()
-        self.struck: list[str] = []
-        self.violations: list[str] = []
-        self.weights: dict[int, set[int]] = {}  # the weights that the learner ever had after a step
-        self.damage = False
-        self.now: Callable[[], float] = lambda: 0.0
-
-    def strike(self, fault: Fault) -> None:
-        """A witness that a fault struck."""
-        self.struck.append(f"{self.now():.1f} s: {fault}")
-
-    def wrong(self, text: str) -> None:
-        """Something that must not happen happened."""
-        self.violations.append(text)
 
 
 def fail(answer: asyncio.Future[Any], error: BaseException) -> None:
