@@ -73,7 +73,8 @@ def test_a_fault_strikes_and_the_run_tells_its_cause(laboratory: Laboratory, fau
 
 def test_a_failing_schedule_shrinks_to_the_fault_that_matters(laboratory: Laboratory):
     calm = [Fault(Kind.STALL, "engine 0", "generate", n) for n in (3, 30)]
-    power = Fault(Kind.POWER, "driver", "callback", 1200)
+    late = laboratory.reference(ONE_ENGINE).turns * 9 // 10  # a checkpoint is there by then
+    power = Fault(Kind.POWER, "driver", "callback", late)
     schedule = Schedule(seed=0, shape=ONE_ENGINE, faults=[calm[0], power, calm[1]])
     with MUTANTS["the ledger is not flushed before a checkpoint"]():
         assert laboratory.run(schedule).violations
