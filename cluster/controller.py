@@ -148,8 +148,7 @@ class Controller:
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self.saver.plan(step - 1)
-        taking = renewing(self.engines, partial(self.publisher.publish, step - 1), lambda: window.take(count))
-        groups = await self.learners.unless_lost(self.stop.cuts(taking))
+        groups = await self._take(window, count, step - 1)
         self.stop.then = f"stopping after step {step} is learned and saved"
         clock.lap("generate")
         summaries = [scored.summary for scored in groups]
@@ -203,6 +202,11 @@ class Controller:
         await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
+
+    async def _take(self, window: GroupWindow[Scored], count: int, version: int) -> list[Scored]:
+        """The next groups. Engines that are new while no other one is left get `version` first; a rank that is lost meanwhile is raised."""
+        taking = renewing(self.engines, partial(self.publisher.publish, version), lambda: window.take(count))
+        return await self.learners.unless_lost(self.stop.cuts(taking))
 
     async def submit(self, group_id: int) -> Scored:
         """Generate and score one group."""

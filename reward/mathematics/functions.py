@@ -41,11 +41,16 @@ class Functions(Letters):
         if name.startswith("set "):
             return self.number_set(name[4:])
         if name in ACCENTS:
-            return Symbol(f"{name} {self.as_text()}{self.index()}{self.primes()}")
+            text = self.as_text()
+            unit = text.removeprefix("bold ").removesuffix("math")
+            if name in ("hat", "vec") and unit in ("i", "j", "k"):
+                return Symbol(f"bold {unit}")
+            return Symbol(f"{name} {text}{self.index()}{self.primes()}")
         if name in FUNCTIONS:
             return self.function(name)
         if name in GREEK:
-            return Symbol(name + self.index() + self.primes())
+            name += self.index() + self.primes()
+            return Call(f"apply {name}", self.arguments()) if self.is_applied_to_number() else Symbol(name)
         raise UnreadableError(f"the command \\{name}")
 
     @property

@@ -14,7 +14,7 @@ from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, read_metrics
 from rollout.prompts import PromptSet
-from tests.cluster.test_controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
+from tests.toys.controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
 from tests.toys.run import run_config
 
 NAN = float("nan")
@@ -138,7 +138,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     ledger, metrics, version = Ledger(tmp_path / "ledger.db"), Metrics(config, 0), [0]
     ledger.begin(0, 0, ())
     actors: Any = SimpleNamespace(engines=ToyEngines(0, version, nowhere), learners=DriftingLearners(version))
-    publisher: Any = ToyPublisher(version, nowhere)
+    publisher: Any = ToyPublisher(version, nowhere, ledger)
     show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
     controller = Controller(config, actors, publisher, PromptSet(prompts=PROMPTS, dropped=0), [], ledger, metrics, show)
     position = Position(step=0, next_group=0, pending=())

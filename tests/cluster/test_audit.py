@@ -12,7 +12,8 @@ import pytest
 
 from cluster.record.audit.audit import audit
 from cluster.record.ledger import Ledger, Proven
-from tests.cluster.test_controller import STEPS, train
+from cluster.record.saves.integrity import write_state
+from tests.toys.controller import STEPS, train
 
 CUT = 9  # the run was killed later, and continued after this step
 
@@ -72,7 +73,7 @@ def state(at: int, /, **values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "checkpoints" / f"step_{at:06d}" / "state.json"
         kept = json.loads(path.read_text())
-        path.write_text(json.dumps(kept | {"position": kept["position"] | values}))
+        write_state(path.parent, kept["position"] | values, kept["files"])  # with its hash: of an altered file an audit says only that
 
     return change
 

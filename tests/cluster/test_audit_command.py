@@ -18,7 +18,7 @@ from cluster.record.ledger import Ledger
 from configs.errors import CheckpointError
 from configs.loader import dump, load
 from tests.cluster.test_audit import CUT, experts, lines, run, sql, whole  # noqa: F401 - fixtures
-from tests.cluster.test_controller import train
+from tests.toys.controller import train
 
 Change = Callable[[Path], object]
 NAMES = ["conservation", "exactly once", "staleness", "provenance", "rewards", "metrics", "checkpoints", "events"]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import ray
 
-from cluster.actors import core_watch
+from cluster.actors.fleet import core_watch
 from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.learners import Learners
 from cluster.causes.roles import RankLost, RoleLate

@@ -21,7 +21,7 @@ DEADLINE_S = 0.6
 
 
 class DroppingEngine(SharingEngine):
-    async def drop_groups(self) -> None: ...
+    async def abort_all(self) -> None: ...
 
 
 class StartingRank(SharingRank):
@@ -70,7 +70,7 @@ class Site:
 @pytest.mark.parametrize(
     ("method", "how", "again"),
     [
-        *((method, "die", {}) for method in ("unpark", "step", "save", "join_transfer", "send", "park")),
+        *((method, "die", {}) for method in ("unpark", "step", "snapshot", "join_transfer", "send", "park")),
         ("step", "hang", {}),
         ("send", "hang", {"send": "die"}),
         ("step", "die", {"start": "die"}),

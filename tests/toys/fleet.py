@@ -43,7 +43,7 @@ class Site:
         self.pool = EnginePool(
             config, [], self.retried.append, kill=kill, say=self.said.append, on_event=lambda kind, who, _: self.events.append((kind, who))
         )
-        self.fleet = Fleet(self.pool, self, self.launch, self.end)
+        self.fleet = Fleet(self.pool, self, self.launch, self.end, wanted=engines)
 
     async def open(self, index: int) -> bool:
         return index < self.room
