@@ -1,4 +1,6 @@
-"""Ends the processes that an engine leaves behind when its actor is gone: a killed actor ends nobody, and a stopped core hears nobody.
+"""Ends the processes that an engine leaves behind when its actor is gone.
+
+SIGKILL to an actor does not reach its children, and a stopped core notices nothing.
 
     python keeper.py PID PARENT SECONDS MARK      waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment
 
@@ -21,7 +23,7 @@ ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
 
 def keep_order(orphaned_s: float = ORPHANED_S) -> None:
-    """Start the keeper of this process. Children that it has from now on end with it, whatever happens to it."""
+    """Start the keeper of this process. Children that it starts from now on end with it, however it ends."""
     mark = uuid.uuid4().hex
     # It leaves its parent at once, so this returns soon. Its own environment has no mark, as it would end itself.
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark]
