@@ -70,8 +70,8 @@ class NcclGroup:
         line.meet(world)  # so that NCCL is not entered before all have come
         if rank == 0:
             line.store.set("id", bytes(self.nccl.ncclGetUniqueId()).hex())
-        told = bytes.fromhex(line.wait("id", "the group's NCCL id").decode())
-        identity = ncclUniqueId.from_buffer_copy(told)
+        received = bytes.fromhex(line.wait("id", "the group's NCCL id").decode())
+        identity = ncclUniqueId.from_buffer_copy(received)
         config = non_blocking()
         with ExitStack() as undo, self.recallable():
             undo.callback(self.abort, "it could not join its group")
