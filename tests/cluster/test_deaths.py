@@ -78,7 +78,8 @@ import os, subprocess, sys, time
 from cluster.actors.fleet import keeper
 keeper.keep_order(orphaned_s=0.3)
 child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
-print(os.getpid(), child.pid, flush=True)
+open(os.path.join(os.environ[keeper.SOCKETS], "socket"), "w").close()
+print(os.getpid(), child.pid, os.environ[keeper.SOCKETS], flush=True)
 time.sleep(600)
 """
 
@@ -90,7 +91,8 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
         ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert daemon.stdout is not None
-    actor, child = map(psutil.Process, map(int, daemon.stdout.readline().split()))
+    *pids, sockets = daemon.stdout.readline().split()
+    actor, child = map(psutil.Process, map(int, pids))
     deadline = time.monotonic() + 20
     while not child.children():
         assert time.monotonic() < deadline
@@ -103,3 +105,6 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
     daemon.wait()
     daemon.stdout.close()
     assert (len(gone), left) == (3, [])
+    while Path(sockets).exists():
+        assert time.monotonic() < deadline, "the folder of the sockets goes after the processes"
+        time.sleep(0.01)

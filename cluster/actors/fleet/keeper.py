@@ -1,6 +1,8 @@
 """Ends the processes that an engine leaves behind when its actor is gone: a killed actor ends nobody, and a stopped core hears nobody.
 
-    python keeper.py PID PARENT SECONDS MARK      waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment
+    python keeper.py PID PARENT SECONDS MARK FOLDER
+
+waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment, and removes FOLDER with the engine's sockets.
 
 It runs beside the actor, as a process of its own that no signal to the actor's children or group reaches. It needs the standard library
 only, so it starts at once and is small.
@@ -8,25 +10,31 @@ only, so it starts at once and is small.
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 
 MARK = "GATEWISE_ENGINE"
+SOCKETS = "VLLM_RPC_BASE_PATH"  # the folder of vLLM's sockets, which a killed engine leaves behind
 ORPHANED_S = 5.0  # for a process to end by itself once its parent, Ray's daemon of the node, has ended
 ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
 
 def keep_order(orphaned_s: float = ORPHANED_S) -> None:
-    """Start the keeper of this process. Children that it has from now on end with it, whatever happens to it."""
-    mark = uuid.uuid4().hex
+    """Start the keeper of this process. Children that it has from now on end with it, whatever happens to it, and vLLM's sockets go too.
+
+    Call it before vLLM is imported.
+    """
+    mark, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="gatewise-engine-")
     # It leaves its parent at once, so this returns soon. Its own environment has no mark, as it would end itself.
-    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark]
+    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark, folder]
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
-    os.environ[MARK] = mark
+    os.environ |= {MARK: mark, SOCKETS: folder}
 
 
 def marked(mark: str) -> Iterator[int]:
@@ -86,9 +94,10 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    pid, parent, orphaned_s, mark = sys.argv[1:]
+    pid, parent, orphaned_s, mark, folder = sys.argv[1:]
     wait_for(int(pid), int(parent), float(orphaned_s))
     kill_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)  # another process of the node may be clearing the same temporary folder
 
 
 if __name__ == "__main__":
