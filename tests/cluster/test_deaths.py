@@ -75,11 +75,13 @@ def test_all_ranks_that_are_late_are_named():
 
 CHILD = """
 import os, subprocess, sys, time
+from multiprocessing.shared_memory import SharedMemory
 from cluster.actors.fleet import keeper
 keeper.keep_order(orphaned_s=0.3)
+memory = SharedMemory(create=True, size=8)
 child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
 open(os.path.join(os.environ[keeper.SOCKETS], "socket"), "w").close()
-print(os.getpid(), child.pid, os.environ[keeper.SOCKETS], flush=True)
+print(os.getpid(), child.pid, os.environ[keeper.SOCKETS], memory.name, flush=True)
 time.sleep(600)
 """
 
@@ -91,7 +93,7 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
         ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert daemon.stdout is not None
-    *pids, sockets = daemon.stdout.readline().split()
+    *pids, sockets, memory = daemon.stdout.readline().split()
     actor, child = map(psutil.Process, map(int, pids))
     deadline = time.monotonic() + 20
     while not child.children():
@@ -105,6 +107,6 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
     daemon.wait()
     daemon.stdout.close()
     assert (len(gone), left) == (3, [])
-    while Path(sockets).exists():
-        assert time.monotonic() < deadline, "the folder of the sockets goes after the processes"
+    while Path(sockets).exists() or Path("/dev/shm", memory).exists():
+        assert time.monotonic() < deadline, "the sockets and the shared memory go after the processes"
         time.sleep(0.01)
