@@ -75,10 +75,13 @@ def test_all_ranks_that_are_late_are_named():
 
 CHILD = """
 import os, subprocess, sys, time
+from multiprocessing.shared_memory import SharedMemory
 from cluster.actors.fleet import keeper
 keeper.keep_order(orphaned_s=0.3)
+memory = SharedMemory(create=True, size=8)
 child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
-print(os.getpid(), child.pid, flush=True)
+open(os.path.join(os.environ[keeper.SOCKETS], "socket"), "w").close()
+print(os.getpid(), child.pid, os.environ[keeper.SOCKETS], memory.name, flush=True)
 time.sleep(600)
 """
 
@@ -90,7 +93,8 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
         ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert daemon.stdout is not None
-    actor, child = map(psutil.Process, map(int, daemon.stdout.readline().split()))
+    *pids, sockets, memory = daemon.stdout.readline().split()
+    actor, child = map(psutil.Process, map(int, pids))
     deadline = time.monotonic() + 20
     while not child.children():
         assert time.monotonic() < deadline
@@ -103,3 +107,6 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
     daemon.wait()
     daemon.stdout.close()
     assert (len(gone), left) == (3, [])
+    while Path(sockets).exists() or Path("/dev/shm", memory).exists():
+        assert time.monotonic() < deadline, "the sockets and the shared memory go after the processes"
+        time.sleep(0.01)

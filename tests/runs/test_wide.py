@@ -94,7 +94,7 @@ def wait_for_line(driver: Driver, text: str, timeout: float = 120) -> None:
 
 def test_a_dead_engine_is_replaced_and_learned_from_again_and_a_stopped_one_is_noticed_in_time(run: Path) -> None:
     said = (run.parent / "said.txt").read_text()
-    (number,) = re.findall(r"engine (\d) is started again and serves", said)
+    number, *_ = re.findall(r"engine (\d) is started again and serves", said)
     rows = [row for row in metrics(run) if row["step"] > 0]
     again = next(row["step"] for row in rows if row["engines/restarts"])
     served = next(row["step"] for row in rows if row["step"] > again and row["engines/serving"] == 2)

@@ -2,7 +2,9 @@
 
 SIGKILL to an actor does not reach its children, and a stopped core notices nothing.
 
-    python keeper.py PID PARENT SECONDS MARK      waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment
+    python keeper.py PID PARENT SECONDS MARK FOLDER
+
+waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment, and removes FOLDER with the engine's sockets.
 
 It runs beside the actor, as a process of its own that no signal to the actor's children or group reaches. It needs the standard library
 only, so it starts at once and is small.
@@ -10,25 +12,31 @@ only, so it starts at once and is small.
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 
 MARK = "GATEWISE_ENGINE"
+SOCKETS = "VLLM_RPC_BASE_PATH"  # the folder of vLLM's sockets, which a killed engine leaves behind
 ORPHANED_S = 5.0  # for a process to end by itself once its parent, Ray's daemon of the node, has ended
 ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
 
 def keep_order(orphaned_s: float = ORPHANED_S) -> None:
-    """Start the keeper of this process. Children that it starts from now on end with it, however it ends."""
-    mark = uuid.uuid4().hex
+    """Start the keeper of this process. Children that it starts from now on end with it, however it ends; vLLM's sockets are removed.
+
+    Call it before vLLM is imported.
+    """
+    mark, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="gatewise-engine-")
     # It leaves its parent at once, so this returns soon. Its own environment has no mark, as it would end itself.
-    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark]
+    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark, folder]
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
-    os.environ[MARK] = mark
+    os.environ |= {MARK: mark, SOCKETS: folder}
 
 
 def marked(mark: str) -> Iterator[int]:
@@ -44,13 +52,24 @@ def marked(mark: str) -> Iterator[int]:
                 continue
 
 
+def cleans_up(pid: int) -> bool:
+    """Whether a process removes shared memory and semaphores of those that have ended, and then ends by itself."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return False
+
+
 def kill_marked(mark: str) -> None:
-    """Kill them until none is left, within a few seconds."""
-    for _ in range(ROUNDS):
+    """Kill them until none is left, within a few seconds; Python's resource trackers have half of that to clean up."""
+    for tried in range(ROUNDS):
         left = list(marked(mark))
         if not left:
             return
         for pid in left:
+            if tried < ROUNDS / 2 and cleans_up(pid):
+                continue
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -88,9 +107,10 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    pid, parent, orphaned_s, mark = sys.argv[1:]
+    pid, parent, orphaned_s, mark, folder = sys.argv[1:]
     wait_for(int(pid), int(parent), float(orphaned_s))
     kill_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)  # another process of the node may be clearing the same temporary folder
 
 
 if __name__ == "__main__":
