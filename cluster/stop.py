@@ -32,7 +32,7 @@ class Stop:
         self.asked = False
         self.heard = False  # from the start of the actors on: a stop before ends the process like any interrupt
         self.then = "stopping at once"  # what a stop does now, as the user reads it
-        self.hurried = False  # whoever asked will kill the process soon
+        self.hurried = False  # the sender of the signal will kill the process soon
         self.cut = False  # the step under way was cancelled, so that there is time to save the one before it
         self.needed_s: float | None = None  # that the newest save took; None before the first one
         self._late = False

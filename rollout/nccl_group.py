@@ -1,8 +1,8 @@
 """A group of members that broadcast over NCCL and can be called back.
 
-NCCL itself waits for a dead member for ever. Its way out is `ncclCommAbort`, which may be called at any moment on a communicator that was
+NCCL itself waits for a dead member forever. Its way out is `ncclCommAbort`, which may be called at any moment on a communicator that was
 made non-blocking: such a call returns "in progress" instead of waiting inside the library, and the caller asks until it is done. vLLM's own
-communicator blocks, so this one takes its place; vLLM's packing asks no more of it than `broadcast`.
+communicator blocks, so this one takes its place; vLLM's packing needs only its `broadcast`.
 """
 
 import ctypes
@@ -70,8 +70,8 @@ class NcclGroup:
         line.meet(world)  # so that NCCL is not entered before all have come
         if rank == 0:
             line.store.set("id", bytes(self.nccl.ncclGetUniqueId()).hex())
-        told = bytes.fromhex(line.wait("id", "the group's NCCL id").decode())
-        identity = ncclUniqueId.from_buffer_copy(told)
+        received = bytes.fromhex(line.wait("id", "the group's NCCL id").decode())
+        identity = ncclUniqueId.from_buffer_copy(received)
         config = non_blocking()
         with ExitStack() as undo, self.recallable():
             undo.callback(self.abort, "it could not join its group")

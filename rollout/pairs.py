@@ -72,7 +72,7 @@ class Pair:
         return f"{self.transfers}/{self.rank}/{word}/{bucket}"
 
     def _wait(self, key: str, what: str) -> None:
-        """Wait in slices, to hear between them that the publish was called back."""
+        """Wait in slices, and ask between them whether the publish was called back."""
         until = time.monotonic() + self.deadline_s
         while True:
             left = until - time.monotonic()

@@ -29,7 +29,7 @@ Proof = dict[str, Digest]
 
 
 def columns_of(manifest: Manifest) -> dict[str, list[Any]]:
-    """A manifest in columns, as vLLM's transfer engines are told of a publish."""
+    """A manifest in columns, as vLLM's transfer engines need it."""
     return {
         "names": [entry.name for entry in manifest],
         "dtype_names": [entry.dtype for entry in manifest],

@@ -60,7 +60,7 @@ class GroupAtWork:
 
 
 def describe_groups(groups: Iterable[GroupAtWork]) -> Pulse:
-    """The part of a pulse that tells of groups."""
+    """The part of a pulse that describes groups."""
     known = sorted(groups, key=lambda group: group.since)
     slowest = known[0] if known else None
     scoring = sum(group.scoring for group in known)
@@ -80,5 +80,5 @@ def any_stopped(pids: Iterable[int]) -> bool:
             if any(member.status() == psutil.STATUS_STOPPED for member in family):
                 return True
         except psutil.NoSuchProcess:
-            continue  # it has ended, which others notice
+            continue  # it has ended, which the core watch notices
     return False

@@ -1,4 +1,4 @@
-"""Calling an exchange back: how a member that waits for others of its transfer group hears that they will never come.
+"""Calling an exchange back: how a member that waits in its transfer group learns that the wait is in vain.
 
     driver ── "called back" ──► store on the learner's first rank ◄── every member asks, several times a second
                                      │
@@ -35,7 +35,7 @@ class ExchangeBroken(RuntimeError):
 
 
 class Questions:
-    """Asks a store from a thread of its own: an answer that never comes would hold whoever asks."""
+    """Asks a store from a thread of its own: an answer that never comes would block the caller."""
 
     def __init__(self, store: Any) -> None:
         self.silent = False
@@ -87,7 +87,7 @@ class Line:
         self.wait("complete", "the other members to join")
 
     def wait(self, key: str, what: str) -> bytes:
-        """The value of `key` once a member has set it; raises CalledBack when told so, and past the deadline."""
+        """The value of `key` once a member has set it; raises CalledBack once it is called back, and past the deadline."""
         until = time.monotonic() + self.deadline_s
         while not self._has(key, what):
             if reason := self.reason(until):
@@ -108,10 +108,10 @@ class Line:
     def reason(self, until: float) -> str:
         """Why the exchange is over, if it is; `until` is its deadline on the monotonic clock."""
         try:
-            told = self.questions.ask(CALLED_BACK)
+            called_back = self.questions.ask(CALLED_BACK)
         except RuntimeError as error:
             return self._gone(error)
-        if told:
+        if called_back:
             return "the publish was called back, as another member is lost"
         return f"no end within {self.deadline_s:g} s" if time.monotonic() > until else ""
 

@@ -47,7 +47,7 @@ def free_socket(host: str) -> socket.socket:
 def open_store(host: str, port: int, world: int, deadline_s: float, listener: socket.socket | None = None) -> TCPStore:
     """A key-value store for a rendezvous: the owner of `listener` serves it, all other members join it.
 
-    Raises ConnectionRefusedError once nobody listens there any more, so that nobody waits for an owner that has died.
+    Raises ConnectionRefusedError once the port is closed, so that no member waits for an owner that has died.
     """
     deadline = timedelta(seconds=deadline_s)
     if listener is not None:

@@ -49,7 +49,7 @@ class Transport(Protocol):
 
     @property
     def deadline_s(self) -> float:
-        """Seconds after which a member gives up its wait by itself, also where nobody can call it back."""
+        """Seconds after which a member gives up its wait by itself, also where no call reaches it."""
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
         """What vLLM's end needs to join the group, under vLLM's own keys."""
@@ -87,7 +87,7 @@ class Gloo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nccl:
-    """Broadcasts between GPUs. NCCL waits for a dead member for ever, so each member aborts its communicator once it is called back."""
+    """Broadcasts between GPUs. NCCL waits for a dead member forever, so each member aborts its communicator once it is called back."""
 
     backend: ClassVar[str] = "recallable_nccl"  # our own end; vLLM's "nccl" blocks
     packs: ClassVar[bool] = True

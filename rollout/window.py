@@ -59,7 +59,7 @@ class GroupWindow(Generic[T]):
 
         `keep` decides once, when a group is finished, whether it is worth learning. A group that is not frees its slot at once, so that
         a fresh one replaces it. It counts as pending until its turn comes; then it is rejected and passed to `on_reject`.
-        `max_staleness` is the bound where it leaves slack for stragglers; None keeps the order of submission. `scoring_s` tells how long
+        `max_staleness` is the bound where it leaves slack for stragglers; None keeps the order of submission. `scoring_s` is how long
         a finished group was scored.
         """
         self.tasks, self.submit, self.keep, self.on_reject = tasks, submit, keep, on_reject

@@ -18,7 +18,7 @@ from benchmarks.faults.plan import CLOCK, Fault, Kind, Shape
 from benchmarks.faults.toy_rank import ToyRank
 from benchmarks.faults.toys import ToyEngine, ToyReward
 from benchmarks.faults.world import Handle, Process, World
-from cluster.actors import pulse
+from cluster.actors import ping
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet import watch
 from cluster.actors.fleet.fleet import Fleet
@@ -197,7 +197,7 @@ class Driver:
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
             stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
-            stack.enter_context(patch.object(pulse, "EVERY_S", LOOKS_S))
+            stack.enter_context(patch.object(ping, "EVERY_S", LOOKS_S))
             stack.enter_context(patch.object(callback, "_say", self.world.call_back))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield

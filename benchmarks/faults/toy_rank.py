@@ -70,7 +70,7 @@ class ToyRank:
         assert isinstance(made.value, Tokens)
         return made.value
 
-    async def pulse(self) -> None: ...
+    async def ping(self) -> None: ...
 
     async def expert_load(self) -> Any:
         return np.array([[len(self.lineage), 1]])

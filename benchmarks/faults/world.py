@@ -12,7 +12,7 @@ from rollout.transport import Rendezvous
 
 SLOWER = 10.0
 WITHOUT_CORE = ("ready", "pulse", "shutdown")  # methods of an engine that its actor answers alone
-BESIDE = ("pulse", "write")  # methods of a rank that run beside another one
+BESIDE = ("ping", "write")  # methods of a rank that run beside another one
 
 
 class EngineDeadError(Exception):

@@ -40,7 +40,7 @@ class EnginePool:
         say: Callable[[str], object] = print,
         on_event: OnEvent = lambda kind, engine, text: None,
     ) -> None:
-        """`actors` serve at once, as nobody has to prove their weights; a `Fleet` brings its own engines and replaces dead ones."""
+        """`actors` serve at once, without a publish; a `Fleet` brings its own engines and replaces dead ones."""
         self.config, self.kill, self.say, self.on_event, self.on_retry = config, kill, say, on_event, on_retry
         self.engines = [EngineHandle(index, actor, config.run_dir) for index, actor in enumerate(actors)]
         self.dead: list[EngineHandle] = []  # in the order of their deaths
@@ -78,7 +78,7 @@ class EnginePool:
             self.changed()
 
     def proven(self, engine: EngineHandle) -> None:
-        """A publish that is over has proven the engine's weights: it may serve, or leave if it is to."""
+        """A publish that is over has proven the engine's weights: it may serve, or leave if it is not wanted."""
         engine.is_proven = True
         if engine.health is Health.STALE:
             if engine.life:

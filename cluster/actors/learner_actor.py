@@ -39,11 +39,11 @@ class ObjectStore:
         return self.get([self.recorded[place] for place in places])
 
 
-GROUPS = {"pulse": 1, "background": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
+GROUPS = {"ping": 1, "background": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
 
 
 class LearnerActor:
-    """One rank in its own process. Methods are called on all ranks at once, except `address`, `expert_load` and `pulse`."""
+    """One rank in its own process. Methods are called on all ranks at once, except `address`, `expert_load` and `ping`."""
 
     def __init__(self, config: Config, rank: int, *, gpu: bool = False) -> None:
         send_output_to(config.run_dir, f"learner-{rank}")
@@ -62,8 +62,8 @@ class LearnerActor:
         self._listener = free_socket(self.host)
         return self.host, self._listener.getsockname()[1]
 
-    @ray.method(concurrency_group="pulse")
-    def pulse(self) -> None:
+    @ray.method(concurrency_group="ping")
+    def ping(self) -> None:
         """Answer at once, also while the rank works: a process that is stopped does not."""
 
     def node(self) -> str:

@@ -10,8 +10,8 @@ import ray
 from numpy.typing import NDArray
 
 from cluster.actors.died import has_died
+from cluster.actors.ping import Silent, until_lost
 from cluster.actors.process import log_path
-from cluster.actors.pulse import Silent, until_lost
 from cluster.causes.choice import follows_from_another
 from cluster.causes.lost import RANK
 from cluster.causes.roles import RankLost, Role, RoleLate
@@ -94,7 +94,7 @@ class Learners:
     async def watch(self) -> None:
         """Ping the ranks until each is lost. One that is silent for learner.stall_s is killed, so its calls fail.
 
-        While the ranks work the failing call tells. While they wait `unless_lost` does.
+        While the ranks work, the loss shows in the call that fails. While they wait, `unless_lost` raises it.
         """
         watching = [asyncio.ensure_future(self._watch(rank, actor, self._loss_of_any())) for rank, actor in enumerate(self.actors)]
         try:
@@ -105,7 +105,7 @@ class Learners:
 
     async def _watch(self, rank: int, actor: Any, lost: "asyncio.Future[BaseException]") -> None:
         stall = float(self.config.learner.stall_s)
-        error = await until_lost(actor.pulse.remote, stall)
+        error = await until_lost(actor.ping.remote, stall)
         if isinstance(error, Silent):
             self._silent[rank] = RoleLate(self._role(rank), "was stopped: it did not answer a ping", stall, "learner.stall_s")
             self.kill(actor)
@@ -217,11 +217,6 @@ class Learners:
     async def write(self, folder: Path) -> list[dict[str, dict[str, Any]]]:
         """Write the newest snapshot below `folder`: of each rank, the bytes and the hash of every file that it has written."""
         return await self.all("write", str(folder))
-
-    async def save(self, folder: Path) -> None:
-        """Write the state of every rank, and wait for it."""
-        await self.snapshot()
-        await self.write(folder)
 
     async def load(self, folder: Path) -> None:
         await self.take_turn()

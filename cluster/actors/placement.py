@@ -20,7 +20,7 @@ from cluster.actors.places.plan import Nodes, engines_that_fit, planned
 from cluster.actors.places.shared import SharedPlaces, share_places
 from configs.schema import Config
 
-PATIENCE_S = 10.0  # for free resources, before the user hears what the run waits for
+PATIENCE_S = 10.0  # for free resources, before a line says what the run waits for
 LOOK_S = 1.0  # between two looks at what is free
 PLACED_S = 3.0  # for Ray to place what seemed free
 
@@ -62,7 +62,7 @@ def reserve(config: Config, say: Callable[[str], object] = print, given_up: thre
 def _reserve_apart(config: Config, layout: Layout, gpu: bool, say: Callable[[str], object], given_up: threading.Event) -> Places:
     """A group for the ranks and one for each engine: as many engines as find room now, the fewest at least.
 
-    While not everything fits, the run holds nothing: two jobs that each held half would wait for each other for ever.
+    While not everything fits, the run holds nothing: two jobs with half each would wait for each other forever.
     """
     began, deadline = time.monotonic(), float(config.run.deadline_s)
     patience, heard = min(PATIENCE_S, deadline), False

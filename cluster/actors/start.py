@@ -20,13 +20,13 @@ from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
 from cluster.actors.nodes.ray_watch import ray_answers
+from cluster.actors.ping import EVERY_S
 from cluster.actors.placement import cluster_nodes, reserve_places
 from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.places.shared import SharedPlaces
 from cluster.actors.process import log_path
-from cluster.actors.pulse import EVERY_S
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.lost import RANK
@@ -220,7 +220,7 @@ async def report_restarts(actor: Any, role: Role, say: Callable[[str], object]) 
         try:
             now: int = await actor.process.remote()
         except ray.exceptions.RayActorError:
-            return  # whoever asks it hears so too
+            return  # its callers get this error too
         if process not in (0, now):
             say(f"warning: {role.name} (process {process}) died and started again; they score what had no verdict. Their log: {role.log}")
         process = now

@@ -49,7 +49,7 @@ class Attempts:
         first: Place | None = None,
         on_event: Callable[[str, str, str], object] = lambda kind, who, text: None,
     ) -> None:
-        """`first` is where the run began; by default at the model. `on_event` hears of each loss: its kind, who was lost, and why."""
+        """`first` is where the run began; by default at the model. `on_event` gets each loss: its kind, who was lost, and why."""
         self.on_event = on_event
         self.config, self.engines, self.learners, self.publisher, self.say = config, engines, learners, publisher, say
         self.first = first
@@ -85,7 +85,7 @@ class Attempts:
         """Count a loss and say so; raise it if there were too many."""
         learner, now, step = self.config.learner, asyncio.get_running_loop().time(), place.position.step
         window = float(learner.restart_window_s)
-        # A loss that comes again before the next checkpoint would keep a run busy for ever, however long its steps are.
+        # A loss that comes again before the next checkpoint would keep a run busy forever, however long its steps are.
         self._counted = [(at, back) for at, back in self._counted if now - at <= window or back == step]
         cause = find_cause(error, self.config)
         if len(self._counted) >= learner.restarts:
@@ -103,7 +103,7 @@ class Attempts:
     async def _prepare(self, place: Place) -> None:
         """Bring new ranks and the engines to the weights of a place."""
         await self.engines.drop_groups()
-        self.learners.end()  # whoever waits for them in an exchange fails now, and not at its deadline
+        self.learners.end()  # their partners in an exchange fail now, and not at the deadline
         await self.publisher.reset()
         await self.learners.restart()
         watching = asyncio.ensure_future(self.learners.watch())

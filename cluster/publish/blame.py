@@ -26,7 +26,7 @@ class Failure:
     who: Any  # the caller's own name or handle of the member
     error: BaseException
     late: bool  # it never answered
-    buried: bool = False  # it was taken out of service while somebody waited for it
+    buried: bool = False  # it was taken out of service during the call
     at: float  # on the monotonic clock
 
     @property

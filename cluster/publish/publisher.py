@@ -6,7 +6,7 @@
 
 Every arrow has the run's deadline, and every retry leaves an engine out, so a publish ends. An engine interrupted between started and
 finished may hold layers of two versions: it stays paused until a whole update has reached it. The other engines resume.
-In join and transfer the members wait for each other. Once one fails, or is taken out of service by somebody else, the others are called
+In join and transfer the members wait for each other. Once one fails, or is taken out of service meanwhile, the other members are called
 back (`callback.py`). An engine that joins for the first time serves once it has been proven like the others (`newcomers.py`).
 """
 
@@ -61,8 +61,8 @@ class Publisher:
         self, config: Config, engines: EnginePool, learners: Learners, transport: Transport, call_back: CallBack = by_store
     ) -> None:
         self.config, self.engines, self.learners, self.transport, self.call_back = config, engines, learners, transport, call_back
-        self.on_exchange: OnExchange | None = None  # hears of each stage in which engines and learner wait for each other, as it begins
-        self.on_proven: OnProven | None = None  # hears what every engine proved, before it serves with these weights
+        self.on_exchange: OnExchange | None = None  # called with each stage in which engines and learner wait for each other, as it begins
+        self.on_proven: OnProven | None = None  # called with what every engine proved, before it serves with these weights
         self.deadline_s = float(config.run.deadline_s)
         self.version: int | None = None  # of the newest publish that was proven
         self.newcomers = Newcomers(config, engines)
@@ -161,7 +161,7 @@ class Publisher:
         await self._each("resume", engines, self._resume)
 
     async def _abandon(self) -> None:
-        """Abandon the last try: nobody waits in its group any more, and the next try forms a new one."""
+        """Abandon the last try: no member waits in its group any more, and the next try forms a new one."""
         if self._meeting is not None and self._exchanging:
             await self.call_back(self._meeting)
         self._joined, self._exchanging, self._unfinished = [], False, False
@@ -186,7 +186,7 @@ class Publisher:
         return seen
 
     async def _resume(self, engine: EngineHandle) -> None:
-        self._paused.remove(engine)  # first: if nobody waits for the answer any more, it resumes nevertheless
+        self._paused.remove(engine)  # first: a cancelled call resumes it nevertheless
         await engine.actor.resume.remote()
 
     async def _join(self, engines: list[EngineHandle]) -> None:

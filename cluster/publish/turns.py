@@ -39,7 +39,7 @@ class TurnTaker(Publisher):
 
     def __init__(self, config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> None:
         super().__init__(config, engines, learners, transport)
-        self._asleep: dict[EngineHandle, set[str]] = {}  # what each engine has not yet woken; all others are awake
+        self._asleep: dict[EngineHandle, set[str]] = {}  # what each engine has not yet woken; all other engines are awake
         self._parked = True
         learners.take_turn = self.to_ranks
 

@@ -55,6 +55,6 @@ def refuse_other_layouts(folder: Path) -> None:
     try:
         layout = int(json.loads((folder / counters_file(0)).read_text(encoding="utf-8"))["layout"])
     except (OSError, ValueError, KeyError, TypeError):
-        return  # damaged, which others say
+        return  # damaged: `read_counters` says so
     if layout > LAYOUT:
         raise CheckpointError(f"{folder} has layout {layout}, and this version reads up to {LAYOUT}: use the version that wrote it")

@@ -193,15 +193,3 @@ def read_into(files: Files, kind: str, name: str, start: int, numbers: Tensor) -
         read = torch.empty(len(part), dtype=stored)
         files.read(kind, name, start + begin, read)
         part.copy_(read)
-
-
-def save_state(learner: Learner, folder: Path) -> None:
-    """Write this rank's state below `folder`, and wait for it."""
-    state = RankState(learner)
-    state.snapshot()
-    state.write(folder)
-
-
-def load_state(learner: Learner, folder: Path) -> None:
-    """Restore what any ranks wrote. A collective."""
-    RankState(learner).load(folder)

@@ -21,7 +21,7 @@ def export(source: ZeroWeightSource, config: Config, folder: Path, *, writes: bo
     """Write weights, config and tokenizer to `folder`; every rank must call it, the one that `writes` does.
 
     Experts are split into the per-expert names of published checkpoints, which both transformers and vLLM read. An OSError, such as that
-    of a full disk, is raised only after the other ranks have given all their parts, so that none of them waits for ever.
+    of a full disk, is raised only after the other ranks have given all their parts, so that none of them waits forever.
     """
     if not writes:
         source.stand_by()

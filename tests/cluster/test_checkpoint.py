@@ -90,12 +90,23 @@ def test_a_run_without_checkpoints_has_no_newest(checkpoints: Checkpoints):
     assert checkpoints.whole() == []
 
 
+@pytest.fixture
+def two_saved(checkpoints: Checkpoints, tmp_path: Path) -> Path:
+    """A copy of a folder with the checkpoints of steps 1 and 2: copying is cheap, as nothing is flushed."""
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    return shutil.copytree(checkpoints.folder, tmp_path / "two saved")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage=st.dictionaries(st.sampled_from([*FILES, STATE]), st.one_of(st.none(), st.floats(0, 0.99)), min_size=1))
-def test_a_checkpoint_with_any_file_missing_or_cut_short_is_never_found(checkpoints: Checkpoints, damage: dict[str, float | None]):
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
-    before = save(checkpoints, 1)
-    damaged = save(checkpoints, 2)
+def test_a_checkpoint_with_any_file_missing_or_cut_short_is_never_found(
+    checkpoints: Checkpoints, two_saved: Path, damage: dict[str, float | None]
+):
+    shutil.rmtree(checkpoints.folder)
+    shutil.copytree(two_saved, checkpoints.folder)
+    before, damaged = (checkpoints.folder / f"step_{step:06d}" for step in (1, 2))
+    assert checkpoints.newest() == damaged
     for name, share in damage.items():
         if share is None:
             (damaged / name).unlink()

@@ -4,12 +4,19 @@ import json
 import shutil
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.causes.cause import find_cause
 from cluster.record.ledger import Ledger
 from tests.toys.controller import STEPS, train
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[dict[str, float]]]:
+    """What a synchronous run learns that nothing disturbs. By the first test below it is the same at every timing."""
+    return train(tmp_path_factory.mktemp("straight"), 1)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
@@ -54,7 +61,9 @@ def test_a_mix_of_sources_repeats_whatever_the_timing_and_wherever_it_was_cut(tm
 
 @pytest.mark.parametrize(("stage", "last"), [("generate", 7), ("learn", 8), ("publish", 8), ("save", 6)])
 @pytest.mark.parametrize("staleness", [0, 1])
-def test_a_stopped_run_saves_the_newest_learned_step_and_loses_nothing(tmp_path: Path, stage: str, last: int, staleness: int) -> None:
+def test_a_stopped_run_saves_the_newest_learned_step_and_loses_nothing(
+    tmp_path: Path, straight: tuple[list[Any], list[dict[str, float]]], stage: str, last: int, staleness: int
+) -> None:
     """A stop waits for the update of its step, or for the save, and never for generation."""
     _, lines = train(tmp_path / "cut", 0, staleness=staleness, stop_in=(stage, 6 if stage == "save" else 8))
     assert [line["step"] for line in lines] == list(range(1, last + 1))
@@ -63,7 +72,7 @@ def test_a_stopped_run_saves_the_newest_learned_step_and_loses_nothing(tmp_path:
     assert len(lines) == STEPS
     assert sum(outcome == "learned" for _, _, outcome, _ in rows) == STEPS * 4
     if staleness == 0:
-        assert (rows, lines) == train(tmp_path / "straight", 0)
+        assert (rows, lines) == straight
 
 
 def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(tmp_path: Path) -> None:
@@ -86,8 +95,10 @@ RECOVERING = [("drop", 7), ("reset", -1), ("start", -1), ("load", 0), ("publish"
     ],
     ids=str,
 )
-def test_a_run_that_loses_a_rank_learns_what_a_resumed_run_learns(tmp_path: Path, lost_in: list[tuple[str, int]]) -> None:
-    assert train(tmp_path / "lost", 0, lost_in=lost_in) == train(tmp_path / "straight", 1)
+def test_a_run_that_loses_a_rank_learns_what_a_resumed_run_learns(
+    tmp_path: Path, straight: tuple[list[Any], list[dict[str, float]]], lost_in: list[tuple[str, int]]
+) -> None:
+    assert train(tmp_path / "lost", 0, lost_in=lost_in) == straight
     with closing(Ledger(tmp_path / "lost" / "ledger.db")) as ledger:
         attempts = ledger.db.execute("SELECT from_step FROM attempts").fetchall()
     back = {("save", 6): 3, ("learn", 1): 0, ("learn", 2): 0}.get(lost_in[0], 6)

@@ -153,7 +153,7 @@ def test_an_engine_leaves_a_dead_node_and_a_new_node_gets_engines(cluster: ToyCl
     def work() -> None:
         run.until(serving(4))
         assert run.places.nodes()[4:] == ["b"], "the rank is elsewhere"
-        gone = [index for index in range(4) if run.places.node_of(index) == "a"]
+        gone = [index for index in range(4) if run.places.homes[index].node == "a"]
         cluster.nodes["c"] = {"CPU": 9.0, "GPU": 6.0}
         run.until(serving(6))
         del cluster.nodes["a"]

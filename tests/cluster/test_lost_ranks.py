@@ -29,7 +29,7 @@ class ToyRank:
     def __init__(self, faults: dict[str, str]) -> None:
         self.faults, self.calls = faults, list[str]()
 
-    async def pulse(self) -> None:
+    async def ping(self) -> None:
         pass
 
     async def address(self) -> tuple[str, int]:
@@ -69,7 +69,7 @@ def test_ranks_that_work_longer_than_a_stall_are_not_lost() -> None:
 
 @pytest.mark.parametrize("works", [True, False])
 def test_a_rank_that_answers_no_ping_is_killed_and_named(works: bool) -> None:
-    learners, actors = ranks({}, {"pulse": "hang", **({"step": "hang"} if works else {})})
+    learners, actors = ranks({}, {"ping": "hang", **({"step": "hang"} if works else {})})
     with pytest.raises(RankLost, match="learner rank 1 stopped answering") as raised:
         watched(learners, learners.all("step") if works else learners.unless_lost(asyncio.sleep(5)))
     assert actors[1].dead.is_set()

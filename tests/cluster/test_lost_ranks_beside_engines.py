@@ -31,7 +31,7 @@ class StartingRank(SharingRank):
         await self.unpark()
         return host
 
-    async def pulse(self) -> None: ...
+    async def ping(self) -> None: ...
 
 
 class Site:
@@ -63,7 +63,7 @@ class Site:
         self.ranks[0].value = version
         await self.learners.take_turn()
         await self.learners.all("step", None, None, None)
-        await self.learners.save(Path("unused"))
+        await self.learners.snapshot()
         await self.publisher.publish(version)
 
 

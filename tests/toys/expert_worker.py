@@ -13,7 +13,7 @@ from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch
 from learner.learner import Learner
 from learner.measurement import Part
-from learner.state.rank_state import load_state
+from learner.state.rank_state import RankState
 from learner.weights.export import export
 from learner.weights.source import ZeroWeightSource
 from learner.weights.whole_experts import Published
@@ -66,7 +66,7 @@ class ExpertRank(Rank):
         found["proofs"] = {"learned": source.proof}
         saved = self.save(learner, name)
         fresh, loaded = self.learner([*overrides, SPREAD])
-        load_state(fresh, saved)
+        RankState(fresh).load(saved)
         dict(loaded)
         found["proofs"]["loaded"] = loaded.proof
         found["next"] = [self.step(one) for one in (learner, fresh)]

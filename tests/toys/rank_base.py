@@ -14,7 +14,7 @@ from learner.batch.fetched import InMemory
 from learner.batch.plan import Row
 from learner.learner import Learner
 from learner.process_group import join_ranks
-from learner.state.rank_state import load_state, save_state
+from learner.state.rank_state import RankState
 from learner.weights.source import ZeroWeightSource
 from rollout.transfer import free_socket
 from rollout.types import Group, GroupSummary
@@ -68,7 +68,9 @@ class Rank:
         folder = self.folder / f"{name}-{self.world}-saved"
         folder.mkdir(exist_ok=True)
         torch.distributed.barrier()
-        save_state(learner, folder)
+        state = RankState(learner)
+        state.snapshot()
+        state.write(folder)
         torch.distributed.barrier()
         return folder
 
@@ -76,7 +78,7 @@ class Rank:
         """A fresh learner that has loaded what this one saves."""
         folder = self.save(learner, name)
         fresh, source = self.learner(overrides)
-        load_state(fresh, folder)
+        RankState(fresh).load(folder)
         return fresh, source
 
     def answers(self, learner: Learner) -> tuple[Tensor, Tensor]:

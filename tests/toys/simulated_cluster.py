@@ -70,7 +70,7 @@ async def changing(cluster: Cluster, config: Config) -> dict[str, Any]:
     node = cluster.add_node(num_cpus=128, num_gpus=2, object_store_memory=STORE, include_dashboard=False)
     found["joined"] = until(lambda: places.room() == 1) and (places.most(), await places.open(count))
     here = ray.remote(Where).options(**places.options(count, {})).remote()
-    found["there"] = ray.get(here.here.remote())[0] == places.node_of(count) == node.node_id
+    found["there"] = ray.get(here.here.remote())[0] == places.homes[count].node == node.node_id
     cluster.remove_node(node)
     found["died"] = until(lambda: places.most() == count) and await places.open(count)
     places.give_back()

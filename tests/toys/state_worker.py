@@ -14,7 +14,7 @@ from learner.learner import Learner
 from learner.model import zero
 from learner.state.files import Files
 from learner.state.layout import read_counters, state_file
-from learner.state.rank_state import RankState, load_state
+from learner.state.rank_state import RankState
 from learner.weights.source import ZeroWeightSource
 from tests.toys.rank_base import Rank
 
@@ -42,7 +42,7 @@ class StateRank(Rank):
             found["moments"] = self.moments(learner, source)
         else:
             wait_for(saved / "done")
-            load_state(learner, saved)
+            RankState(learner).load(saved)
             self.save_into(learner, self.folder / f"{name}-{self.world}-again")
         found["weights"] = dict(source)
         found["counted"] = (learner.steps_done, learner.updates_done, learner.skipped)

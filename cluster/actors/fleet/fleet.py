@@ -1,6 +1,6 @@
 """Keeps as many engines as wanted: starts them in free places, again where one died, and lets the newest leave where there are too many.
 
-Nobody waits for a start but who has no other engine. An engine that was started is stale until a publish has proven its weights.
+A run waits for a start only if it has no other engine. An engine that was started is stale until a publish has proven its weights.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from cluster.causes.cause import find_cause
 from cluster.causes.roles import RoleFailed, RoleLate
 from configs.errors import EngineFailed
 
-SLOWER = 3.0  # times the slowest start so far that another one may take
+SLOWER = 3.0  # times the slowest start so far: how long another one may take
 LOOK_S = 5.0  # between looks for a free place, where there was none
 
 
@@ -32,7 +32,7 @@ class NoPlace(EngineFailed):
 
 
 class StartTooSlow(EngineFailed):
-    """An engine takes far longer to start than others took: it hangs."""
+    """An engine takes far longer to start than earlier ones: it hangs."""
 
 
 class Places(Protocol):
@@ -51,7 +51,7 @@ class Fleet:
     def __init__(
         self, pool: EnginePool, places: Places, launch: Callable[[int], Any], end: Callable[[Any], Awaitable[object]], *, wanted: int
     ) -> None:
-        """`launch(index)` returns an actor that is starting; `end(actor)` shuts one down; `wanted` engines there are to be."""
+        """`launch(index)` returns an actor that is starting; `end(actor)` shuts one down; `wanted` is the number of engines."""
         config = pool.config
         self.config, self.pool, self.places, self.launch, self.end = config, pool, places, launch, end
         self.wanted = wanted
@@ -167,7 +167,7 @@ class Fleet:
         return free[: max(0, missing)]
 
     async def _fill(self, index: int) -> None:
-        """Start an engine in a free place; a start that fails is said and counts as a restart."""
+        """Start an engine in a free place; a start that fails counts as a restart, and a warning says why."""
         if index in self._fallen:
             self.pool.counted["restarts"] += 1
             await asyncio.sleep(self._budget(index).take(self._now()))
@@ -219,7 +219,7 @@ class Fleet:
         self._reconcile()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """A background task. What it raises ends the run: whoever waits for an engine gets it."""
+        """A background task. What it raises ends the run, since each wait for an engine raises it."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)

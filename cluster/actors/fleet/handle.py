@@ -29,7 +29,7 @@ class Health(StrEnum):
 
 
 class EngineGone(Exception):
-    """The engine was taken out of service while somebody waited for its answer."""
+    """The engine was taken out of service during a call to it."""
 
 
 class EngineHandle:
@@ -48,7 +48,7 @@ class EngineHandle:
         return self.role.name
 
     def end(self, cause: BaseException) -> None:
-        """Take it out of service for good; whoever waits for its answer gets EngineGone."""
+        """Take it out of service for good; calls to it raise EngineGone."""
         self.health, self.cause = Health.DEAD, cause
         for waiting in self._waiting:
             if not waiting.done():

@@ -1,4 +1,6 @@
-"""Ends the processes that an engine leaves behind when its actor is gone: a killed actor ends nobody, and a stopped core hears nobody.
+"""Ends the processes that an engine leaves behind when its actor is gone.
+
+SIGKILL to an actor does not reach its children, and a stopped core notices nothing.
 
     python keeper.py PID PARENT SECONDS MARK FOLDER
 
@@ -26,7 +28,7 @@ ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
 
 def keep_order(orphaned_s: float = ORPHANED_S) -> None:
-    """Start the keeper of this process. Children that it has from now on end with it, whatever happens to it, and vLLM's sockets go too.
+    """Start the keeper of this process. Children that it starts from now on end with it, however it ends; vLLM's sockets are removed.
 
     Call it before vLLM is imported.
     """

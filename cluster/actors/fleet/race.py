@@ -1,4 +1,4 @@
-"""One group on its way: on one engine, on the next one if that dies, or on two at once of which the first to finish counts."""
+"""One group until it is finished: on one engine, on the next one if that dies, or on two at once, of which the faster counts."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -42,12 +42,12 @@ class Ask:
 
 
 class Race:
-    """A group until it is there: `begin` it on an engine, on a second one too if it is late, and take what `first` returns."""
+    """A group until it is finished: `begin` it on an engine, on a second one too if it is late, and take what `first` returns."""
 
     def __init__(self, ask: Ask, bury: Callable[[EngineHandle, BaseException], object]) -> None:
         self.ask, self.bury = ask, bury
         self.since = asyncio.get_running_loop().time()
-        self.late = False  # somebody has been told
+        self.late = False  # a line has named it
         self.hedged = False
         self._tries: dict[asyncio.Task[Scored], EngineHandle] = {}
         self._finished: asyncio.Queue[asyncio.Task[Scored]] = asyncio.Queue()
@@ -77,7 +77,7 @@ class Race:
         return None
 
     def end(self) -> list[EngineHandle]:
-        """Wait for nobody any more; returns the engines that still work on it."""
+        """Stop waiting; returns the engines that still work on it."""
         losers = self.engines
         for task in self._tries:
             task.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cluster.actors.fleet.race import Race
 
 MANY = 3.0  # times the median: a long tail of lengths reaches ten times, but for few groups
-LEAST_S = 10.0  # below it nobody needs to know
+LEAST_S = 10.0  # below it a group is never late
 
 
 class Stragglers:

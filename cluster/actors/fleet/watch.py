@@ -16,7 +16,7 @@ from configs.errors import EngineFailed
 from rollout.pulse import Pulse
 
 OFTEN_S = 2.0  # between pulses, so that the death of an idle engine is noticed soon
-PARTS = 4  # pulses at least in `stall_s`: an engine is killed after at most 2 + 2/PARTS times `stall_s`
+PARTS = 4  # at least so many pulses in `stall_s`: an engine is killed after at most 2 + 2/PARTS times `stall_s`
 
 
 class EngineStalled(EngineFailed):
@@ -91,7 +91,7 @@ class Watch:
             now = loop.time()
             progress.observe(pulse, now)
             if (late := now - due) > self.every_s:
-                progress.moved_at += late  # this process itself stood still, and nobody can be blamed for that time
+                progress.moved_at += late  # this process itself stood still, so that time says nothing about the engine
             self._judge(engine, progress, now)
             await asyncio.sleep(max(0.0, due - loop.time()))
         if asked is not None:
@@ -112,7 +112,7 @@ class Watch:
             self.pool.become(engine, Health.SERVING, "it makes progress again")
 
     async def for_stragglers(self) -> None:
-        """Look for late groups, for ever."""
+        """Look for late groups until cancelled."""
         while True:
             await asyncio.sleep(OFTEN_S)
             self.pool.look_for_stragglers()

@@ -71,7 +71,7 @@ class RayWatch:
             await asyncio.sleep(EVERY_S / 2 if silent else EVERY_S)
 
     def describe(self, name: str) -> str:
-        """What is known of a process that answers no more."""
+        """Where a process of Ray was, and how it ended if that is known."""
         host, port = self.addresses[name]
         process = self.processes.get(name)
         code = process.poll() if process is not None else None

@@ -94,10 +94,6 @@ class Places:
         actor = self.engines + rank
         return actor_options(self.layout.needs[actor], self.ranks, self.layout.homes[actor] - self.engines, env)
 
-    def node_of(self, index: int) -> str:
-        """The id of the node of engine `index`."""
-        return self.homes[index].node
-
     def address_of(self, index: int) -> str | None:
         """The address of the node of engine `index`; None while it has no place."""
         home = self.homes.get(index)

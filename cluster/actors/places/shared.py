@@ -104,10 +104,6 @@ class SharedPlaces:
     async def close(self, index: int) -> None:
         """Nothing: the ranks beside the engine need the place."""
 
-    def node_of(self, index: int) -> str:
-        """The id of the node of engine `index`."""
-        return self.nodes()[index]
-
     def address_of(self, index: int) -> str | None:
         """The address of the node of engine `index`."""
         return self.addresses[index] if index < len(self.addresses) else None
@@ -132,7 +128,7 @@ class SharedPlaces:
 
 
 def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlaces:
-    """The places in a reserved group, engines in the order of their nodes; TimeoutError if a bundle's GPUs are not told in time."""
+    """The places in a reserved group, engines in the order of their nodes; TimeoutError if a bundle does not report its GPUs in time."""
     homes = placement_group_table(group)["bundles_to_node_id"]
     order = sorted(range(config.rollout.fewest_engines), key=lambda bundle: (str(homes[bundle]), bundle))
     workers, known = gpus_per_engine(config), addresses()
@@ -153,5 +149,5 @@ def share_places(config: Config, group: PlacementGroup, gpu: bool) -> SharedPlac
         gpus = ray.get([holder.gpus.remote() for holder in holders], timeout=deadline)
     except ray.exceptions.GetTimeoutError as error:
         remove_placement_group(group)
-        raise TimeoutError(f"the GPUs of a shared bundle were not told within run.deadline_s ({deadline:g} s)") from error
+        raise TimeoutError(f"a shared bundle did not report its GPUs within run.deadline_s ({deadline:g} s)") from error
     return SharedPlaces(group, order, workers, gpus, holders, there)

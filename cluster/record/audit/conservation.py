@@ -53,7 +53,7 @@ def by_group(account: Account) -> dict[int, list[GroupRow]]:
 
 
 def named_attempts(attempts: Sequence[int]) -> str:
-    """The attempts of which a sentence speaks."""
+    """The attempts in words: "attempt 3", "attempts 1, 2"."""
     return f"attempt{'s' if len(attempts) > 1 else ''} {', '.join(map(str, attempts))}"
 
 

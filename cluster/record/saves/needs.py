@@ -1,4 +1,4 @@
-"""What a save needs of others: the ranks that have the state, and the records that must be on the disk first."""
+"""What a save needs: the ranks that have the state, and the records that must be on the disk first."""
 
 from collections.abc import Sequence
 from pathlib import Path

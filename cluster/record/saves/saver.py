@@ -97,7 +97,7 @@ class Saver:
     async def after_step(self, position: Position, stream: Arrays) -> None:
         """Begin the save of a step that is due, and say what is not saved. Groups submitted since the step are handed out again.
 
-        Raises what made a run's first save fail, unless it is the disk: the next ones would fail too, and nobody would have a checkpoint.
+        Raises what made a run's first save fail, unless it is the disk: the next ones would fail too, and the run would have no checkpoint.
         """
         if self.error is not None and self.saved == self.began and not self._is_of_the_disk():
             raise self.error

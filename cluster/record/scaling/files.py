@@ -74,7 +74,10 @@ def new_request(count: int | Literal["auto"]) -> Request:
 
 
 def write(folder: Path, name: str, content: Section) -> None:
-    """Replace a file of the run directory whole, so that nobody reads half of it; OSError where the disk refuses it."""
+    """Replace a file of the run directory whole, so that no reader sees half of it; OSError where the disk refuses it.
+
+    Several users may write at once, so each writes aside under a name of its own. It is not flushed: a power cut ends its driver too.
+    """
     aside = folder / f".{name}.{secrets.token_hex(8)}"
     try:
         aside.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")

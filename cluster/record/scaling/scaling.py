@@ -95,7 +95,7 @@ class Scaling:
             self.say(f"warning: the number of engines can no longer be changed: {type(error).__name__}: {error}")
 
     async def run(self) -> None:
-        """Look again and again. At the end both files are removed: they speak of engines that are no more."""
+        """Look again and again. At the end both files are removed: their engines have ended."""
         try:
             while True:
                 await self.look()
@@ -165,7 +165,7 @@ class Scaling:
 
     def _idle(self, count: int) -> str:
         """A word on engines that would have nothing to do."""
-        groups = (self.config.run.max_staleness + 1) * self.config.rollout.groups_per_step
+        groups = self.config.groups_in_flight
         return f"; at most {groups} groups are in flight, so some of them idle" if count > groups else ""
 
     def _take_room(self, room: int) -> None:
@@ -199,7 +199,7 @@ class Scaling:
             self.written = status
 
     def _shown(self) -> list[Engine]:
-        """The engines of the run: a dead one only while another is to take its place, as one that was asked to leave is gone."""
+        """The engines of the run: a dead one only while another will take its place. One that has left is not shown."""
         staying = [engine for engine in self.engines() if engine.health not in ("dead", "leaving")]
         return [engine for engine in self.engines() if engine.health != "dead" or len(staying) < self.fleet.wanted]
 
