@@ -37,7 +37,6 @@ from configs.schema import Config
 from rollout.prompts import EvalSet, PromptSet
 from rollout.transport import choose_transport
 
-LOOKS_S = 20.0  # between two looks at an engine or a rank; the 2 s of a real run would take most of the laboratory's own time
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
 
@@ -59,6 +58,7 @@ class Ended:
     seconds: float
     turns: int
     error: BaseException | None = None
+    power_cut: bool = False
 
 
 class Quiet:
@@ -118,7 +118,7 @@ class Driver:
         now = self.now + self.loop.time()
         self.history.now = lambda: now
         self.world.processes.clear()
-        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error)
+        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error, power_cut=self.power_cut)
 
     async def drive(self) -> None:
         """What `train` does within the lock of the run directory."""
@@ -196,8 +196,8 @@ class Driver:
             stack.enter_context(patch.object(time, "time", lambda: EPOCH + self.now + self.loop.time()))
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
-            stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
-            stack.enter_context(patch.object(pulse, "EVERY_S", LOOKS_S))
+            stack.enter_context(patch.object(watch, "OFTEN_S", self.shape.times.look))
+            stack.enter_context(patch.object(pulse, "EVERY_S", self.shape.times.look))
             stack.enter_context(patch.object(callback, "_say", self.world.call_back))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
@@ -232,8 +232,7 @@ class Driver:
         learners = Learners(config, spawn(), share=lambda shared: shared, spawn=spawn, kill=world.kill)
         async with asyncio.TaskGroup() as starting:
             starting.create_task(learners.start())
-            for index in range(shape.engines):
-                starting.create_task(fleet.start(index))
+            starting.create_task(fleet.start_all())
             starting.create_task(_ready(config, reward.handle.ready.remote(), register_role(reward, config)))
         fleet.begin()
         try:
