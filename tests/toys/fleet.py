@@ -65,7 +65,7 @@ class Site:
         return actor
 
     async def begin(self) -> None:
-        await asyncio.gather(*(self.fleet.start(index) for index in range(self.fleet.wanted)))
+        await self.fleet.start_all()
         self.publish()
         self.fleet.begin()
 
