@@ -21,8 +21,8 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.faults.laboratory import Laboratory, Result, shrink
 from benchmarks.faults.fire import under_constant_fire
+from benchmarks.faults.laboratory import Laboratory, Result, shrink
 from benchmarks.faults.mutants import MUTANTS, missed
 from benchmarks.faults.plan import MEASURED, Times
 from benchmarks.rounds import OUT

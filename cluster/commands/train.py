@@ -23,6 +23,7 @@ from cluster.publish.provenance import recorded_in
 from cluster.publish.publisher import Publisher
 from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
+from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
@@ -100,6 +101,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
+            metrics.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
             except Stopped:

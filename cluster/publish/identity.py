@@ -10,7 +10,7 @@ from rollout.types import Prompt
 async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Published:
     """Publish version 0 and compare greedy tokens and log-probs of a few prompts before and after; raises PublishFailed.
 
-    An engine that dies or is late meanwhile is buried. Where none is left that answered before and after, those that replace them are asked.
+    An engine that dies or is late meanwhile is buried. Where none is left that has answered twice, those that replace them are asked.
     """
     newcomers, engines = publisher.newcomers, publisher.engines
     newcomers.probes = [prompt.token_ids for prompt in prompts[:PROBES]]

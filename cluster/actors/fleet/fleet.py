@@ -4,7 +4,7 @@ Nobody waits for a start but who has no other engine. An engine that was started
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -73,23 +73,24 @@ class Fleet:
         One that fails, or takes far longer than the first, costs the run only itself. Where GPUs are shared each is needed.
         """
         self._first = {index: asyncio.create_task(self.start(index)) for index in range(self.wanted)}
-        starts = set(self._first.values())
+        begun = False
         try:
-            if self.config.placement.share:
-                await asyncio.gather(*starts)
-                return
-            waiting, done, patience = starts, starts, None
-            while waiting and done:
-                done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                if self.slowest_s is not None:
-                    patience = SLOWER * self.slowest_s + float(self.config.rollout.stall_s)
-            if self.slowest_s is None:
-                await self._first[0]
-        except BaseException:
-            for start in starts:
+            await (asyncio.gather(*self._first.values()) if self.config.placement.share else self._some_ready(self._first.values()))
+            begun = True
+        finally:
+            for start in () if begun else self._first.values():
                 start.cancel()
-            await asyncio.gather(*starts, return_exceptions=True)
-            raise
+
+    async def _some_ready(self, starts: Iterable[asyncio.Task[EngineHandle]]) -> None:
+        """Wait for these starts, but for those that take far longer than the first of them; the error of the first if none is ready."""
+        waiting, patience = set(starts), None
+        done = waiting
+        while waiting and done:
+            done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if self.slowest_s is not None:
+                patience = SLOWER * self.slowest_s + float(self.config.rollout.stall_s)
+        if self.slowest_s is None:
+            await self._first[0]
 
     async def start(self, index: int) -> EngineHandle:
         """Start the engine of a place and wait for it; RoleFailed if it cannot start, RoleLate if it takes too long."""
