@@ -118,6 +118,7 @@ def report(results: Sequence[Result], times: Times, seconds: float) -> int:
     for place, count in struck.items():
         kinds[place.partition(": ")[0]] += count
     ends = Counter(end.partition(" (")[0] for one in results for end in one.ends)
+    ways = Counter(end.partition(":")[0] for one in results for end in one.ends)
     found = {
         "schedules": len(results),
         "violations": len(failed),
@@ -129,7 +130,7 @@ def report(results: Sequence[Result], times: Times, seconds: float) -> int:
         "kinds": dict(kinds.most_common()),
         "ettr": fmean(one.ettr for one in results),
         "times": asdict(times),
-        "ways": dict(Counter(end.partition(":")[0] for one in results for end in one.ends).most_common()),
+        "ways": dict(ways.most_common()),
         "ends": dict(ends.most_common()),
     }
     OUT.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def report(results: Sequence[Result], times: Times, seconds: float) -> int:
     print(
         f"{len(results)} schedules in {seconds:.0f} s, {found['virtual_hours']:.0f} virtual hours; {len(failed)} with a violation{seeds}; "
         f"{found['struck']} faults in {len(places)} different ways ({listed(kinds)}); {sum(ends.values())} drivers "
-        f"({listed(Counter(found['ways']))}); mean ETTR {found['ettr']:.3f}"
+        f"({listed(ways)}); mean ETTR {found['ettr']:.3f}"
     )
     return bool(failed)
 

@@ -1,6 +1,5 @@
 """A long run in virtual time that loses a process every so often, and how much of its time was useful."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks.faults.asked import config_of
@@ -13,17 +12,15 @@ from cluster.record.checkpoint import Checkpoints, read_position
 STEPS = 1_000_000  # more than the run can do
 CALM = 20, 60  # steps of two runs without faults, whose difference is the time of their further steps
 RESTARTS = 100_000  # of each role: who expects a fault a minute allows that many
-SETTINGS: Mapping[str, int] = {"engines": 2, "ranks": 1, "staleness": 1, "save_every": 1}
+SHAPE = Shape(seed=0, steps=STEPS, engines=2, ranks=1, staleness=1, save_every=1, restarts=RESTARTS, crowded=True)
 
 
-def under_constant_fire(
-    laboratory: Laboratory, every_s: float, until_s: float, settings: Mapping[str, int] = SETTINGS
-) -> tuple[Result, int]:
+def under_constant_fire(laboratory: Laboratory, every_s: float, until_s: float, shape: Shape = SHAPE) -> tuple[Result, int]:
     """A run whose engines, ranks and reward workers are killed in turn, and the steps that it has saved when the time is over.
 
     Its useful time is what these steps take in a run without faults; the start of the run counts as lost.
     """
-    shape = Shape(seed=0, steps=STEPS, restarts=RESTARTS, crowded=True, times=laboratory.times, **settings)
+    shape = replace(shape, times=laboratory.times)
     first, further = (laboratory.reference(replace(shape, steps=steps)).seconds for steps in CALM)
     result, history = Result(seed=0, faults=tuple(strikes_by_the_clock(shape, every_s, until_s))), History()
     laboratory.drive(shape, list(result.faults), history, result, until_s)
