@@ -58,7 +58,7 @@ class Ended:
     seconds: float
     turns: int
     error: BaseException | None = None
-    power_cut: bool = False
+    lost_lines: bool = False  # a power cut or a full disk took the newest lines of files
 
 
 class Quiet:
@@ -114,11 +114,12 @@ class Driver:
         self.loop.close()
         if how in (End.KILLED, End.STUCK):
             self.disk.restore(self.config.run_dir)
+        lost_lines = self.power_cut or self.disk.full
         self.disk.reset()
         now = self.now + self.loop.time()
         self.history.now = lambda: now
         self.world.processes.clear()
-        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error, power_cut=self.power_cut)
+        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error, lost_lines=lost_lines)
 
     async def drive(self) -> None:
         """What `train` does within the lock of the run directory."""

@@ -106,10 +106,10 @@ class Laboratory:
                 return turns
             if ended.how is End.FINISHED:
                 return turns
-            was_cut = ended.power_cut  # files may lack their newest lines then, until the run is resumed
+            whole = not ended.lost_lines  # otherwise files may lack their newest lines until the run is resumed
             del ended
             bury()
-            if not was_cut:
+            if whole:
                 result.violations += audited(config)
             if result.violations:
                 return turns

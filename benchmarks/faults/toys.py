@@ -147,8 +147,9 @@ class ToyEngine:
 
     async def resume(self) -> None:
         await self.me.work("resume", 0.01)
-        if self.weights == NOTHING:
-            self.world.history.wrong(f"{self.me.role} was resumed with half of its weights")
+        if self.resumed.is_set():
+            return
+        self.trust("what was paused")
         self.resumed.set()
 
     async def room(self) -> int:
