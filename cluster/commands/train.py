@@ -101,13 +101,13 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
-            metrics.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
             except Stopped:
                 return
             place = Place(position=begin.position, checkpoint=begin.checkpoint, origin=begin.origin)
             controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop, place)
+            metrics.on_lost = controller.experts.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             if begin.checkpoint:
                 controller.stream.load(read_stream(begin.checkpoint))
             with show.training(begin.position.step):

@@ -67,6 +67,8 @@ def _check_experts(found: Invariant, steps: Sequence[int], due: Sequence[int], a
     found.check(list(steps) == sorted(set(steps)), "experts.npz has its steps twice or in another order")
     found.check_all(len(steps), (f"experts.npz has step {step}, which does not stand" for step in steps if step not in allowed))
     begins = account.last.from_step if account.last else 0
+    attempt = {row.step: row.attempt for row in account.steps if not row.undone}
+    due = [step for step in due if (attempt[step], LOST, f"experts.npz, step {step}") not in account.events]
     if due and due[-1] > begins:
         found.check(bool(steps) and steps[-1] >= due[-1], f"experts.npz ends before step {due[-1]}")
 
