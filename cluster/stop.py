@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from configs.errors import DeadlineExceeded
+
 T = TypeVar("T")
 MARGIN, MOST_MARGIN_S = 0.2, 10.0  # share of run.grace_s, and the most of it, in which actors and Ray end
 SLOWER = 1.5  # times that a save may take longer than the last one
@@ -54,7 +56,7 @@ class Stop:
 
     @contextmanager
     def answered(self, say: Callable[[str], None], within_s: float, grace_s: float | None = None) -> Iterator[None]:
-        """Within: the running task answers the request. It is cancelled, with a TimeoutError, `within_s` seconds after the request.
+        """Within: the running task answers the request. It is cancelled, with a DeadlineExceeded, `within_s` seconds after the request.
 
         A hurried request has `grace_s` seconds until the process ends.
         """
@@ -87,7 +89,7 @@ class Stop:
         except asyncio.CancelledError:
             if not self._late:
                 raise
-            raise TimeoutError(_too_late(within_s, grace_s if "run.grace_s" in timers else None)) from None
+            raise DeadlineExceeded(_too_late(within_s, grace_s if "run.grace_s" in timers else None)) from None
         finally:
             self._loop = None
             for timer in timers.values():

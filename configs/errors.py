@@ -76,7 +76,7 @@ class RankFailed(RunFailed):
 
 
 class DeadlineExceeded(RunFailed, TimeoutError):
-    """A wait took longer than run.deadline_s."""
+    """A wait took longer than run.deadline_s, or a stop longer than run.stop_s or run.grace_s."""
 
 
 def in_one_line(text: str) -> str:

@@ -11,20 +11,23 @@ import os
 import shutil
 import sys
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.faults.laboratory import Laboratory, Result, shrink, under_constant_fire
+from benchmarks.faults.fire import under_constant_fire
+from benchmarks.faults.laboratory import Laboratory, Result, shrink
 from benchmarks.faults.mutants import MUTANTS, missed
-from benchmarks.faults.plan import Times
+from benchmarks.faults.plan import MEASURED, Times
 from benchmarks.rounds import OUT
 
+TOLD_AFTER = 100  # schedules
 SHOWN = 5  # failures that are shrunk and printed
 MOST_FOR_A_MUTANT = 300  # schedules, one of which must catch it
 
@@ -32,7 +35,8 @@ MOST_FOR_A_MUTANT = 300  # schedules, one of which must catch it
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; the exit status is 1 if anything is violated, or if a planted bug passes."""
     asked = parsed(argv)
-    given = Times(**{name: float(value) for name, _, value in (text.partition("=") for text in asked.times)})
+    changed = {name: float(value) for name, _, value in (text.partition("=") for text in asked.times)}
+    given = replace(MEASURED if asked.fault_every else Times(), **changed)
     if asked.seed_of is not None:
         return show_one(asked.seed_of, given)
     if asked.mutants:
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with context.Pool(asked.workers, initializer=calm) as pool:
         for result in pool.imap_unordered(run_one, ((seed, given) for seed in seeds), chunksize=8):
             results.append(result)
-            if len(results) % 500 == 0:
+            if len(results) % TOLD_AFTER == 0:
                 bad = sum(bool(one.violations) for one in results)
                 print(f"{len(results)} schedules, {bad} with a violation, {time.perf_counter() - started:.0f} s", flush=True)
         pool.close()
@@ -97,7 +101,10 @@ def laboratory(times: Times) -> Iterator[Laboratory]:
 def run_one(asked: tuple[int, Times]) -> Result:
     """A schedule in a process of the pool."""
     seed, times = asked
-    return laboratory_of(os.getpid(), times).run_seed(seed)
+    try:
+        return laboratory_of(os.getpid(), times).run_seed(seed)
+    except Exception:  # of the laboratory itself; the pool would hang on an error that cannot be pickled
+        return Result(seed=seed, faults=(), violations=[traceback.format_exc()])
 
 
 def report(results: Sequence[Result], times: Times, seconds: float) -> int:
@@ -107,7 +114,11 @@ def report(results: Sequence[Result], times: Times, seconds: float) -> int:
         show_one(one.seed, times)
     struck = Counter(text.partition(": ")[2].rpartition(",")[0] for one in results for text in one.struck)
     places = {place.translate(str.maketrans("", "", "0123456789")) for place in struck}
+    kinds: Counter[str] = Counter()
+    for place, count in struck.items():
+        kinds[place.partition(": ")[0]] += count
     ends = Counter(end.partition(" (")[0] for one in results for end in one.ends)
+    ways = Counter(end.partition(":")[0] for one in results for end in one.ends)
     found = {
         "schedules": len(results),
         "violations": len(failed),
@@ -116,18 +127,26 @@ def report(results: Sequence[Result], times: Times, seconds: float) -> int:
         "virtual_hours": sum(one.seconds for one in results) / 3600,
         "struck": sum(struck.values()),
         "places": len(places),
+        "kinds": dict(kinds.most_common()),
         "ettr": fmean(one.ettr for one in results),
         "times": asdict(times),
+        "ways": dict(ways.most_common()),
         "ends": dict(ends.most_common()),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "faults.json").write_text(json.dumps(found, indent=1) + "\n")
+    seeds = f" (seeds {', '.join(str(one.seed) for one in failed[:20])})" if failed else ""
     print(
-        f"{len(results)} schedules in {seconds:.0f} s, {found['virtual_hours']:.0f} virtual hours; {found['struck']} faults struck in "
-        f"{len(places)} different ways; {sum(ends.values())} drivers, {ends['finished']} of them to the last step; "
-        f"{len(failed)} schedules with a violation{': seeds ' + ', '.join(str(one.seed) for one in failed[:20]) if failed else ''}"
+        f"{len(results)} schedules in {seconds:.0f} s, {found['virtual_hours']:.0f} virtual hours; {len(failed)} with a violation{seeds}; "
+        f"{found['struck']} faults in {len(places)} different ways ({listed(kinds)}); {sum(ends.values())} drivers "
+        f"({listed(ways)}); mean ETTR {found['ettr']:.3f}"
     )
     return bool(failed)
+
+
+def listed(counts: Counter[str]) -> str:
+    """The commonest first."""
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
 def show_one(seed: int, times: Times) -> int:

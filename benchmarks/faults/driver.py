@@ -37,7 +37,6 @@ from configs.schema import Config
 from rollout.prompts import EvalSet, PromptSet
 from rollout.transport import choose_transport
 
-LOOKS_S = 20.0  # between two looks at an engine or a rank; the 2 s of a real run would take most of the laboratory's own time
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 
 
@@ -59,6 +58,7 @@ class Ended:
     seconds: float
     turns: int
     error: BaseException | None = None
+    lost_lines: bool = False  # a power cut or a full disk took the newest lines of files
 
 
 class Quiet:
@@ -114,11 +114,12 @@ class Driver:
         self.loop.close()
         if how in (End.KILLED, End.STUCK):
             self.disk.restore(self.config.run_dir)
+        lost_lines = self.power_cut or self.disk.full
         self.disk.reset()
         now = self.now + self.loop.time()
         self.history.now = lambda: now
         self.world.processes.clear()
-        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error)
+        return Ended(how=how, seconds=self.loop.time(), turns=self.loop.turns.done, error=error, lost_lines=lost_lines)
 
     async def drive(self) -> None:
         """What `train` does within the lock of the run directory."""
@@ -196,8 +197,8 @@ class Driver:
             stack.enter_context(patch.object(time, "time", lambda: EPOCH + self.now + self.loop.time()))
             stack.enter_context(patch.object(command, "start_actors", self.start_actors))
             stack.callback(asyncio.set_event_loop, None)
-            stack.enter_context(patch.object(watch, "OFTEN_S", LOOKS_S))
-            stack.enter_context(patch.object(ping, "EVERY_S", LOOKS_S))
+            stack.enter_context(patch.object(watch, "OFTEN_S", self.shape.times.look))
+            stack.enter_context(patch.object(ping, "EVERY_S", self.shape.times.look))
             stack.enter_context(patch.object(callback, "_say", self.world.call_back))
             stack.enter_context(patch.object(Artist, "draw_when_due", lambda _: None))
             yield
@@ -232,8 +233,7 @@ class Driver:
         learners = Learners(config, spawn(), share=lambda shared: shared, spawn=spawn, kill=world.kill)
         async with asyncio.TaskGroup() as starting:
             starting.create_task(learners.start())
-            for index in range(shape.engines):
-                starting.create_task(fleet.start(index))
+            starting.create_task(fleet.start_all())
             starting.create_task(_ready(config, reward.handle.ready.remote(), register_role(reward, config)))
         fleet.begin()
         try:

@@ -11,10 +11,11 @@ from benchmarks.faults.plan import Reference, Shape
 from benchmarks.faults.toys import NAMES
 from cluster.causes.cause import find_cause
 from cluster.causes.chain import back_from, raised_by_us
+from cluster.record.audit.audit import audit
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import read_metrics
-from configs.errors import GatewiseError
+from configs.errors import GatewiseError, NoRun
 from configs.schema import Config
 from rollout.order import open_stream
 from rollout.proof import fingerprint
@@ -41,6 +42,7 @@ def violations(config: Config, shape: Shape, history: History, reference: Refere
         yield f"{newest.name} counts as whole, but its shard is cut off"
         return
     model = json.loads(text)
+    yield from audited(config, is_over=True)
     with closing(Ledger(config.run_dir / "ledger.db")) as ledger:
         yield from ledger.faults(position.next_group, position.pending)
         yield from differences(ledger.db, shape, model["lineage"])
@@ -51,6 +53,16 @@ def violations(config: Config, shape: Shape, history: History, reference: Refere
         yield f"metrics.jsonl has the steps {rows}"
     if reference is not None and shape.staleness == 0 and model["weights"] != reference.weights:
         yield "the model is not that of the run without faults, though no token is stale"
+
+
+def audited(config: Config, *, is_over: bool = False) -> list[str]:
+    """What `gatewise audit` says against a run; of one that is over it must have looked at everything."""
+    try:
+        found = audit(config.run_dir, config)
+    except NoRun as error:  # where a driver was killed before its ledger had a table
+        return [f"audit: {error}"] if is_over or Checkpoints(config).newest() else []
+    violated = [f"audit, {one.name}: {text}" for one in found for text in one.violations]
+    return violated + [f"audit, {one.name}: nothing was checked" for one in found if is_over and not one.checked]
 
 
 def differences(db: sqlite3.Connection, shape: Shape, lineage: list[tuple[int, list[int]]]) -> Iterator[str]:

@@ -14,13 +14,11 @@ from benchmarks.faults.asked import config_of
 from benchmarks.faults.disk import Disk, damage
 from benchmarks.faults.driver import Driver, End
 from benchmarks.faults.history import History
-from benchmarks.faults.invariants import is_typed, violations
-from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, Times, draw_schedule, strikes_by_the_clock, world_of
+from benchmarks.faults.invariants import audited, is_typed, violations
+from benchmarks.faults.plan import Fault, Reference, Schedule, Shape, Times, draw_schedule, world_of
 from cluster.causes.cause import find_cause
-from cluster.record.checkpoint import Checkpoints, read_position
 
 LONGEST = 40.0  # deadlines that a driver may take
-STEPS_UNDER_FIRE, CALM_STEPS = 10_000, 60
 PATIENCE = 3  # drivers that may fail without a new fault
 
 
@@ -70,7 +68,7 @@ class Laboratory:
         reference = self.reference(schedule.shape)
         result = Result(seed=schedule.seed, faults=tuple(schedule.faults), useful=reference.seconds)
         history = History()
-        self._drive(schedule.shape, list(schedule.faults), history, result)
+        self.drive(schedule.shape, list(schedule.faults), history, result)
         result.struck = history.struck
         if not result.violations:
             result.violations += violations(config_of(self.folder, schedule.shape), schedule.shape, history, reference)
@@ -81,7 +79,7 @@ class Laboratory:
         for world in {world_of(seed) for seed in range(seeds)}:
             self.reference(Shape.draw(world, self.times))
 
-    def _drive(self, shape: Shape, faults: list[Fault], history: History, result: Result, until: float = float("inf")) -> int:
+    def drive(self, shape: Shape, faults: list[Fault], history: History, result: Result, until: float = float("inf")) -> int:
         """Start drivers until one finishes, until something happens that must not, or until `until`; the callbacks of all."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -108,8 +106,13 @@ class Laboratory:
                 return turns
             if ended.how is End.FINISHED:
                 return turns
+            whole = not ended.lost_lines  # otherwise files may lack their newest lines until the run is resumed
             del ended
             bury()
+            if whole:
+                result.violations += audited(config)
+            if result.violations:
+                return turns
             if history.damage:
                 history.damage = False
                 damage(config.run_dir / "checkpoints", shape.chance("damage", turns))
@@ -124,7 +127,7 @@ class Laboratory:
 
     def _run_without_faults(self, shape: Shape) -> Reference:
         result, history = Result(seed=-1, faults=()), History()
-        turns = self._drive(shape, [], history, result)
+        turns = self.drive(shape, [], history, result)
         result.violations += violations(config_of(self.folder, shape), shape, history, None)
         if result.violations:
             raise RuntimeError(f"world {shape.seed} fails without any fault: {result.violations}")
@@ -151,21 +154,3 @@ def shrink(laboratory: Laboratory, schedule: Schedule) -> Schedule:
         if laboratory.run(replace(schedule, faults=fewer)).violations:
             faults = fewer
     return replace(schedule, faults=faults)
-
-
-def under_constant_fire(laboratory: Laboratory, every_s: float, until_s: float) -> tuple[Result, int]:
-    """A long run of two engines and two ranks whose processes are killed in turn, and the steps that it saved within the time.
-
-    Its useful time is what these steps take without faults.
-    """
-    shape = Shape(seed=0, steps=STEPS_UNDER_FIRE, engines=2, ranks=2, staleness=1, save_every=1, times=laboratory.times)
-    calm = replace(shape, steps=CALM_STEPS)
-    reference = laboratory.reference(calm)
-    faults = strikes_by_the_clock(shape, every_s, until_s)
-    result, history = Result(seed=0, faults=tuple(faults)), History()
-    laboratory._drive(shape, list(faults), history, result, until_s)
-    newest = Checkpoints(config_of(laboratory.folder, shape)).newest()
-    steps = read_position(newest).step if newest else 0
-    result.struck, result.useful = history.struck, steps * reference.seconds / CALM_STEPS
-    result.violations += history.violations
-    return result, steps

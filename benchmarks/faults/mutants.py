@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
-from cluster.publish.publisher import Publisher
 from cluster.record import checkpoint
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import sinks
@@ -57,19 +56,6 @@ def metrics_in_memory() -> AbstractContextManager[Any]:
 def damage_unseen() -> AbstractContextManager[Any]:
     """A checkpoint counts as whole if it has a state, whatever became of its other files."""
     return patch.object(checkpoint, "faults", lambda folder, **_: [] if (folder / "state.json").is_file() else ["no state"])
-
-
-def half_done_engine_serves() -> AbstractContextManager[Any]:
-    """After a failed publish an engine goes on with half of its new weights."""
-
-    async def abandon(self: Publisher) -> None:
-        self._joined = []
-        for engine in [engine for engine in self._half_done if engine.cause is None]:
-            await engine.actor.abandon_update.remote()
-            await engine.actor.resume.remote()
-            self._paused.remove(engine)
-
-    return patch.object(Publisher, "_abandon", abandon)
 
 
 def nothing_loaded() -> AbstractContextManager[Any]:
@@ -122,7 +108,6 @@ MUTANTS: Mapping[str, Mutant] = {
     "the metrics are not flushed before a checkpoint": metrics_in_memory,
     "a damaged checkpoint passes for a whole one": damage_unseen,
     "a checkpoint is committed while it is written": saved_before_it_is_written,
-    "a half-done engine serves": half_done_engine_serves,
     "a resumed run does not load its checkpoint": nothing_loaded,
     "a pending group is not saved": pending_lost,
     "undone steps stay in the metrics": undone_steps_stay,

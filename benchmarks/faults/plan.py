@@ -8,6 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from statistics import NormalDist
 
+GROUPS_PER_STEP = 4
 WORLDS = 96  # different worlds; a fault-free run of each is the reference of all its schedules
 SIGMA = math.log(10) / NormalDist().inv_cdf(0.99)  # of response times: the 99th percentile is ten times the median
 
@@ -76,6 +77,16 @@ class Times:
     stall: float = 45.0
     full: float = 90.0
     deadline: float = 1200.0
+    look: float = 20.0  # between two looks at an engine or a rank; the 2 s of a real run would take most of the laboratory's own time
+    stalled: float = 120.0  # rollout.stall_s and learner.stall_s
+
+
+# Of a real tiny run on two CPU cores: a step takes 1.5 s; a dead engine serves again after 27 to 43 s, a dead rank's next step is done
+# after 5.6 s, a dead reward actor scores again after 2 s, and a driver that is started again trains after about 20 s.
+MEASURED = Times(
+    engine_start=35, rank_start=3.5, reward_start=1.5, driver_start=10, generate=0.35, score=0.02, learn=0.65, save=0.5, load=0.3,
+    join=0.02, transfer=0.02, death=0.5, stall=10, full=30, deadline=120, look=2, stalled=15,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +103,8 @@ class Shape:
     together: bool = False  # an engine and a rank on one node
     share: bool = False  # engines and ranks take turns on the same GPUs
     dynamic: bool = False
+    restarts: int = 5  # of each role
+    crowded: bool = False  # an engine with more than its share of the groups is slower in proportion
     times: Times = Times()
 
     @classmethod
@@ -111,6 +124,7 @@ class Shape:
             staleness=0 if share else chance.choice((0, 0, 1, 2)),
             save_every=chance.choice((1, 2, 3)),
             dynamic=chance.random() < 0.5,
+            restarts=chance.choice((0, 3, 3, 10, 10)),
         )
 
     def chance(self, *what: object) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.faults.plan import SIGMA, number_of
+from benchmarks.faults.plan import GROUPS_PER_STEP, SIGMA, number_of
 from benchmarks.faults.world import Process, World
 from rollout.proof import Manifest
 from rollout.transport import Rendezvous, Seat
@@ -85,7 +85,7 @@ class ToyEngine:
                 await self.resumed.wait()
                 self.trust(f"group {group_id}")
                 seen.append((self.version, self.weights))
-                await self.me.work("generate", seconds / CHUNKS)
+                await self.me.work("generate", self.crowding * seconds / CHUNKS)
                 self.tokens += size
         finally:
             self.flying.pop(group_id, None)
@@ -99,6 +99,13 @@ class ToyEngine:
         if not learned:
             return head
         return head, *(Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size))
+
+    @property
+    def crowding(self) -> float:
+        """How much slower than usual the engine is, because it has the groups of a dead one beside its own."""
+        shape = self.world.shape
+        usual = GROUPS_PER_STEP * (1 + shape.staleness) / shape.engines
+        return max(1.0, len(self.flying) / usual) if shape.crowded else 1.0
 
     def trust(self, what: str) -> None:
         """Note it where the engine serves weights that are not those of its version."""
@@ -140,8 +147,9 @@ class ToyEngine:
 
     async def resume(self) -> None:
         await self.me.work("resume", 0.01)
-        if self.weights == NOTHING:
-            self.world.history.wrong(f"{self.me.role} was resumed with half of its weights")
+        if self.resumed.is_set():
+            return
+        self.trust("what was paused")
         self.resumed.set()
 
     async def room(self) -> int:

@@ -80,19 +80,18 @@ async def start_actors(
         pool = EnginePool(config, [], on_retry, kill=actors.kill, say=say, on_event=on_event)
         fleet = Fleet(pool, places, launch, actors.end, wanted=places.engines)
         learners = _rank_actors(config, places, actors)
-        async with asyncio.TaskGroup() as starting:
-            if not config.placement.share:
-                starting.create_task(learners.start())
-            for index in range(places.engines):
-                starting.create_task(fleet.start(index))
-            for actor in dict.fromkeys(rewards):
-                starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
-        if config.placement.share:
-            await _start_ranks_beside(config, learners, [engine.actor for engine in pool.engines], actors)
-        for actor in dict.fromkeys(rewards):
-            actors.watching.append(asyncio.create_task(report_restarts(actor, actors.roles[actor], say)))
-        fleet.begin()
         try:
+            async with asyncio.TaskGroup() as starting:
+                if not config.placement.share:
+                    starting.create_task(learners.start())
+                starting.create_task(fleet.start_all())
+                for actor in dict.fromkeys(rewards):
+                    starting.create_task(_ready(config, actor.ready.remote(), actors.roles[actor]))
+            if config.placement.share:
+                await _start_ranks_beside(config, learners, [engine.actor for engine in pool.engines], actors)
+            for actor in dict.fromkeys(rewards):
+                actors.watching.append(asyncio.create_task(report_restarts(actor, actors.roles[actor], say)))
+            fleet.begin()
             yield Actors(engines=pool, learners=learners, transport=transport, fleet=fleet, places=places)
         finally:
             await fleet.close()

@@ -23,6 +23,7 @@ from cluster.publish.provenance import recorded_in
 from cluster.publish.publisher import Publisher
 from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
+from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
@@ -106,6 +107,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 return
             place = Place(position=begin.position, checkpoint=begin.checkpoint, origin=begin.origin)
             controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop, place)
+            metrics.on_lost = controller.experts.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             if begin.checkpoint:
                 controller.stream.load(read_stream(begin.checkpoint))
             with show.training(begin.position.step):

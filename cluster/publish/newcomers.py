@@ -30,7 +30,7 @@ class Newcomers:
         """Bury every stale engine among `published` that answers otherwise. Where none serves yet, the proof of the weights is enough."""
         stale = [engine for engine in published if engine.health is Health.STALE]
         if stale and len(self.probes):
-            answers = await self._answers(stale)
+            answers = await self.answers(stale)
             expected = await self._expected(published)
             for engine, found in zip(stale, answers, strict=True):
                 if found is not None and expected is not None:
@@ -40,12 +40,12 @@ class Newcomers:
         """A serving engine and its answers; None if none serves. One that fails is buried, and another one is asked."""
         for neighbour in published:
             if neighbour.health is Health.SERVING:
-                (found,) = await self._answers([neighbour])
+                (found,) = await self.answers([neighbour])
                 if found is not None:
                     return neighbour, found
         return None
 
-    async def _answers(self, engines: Sequence[EngineHandle]) -> list[Answers | None]:
+    async def answers(self, engines: Sequence[EngineHandle]) -> list[Answers | None]:
         """The answers of each engine to the probes; None for one that failed, which is buried."""
         calls = (answer(engine, engine.actor.probe.remote(self.probes), self.deadline_s) for engine in engines)
         found = await asyncio.gather(*calls)

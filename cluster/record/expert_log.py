@@ -6,6 +6,7 @@ It holds at most 2 × KEPT + 1 steps. When there are more, every second one is d
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ class ExpertLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "experts.npz"
         self.lost: list[int] = []  # steps that could not be written
+        self.on_lost: Callable[[str], object] = lambda name: None  # hears of each step that a full disk did not take
 
     def read(self) -> History | None:
         """Steps in rising order and their counts; None if nothing is written yet."""
@@ -48,6 +50,7 @@ class ExpertLog:
         except OSError:  # a full disk ends no run
             self.path.with_suffix(".tmp").unlink(missing_ok=True)
             self.lost.append(step)
+            self.on_lost(f"experts.npz, step {step}")
 
     def flush(self) -> None:
         """Nothing waits in memory."""

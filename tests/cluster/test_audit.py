@@ -230,6 +230,17 @@ def test_what_happens_to_sound_runs_is_no_violation(run: Path, change: Callable[
     assert found[-1].found["undone steps"] == STEPS - CUT
 
 
+def test_responses_that_a_full_disk_did_not_take_are_no_gap(run: Path) -> None:
+    name = "responses/step_000004.jsonl"
+    (run / name).unlink()
+    sql(f"INSERT INTO events SELECT attempt, 0, 'lost', '{name}', 'the disk was full' FROM steps WHERE step = 4 AND NOT undone")(run)
+    found = audit(run)
+    assert [text for one in found for text in one.violations] == []
+    assert [text for one in found for text in one.unchecked] == [
+        f"1 file of responses from {name} on: the disk was full, as the ledger says"
+    ]
+
+
 def test_a_run_that_was_just_continued_may_have_lines_of_undone_steps(run: Path) -> None:
     with closing(Ledger(run / "ledger.db")) as ledger:
         kept = json.loads((run / "checkpoints/step_000012/state.json").read_text())["position"]

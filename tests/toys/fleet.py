@@ -40,6 +40,7 @@ class Site:
         self.closed: list[int] = []
         self.room = room or engines
         self.start_s, self.fails = 5.0, 0
+        self.first_s: dict[int, float] = {}  # seconds of the first start in a place, where it takes longer
         self.pool = EnginePool(
             config, [], self.retried.append, kill=kill, say=self.said.append, on_event=lambda kind, who, _: self.events.append((kind, who))
         )
@@ -61,11 +62,12 @@ class Site:
         lives.append(actor)
         fails = self.fails > 0 and actor.life > 0
         self.fails -= fails
-        asyncio.get_running_loop().call_later(self.start_s, actor.dead.set if fails else actor.starts.set)
+        seconds = self.start_s if actor.life else self.first_s.get(index, self.start_s)
+        asyncio.get_running_loop().call_later(seconds, actor.dead.set if fails else actor.starts.set)
         return actor
 
     async def begin(self) -> None:
-        await asyncio.gather(*(self.fleet.start(index) for index in range(self.fleet.wanted)))
+        await self.fleet.start_all()
         self.publish()
         self.fleet.begin()
 

@@ -4,7 +4,7 @@ A run waits for a start only if it has no other engine. An engine that was start
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -63,8 +63,34 @@ class Fleet:
         self._emptying: set[int] = set()  # places whose engine has left, and is ending
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._first: dict[int, asyncio.Task[EngineHandle]] = {}  # the starts with which the run begins
         self._closed = False
         pool.is_expected, pool.on_death, pool.on_leave = self.is_expected, self._on_death, self._on_leave
+
+    async def start_all(self) -> None:
+        """Start the engines with which the run begins; what the first of them raises if none can start.
+
+        One that fails, or takes far longer than the first, costs the run only itself. Where GPUs are shared each is needed.
+        """
+        self._first = {index: asyncio.create_task(self.start(index)) for index in range(self.wanted)}
+        begun = False
+        try:
+            await (asyncio.gather(*self._first.values()) if self.config.placement.share else self._some_ready(self._first.values()))
+            begun = True
+        finally:
+            for start in () if begun else self._first.values():
+                start.cancel()
+
+    async def _some_ready(self, starts: Iterable[asyncio.Task[EngineHandle]]) -> None:
+        """Wait for these starts, but for those that take far longer than the first of them; the error of the first if none is ready."""
+        waiting, patience = set(starts), None
+        done = waiting
+        while waiting and done:
+            done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if self.slowest_s is not None:
+                patience = SLOWER * self.slowest_s + float(self.config.rollout.stall_s)
+        if self.slowest_s is None:
+            await self._first[0]
 
     async def start(self, index: int) -> EngineHandle:
         """Start the engine of a place and wait for it; RoleFailed if it cannot start, RoleLate if it takes too long."""
@@ -95,12 +121,15 @@ class Fleet:
         self._spawn(self.watch.for_stragglers(), "look for stragglers")
         for engine in self.pool.alive:
             self._follow(engine)
+        for index, start in self._first.items():
+            if not start.done() or start.exception() is not None:
+                self._begin(index, self._settle(index, start))
         self._reconcile()
 
     async def close(self) -> None:
         """Stop all of that. Engines that run, or start, are left for the caller to end."""
         self._closed = True
-        tasks = [*self._tasks]
+        tasks = [*self._tasks, *self._first.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -147,9 +176,11 @@ class Fleet:
             self.pool.become(engine, Health.SERVING if engine.is_proven else Health.STALE, "it stays after all")
         for index in self._free_places():
             if index not in self._starting and self._may_start(index):
-                task = self._spawn(self._fill(index), f"start engine {index}")
-                self._starting[index] = task
-                task.add_done_callback(partial(self._filled, index))
+                self._begin(index, self._fill(index))
+
+    def _begin(self, index: int, work: Coroutine[Any, Any, None]) -> None:
+        task = self._starting[index] = self._spawn(work, f"start engine {index}")
+        task.add_done_callback(partial(self._filled, index))
 
     def _filled(self, index: int, task: asyncio.Task[None]) -> None:
         del self._starting[index]
@@ -167,13 +198,20 @@ class Fleet:
         return free[: max(0, missing)]
 
     async def _fill(self, index: int) -> None:
-        """Start an engine in a free place; a start that fails counts as a restart, and a warning says why."""
+        """Start an engine in a free place."""
         if index in self._fallen:
             self.pool.counted["restarts"] += 1
             await asyncio.sleep(self._budget(index).take(self._now()))
+        await self._settle(index, self._start_in(index))
+
+    async def _start_in(self, index: int) -> EngineHandle:
+        await self._open(index)
+        return await self.start(index)
+
+    async def _settle(self, index: int, start: Awaitable[EngineHandle]) -> None:
+        """Follow an engine once it has started; a start that fails is said and counts as a restart."""
         try:
-            await self._open(index)
-            engine = await self.start(index)
+            engine = await start
         except (RoleFailed, RoleLate, NoPlace) as error:
             self._fallen.add(index)
             self._budget(index).failed += 1

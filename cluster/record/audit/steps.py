@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from cluster.record.audit.account import Account
 from cluster.record.audit.files import Files, Lines
 from cluster.record.audit.invariant import Invariant
+from configs.arithmetic import counted
+
+LOST = "lost"  # the kind of event of a file that a full disk did not take
 
 
 def check_metrics(account: Account, files: Files, standing: Sequence[int]) -> Invariant:
@@ -64,6 +67,8 @@ def _check_experts(found: Invariant, steps: Sequence[int], due: Sequence[int], a
     found.check(list(steps) == sorted(set(steps)), "experts.npz has its steps twice or in another order")
     found.check_all(len(steps), (f"experts.npz has step {step}, which does not stand" for step in steps if step not in allowed))
     begins = account.last.from_step if account.last else 0
+    attempt = {row.step: row.attempt for row in account.steps if not row.undone}
+    due = [step for step in due if (attempt[step], LOST, f"experts.npz, step {step}") not in account.events]
     if due and due[-1] > begins:
         found.check(bool(steps) and steps[-1] >= due[-1], f"experts.npz ends before step {due[-1]}")
 
@@ -71,10 +76,17 @@ def _check_experts(found: Invariant, steps: Sequence[int], due: Sequence[int], a
 def _check_responses(found: Invariant, account: Account, files: Files, due: Sequence[int], allowed: set[int]) -> None:
     """A file of responses for each step, where the run keeps some, with groups that this step learned."""
     attempt = {row.step: row.attempt for row in account.steps if not row.undone}
+    lost: list[str] = []
     for step in due:
         settings = account.settings.get(attempt.get(step, 0))
         if settings is not None and settings.sample_responses and files.responses:
-            found.check(step in files.responses, f"responses/step_{step:06d}.jsonl is missing")
+            name = f"responses/step_{step:06d}.jsonl"
+            if step not in files.responses and (attempt[step], LOST, name) in account.events:
+                lost.append(name)
+            else:
+                found.check(step in files.responses, f"{name} is missing")
+    if lost:
+        found.unchecked.append(f"{counted(len(lost), 'file')} of responses from {lost[0]} on: the disk was full, as the ledger says")
     kept = [settings.sample_responses for settings in account.settings.values() if settings is not None]
     if due and any(kept) and not files.responses:
         found.unchecked.append("responses: none are kept, though run.sample_responses asks for some")

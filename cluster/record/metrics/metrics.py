@@ -32,6 +32,7 @@ class Metrics:
         self.config, self.folder, self.on_step = config, config.run_dir, on_step
         self.sinks: list[Sink] = []
         self.lost: dict[str, list[int]] = {}  # steps whose texts a full disk did not take, by folder
+        self.on_lost: Callable[[str], object] = lambda name: None  # hears of each file that a full disk did not take
         self.cut(from_step)
 
     def cut(self, from_step: int) -> None:
@@ -70,6 +71,7 @@ class Metrics:
         except OSError:
             self.lost.setdefault(name, []).append(step)
             path.unlink(missing_ok=True)
+            self.on_lost(f"{name}/{path.name}")
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
