@@ -103,6 +103,7 @@ def test_ranks_that_start_again_are_new_and_can_be_lost_again() -> None:
     assert not set(actors) & set(learners.actors)
 
 
+LOST = ray.exceptions.ObjectLostError("ab" * 28, ray.core.generated.common_pb2.Address(), "")  # a step's tokens, gone with their node
 PEER = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1")
 
 
@@ -113,6 +114,7 @@ PEER = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1")
         (RoleLate(RANK, "did not finish 'step'", 5), True),
         (RoleLate(ENGINE, "did not finish group 3", 5), False),
         (RoleFailed.behind(ENGINE, "died", ray.exceptions.ActorDiedError()), False),
+        (ray.exceptions.RayTaskError("step", "Traceback", LOST).as_instanceof_cause(), True),
         (ValueError("the loss is not finite"), False),
         (LearnerFailed("the learner failed at 'transfer'"), False),
     ],
