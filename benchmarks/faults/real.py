@@ -4,7 +4,7 @@
 
 Two engines, one rank and reward workers on this machine's CPUs. A run that ends is continued as a user would, with run.resume=auto. At the
 end it prints the ETTR (useful time / time under fire) and what `audit` says of the run. Useful time counts each recorded step once, at the
-pace of the calm steps before the first strike.
+median pace of all steps: most of them are calm, and their pace changes while a run learns.
 """
 
 import argparse
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=60.0, metavar="S")
     parser.add_argument("--roles", nargs="+", choices=ROLES, default=["engine", "core", "rank", "reward", "worker"])
     parser.add_argument("--signal", choices=SIGNALS, default="KILL")
-    parser.add_argument("--calm", type=int, default=10, metavar="STEPS", help="steps before the first strike, whose pace is the measure")
+    parser.add_argument("--calm", type=int, default=10, metavar="STEPS", help="steps before the first strike")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT / "under_fire")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the run")
@@ -238,10 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     train = [sys.executable, "-m", "cluster", "train", str(CONFIG.relative_to(ROOT)), f"run.dir={folder}", *SETTINGS, *asked.settings]
     with running(folder, train) as run:
         wait_for_steps(run, asked.calm, 600)
-        pace = median(row["seconds/step"] for row in run.rows()[2:])  # the first steps warm up
         killer, before, began = Killer(run, asked.roles, SIGNALS[asked.signal], asked.seed), run.steps(), time.monotonic()
         under_fire(run, killer, asked.every, 60 * asked.minutes)
         seconds, steps = time.monotonic() - began, run.steps() - before
+        pace = median(row["seconds/step"] for row in run.rows())
         for one in list(killer.open):
             killer.close(one)
         status, left = stopped(run)
@@ -252,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{one['role']:>8} {one['signal']} at step {one['step']}: noticed {one['noticed_s']} s, recovered {one['recovered_s']} s later"
         )
     print(
-        f"{len(killer.closed)} strikes in {seconds:.0f} s, {run.drivers} drivers, {steps} steps at a calm pace of {pace:.2f} s; "
+        f"{len(killer.closed)} strikes in {seconds:.0f} s, {run.drivers} drivers, {steps} steps, the median one of {pace:.2f} s; "
         f"ETTR {steps * pace / seconds:.3f}; stopped with status {status}; left: {', '.join(left) or 'no process'}; "
         f"audit: {'clean' if audited.returncode == 0 else f'exit status {audited.returncode}'}; witness: {killer.witness}"
     )
