@@ -186,8 +186,7 @@ class Controller:
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
         alarm = self.alarm.observe(step, values)
         self.metrics.write(step, values | self.alarm.counted)
-        if (load := await self.learners.expert_load(stats)) is not None:
-            await asyncio.to_thread(self.experts.write, step, load)
+        await self._write_experts(step, stats)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
         self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
         unscored = many_failures([*summaries, *self.rejected], self.config.reward.warn_failures)
@@ -202,6 +201,11 @@ class Controller:
         await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
+
+    async def _write_experts(self, step: int, stats: Values) -> None:
+        load = await self.learners.expert_load(stats)
+        if load is not None and not await asyncio.to_thread(self.experts.write, step, load):
+            self.experts.on_lost(f"experts.npz, step {step}")  # here, since the ledger belongs to this thread
 
     async def _take(self, window: GroupWindow[Scored], count: int, version: int) -> list[Scored]:
         """The next groups. Engines that are new while no other one is left get `version` first; a rank that is lost meanwhile is raised."""

@@ -15,10 +15,16 @@ async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Pub
     newcomers, engines = publisher.newcomers, publisher.engines
     newcomers.probes = [prompt.token_ids for prompt in prompts[:PROBES]]
     tolerance = TOLERANCE[engines.config.engine_dtype]
+    tried = False
     while True:
         await engines.some_alive()
         asked = engines.alive
         before = dict(zip(asked, await newcomers.answers(asked), strict=True))
+        if all(found is None for found in before.values()):  # a model that no engine can run kills the next ones too, so they are tried once
+            if tried:
+                raise engines.none_left()
+            tried = True
+            continue
         published = await publisher.publish(0)
         left = [engine for engine in engines.alive if before.get(engine) is not None]
         compared = False

@@ -39,8 +39,8 @@ class ExpertLog:
         if (kept := self.read()) is not None:
             self._replace(*(values[kept[0] <= from_step] for values in kept))
 
-    def write(self, step: int, table: NDArray[np.int64]) -> None:
-        """Add the newest step's counts [L, E]."""
+    def write(self, step: int, table: NDArray[np.int64]) -> bool:
+        """Add the newest step's counts [L, E]; whether the disk took them. Any thread may call it, but for `on_lost`."""
         kept = self.read()
         steps = np.array([step]) if kept is None else np.append(kept[0], step)
         counts = table[None] if kept is None else np.concatenate([kept[1], table[None]])
@@ -50,7 +50,8 @@ class ExpertLog:
         except OSError:  # a full disk ends no run
             self.path.with_suffix(".tmp").unlink(missing_ok=True)
             self.lost.append(step)
-            self.on_lost(f"experts.npz, step {step}")
+            return False
+        return True
 
     def flush(self) -> None:
         """Nothing waits in memory."""
