@@ -20,7 +20,7 @@ async def prove_identity(publisher: Publisher, prompts: Sequence[Prompt]) -> Pub
         await engines.some_alive()
         asked = engines.alive
         before = dict(zip(asked, await newcomers.answers(asked), strict=True))
-        if all(found is None for found in before.values()):  # a model that no engine can run kills the next ones too, so they are tried once
+        if all(found is None for found in before.values()):  # such a model would kill the next ones too, so they are tried once
             if tried:
                 raise engines.none_left()
             tried = True
