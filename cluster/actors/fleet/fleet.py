@@ -17,6 +17,7 @@ from cluster.actors.fleet.watch import Watch
 from cluster.actors.process import log_path
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import RoleFailed, RoleLate
+from configs.arithmetic import counted
 from configs.errors import EngineFailed
 
 SLOWER = 3.0  # times the slowest start so far: how long another one may take
@@ -149,7 +150,7 @@ class Fleet:
 
     def _on_leave(self, engine: EngineHandle) -> None:
         """End an engine that is not wanted and has nothing left to do. No publish runs that would miss it."""
-        left = EngineLeft(f"{engine.name} has left: {self.wanted} engines are wanted")
+        left = EngineLeft(f"{engine.name} has left: {counted(self.wanted, 'engine')} wanted")
         engine.end(left)
         self.pool.on_event("left", engine.name, str(left))
         self.pool.say(str(left))
@@ -170,7 +171,7 @@ class Fleet:
         staying = [engine for engine in self.pool.engines if engine.health not in (Health.DEAD, Health.LEAVING)]
         for engine in staying[self.wanted :]:
             if engine.health is not Health.STARTING:
-                self.pool.become(engine, Health.LEAVING, f"{self.wanted} engines are wanted")
+                self.pool.become(engine, Health.LEAVING, f"{counted(self.wanted, 'engine')} wanted")
         leaving = [engine for engine in self.pool.engines if engine.health is Health.LEAVING]
         for engine in leaving[: max(0, self.wanted - len(staying))]:
             self.pool.become(engine, Health.SERVING if engine.is_proven else Health.STALE, "it stays after all")
