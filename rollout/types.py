@@ -40,16 +40,33 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A part of an episode that begins with a context of its own, because an environment rewrote it."""
+
+    prompt_ids: NDArray[np.int32]  # [P], the rewritten context
+    token_ids: NDArray[np.int32]  # [T]
+    logprobs: NDArray[np.float32] | None  # [T], 0 on tokens that the model did not sample
+    oldest_version: int
+    newest_version: int
+    turns: NDArray[np.int32] | None = None  # as in Response
+    routed_experts: Experts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An engine's answer to a prompt, exactly as it was sampled."""
+    """An engine's answer to a prompt, exactly as it was sampled; of several turns, the whole episode."""
 
     token_ids: NDArray[np.int32]  # [T], with the stop token if there is one
     logprobs: NDArray[np.float32] | None  # [T], under the weights and the temperature that sampled them; None if not asked for
     finish: Finish
     oldest_version: int  # step whose weights sampled the first token
     newest_version: int  # step whose weights sampled the last token
-    text: str  # decoded, for checkers and people only
+    text: str  # decoded, for checkers and people only; of several turns the last one's
     routed_experts: Experts | None = None
+    turns: NDArray[np.int32] | None = (
+        None  # [K, 2], where each turn of the model begins and ends in token_ids; None: all tokens are its own
+    )
+    later: tuple[Segment, ...] = ()  # what follows each rewritten context
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])

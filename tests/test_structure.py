@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
-    "reward": ("configs", "rollout.types", "reward"),
+    "reward": ("configs", "rollout.types", "rollout.episode", "reward"),
     "learner": (
         "configs",
         *(
