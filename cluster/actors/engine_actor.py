@@ -121,7 +121,7 @@ class EngineActor:
         head: Head = (summary, shown)
         if not learned:
             return head
-        experts = [response.routed_experts for response in group.responses] if self.config.rollout.capture_routing else []
+        experts = [response.recorded for response in group.responses] if self.config.rollout.capture_routing else []
         return (head, *map(Sampled.of, group.responses), *experts)
 
     async def _known_wants(self) -> Wants:
@@ -136,7 +136,7 @@ class EngineActor:
             checker=prompt.checker,
             response=response.text,
             reference=prompt.reference,
-            tokens=len(response),
+            tokens=response.sampled_tokens,
             prompt=prompt.text,
             question=prompt.question,
             prefill=prompt.prefill,
