@@ -49,7 +49,6 @@ STRIKES = (
     Strike("rank", "snapshot"),
     Strike("rank", "write"),
     Strike("rank", "load", at_once=True),
-    Strike("reward", "score", 0.005),
 )
 
 
