@@ -114,6 +114,7 @@ class Verdict:
     parts: dict[str, float] = field(default_factory=dict)  # raw correctness, parts and shaping, by name
     words: dict[str, str] = field(default_factory=dict)  # what a judge answered, by the name of the part that asked it
     unfinished: bool = False  # the response ends within a thought, so it has no answer
+    turn_rewards: tuple[float, ...] = ()  # of each turn; they add up to `reward`. Empty: the last turn's is all of it
 
     def __post_init__(self) -> None:
         scored = self.outcome is Outcome.SCORED
