@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -244,10 +243,10 @@ def ends_sooner(said: str, reference: Any) -> Turns:
     return 1.0
 
 
-def hangs(said: str, reference: Any) -> Turns:
-    yield "first"
-    time.sleep(60)
-    return 1.0
+def thinks(said: str, reference: Any) -> Turns:
+    """Says what it has seen."""
+    said = yield f"seen {said!r}"
+    return float(said == reference)
 
 
 def turns_in_circles(said: str, reference: Any) -> Turns:
@@ -264,12 +263,6 @@ def dies(said: str, reference: Any) -> Turns:
 def eats(said: str, reference: Any) -> Turns:
     yield "first"
     yield str(len(bytearray(1 << 36)))
-
-
-def prints_without_end(said: str, reference: Any) -> Turns:
-    while True:
-        print("x" * 1000)
-    yield "never"
 
 
 def numbers(said: str, reference: Any) -> Iterator[float]:
