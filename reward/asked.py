@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.episode import Turn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -23,6 +25,11 @@ class Asked:
     group: tuple[str, ...] = ()  # the texts of its whole group, one object for all of them; empty where it is alone
     index: int = 0  # its place in the group
     seed: int = 0
+    # Of an episode:
+    turns: tuple[Turn, ...] = ()  # the transcript; empty for one turn. `response` is the last turn's text
+    episode: str = ""  # unique for each attempt at a member of a group: what an environment holds belongs to it
+    group_seed: int = 0  # the same for every response to the prompt: the seed of an environment
+    over: bool = False  # the model has no further turn
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -43,8 +50,14 @@ class Wants:
     """Which fields the functions of the user's ask for, so that only those travel."""
 
     by_checker: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    environments: frozenset[str] = frozenset()  # checkers that yield
+    tools: bool = False  # whether the model has tools
     always: tuple[str, ...] = ()  # checkers of parts, and the second one: they score every response
 
     def of(self, checker: str) -> frozenset[str]:
         """The fields that a response of a row with that checker needs."""
         return frozenset(name for one in (checker, *self.always) for name in self.by_checker.get(one, ()))
+
+    def talks(self, checker: str) -> bool:
+        """Whether rows with that checker have several turns: it yields, or tools are in use."""
+        return self.tools or checker in self.environments

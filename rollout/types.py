@@ -67,6 +67,11 @@ class Response:
         None  # [K, 2], where each turn of the model begins and ends in token_ids; None: all tokens are its own
     )
     later: tuple[Segment, ...] = ()  # what follows each rewritten context
+    transcript: tuple[Any, ...] = ()  # of all segments; empty for one turn without an answer
+    tool_calls: int = 0
+    tool_errors: int = 0  # those whose answer is an error that the model caused
+    cut_replies: int = 0  # words that were longer than `rollout.max_reply_tokens`
+    environment_s: float = 0.0  # from questions to answers, all turns together
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
