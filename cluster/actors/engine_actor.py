@@ -94,7 +94,7 @@ class EngineActor:
         head: Head = (summary, shown)
         if not learned:
             return head
-        experts = [response.routed_experts for response in group.responses] if self.config.rollout.capture_routing else []
+        experts = [response.recorded for response in group.responses] if self.config.rollout.capture_routing else []
         return (head, *map(Sampled.of, group.responses), *experts)
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:

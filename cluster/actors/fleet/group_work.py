@@ -80,7 +80,7 @@ class GroupWork:
             return verdict
         asked = replace(
             self._asked(member, response.text),
-            tokens=len(response),
+            tokens=response.sampled_tokens,
             truncated=response.finish is Finish.LENGTH,
             turns=response.transcript,
             over=response.finish is not Finish.STOP,
