@@ -68,8 +68,8 @@ class Growing:
 
     @property
     def known(self) -> int:
-        """Tokens that were fed when the last turn ended: all but its last token."""
-        return len(self.prompt) + len(self.tokens) - 1 if self.turns else 0
+        """Tokens that the model has read: all up to the end of its last turn, but for that turn's last token."""
+        return len(self.prompt) + self.turns[-1][1] - 1 if self.turns else 0
 
     def add(self, turn: Response) -> None:
         """The model said this."""
