@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.episode import Turn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -23,6 +25,8 @@ class Asked:
     group: tuple[str, ...] = ()  # the texts of its whole group, one object for all of them; empty where it is alone
     index: int = 0  # its place in the group
     seed: int = 0
+    turns: tuple[Turn, ...] = ()  # the transcript; empty for one turn
+    episode: str = ""  # unique for each attempt at a member of a group: sessions belong to it
 
     @property
     def fields(self) -> dict[str, Any]:
