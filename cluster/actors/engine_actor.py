@@ -14,6 +14,7 @@ from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.scored import Text
 from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.own.name import is_own
@@ -26,7 +27,7 @@ from rollout.transport import Seat, Transport
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Sampled, Verdict
 
 Arrival = tuple[Asked, asyncio.Future[Verdict]]
-Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
+Head = tuple[GroupSummary, list[Text]]
 
 
 class GroupAborted(Exception):
@@ -117,7 +118,7 @@ class EngineActor:
         )
         summary = GroupSummary.of(group, time.perf_counter() - generated)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
-        shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
+        shown = [Text(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)
         if not learned:
             return head
