@@ -19,13 +19,13 @@ TRANSCRIPT = (
     Turn(said="<37*48>", answer=Answer(words="1776", role="tool", tool_calls=1, tool_errors=1, cut=True, seconds=0.5)),
     Turn(said="50", answer=Answer(rewritten=CONTEXT)),
     Turn(said="", answer=Answer(words="")),
-    Turn(said='1776\n"𝟙" \x00'),
+    Turn(said='1776\n"ü" \x00'),
 )
 WRITTEN = [
     {"said": "<37*48>", "answered": "1776", "role": "tool", "tool_calls": 1, "tool_errors": 1, "cut": True},
     {"said": "50", "answered": None, "rewritten": list(CONTEXT)},
     {"said": "", "answered": ""},
-    {"said": '1776\n"𝟙" \x00', "answered": None},
+    {"said": '1776\n"ü" \x00', "answered": None},
 ]
 
 
@@ -72,7 +72,7 @@ def test_a_person_reads_a_line_for_each_turn_and_each_answer() -> None:
         "context so far: 37",
         "model   ",
         "answer  ",
-        'model   1776\\n"𝟙" \\x00  (reward 0.25)',
+        'model   1776\\n"ü" \\x00  (reward 0.25)',
     ]
     assert shown("a" * 50 + "b" * 50, 21) == "aaaaaaaaa … bbbbbbbb"
 
