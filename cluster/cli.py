@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def say_how_to_continue(asked: argparse.Namespace) -> None:
     """Print the command that continues a run which began and has a checkpoint."""
     if asked.signals.stop.heard:
-        from cluster.commands.going_on import how_to_continue
+        from cluster.commands.resuming.going_on import how_to_continue
 
         print(how_to_continue(asked.loaded, asked.config, asked.overrides), file=sys.stderr)
 
@@ -126,7 +126,7 @@ def configured(asked: argparse.Namespace) -> Config:
 
 def run_train(asked: argparse.Namespace) -> None:
     config = configured(asked)  # reports mistakes before seconds of imports
-    from cluster.commands.going_on import to_continue
+    from cluster.commands.resuming.going_on import to_continue
     from cluster.commands.train import train
 
     # Before them Ray has said what became of its processes.
