@@ -112,7 +112,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
     rewards = np.concatenate([s.rewards for s in summaries])
     scored = rewards[np.isfinite(rewards)]
     correct = np.concatenate([s.correct for s in summaries])
-    lengths = np.concatenate([s.lengths for s in summaries])
+    lengths = np.concatenate([s.sampled for s in summaries])
     stale = np.array([step - 1 - s.oldest_version for s in summaries])
     nan = float("nan")
     return {

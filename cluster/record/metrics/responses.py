@@ -21,7 +21,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         **({"prefill": prompt.prefill} if prompt.prefill else {}),
         "response": response,
         **({"turns": turns_as_json(transcript, verdict)} if transcript else {}),
-        "tokens": int(scored.summary.lengths[member]),
+        "tokens": int(scored.summary.sampled[member]),
         "finish": finish(scored.summary, member),
         "reference": prompt.reference,
         **({"columns": prompt.columns} if prompt.columns else {}),
