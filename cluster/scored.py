@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, NewType
 
 from rollout.episode import Turn
-from rollout.types import GroupSummary, Prompt, Verdict
+from rollout.types import GroupSummary, Prompt, Response, Verdict
 
 Reference = NewType("Reference", object)  # to an object in Ray's object store; only `cluster.actors` resolves it
 
@@ -17,6 +17,13 @@ class Text(NamedTuple):
     response: str  # of several turns the last one
     verdict: Verdict
     transcript: tuple[Turn, ...] = ()  # of several turns all of them
+    versions: tuple[int, int] | None = None  # whose weights sampled the first and the last token, of an episode
+
+    @classmethod
+    def of(cls, member: int, response: Response, verdict: Verdict) -> "Text":
+        """That part of a response."""
+        versions = (response.oldest_version, response.newest_version) if response.transcript else None
+        return cls(member, response.text, verdict, response.transcript, versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

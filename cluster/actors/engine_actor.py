@@ -118,7 +118,7 @@ class EngineActor:
         )
         summary = GroupSummary.of(group, time.perf_counter() - generated)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
-        shown = [Text(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
+        shown = [Text.of(i, group.responses[i], scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)
         if not learned:
             return head

@@ -9,7 +9,7 @@ from rollout.types import Finish, GroupSummary
 
 def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
     """One response of a group. Of several turns, `response` is the last one, and `turns` has them all."""
-    member, response, verdict, transcript = text
+    member, response, verdict, transcript, versions = text
     prompt = scored.prompt
     return {
         "group": scored.summary.group_id,
@@ -21,6 +21,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         **({"prefill": prompt.prefill} if prompt.prefill else {}),
         "response": response,
         **({"turns": turns_as_json(transcript, verdict)} if transcript else {}),
+        **({"versions": list(versions)} if versions else {}),
         "tokens": int(scored.summary.sampled[member]),
         "finish": finish(scored.summary, member),
         "reference": prompt.reference,
