@@ -38,6 +38,8 @@ def check_rewards(account: Account, files: Files) -> Invariant:
                 where = f"{lines.name}, group {group}, member {number}"
                 found.violations += wrong_episode(where, kept, account_of, settings.max_staleness if settings else None)
                 episodes += "turns" in kept
+    if not found.checked:
+        found.unchecked.append("no response of a step that stands is kept")
     found.found = {"groups kept whole": whole} | ({"episodes": episodes} if episodes else {})
     return found
 
