@@ -26,6 +26,7 @@ from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Account, Ledger
+from cluster.record.metrics.episodes import describe_episodes
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -171,6 +172,7 @@ class Controller:
         values = {
             **stats,
             **describe_groups(summaries, step),
+            **describe_episodes(summaries, self.config.rollout.max_turns),
             **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
             "groups/rejected": float(len(self.rejected)),
