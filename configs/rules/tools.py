@@ -59,7 +59,7 @@ def keys_of_servers_have_a_server(config: Keys) -> Iterator[Problem]:
             message = f'got "{name}", needed the NAME of a server in tools.use, and {there}: write "{name}=mcp:…" there'
             yield Problem(("tools.key_env", "tools.use"), message)
         if not VARIABLE.fullmatch(variable):
-            message = f"the value of {name} (not shown) must be the name of an environment variable, such as SEARCH_KEY: never the key itself"
+            message = f"the value of {name} (not shown) must name an environment variable, such as SEARCH_KEY: never the key itself"
             yield Problem(("tools.key_env",), message)
 
 
