@@ -21,7 +21,7 @@ from learner.statistics import StepStatistics
 from rollout.types import Group, GroupSummary, Response, Sampled, Verdict
 from tests.learner.test_objective import CASES, golden_input
 from tests.toys.batches import whole_batch
-from tests.toys.episodes import episode, group_of, segment, with_episodes
+from tests.toys.holes import episode, group_of, segment, with_episodes
 from tests.toys.learner import toy_group
 from tests.toys.moe import moe_policy
 from tests.toys.objective import BATCH, BUDGET, GOLDEN, MASK

@@ -15,7 +15,7 @@ from learner.batch.tensors import Batch
 from learner.model.logprobs import token_logprobs
 from rollout.types import Group, GroupSummary
 from tests.toys.batches import whole_batch
-from tests.toys.episodes import with_episodes
+from tests.toys.holes import with_episodes
 from tests.toys.learner import VOCABULARY, toy_group
 from tests.toys.one_batch import batch_loss
 

@@ -14,7 +14,7 @@ from learner.measurement import Part
 from learner.penalty import charged, kl_costs, repriced
 from rollout.types import Group, GroupSummary, Verdict
 from tests.toys.batches import whole_batch
-from tests.toys.episodes import episode, group_of, segment
+from tests.toys.holes import episode, group_of, segment
 from tests.toys.moe import moe_group
 from tests.toys.one_batch import one_batch, planned
 from tests.toys.process_group import alone

@@ -17,7 +17,7 @@ from learner.loss.advantages import leave_one_out
 from learner.loss.parts import worth_learning
 from learner.loss.turns import advantages_of_turns, rewards_of_turns, turns_differ
 from rollout.types import Group, GroupSummary, Outcome, Verdict
-from tests.toys.episodes import episode, group_of, segment, with_episodes
+from tests.toys.holes import episode, group_of, segment, with_episodes
 from tests.toys.learner import toy_group
 
 RLOO = PRESETS["rloo"]

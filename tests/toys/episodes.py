@@ -1,87 +1,125 @@
-"""Episodes for tests of the learner: responses with tokens of an environment between the model's turns, and rewritten contexts."""
+"""Episodes on one real engine: alone, among others, with weights that change in mid-episode, and greedy."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 
-from rollout.types import Finish, Group, Prompt, Response, Segment, Verdict
+from rollout.engine import Engine
+from rollout.episode import Answer, Reply, Turn
+from rollout.sampling import sampling
+from rollout.seeds import seed_of_response
+from rollout.turns import Ask
+from rollout.types import Prompt, Response
 
-LARGEST = 11  # ids of tokens lie below it
-
-
-def spans(*lengths: int) -> np.ndarray:
-    """Turns [K, 2] of a response that begins and ends with one: tokens of the model, of the environment, of the model, ..."""
-    ends = np.cumsum(lengths)
-    return np.stack([ends - lengths, ends], 1)[::2].astype(np.int32)
-
-
-def episode(*lengths: int, first: int = 1, later: Sequence[Segment] = (), version: int = 0) -> Response:
-    """A response whose tokens and log-probs count from `first`; off the turns its log-probs are 0."""
-    turns, ids = spans(*lengths), np.arange(first, first + sum(lengths), dtype=np.int32)
-    own = np.concatenate([np.full(count, place % 2 == 0) for place, count in enumerate(lengths)])
-    return Response(
-        token_ids=ids,
-        logprobs=np.where(own, -0.1 * ids, 0).astype(np.float32),
-        finish=Finish.STOP,
-        oldest_version=version,
-        newest_version=version,
-        text="",
-        turns=turns,
-        later=tuple(later),
-    )
+MEMBERS, TURNS, STOPS = 12, 6, [5, 9, 14, 20, 27]  # with so many ends of turns a model of random weights says little
+REWRITTEN = "0123456789+=" * 3
+Key = tuple[int, int]  # seed of a response, number of a turn
 
 
-def segment(prompt: Sequence[int], *lengths: int, first: int = 1, version: int = 0) -> Segment:
-    """What follows a rewritten context."""
-    made = episode(*lengths, first=first, version=version)
-    names = ("token_ids", "logprobs", "oldest_version", "newest_version", "turns")
-    return Segment(prompt_ids=np.array(prompt, np.int32), **{name: getattr(made, name) for name in names})
+def change_weights(worker: Any, factor: float) -> None:
+    """Other weights in every layer, as a publish brings them."""
+    for name, weight in worker.model_runner.model.named_parameters():
+        if name.endswith("norm.weight"):
+            weight.data.mul_(factor)
 
 
-def group_of(responses: Sequence[Response], verdicts: Sequence[Verdict], prompt: Sequence[int] = (1, 2, 3)) -> Group:
-    made = Prompt(prompt_id="p", token_ids=np.array(prompt, np.int32), reference=None, checker="toy")
-    return Group(group_id=0, prompt=made, responses=tuple(responses), verdicts=tuple(verdicts))
+def environment(member: int, naps: float = 0.0) -> Reply:
+    """Answers with words that depend on what was said; for every third member it once writes the context anew."""
+
+    async def reply(turns: Sequence[Turn]) -> Answer:
+        await asyncio.sleep(naps * ((member * 7 + len(turns) * 5) % 4))
+        if len(turns) == 3 + member % 3:
+            return Answer()
+        if member % 3 == 0 and len(turns) == 2:
+            return Answer(rewritten=({"role": "user", "content": REWRITTEN},))
+        return Answer(words=f"{len(turns[-1].said)}+{member}=" + "12" * member)
+
+    return reply
 
 
-def with_episodes(group: Group, seed: int) -> Group:
-    """The group with holes in its longer responses, further segments after some, and rewards of turns that add up to those it has."""
-    rng = np.random.default_rng(seed)
-    responses = [_with_turns(response, rng) for response in group.responses]
-    verdicts = []
-    for verdict, response in zip(group.verdicts, responses, strict=True):
-        turns = sum(len(part.spans) for part in response.segments)
-        inner = rng.integers(-1, 2, turns - 1) / 4
-        rewards = () if verdict.reward is None else (*inner.tolist(), verdict.reward - inner.sum())
-        verdicts.append(replace(verdict, turn_rewards=tuple(map(float, rewards))))
-    return replace(group, responses=tuple(responses), verdicts=tuple(verdicts))
+class Recorded:
+    """What an engine sampled for each turn of each response."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.turns: dict[Key, Response] = {}
+        self.after: Callable[[], object] = lambda: None
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator["Recorded"]:
+        sample = self.engine._sample
+
+        async def noting(ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
+            turn = await sample(ask, seed, temperature, prompt_id)
+            self.turns[seed, ask.turn] = turn
+            self.after()
+            return turn
+
+        self.engine._sample = noting  # type: ignore[method-assign]
+        try:
+            yield self
+        finally:
+            self.engine._sample = sample  # type: ignore[method-assign]
 
 
-def _with_turns(response: Response, rng: np.random.Generator) -> Response:
-    turns = _holes(len(response), rng)
-    later = []
-    for _ in range(int(rng.integers(0, 3)) if len(response) else 0):
-        length = int(rng.integers(1, 6))
-        part = Segment(
-            prompt_ids=rng.integers(1, LARGEST, rng.integers(1, 5)).astype(np.int32),
-            token_ids=rng.integers(1, LARGEST, length).astype(np.int32),
-            logprobs=-rng.exponential(2.0, length).astype(np.float32),
-            oldest_version=response.newest_version,
-            newest_version=response.newest_version,
-            turns=_holes(length, rng),
-        )
-        later.append(replace(part, logprobs=_only(part)))
-    holed = replace(response, turns=turns, later=tuple(later))
-    return replace(holed, logprobs=_only(holed))
+async def play(engine: Engine, prompt: Prompt, members: Sequence[int], **how: Any) -> list[Response]:
+    """Episodes of these members, all at once."""
+    naps = how.pop("naps", 0.0)
+    asked = (engine.respond(prompt, seed_of_response(0, 7, member), reply=environment(member, naps), **how) for member in members)
+    return await asyncio.gather(*asked)
 
 
-def _only(part: Response | Segment) -> np.ndarray | None:
-    return None if part.logprobs is None else np.where(part.sampled, part.logprobs, np.float32(0))
+async def publish_between(engine: Engine, prompt: Prompt, factors: Sequence[float]) -> tuple[list[Response], dict[Key, tuple[int, int]]]:
+    """Episodes among which the weights change, each time a third of their turns is over; the versions of every turn."""
+    publishes: list[asyncio.Task[None]] = []
+
+    async def publish(version: int, factor: float) -> None:
+        await engine.pause()
+        await engine.llm.collective_rpc(change_weights, args=(factor,))
+        engine.served.begin(version)
+        await engine.resume()
+
+    async with Recorded(engine).recording() as seen:
+
+        def maybe() -> None:
+            version = len(publishes) + 1
+            if version <= len(factors) and len(seen.turns) >= version * MEMBERS:
+                publishes.append(asyncio.create_task(publish(engine.served.newest + 1, factors[version - 1])))
+
+        seen.after = maybe
+        responses = await play(engine, prompt, range(MEMBERS), naps=0.02)
+    await asyncio.gather(*publishes)
+    return responses, {key: (turn.oldest_version, turn.newest_version) for key, turn in seen.turns.items()}
 
 
-def _holes(length: int, rng: np.random.Generator) -> np.ndarray | None:
-    """One hole, two or none; the first token and the last are sampled."""
-    if length < 3 or rng.random() < 0.2:
-        return None
-    cuts = sorted(rng.choice(np.arange(1, length), size=4 if length > 5 and rng.random() < 0.5 else 2, replace=False).tolist())
-    return spans(*np.diff([0, *cuts, length]).tolist())
+async def experts_at_once(engine: Engine, context: Sequence[int]) -> Any:
+    """The experts of one request that reads all of these tokens."""
+    return (await engine._sample(Ask(context=context, turn=0, limit=1, known=0), 0, 0.0, "whole")).routed_experts
+
+
+async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
+    """Everything that the tests look at."""
+    import rollout.engine
+
+    def with_more_ends(*args: Any) -> Any:
+        params = sampling(*args)
+        params.stop_token_ids = STOPS
+        return params
+
+    rollout.engine.sampling = with_more_ends  # type: ignore[attr-defined]
+    prompt = Prompt(prompt_id="episode", token_ids=np.arange(4, 30, dtype=np.int32), reference="", checker="toy")
+    found: dict[str, Any] = {"prompt": prompt}
+    found["together"] = await play(engine, prompt, range(MEMBERS), naps=0.01)
+    found["alone"] = [(await play(engine, prompt, [member]))[0] for member in range(MEMBERS)]
+    found["greedy"] = [(await play(engine, prompt, [4], temperature=0.0))[0] for _ in range(2)]
+    found["at_once"] = []
+    for response in found["together"]:
+        for head, part in ((prompt.token_ids, response), *((segment.prompt_ids, segment) for segment in response.later)):
+            found["at_once"].append((part.routed_experts, await experts_at_once(engine, [*head.tolist(), *part.token_ids.tolist()])))
+    before = engine.served.newest
+    found["published"], found["versions"] = await publish_between(engine, prompt, factors)
+    found["before"] = before
+    return found

@@ -9,7 +9,7 @@ from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
 from configs.sections.objective import Credit
 from learner.batch.tensors import Batch
 from rollout.types import Group
-from tests.toys.episodes import with_episodes
+from tests.toys.holes import with_episodes
 
 OBJECTIVES = {name: Objective(preset=preset) for name, preset in PRESETS.items()}
 OBJECTIVES["grpo+icepop+k2"] = Objective(preset=PRESETS["grpo"], correction=CORRECTIONS["icepop"], kl=Kl(coefficient=0.1, estimator="k2"))
