@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-from reward.programs import calls, library, objects, tester
+from reward.programs import calls, library, objects, session, tester
 from reward.programs.walls import Limits, Walls
 
 READY = b"ready"
@@ -69,6 +69,9 @@ def confine(walls: Walls, order: dict[str, Any], fds: dict[str, int], owner: int
     if kind == "objects":
         lent_to = library.to_solutions if order["prelude"] else library.to_none
         return lambda: objects.serve_objects(define(sources, lent_to), fds["channel"])
+    if kind == "session":
+        os.close(fds["source"])
+        return lambda: session.serve_session(main_module("__main__"), fds["channel"], fds["answers"])
     return lambda: run_sources(sources, main_module("__main__"))
 
 
