@@ -30,6 +30,8 @@ ONLY_IN = {
     "ray": ("cluster/actors/",),
     "vllm": (
         "rollout/engine.py",
+        "rollout/engine_args.py",
+        "rollout/sampling.py",
         "rollout/weight_receiver.py",
         "rollout/beside_receiver.py",
         "rollout/nccl_receiver.py",
@@ -43,7 +45,7 @@ CATCH_ALL = {
     "cluster/cli.py",
     "gatewise/commands.py",
     "gatewise/errors.py",
-    "cluster/actors/engine_actor.py",
+    "cluster/actors/fleet/questions.py",
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",

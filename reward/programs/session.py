@@ -1,20 +1,16 @@
 """The child's side of a session: one interpreter that runs program after program with the names of those before.
 
-As in a notebook, the value of a last line that is an expression is printed. What a program raises is printed and ends that program alone.
+What a program raises is printed and ends that program alone.
 """
 
-import ast
 import contextlib
 import json
-import linecache
 import os
 import sys
-import traceback
 from io import TextIOWrapper
-from types import TracebackType
 from typing import Any
 
-FILE = "program.py"
+from reward.programs.cell import in_short, run_cell
 
 
 def serve_session(names: dict[str, Any], channel: int, answers: int) -> None:
@@ -39,28 +35,16 @@ def serve_session(names: dict[str, Any], channel: int, answers: int) -> None:
 
 
 def run_program(source: str, names: dict[str, Any]) -> bool:
-    """Run one program and print what it raises; whether it raised nothing."""
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)  # tracebacks show its lines
+    """Run one program and print what it raises; whether it raised nothing. SystemExit ends the program alone."""
     try:
-        tree = ast.parse(source, FILE)
-        last = [tree.body.pop()] if tree.body and isinstance(tree.body[-1], ast.Expr) else []
-        exec(compile(tree, FILE, "exec", dont_inherit=True), names)
-        exec(compile(ast.Interactive(last), FILE, "single", dont_inherit=True), names)
+        return run_cell(source, names)
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             show(f"{ended.code}\n")
         return not ended.code
-    except BaseException as error:  # any exception of a program, printed as an interpreter prints it
-        show("".join(traceback.format_exception(type(error), error, without_ours(error.__traceback__))))
+    except BaseException as error:  # the program has spoiled the streams by which its own error was to be printed
+        show(in_short(error))
         return False
-    return True
-
-
-def without_ours(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback from the program's first frame on."""
-    while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
-        trace = trace.tb_next
-    return trace
 
 
 def show(text: str) -> None:

@@ -37,7 +37,6 @@ def test_a_program_finds_what_the_programs_before_it_have_left(session: Session)
     for program, text in {
         "x = 20": "",
         "x + 1": "21\n",
-        "_ + 1": "22\n",
         "import math\ndef area(r):\n    return round(math.pi * r * r, 2)\nprint('defined')": "defined\n",
         "area(2)": "12.57\n",
         "None": "",
@@ -55,7 +54,7 @@ def test_a_program_finds_what_the_programs_before_it_have_left(session: Session)
 @pytest.mark.parametrize(
     ("program", "end"),
     [
-        ("1/0", "    1/0\n     ~^~\nZeroDivisionError: division by zero\n"),
+        ("1/0", "ZeroDivisionError: division by zero\n"),
         ("x = (", "SyntaxError: '(' was never closed\n"),
         ("def f():\n    raise ValueError('bad')\nf()", "ValueError: bad\n"),
         ("raise SystemExit('bye')", "bye\n"),
