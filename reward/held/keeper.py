@@ -99,10 +99,10 @@ class Keeper(threading.Thread):
                 if episode.serial is not None:
                     self._let_go(self.worlds[episode.serial])
             return
-        episode = self.register.ask(name, beginning, words, caller)
-        if episode is None or episode.serial is None or (world := self.worlds[episode.serial]).phase is Phase.STARTING:
+        asked = self.register.ask(name, beginning, words, caller)
+        if asked is None or asked.serial is None or (world := self.worlds[asked.serial]).phase is Phase.STARTING:
             return
-        said = episode.heard[-1]
+        said = asked.heard[-1]
         world.ask({"over": True} if said is None else {"said": said}, time.monotonic())
 
     def _fork(self, now: float) -> None:
@@ -244,9 +244,11 @@ class Keeper(threading.Thread):
             self.nursery.end()
             callers = [order[3] for order in self._orders if order[3] is not None]
             callers += [caller for episode in self.register.live.values() for caller in episode.waiting]
-            for future in (*callers, self.started):
-                if not future.done():
-                    future.set_exception(error)
+            for caller in callers:
+                if not caller.done():
+                    caller.set_exception(error)
+            if not self.started.done():
+                self.started.set_exception(error)
 
     def _close_worlds(self) -> None:
         """Ask every world to end and wait for that, at most LEAVE_S."""
