@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.effect import has_no_effect, is_default
-from configs.sections.tools import BUILT_IN, MCP, MCP_STDIO, PYTHON
+from configs.tool_names import BUILT_IN, MCP, MCP_STDIO, PYTHON
 
 PREFIX = re.compile(rf"([A-Za-z]\w*)=(?={MCP})")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,7 +59,7 @@ def keys_of_servers_have_a_server(config: Keys) -> Iterator[Problem]:
             message = f'got "{name}", needed the NAME of a server in tools.use, and {there}: write "{name}=mcp:…" there'
             yield Problem(("tools.key_env", "tools.use"), message)
         if not VARIABLE.fullmatch(variable):
-            message = f"the value of {name} (not shown) must be the name of an environment variable, such as SEARCH_KEY: never the key itself"
+            message = f"the value of {name} (not shown) must be the name of an environment variable, such as SEARCH_KEY"
             yield Problem(("tools.key_env",), message)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
+from reward.number import has_one_number
 from reward.own.awaited import Loop
 from reward.own.function import describe_missing, functions_of
 from reward.own.name import OwnCodeError, OwnName
-from reward.own.number import has_one_number
 from reward.own.source import import_own
 from reward.own.tool_schema import schema_of
 from reward.own.words import at_call, named, own_frame, text_of

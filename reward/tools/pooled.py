@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from configs.digits import write_long_json
-from configs.sections.tools import PYTHON
+from configs.tool_names import PYTHON
 from reward.pool_tool import TOOL
 from reward.tools.built_in import SCHEMAS
 from reward.tools.result import Result

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from configs.schema import Config
-from configs.sections.tools import PYTHON_SESSION
+from configs.tool_names import PYTHON_SESSION
 from reward.asked import Asked
 from reward.json_value import sendable
 from reward.pool_tool import CUT, cut
@@ -133,7 +133,7 @@ class Tools:
         result = await self.sessions.run(episode, program_of(arguments["code"]))
         return Result(text=cut(result.printed), error=not result.ok)
 
-    async def leave(self, episode: str) -> None:
+    def leave(self, episode: str) -> None:
         """The episode will make no further call: end what is held for it."""
         if self.sessions is not None:
             self.sessions.leave(episode)

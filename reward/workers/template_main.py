@@ -60,7 +60,7 @@ class Template:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.workers: set[int] = set()
-        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: the fields that it asks for, and what it brings
+        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: what its owner must know of it
         self.children: Children[int] = Children(channel)  # each with its process id
 
     def say(self, *words: object) -> None:
@@ -164,9 +164,7 @@ def import_checkers(template: Template, names: Sequence[str]) -> None:
         template.say("importing", name)
         try:
             checker = warm_checker(name)
-            if isinstance(checker.score, OwnFunction):
-                template.asks[name] = [*checker.score.call.asks, *(f"brings {one}" for one in checker.score.brought)]
-            if isinstance(checker.score, PoolTool):
+            if isinstance(checker.score, OwnFunction | PoolTool):
                 template.asks[name] = checker.score.marks
             refuse_what_a_fork_lacks(name)
         except OwnCodeError as error:
