@@ -1,6 +1,7 @@
 """The rules for `[tools]`: how entries are spelled, and what the other sections must give them."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -26,8 +27,17 @@ def tools_are_spelled_in_a_known_way(config: Keys) -> Iterator[Problem]:
     for place, entry in enumerate(config.tools.use):
         if entry in config.tools.use[:place]:
             yield Problem(("tools.use",), f'got "{entry}" twice: remove one')
+        if (found := PREFIX.match(entry)) and any(one.startswith(found[0]) for one in config.tools.use[:place]):
+            yield Problem(("tools.use",), f'got "{found[1]}" as the name of two servers: name two servers differently')
         if problem := spelling_problem(entry):
-            yield Problem(("tools.use",), f'got "{entry}", {problem}')
+            yield Problem(("tools.use",), f"got {shown(entry)}, {problem}")
+
+
+def shown(entry: str) -> str:
+    """The entry for a message, without what may be a key."""
+    start, at, end = entry.partition("@")
+    safe = f"{start.rpartition('//')[0]}//…@{end}" if at else entry
+    return f'"{safe.partition("?")[0]}"'
 
 
 def spelling_problem(entry: str) -> str:
@@ -36,8 +46,18 @@ def spelling_problem(entry: str) -> str:
     if server is None:
         return "" if entry in BUILT_IN or ":" in entry.strip(":") else f"needed one of {FORMS}"
     if server.startswith(MCP_STDIO):
-        return "" if server.removeprefix(MCP_STDIO).strip() else "needed a command: write mcp:stdio COMMAND"
-    url = server.removeprefix(MCP)
+        return command_problem(server.removeprefix(MCP_STDIO))
+    return address_problem(server.removeprefix(MCP))
+
+
+def command_problem(command: str) -> str:
+    try:
+        return "" if shlex.split(command) else "needed a command: write mcp:stdio COMMAND"
+    except ValueError as error:
+        return f"whose command cannot be read ({error}): quote it as a shell wants it"
+
+
+def address_problem(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.scheme in ("http", "https") and parts.hostname
