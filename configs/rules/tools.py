@@ -51,6 +51,7 @@ def spelling_problem(entry: str) -> str:
 
 
 def command_problem(command: str) -> str:
+    """What is wrong with the command of a server."""
     try:
         return "" if shlex.split(command) else "needed a command: write mcp:stdio COMMAND"
     except ValueError as error:
@@ -58,6 +59,7 @@ def command_problem(command: str) -> str:
 
 
 def address_problem(url: str) -> str:
+    """What is wrong with the address of a server."""
     try:
         parts = urlsplit(url)
         host = parts.scheme in ("http", "https") and parts.hostname
