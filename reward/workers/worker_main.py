@@ -121,17 +121,6 @@ def score(checker: Score, item: int, response: str, reference: object, fields: M
         return failed(item, checker.describe(error, fields))
 
 
-def call_tool(tool: PoolTool, item: int, arguments: str) -> Message:
-    """Run a tool once with these arguments, a JSON object. Every exception becomes a FAILED message, as in `score`."""
-    try:
-        return Message(state=State.SCORED, item=item, words=tool.call(read_long_json(arguments)))
-    except MemoryError:
-        raise
-    except BaseException as error:
-        tool.report(error, arguments)
-        return failed(item, tool.describe(error))
-
-
 def play(checker: OwnFunction, item: int, transcript: Transcript, reference: object, fields: Mapping[str, Any]) -> Message:
     """Run an environment over the turns so far. Every exception becomes a FAILED message, as in `score`."""
     try:
@@ -145,6 +134,17 @@ def play(checker: OwnFunction, item: int, transcript: Transcript, reference: obj
     except BaseException as error:
         checker.report(error, transcript.turns[-1].said)
         return failed(item, checker.describe(error, fields))
+
+
+def call_tool(tool: PoolTool, item: int, arguments: str) -> Message:
+    """Run a tool once with these arguments, a JSON object. Every exception becomes a FAILED message, as in `score`."""
+    try:
+        return Message(state=State.SCORED, item=item, words=tool.call(read_long_json(arguments)))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        tool.report(error, arguments)
+        return failed(item, tool.describe(error))
 
 
 def about_reference(checker: OwnFunction, item: int, reference: object) -> Message:
@@ -217,9 +217,9 @@ class Worker:
         if response is None:
             assert isinstance(checker, OwnFunction), f"only functions of the user's are asked about references here, got {name!r}"
             return about_reference(checker, item, reference)
-        if isinstance(checker, PoolTool):
-            return call_tool(checker, item, response)
         if isinstance(response, dict):
             assert isinstance(checker, OwnFunction), f"only functions of the user's have episodes, got {name!r}"
             return play(checker, item, Transcript.read(response), reference, fields)
+        if isinstance(checker, PoolTool):
+            return call_tool(checker, item, response)
         return score(checker, item, response, reference, fields)
