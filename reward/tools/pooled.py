@@ -17,7 +17,7 @@ def pooled_tool(entry: str, pool: RewardPool) -> Tool:
     name = f"{TOOL}{entry}"
     schema: dict[str, Any] = SCHEMAS[PYTHON] if entry == PYTHON else json.loads(pool.asks[name][0])
 
-    async def run(episode: str, arguments: dict[str, Any]) -> Result:
+    async def run(arguments: dict[str, Any]) -> Result:
         (verdict,) = await pool.score([Item(checker=name, response=write_long_json(arguments), reference=None)])
         if verdict.failure is not None:
             return Result(failure=verdict)

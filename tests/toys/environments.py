@@ -270,11 +270,6 @@ def numbers(said: str, reference: Any) -> Iterator[float]:
     yield 0.5
 
 
-def hidden(said: str, reference: Any) -> Any:
-    """Returns a generator, without a `yield` of its own."""
-    return guess(said, reference)
-
-
 @functools.cache
 def cached(said: str, reference: Any) -> Turns:
     yield "first"
