@@ -36,6 +36,7 @@ from typing import NoReturn
 from reward.checkers import warm_checker
 from reward.own.function import OwnFunction
 from reward.own.name import OwnCodeError
+from reward.pool_tool import PoolTool
 from reward.processes.channel import Channel
 from reward.processes.children import Children, kill_group
 from reward.processes.prctl import adopt_orphans, die_with
@@ -59,7 +60,7 @@ class Template:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.workers: set[int] = set()
-        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: the fields that it asks for, and what it brings
+        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: what its owner must know of it
         self.children: Children[int] = Children(channel)  # each with its process id
 
     def say(self, *words: object) -> None:
@@ -163,8 +164,8 @@ def import_checkers(template: Template, names: Sequence[str]) -> None:
         template.say("importing", name)
         try:
             checker = warm_checker(name)
-            if isinstance(checker.score, OwnFunction):
-                template.asks[name] = [*checker.score.call.asks, *(f"brings {one}" for one in checker.score.brought)]
+            if isinstance(checker.score, OwnFunction | PoolTool):
+                template.asks[name] = checker.score.marks
             refuse_what_a_fork_lacks(name)
         except OwnCodeError as error:
             traceback.print_exception(error.__cause__ or error)
