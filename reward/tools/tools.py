@@ -91,10 +91,9 @@ class Tools:
         return Answer(words=words, tool_calls=len(calls), tool_errors=errors, cut=any(text.endswith(CUT) for text in texts))
 
     def _calls(self, asked: Asked, place: int) -> list[Found]:
-        """The calls of one turn. A prefill begins the first one, and each begins within a thought if the prompt ends in one."""
-        prompt = asked.prompt.removesuffix(asked.prefill)
-        said = asked.said[place].said if place else asked.prefill + asked.said[0].said
-        return self.format.find(said, self.marks, ends_within(prompt, "", self.marks))
+        """The calls of one turn. A prefill begins every turn, and each begins within a thought if the prompt ends in one."""
+        opened = ends_within(asked.prompt.removesuffix(asked.prefill), "", self.marks)
+        return self.format.find(asked.prefill + asked.said[place].said, self.marks, opened)
 
     async def _results(self, asked: Asked, calls: Sequence[Found]) -> list[Result]:
         """A result for each call, in their order. Calls run at the same time, except for those of a session."""

@@ -117,10 +117,10 @@ def test_a_turn_without_a_call_is_nobodys(played: Played) -> None:
     assert played.answer("4") is None
     assert played.answer(f"<think>{call('add', {'a': 1, 'b': 2})}</think>4") is None
     assert played.answer(call("add", {"a": 1, "b": 2}), prompt="Add. <think>\n") is None
-    # A prefill belongs to the first turn alone.
-    prefilled = {"prompt": "Add.<think>", "prefill": "<think>"}
-    assert played.answer(call("add", {"a": 1, "b": 2}), **prefilled) is None
-    assert played.answer(call("add", {"a": 1, "b": 2}), **prefilled, before=(Turn(said="x"),)) is not None
+    prefilled = {"prompt": "Add.<think>", "prefill": "<think>"}  # it begins every turn
+    for before in ((), (Turn(said="x"),)):
+        assert played.answer(call("add", {"a": 1, "b": 2}), **prefilled, before=before) is None
+        assert played.answer(f"</think>{call('add', {'a': 1, 'b': 2})}", **prefilled, before=before) is not None
 
 
 def test_results_come_in_the_order_of_the_calls(played: Played) -> None:
