@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class EngineActor:
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=f"engine-{self.index}")
         group, scoring_s = await work.run(self.engine, temperature)
-        scored, summary = group.verdicts, GroupSummary.of(group, scoring_s)
+        scored, summary = group.verdicts, replace(GroupSummary.of(group, scoring_s), answering_s=mine.answering_s)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)

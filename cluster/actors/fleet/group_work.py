@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
@@ -55,7 +54,7 @@ class GroupWork:
             if "group" in self.wants:
                 texts = tuple(responses[member].text for member in range(size))
                 verdicts = {member: self.score(member, response, texts) for member, response in responses.items()}
-            scored = [await verdicts[member] for member in range(size)]
+            scored = [await self._verdict(verdicts[member], self.names[member], responses[member]) for member in range(size)]
         finally:
             self._leave()
         of_members = tuple(responses[member] for member in range(size))
@@ -74,7 +73,7 @@ class GroupWork:
 
     def score(self, member: int, response: Response, group: tuple[str, ...] = ()) -> asyncio.Future[Verdict]:
         """A future for the verdict on a finished response; of an episode that broke, its failure."""
-        if response.transcript and (failure := response.transcript[-1].answer.failure):
+        if failure := failure_of(response):
             verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
             verdict.set_result(failure)
             return verdict
@@ -86,13 +85,14 @@ class GroupWork:
             over=response.finish is not Finish.STOP,
             group=group,
         )
-        scored = self.questions.score(asked)
-        scored.add_done_callback(partial(self._scored, self.names[member]))
-        return scored
+        return self.questions.score(asked)
 
-    def _scored(self, name: str, verdict: asyncio.Future[Verdict]) -> None:
-        if not verdict.cancelled() and verdict.exception() is None:
+    async def _verdict(self, coming: asyncio.Future[Verdict], name: str, response: Response) -> Verdict:
+        """A verdict; with it the episode is over for its environment, unless it broke and was not scored."""
+        verdict = await coming
+        if failure_of(response) is None:
             self._open.discard(name)
+        return verdict
 
     def _leave(self) -> None:
         """Say that no episode that is open now will be asked about again."""
@@ -117,3 +117,8 @@ class GroupWork:
             episode=self.names[member],
             group_seed=seed_of_group(seed, mine.group_id, evaluated=mine.evaluated),
         )
+
+
+def failure_of(response: Response) -> Verdict | None:
+    """Why an episode broke; None where it did not."""
+    return response.transcript[-1].answer.failure if response.transcript else None
