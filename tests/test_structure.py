@@ -58,6 +58,7 @@ CATCH_ALL = {
     "reward/workers/supervisor.py",
     "reward/workers/template_main.py",
     "reward/programs/tester.py",
+    "reward/episodes/replay.py",
     "reward/own/words.py",
     "reward/workers/worker_main.py",
     "rollout/chat.py",
