@@ -23,7 +23,7 @@ from tests.toys.run import run_config
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="world")
 SIZE = 4
-TALKING = Wants(environments=frozenset({"world"}))
+TALKING = Wants(by_checker={"world": ("yields",)})
 BROKEN = Verdict.failed(Outcome.UNSCORABLE, "it raised")
 
 
@@ -83,7 +83,7 @@ class Speaking:
 
 def group_work(reward: ToyReward, wants: Wants = TALKING, *, evaluated: bool = False) -> GroupWork:
     questions = Questions(run_config(Path("run")), InProcess(reward))
-    return GroupWork(questions, GroupAtWork(7, evaluated), PROMPT, wants, size=SIZE, engine="engine-3")
+    return GroupWork(questions, GroupAtWork(7, evaluated), PROMPT, wants, size=SIZE, engine="engine-3/")
 
 
 def run(reward: ToyReward, wants: Wants = TALKING) -> Group:
@@ -203,3 +203,24 @@ def test_the_time_in_which_all_episodes_of_a_group_wait_is_known():
     answering_s, scoring_s = asyncio.run(work())
     assert 0.04 < answering_s < 1.0
     assert scoring_s < 0.5
+
+
+@pytest.mark.parametrize("wants", [Wants(tools=True), Wants(by_checker={"world": ("yields", "held")})], ids=["tools", "held"])
+def test_no_answer_waits_for_one_that_may_be_slow(wants: Wants):
+    reward = ToyReward()
+    run(reward, wants)
+    assert {len(call) for call in reward.calls} == {1}
+
+
+def test_after_a_slow_answer_questions_go_alone_until_one_is_quick(monkeypatch: pytest.MonkeyPatch):
+    reward = ToyReward()
+    monkeypatch.setattr("cluster.actors.fleet.questions.SLOW_S", -1.0)
+    run(reward)
+    assert [len(call) for call in reward.calls] == [SIZE] + [1] * (2 * SIZE)
+
+
+def test_a_call_has_a_bounded_number_of_questions(monkeypatch: pytest.MonkeyPatch):
+    reward = ToyReward()
+    monkeypatch.setattr("cluster.actors.fleet.questions.TOGETHER", 3)
+    run(reward)
+    assert [len(call) for call in reward.calls] == [3, 1] * 3

@@ -29,10 +29,10 @@ class GroupWork:
     def __init__(self, questions: Questions, mine: GroupAtWork, prompt: Prompt, wants: Wants, *, size: int, engine: str) -> None:
         """`engine` begins the names of its episodes, so that all of them can be left if the engine dies."""
         self.questions, self.mine, self.prompt, self.size = questions, mine, prompt, size
-        self.wants, self.talks = wants.of(prompt.checker), wants.talks(prompt.checker)
+        self.wants, self.talks, self.slow = wants.of(prompt.checker), wants.talks(prompt.checker), wants.slow(prompt.checker)
         self.seed = questions.config.run.seed
         attempt = uuid4().hex[:12]
-        self.names = [f"{engine}/{mine.group_id}.{member}.{attempt}" for member in range(size)]
+        self.names = [f"{engine}{mine.group_id}.{member}.{attempt}" for member in range(size)]
         self._open: set[str] = set()  # episodes that were asked about, and are not scored yet
 
     async def run(self, engine: Responding, temperature: float | None) -> tuple[Group, float]:
@@ -67,7 +67,7 @@ class GroupWork:
         async def reply(turns: Sequence[Turn]) -> Answer:
             self._open.add(self.names[member])
             with self.mine.answers():
-                return await self.questions.reply(replace(self._asked(member, turns[-1].said), turns=tuple(turns)))
+                return await self.questions.reply(replace(self._asked(member, turns[-1].said), turns=tuple(turns)), alone=self.slow)
 
         return reply if self.talks else None
 
@@ -122,3 +122,8 @@ class GroupWork:
 def failure_of(response: Response) -> Verdict | None:
     """Why an episode broke; None where it did not."""
     return response.transcript[-1].answer.failure if response.transcript else None
+
+
+def episodes_of(engine: int) -> str:
+    """What begins the name of every episode of an engine; it ends in "/", by which `RewardActor.leave` knows that it means them all."""
+    return f"engine-{engine}/"
