@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from cluster.commands.checks.environments import is_environment, try_environment
 from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
 from cluster.commands.checks.rows.references import beside
 from cluster.commands.checks.rows.understood import describe_not_understood
+from cluster.commands.checks.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
+from reward.dispatch import refuse_environments_beside
 from reward.own.name import is_own
 from reward.scorer import code_limits, used_checkers
 from reward.services.services import probe_services
@@ -23,11 +26,7 @@ from reward.workers.pool import Item, RewardPool
 from rollout.prompts import PromptSet
 from rollout.types import Prompt
 
-SAMPLES, SHOWN_CHARS = 3, 60
-ERROR = "error: "
-OTHER_RESPONSES = ("-1", "I do not know.", "")  # wrong ones, as a policy may give them
-MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError))
-SLIPS = tuple(f"{ERROR}{kind.__name__}: " for kind in (NameError, UnboundLocalError, ImportError, ModuleNotFoundError))
+SAMPLES = 3
 
 
 @raises(RewardError)
@@ -62,6 +61,7 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     with worker_starts(config):
         async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
+            refuse_environments_beside(config, pool.asks)
             for where in (rows, held_out):
                 refuse_columns_nobody_kept(config, pool, where)
                 await refuse_references(config, pool, where)
@@ -87,6 +87,8 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     """The line about one function; ValueError where it is broken."""
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
+    if is_environment(pool, name):
+        return await try_environment(pool, name, samples)
     where, item = samples[0]
     items, what_is_tried = [item for _, item in samples], "reference"
     if "brings gold" in pool.asks.get(name, ()):
