@@ -72,7 +72,7 @@ class Engine:
             return await self._sample(Ask(context=prompt.token_ids.tolist(), turn=0, limit=tokens, known=0), seed, heat, prompt.prompt_id)
         bounds = Bounds(turns=rollout.max_turns, reply=rollout.max_reply_tokens, response=tokens, context=self.config.context_tokens)
         sample = partial(self._sample, seed=seed, temperature=heat, prompt_id=prompt.prompt_id)
-        return await Play(prompt.token_ids.tolist(), sample, reply, self.speller, bounds).respond()
+        return await Play(prompt, sample, reply, self.speller, bounds).respond()
 
     async def _sample(self, ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
         """One turn of the model, a request of its own with a seed of its own."""

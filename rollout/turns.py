@@ -10,22 +10,24 @@ History is never rendered again: a turn reads the very tokens that were fed and 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.behind import UnfitWords
 from rollout.episode import Answer, Reply, Turn
 from rollout.fitting import fit
 from rollout.messages import Message
-from rollout.types import Experts, Finish, Response, Segment
+from rollout.types import Experts, Finish, Outcome, Prompt, Response, Segment, Verdict
 
 
 class Speller(Protocol):
     """What turns words into tokens; `rollout.reply_tokens` is that of a run."""
 
-    def of(self, words: str, role: str, last_token: int) -> list[int]: ...
-    def context(self, messages: Sequence[Message]) -> list[int]: ...
+    def of(self, words: str, role: str, last_token: int, prompt: Prompt) -> list[int]: ...
+    def context(self, messages: Sequence[Message], prompt: Prompt) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +111,9 @@ class Growing:
 class Play:
     """One episode of one response, from its prompt to its end."""
 
-    def __init__(self, prompt: Sequence[int], sample: Sample, reply: Reply, speller: Speller, bounds: Bounds) -> None:
-        self.sample, self.reply, self.speller, self.bounds = sample, reply, speller, bounds
-        self.segments = [Growing(prompt)]
+    def __init__(self, prompt: Prompt, sample: Sample, reply: Reply, speller: Speller, bounds: Bounds) -> None:
+        self.prompt, self.sample, self.reply, self.speller, self.bounds = prompt, sample, reply, speller, bounds
+        self.segments = [Growing(prompt.token_ids.tolist())]
         self.transcript: list[Turn] = []
 
     async def respond(self) -> Response:
@@ -121,7 +123,11 @@ class Play:
             if last.finish is not Finish.STOP:
                 return self._response(last.finish, last.text)
             answer = await self.reply(tuple(self.transcript))
-            taken = answer if answer.ends else self._take(answer)
+            try:
+                taken = answer if answer.ends else self._take(answer)
+            except UnfitWords as error:
+                answer = replace(answer, words=None, rewritten=None, failure=Verdict.failed(Outcome.UNSCORABLE, str(error)))
+                taken = answer
             self.transcript[-1] = Turn(said=last.text, answer=taken or replace(answer, words=None, rewritten=None))
             if answer.ends or taken is None:
                 return self._response(Finish.STOP if answer.ends else Finish.LENGTH, last.text)
@@ -146,13 +152,14 @@ class Play:
         if len(self.transcript) >= self.bounds.turns:
             return None
         if answer.rewritten is not None:
-            context = self.speller.context(answer.rewritten)
+            context = self.speller.context(answer.rewritten, self.prompt)
             if len(context) >= self.bounds.context or self.used >= self.bounds.response:
                 return None
             self.segments.append(Growing(context))
             return answer
         assert answer.words is not None, "an answer with neither words nor a context ends the episode"
-        words, ids = fit(answer.words, self.bounds.reply, lambda text: self.speller.of(text, answer.role, segment.tokens[-1]))
+        spell = partial(self.speller.of, role=answer.role, last_token=segment.tokens[-1], prompt=self.prompt)
+        words, ids = fit(answer.words, self.bounds.reply, spell)
         fed = len(segment.prompt) + len(segment.tokens) + len(ids)
         if fed >= self.bounds.context or self.used + len(ids) >= self.bounds.response:
             return None

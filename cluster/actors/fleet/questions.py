@@ -72,8 +72,8 @@ class Questions:
     async def wants(self) -> Wants:
         """What the user's functions ask for; nothing where the config names none, as data may name none."""
         if self._wants is None:
-            own = any(map(is_own, used_checkers(self.config)))
-            self._wants = await self.reward.wants.remote() if own else Wants()
+            asks = self.config.tools.use or any(map(is_own, used_checkers(self.config)))
+            self._wants = await self.reward.wants.remote() if asks else Wants()
         return self._wants
 
     def score(self, asked: Asked) -> asyncio.Future[Verdict]:
