@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rollout.turns import Ask, Bounds, Play, Speller
 
 from cluster.commands.play.lines import Lines
 from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
 from rollout.episode import Reply
+from rollout.turns import Ask, Bounds, Play, Speller
 from rollout.types import Finish, Prompt, Response
 
 
