@@ -92,6 +92,10 @@ class Scorer:
         answers = await self.episodes.reply(asked)
         return [self._placed(one, answer) for one, answer in zip(asked, answers, strict=True)]
 
+    def leave(self, episodes: Sequence[str]) -> None:
+        """Nobody will ask about these episodes again: end what is held for them."""
+        self.episodes.leave(episodes)
+
     def _placed(self, asked: Asked, answer: Answer) -> Answer:
         """The answer, a failure with the place of its row."""
         return answer if answer.failure is None else replace(answer, failure=self._with_place(asked, answer.failure, own=True))
