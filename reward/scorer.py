@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
 from reward.dispatch import Episodes, refuse_environments_beside, with_tools_turns
+from reward.held.held import Held
 from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
 from reward.seen import Sight
@@ -64,7 +66,8 @@ class Scorer:
         )
         self.services = Services(config)
         self._config, self._sight = config, Sight(self.config)
-        self.episodes = Episodes(config, self.pool)
+        output = self._log.write if self._log else None
+        self.episodes = Episodes(config, self.pool, hold=partial(Held, config, on_quarantine=on_quarantine, on_output=output))
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -80,15 +83,16 @@ class Scorer:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
         refuse_environments_beside(self._config, self.pool.asks)
+        await self.episodes.ready()
 
     @property
     def wants(self) -> Wants:
         """What the functions of the user's ask for; known once the scorer is ready."""
-        return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
+        return Wants(by_checker=self.episodes.asks, always=tuple(checker for _, checker, _ in self._questions() if checker))
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each episode, in their order."""
-        await self.pool.ready()
+        await self._know_environments()
         answers = await self.episodes.reply(asked)
         return [self._placed(one, answer) for one, answer in zip(asked, answers, strict=True)]
 
@@ -106,7 +110,7 @@ class Scorer:
         Of an episode, `parts["correct"]` is all that its environment gave: the rewards of its turns and what it returned.
         """
         if any(map(is_own, self._used)):
-            await self.pool.ready()  # only then it is known which functions are environments
+            await self._know_environments()
         questions = self._questions()
         items = [self._item(one, name, checker, reference) for one in asked for name, checker, reference in questions]
         answers = await self._ask(items)
@@ -116,6 +120,11 @@ class Scorer:
             found = dict(zip(names, answers[place * len(names) : (place + 1) * len(names)], strict=True))
             verdicts.append(self._shaped(one, found))
         return verdicts
+
+    async def _know_environments(self) -> None:
+        """Wait until it is known which functions are environments, and those that stay can be started."""
+        await self.pool.ready()
+        await self.episodes.ready()
 
     def _questions(self) -> list[tuple[str, str | None, Any]]:
         """(name, checker, reference) of every score that a response needs; None stands for the row's own."""
@@ -182,7 +191,7 @@ class Scorer:
     async def close(self) -> None:
         """End every worker process and every connection."""
         try:
-            await asyncio.to_thread(self.pool.close)
+            await asyncio.gather(asyncio.to_thread(self.pool.close), self.episodes.close())
         finally:
             await self.services.close()
             if self._log is not None:
