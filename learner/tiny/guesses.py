@@ -11,8 +11,8 @@ from learner.tiny.transcript import Transcript
 
 HELD_OUT = 256
 NUMBERS = 16  # in each range
-TURNS = 5  # guesses: one more than halving the range takes at most
-ATTENTIVE = 0.3  # share of guesses that heed all answers before
+TURNS = 6  # guesses; halving the range takes five at most
+ATTENTIVE = 0.15  # share of guesses that heed all answers before
 
 
 def split_ranges(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
