@@ -27,7 +27,7 @@ def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
     """The step's prompts and sampling parameters, one pair per response, with the seeds of a Gatewise run."""
     from vllm.inputs import TokensPrompt
 
-    from rollout.engine import sampling
+    from rollout.sampling import sampling
 
     asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
     seeds = [seed_of_response(config.run.seed, group, member) for group, _, member in asked]

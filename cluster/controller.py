@@ -159,6 +159,7 @@ class Controller:
         await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
         clock.lap("publish")
+        self.metrics.catch_up()  # no step may stand in the ledger while the metrics lack a line of one before it
         self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
         for summary in summaries:
             self.observe(summary)

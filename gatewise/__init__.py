@@ -1,4 +1,5 @@
-"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `audit`, `load_run`, the errors, the objective.
+"""Gatewise from Python: `train`, `evaluate`, `export`, `validate`, `doctor`, `selfcheck`, `audit`, `load_run`, the errors, the objective,
+and what an environment imports: `Words`, `Rewrite`, `NoMoreTurns`, `held`.
 
 Everything is imported when it is first used, so that `import gatewise` takes milliseconds.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gatewise import objective
     from gatewise.commands import audit, doctor, engines, evaluate, export, selfcheck, train, validate
     from gatewise.run import Rows, Run, load_run
+    from reward.episodes.words import NoMoreTurns, Rewrite, Words, held
 
 HOMES = {
     "train": "gatewise.commands",
@@ -42,6 +44,10 @@ HOMES = {
     "Run": "gatewise.run",
     "Rows": "gatewise.run",
     "Config": "configs.schema",
+    "Words": "reward.episodes.words",
+    "Rewrite": "reward.episodes.words",
+    "NoMoreTurns": "reward.episodes.words",
+    "held": "reward.episodes.words",
     "GatewiseError": "configs.errors",
     "InputError": "configs.errors",
     "ConfigError": "configs.errors",
@@ -67,19 +73,23 @@ __all__ = [
     "GatewiseError",
     "InputError",
     "ModelError",
+    "NoMoreTurns",
     "NoRun",
     "RankFailed",
     "RewardError",
+    "Rewrite",
     "Rows",
     "Run",
     "RunDirTaken",
     "RunFailed",
+    "Words",
     "__version__",
     "audit",
     "doctor",
     "engines",
     "evaluate",
     "export",
+    "held",
     "load_run",
     "objective",
     "selfcheck",

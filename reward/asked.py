@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reward.own.signature import AT_THE_END
+from rollout.episode import Turn
+
+YIELDS, HELD = "yields", "held"  # what a pool says of a function that is an environment, and of one with a process for each episode
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A finished response that needs a reward."""
+    """A finished response that needs a reward, or an episode whose last turn needs an answer."""
 
     checker: str
     response: str
@@ -23,6 +28,16 @@ class Asked:
     group: tuple[str, ...] = ()  # the texts of its whole group, one object for all of them; empty where it is alone
     index: int = 0  # its place in the group
     seed: int = 0
+    # Of an episode:
+    turns: tuple[Turn, ...] = ()  # all turns so far, `response` the last one's text; empty where there was one turn
+    episode: str = ""  # another one for each attempt at a member of a group
+    group_seed: int = 0  # the same for every response to the prompt
+    over: bool = False  # to be scored because the model has no further turn, not because the environment ended it
+
+    @property
+    def said(self) -> tuple[Turn, ...]:
+        """All turns, also of an episode of one."""
+        return self.turns or (Turn(said=self.response),)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -37,14 +52,29 @@ class Asked:
             "seed": self.seed,
         }
 
+    @property
+    def fields_of_world(self) -> dict[str, Any]:
+        """What an environment may ask for. Its seed is the group's, so that its members play the same game."""
+        known = {name: value for name, value in self.fields.items() if name not in AT_THE_END}
+        return {**known, "seed": self.group_seed}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wants:
-    """Which fields the functions of the user's ask for, so that only those travel."""
+    """Which fields the functions of the user's ask for, so that only those travel, and which rows have several turns."""
 
     by_checker: Mapping[str, Sequence[str]] = field(default_factory=dict)
     always: tuple[str, ...] = ()  # checkers of parts, and the second one: they score every response
+    tools: bool = False  # whether tools are in use
 
     def of(self, checker: str) -> frozenset[str]:
         """The fields that a response of a row with that checker needs."""
         return frozenset(name for one in (checker, *self.always) for name in self.by_checker.get(one, ()))
+
+    def talks(self, checker: str) -> bool:
+        """Whether rows with that checker may have several turns: it yields, or tools are in use."""
+        return self.tools or YIELDS in self.by_checker.get(checker, ())
+
+    def slow(self, checker: str) -> bool:
+        """Whether an answer to a turn may take long, so that answers to others must not wait for it."""
+        return self.tools or HELD in self.by_checker.get(checker, ())

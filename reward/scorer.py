@@ -5,6 +5,7 @@ Asked ──► row's checker ─┐
       ──► every part     ├─ pool (processes) | services (network) ──► shape ──► verdict
       ──► second checker ┘                                            └──────── second: recorded beside it, never part of the reward
 ```
+Of an episode, an environment scores all turns, and every other checker the last one. `reward.episodes` answers the turns before.
 """
 
 import asyncio
@@ -17,13 +18,15 @@ from typing import Any, Self
 from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
+from reward.dispatch import Episodes, refuse_environments_beside, with_tools_turns
 from reward.own.name import is_own
 from reward.programs.limits import CodeLimits
+from reward.seen import Sight
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
-from reward.thinking import answer_of, ends_within, is_about_marks
 from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
+from rollout.episode import Answer
 from rollout.types import Outcome, Verdict
 
 SHOWN_CHARS = 60
@@ -60,6 +63,8 @@ class Scorer:
             on_output=self._log.write if self._log else None,
         )
         self.services = Services(config)
+        self._config, self._sight = config, Sight(self.config)
+        self.episodes = Episodes(config, self.pool)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -74,14 +79,30 @@ class Scorer:
     async def ready(self) -> None:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
+        refuse_environments_beside(self._config, self.pool.asks)
 
     @property
     def wants(self) -> Wants:
         """What the functions of the user's ask for; known once the scorer is ready."""
         return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
 
+    async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
+        """What follows the last turn of each episode, in their order."""
+        await self.pool.ready()
+        answers = await self.episodes.reply(asked)
+        return [self._placed(one, answer) for one, answer in zip(asked, answers, strict=True)]
+
+    def _placed(self, asked: Asked, answer: Answer) -> Answer:
+        """The answer, a failure with the place of its row."""
+        return answer if answer.failure is None else replace(answer, failure=self._with_place(asked, answer.failure, own=True))
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
-        """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one."""
+        """A shaped verdict for each, in their order; `parts["second"]` is the score of reward.second, where there is one.
+
+        Of an episode, `parts["correct"]` is all that its environment gave: the rewards of its turns and what it returned.
+        """
+        if any(map(is_own, self._used)):
+            await self.pool.ready()  # only then it is known which functions are environments
         questions = self._questions()
         items = [self._item(one, name, checker, reference) for one in asked for name, checker, reference in questions]
         answers = await self._ask(items)
@@ -98,57 +119,60 @@ class Scorer:
         second = [(SECOND, self.config.second, None)] if self.config.second else []
         return [("correct", None, None), *parts, *second]
 
-    def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | None:
-        """What one checker gets; None where it looks for an answer and the response ends within a thought."""
+    def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | Asked | None:
+        """What one checker gets; the episode itself where its environment is held.
+
+        None where a checker looks for an answer and the response ends within a thought.
+        """
         named, own = checker or asked.checker, asked.reference if reference is None else reference
-        sees_all = self._sees_all(name, named, own)
-        seen = self._seen(asked, asked.response, sees_all)
+        if self.episodes.is_world(named):
+            return self.episodes.view(asked) if self.episodes.is_held(named) else self.episodes.item(asked, score=True)
+        sees_all = self._sight.is_of_all(name, named, own)
+        seen = self._sight.of(asked, asked.response, sees_all, first=len(asked.turns) <= 1)
         if seen is None:
             return None
         item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)
         if not is_own(named):
             return item
-        group = tuple(self._seen(asked, text, sees_all) or "" for text in asked.group)
+        group = tuple(self._sight.of(asked, text, sees_all) or "" for text in asked.group)
         return replace(item, fields=asked.fields, group=group or (seen,))
-
-    def _sees_all(self, name: str, checker: str, reference: Any) -> bool:
-        """Whether a score is of the whole response, thoughts included."""
-        part = self.config.parts.get(name)
-        if part is not None and part.see is not None:
-            return part.see == "all"
-        return self.config.thinking == "keep" or is_about_marks(checker, reference, self.config.thinking_marks)
-
-    def _seen(self, asked: Asked, response: str, sees_all: bool) -> str | None:
-        """The text of a response that a checker sees; None where it would see an answer and the response ends within a thought."""
-        whole, marks = asked.prefill + response, self.config.thinking_marks
-        if sees_all:
-            return whole if self.config.see_prefill else response
-        if self.config.see_prefill:
-            return answer_of(whole, marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", marks))
-        return answer_of(response, marks, ends_within(asked.prompt, asked.prefill, marks))
 
     def _shaped(self, asked: Asked, found: dict[str, Verdict]) -> Verdict:
         words = {name: text for name, verdict in found.items() for text in verdict.words.values()}
         own = any(is_own(checker or asked.checker) for _, checker, _ in self._questions())
         second = found.pop(SECOND, None)
         unfinished = any(one is UNFINISHED for one in found.values()) or (second is UNFINISHED)
-        shaped = shape(self.config, found.pop("correct"), found, asked.tokens, self.limit)
+        correct = found.pop("correct")
+        if self.episodes.is_world(asked.checker):
+            words, unfinished = {}, unfinished or self._sight.ends_in_thought(asked)
+            if correct.turn_rewards:
+                correct = replace(correct, turn_rewards=with_tools_turns(asked, correct.turn_rewards))
+        shaped = shape(self.config, correct, found, asked.tokens, self.limit)
         verdict = replace(shaped, words=words, unfinished=unfinished)
         if verdict.failure is not None:
-            see = self._see_log if own and verdict.outcome is Outcome.UNSCORABLE else ""
-            return replace(verdict, failure=f"{verdict.failure} [{place_of(asked)}{see}]")
+            return self._with_place(asked, verdict, own=own)
         if second is None or second.reward is None:
             return verdict
         return replace(verdict, parts=verdict.parts | {SECOND: second.reward})
 
-    async def _ask(self, items: Sequence[Item | None]) -> list[Verdict]:
-        """Services and processes are asked at the same time; where there is no answer, nobody is asked."""
-        asked = [(place, item) for place, item in enumerate(items) if item is not None]
+    def _with_place(self, asked: Asked, failed: Verdict, *, own: bool) -> Verdict:
+        """A failure with the place of its row, and of a function of the user's the file with its traceback."""
+        see = self._see_log if own and failed.outcome is Outcome.UNSCORABLE else ""
+        return replace(failed, failure=f"{failed.failure} [{place_of(asked)}{see}]")
+
+    async def _ask(self, items: Sequence[Item | Asked | None]) -> list[Verdict]:
+        """Services, processes and held environments are asked at the same time; where there is no answer, nobody is asked."""
+        asked = [(place, item) for place, item in enumerate(items) if isinstance(item, Item)]
+        held = [(place, item) for place, item in enumerate(items) if isinstance(item, Asked)]
         far = [(place, item) for place, item in asked if item.checker in SERVICES]
         near = [(place, item) for place, item in asked if item.checker not in SERVICES]
-        scored = await asyncio.gather(self.services.score([item for _, item in far]), self.pool.score([item for _, item in near]))
-        places = [place for place, _ in (*far, *near)]
-        verdicts = dict(zip(places, [*scored[0], *scored[1]], strict=True))
+        scored = await asyncio.gather(
+            self.services.score([item for _, item in far]),
+            self.pool.score([item for _, item in near]),
+            self.episodes.score_held([item for _, item in held]),
+        )
+        places = [place for place, _ in (*far, *near, *held)]
+        verdicts = dict(zip(places, [one for found in scored for one in found], strict=True))
         return [verdicts.get(place, UNFINISHED) for place in range(len(items))]
 
     async def close(self) -> None:

@@ -34,7 +34,8 @@ def shape(config: RewardConfig, correct: Verdict, parts: Mapping[str, Verdict], 
     """The verdict of a whole response from that of its row's checker and those of config.parts, by name.
 
     A response has no reward where any part failed, because the rest of the sum would be a different reward. `parts` of the result holds
-    every number as its checker gave it ("correct" and the parts' names), and "overlong" where that penalty is on.
+    every number as its checker gave it ("correct" and the parts' names), and "overlong" where that penalty is on. Of an episode with
+    rewards inside, the last turn gets what the other turns' rewards, in the unit of the range, leave of the sum.
     """
     for name, verdict in (("", correct), *parts.items()):
         if verdict.outcome is not Outcome.SCORED:
@@ -50,7 +51,9 @@ def shape(config: RewardConfig, correct: Verdict, parts: Mapping[str, Verdict], 
         reward += numbers_by_name[OVERLONG]
     if not math.isfinite(reward):
         return Verdict.failed(Outcome.UNSCORABLE, f"error: the parts {numbers_by_name} add up to {reward}, which is no reward")
-    return Verdict(reward=reward, parts=numbers_by_name)
+    earlier = [(high - low) * one for one in correct.turn_rewards[:-1]]
+    turn_rewards = (*earlier, reward - math.fsum(earlier)) if earlier else ()
+    return Verdict(reward=reward, parts=numbers_by_name, turn_rewards=turn_rewards)
 
 
 def disagrees(verdict: Verdict) -> bool:

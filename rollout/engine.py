@@ -1,41 +1,40 @@
 """One vLLM engine: prompts in, groups of responses out, weights swapped in between.
 
-    respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts)
+    respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts), or as often as an episode has turns
     publish:  pause ► start ► receive ► finish ► proof ► resume      one call each, made by the publisher
 
-Every response is its own request with its own seed, so it does not depend on the rest of the engine's batch.
+Every turn of a response is its own request with its own seed, so it does not depend on the rest of the engine's batch.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vllm import RequestOutput, SamplingParams
-from vllm.config import ModelConfig, VllmConfig
-from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm import RequestOutput
+from vllm.config import VllmConfig
 from vllm.inputs import TokensPrompt
-from vllm.logprobs import FlatLogprobs
-from vllm.platforms import current_platform
-from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
-from configs.rules.engine import gpus_per_engine
-from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
+from rollout.engine_args import engine_args, stop_ids
+from rollout.episode import Reply
 from rollout.proof import Manifest, Proof, columns_of
 from rollout.pulse import Pulse, Work, any_stopped
 from rollout.recall import ExchangeBroken
-from rollout.seeds import seed_of_response
+from rollout.reply_tokens import ReplyTokens
+from rollout.sampling import sampled_logprobs, sampling
+from rollout.seeds import seed_of_response, seed_of_turn
 from rollout.served import ServedVersions
 from rollout.transport import Seat, Transport
+from rollout.turns import Ask, Bounds, Play
 from rollout.types import Finish, Prompt, Response
 
 FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
@@ -50,41 +49,65 @@ class Engine:
         self.config, self.transport = config, transport
         self.work = Work()
         self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[partial(StepLogger, self.work)])
-        self.detokeniser = Detokeniser(self.llm.get_tokenizer(), stop_ids(self.llm.model_config))
+        tokenizer, stops = self.llm.get_tokenizer(), stop_ids(self.llm.model_config)
+        self.detokeniser = Detokeniser(tokenizer, stops)
+        self.speller = ReplyTokens(config, tokenizer, stops)
         self.served = ServedVersions()
         self._requests = 0
         self._running = 0  # requests that vLLM has and has not finished
         self._paused = self._updating = False
         self._beat: asyncio.Task[None] | None = None
 
-    async def respond(self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None) -> Response:
-        """One response of at most `limit` tokens. `temperature` 0 is greedy; None means the configured value, also for `limit`."""
-        self._requests += 1
+    async def respond(
+        self, prompt: Prompt, seed: int, *, temperature: float | None = None, limit: int | None = None, reply: Reply | None = None
+    ) -> Response:
+        """One response of at most `limit` tokens. `temperature` 0 is greedy; None means the configured value, also for `limit`.
+
+        With `reply` it is an episode, whose turns it answers; it goes on until there is no answer, turn or room left.
+        """
         rollout = self.config.rollout
+        heat = rollout.temperature if temperature is None else temperature
+        tokens = limit or rollout.max_response_tokens
+        if reply is None:
+            return await self._sample(Ask(context=prompt.token_ids.tolist(), turn=0, limit=tokens, known=0), seed, heat, prompt.prompt_id)
+        bounds = Bounds(turns=rollout.max_turns, reply=rollout.max_reply_tokens, response=tokens, context=self.config.context_tokens)
+        sample = partial(self._sample, seed=seed, temperature=heat, prompt_id=prompt.prompt_id)
+        return await Play(prompt.token_ids.tolist(), sample, reply, self.speller, bounds).respond()
+
+    async def _sample(self, ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
+        """One turn of the model, a request of its own with a seed of its own."""
+        self._requests += 1
         # The identity publish compares the log-probs of greedy answers.
-        with_logprobs = rollout.logprobs or temperature == 0
-        params = sampling(
-            rollout.temperature if temperature is None else temperature, seed, limit or rollout.max_response_tokens, with_logprobs
-        )
+        with_logprobs = self.config.rollout.logprobs or temperature == 0
+        params = sampling(temperature, seed_of_turn(seed, ask.turn), ask.limit, with_logprobs, ask.known)
         # The salt keeps prefix-cache blocks of other weights from serving this request.
-        tokens = TokensPrompt(prompt_token_ids=prompt.token_ids.tolist(), cache_salt=str(self.served.newest))
+        tokens = TokensPrompt(prompt_token_ids=list(ask.context), cache_salt=str(self.served.newest))
         self._running += 1
         try:
             answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
         finally:
             self._running -= 1
         if not answers or not answers[-1].outputs:
-            raise RuntimeError(f"the engine returned nothing for prompt {prompt.prompt_id}")
+            raise RuntimeError(f"the engine returned nothing for prompt {prompt_id}")
         return self._response(answers[-1], with_logprobs)
 
     async def respond_group(
-        self, group_id: int, prompt: Prompt, seed: int, size: int, temperature: float | None = None
+        self,
+        group_id: int,
+        prompt: Prompt,
+        seed: int,
+        size: int,
+        temperature: float | None = None,
+        reply_to: Callable[[int], Reply | None] = lambda member: None,
     ) -> AsyncIterator[tuple[int, Response]]:
-        """The group's responses with their places 0..size-1, each as soon as it finishes. Who stops asking aborts the rest."""
+        """The group's responses with their places 0..size-1, each as soon as it finishes. Who stops asking aborts the rest.
+
+        `reply_to` gives what answers the turns of the response in a place.
+        """
 
         async def one(member: int) -> tuple[int, Response]:
             own = seed_of_response(seed, group_id, member, evaluated=temperature is not None)
-            return member, await self.respond(prompt, own, temperature=temperature)
+            return member, await self.respond(prompt, own, temperature=temperature, reply=reply_to(member))
 
         asked = [asyncio.ensure_future(one(member)) for member in range(size)]
         try:
@@ -236,61 +259,3 @@ class StepLogger(StatLoggerBase):
         self.work.step(made, read, queue)
 
     def log_engine_initialized(self) -> None: ...
-
-
-def sampling(temperature: float, seed: int, limit: int, logprobs: bool = True) -> SamplingParams:
-    """vLLM's parameters for one response: only the temperature changes the distribution."""
-    return SamplingParams(
-        temperature=temperature,
-        top_p=1.0,
-        top_k=0,
-        min_p=0.0,
-        seed=seed if temperature > 0 else None,
-        max_tokens=limit,
-        logprobs=0 if logprobs else None,
-        flat_logprobs=logprobs,
-        detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        skip_clone=True,
-    )
-
-
-def stop_ids(model: ModelConfig) -> list[int]:
-    """The tokens that end a response by the model's generation_config.json."""
-    found = model.try_get_generation_config().get("eos_token_id")
-    return [] if found is None else list(found) if isinstance(found, list) else [found]
-
-
-def sampled_logprobs(token_ids: NDArray[np.int32], logprobs: Any) -> NDArray[np.float32]:
-    """Each sampled token's own log-prob [T]; ValueError if vLLM lists other tokens than the sampled ones, one at each place."""
-    flat = logprobs or FlatLogprobs()
-    listed = np.asarray(flat.token_ids, np.int32)
-    if not np.array_equal(listed, token_ids):
-        raise ValueError(f"vLLM returned log-probs of {len(listed)} tokens, needed those of the {len(token_ids)} sampled ones, one each")
-    return np.asarray(flat.logprobs, np.float32)
-
-
-def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
-    """vLLM's arguments: the config's own choices, then everything in [rollout.vllm]."""
-    ours: dict[str, Any] = {
-        "model": config.model.path,
-        "dtype": config.engine_dtype,
-        "trust_remote_code": config.model.trust_remote_code,
-        "seed": config.run.seed,
-        "max_model_len": config.context_tokens,
-        "logprobs_mode": "processed_logprobs",
-        "enable_return_routed_experts": config.rollout.capture_routing,
-        "weight_transfer_config": {"backend": transport.backend},
-        "worker_extension_cls": "rollout.weight_receiver.WeightReceiver",
-        "disable_log_stats": True,
-        "enable_log_requests": False,
-    }
-    # A single worker runs in the engine core's own process, which saves a process. Several workers are child processes: by default vLLM
-    # would ask Ray for them, but Ray has already given all GPUs of the bundle to this actor.
-    ours["distributed_executor_backend"] = "uni" if gpus_per_engine(config) == 1 else "mp"
-    if config.placement.share and not current_platform.is_cpu():
-        ours |= {"enable_sleep_mode": True, "gpu_memory_utilization": SHARED_UTILIZATION}
-    if current_platform.is_cpu():
-        # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
-        ours["enable_chunked_prefill"] = False
-    return AsyncEngineArgs(**{**ours, **config.rollout.vllm})

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from rollout.messages import Message
-from rollout.types import Verdict
+from rollout.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

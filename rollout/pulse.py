@@ -6,7 +6,8 @@ in an update        none: the core waits in a collective, which has a deadline o
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -23,6 +24,7 @@ class Pulse(TypedDict, total=False):
     beats: int  # answers of the core while it generated nothing
     requests: int  # in flight
     generating: int  # groups
+    answering: int  # groups whose unfinished responses all wait for an environment or a tool
     scoring: int  # groups whose responses are all generated
     paused: bool
     updating: bool  # in a collective of a publish
@@ -57,15 +59,47 @@ class GroupAtWork:
     since: float = field(default_factory=time.monotonic)
     tokens: int = 0  # of its finished responses
     scoring: bool = False
+    working: int = 0  # responses that are not finished
+    answering: int = 0  # of those, the ones that wait for an environment or a tool
+    answering_s: float = 0.0  # in which all of them waited, so that the engine had nothing to do for this group
+    _idle_since: float | None = None
+
+    def finished(self, tokens: int) -> None:
+        """One response is finished."""
+        self.working, self.tokens = self.working - 1, self.tokens + tokens
+        self._count()
+
+    @contextmanager
+    def answers(self) -> Iterator[None]:
+        """While one response waits for an answer."""
+        self.answering += 1
+        self._count()
+        try:
+            yield
+        finally:
+            self.answering -= 1
+            self._count()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the engine has nothing to do for it until an environment answers."""
+        return 0 < self.working == self.answering
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        if self._idle_since is not None:
+            self.answering_s += now - self._idle_since
+        self._idle_since = now if self.waits else None
 
 
 def describe_groups(groups: Iterable[GroupAtWork]) -> Pulse:
     """The part of a pulse that describes groups."""
     known = sorted(groups, key=lambda group: group.since)
     slowest = known[0] if known else None
-    scoring = sum(group.scoring for group in known)
+    scoring, answering = sum(group.scoring for group in known), sum(group.waits for group in known)
     return {
-        "generating": len(known) - scoring,
+        "generating": len(known) - scoring - answering,
+        "answering": answering,
         "scoring": scoring,
         "slowest": (slowest.group_id, time.monotonic() - slowest.since, slowest.tokens) if slowest else None,
     }

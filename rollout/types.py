@@ -1,25 +1,24 @@
 """What travels between generation, scoring and learning; numpy only.
 
-Legend for shapes: G responses a prompt, P prompt tokens, T response tokens, L decoder layers, K experts a token.
+Legend for shapes: G responses a prompt, P prompt tokens, K turns.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.response import Experts as Experts
+from rollout.response import Finish as Finish
+from rollout.response import Recorded as Recorded
+from rollout.response import Response as Response
+from rollout.response import Sampled as Sampled
+from rollout.response import Segment as Segment
+from rollout.verdict import Outcome as Outcome
+from rollout.verdict import Verdict as Verdict
+
 OVERLONG = "overlong"  # the name in a verdict's `parts` for DAPO's over-long penalty
-Experts = NDArray[np.uint8] | NDArray[np.uint16]  # [P+T-1, L, K]; layers without experts have a column too
-
-
-class Finish(StrEnum):
-    """Why a response ended."""
-
-    STOP = "stop"  # the model ended it with a stop token
-    LENGTH = "length"  # the token budget ran out: truncated
-    ABORTED = "aborted"  # the engine aborted it; not learned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,93 +39,6 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A part of an episode that begins with a context of its own, because an environment rewrote it."""
-
-    prompt_ids: NDArray[np.int32]  # [P], the rewritten context
-    token_ids: NDArray[np.int32]  # [T]
-    logprobs: NDArray[np.float32] | None  # [T], 0 on tokens that the model did not sample
-    oldest_version: int
-    newest_version: int
-    turns: NDArray[np.int32] | None = None  # as in Response
-    routed_experts: Experts | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """An engine's answer to a prompt, exactly as it was sampled; of several turns, the whole episode."""
-
-    token_ids: NDArray[np.int32]  # [T], with the stop token if there is one
-    logprobs: NDArray[np.float32] | None  # [T], under the weights and the temperature that sampled them; None if not asked for
-    finish: Finish
-    oldest_version: int  # step whose weights sampled the first token
-    newest_version: int  # step whose weights sampled the last token
-    text: str  # decoded, for checkers and people only; of several turns the last one's
-    routed_experts: Experts | None = None
-    turns: NDArray[np.int32] | None = (
-        None  # [K, 2], where each turn of the model begins and ends in token_ids; None: all tokens are its own
-    )
-    later: tuple[Segment, ...] = ()  # what follows each rewritten context
-
-    def __len__(self) -> int:
-        return int(self.token_ids.shape[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """What every learned response brings to its rank; recorded experts travel apart, the text and the verdict stay behind."""
-
-    token_ids: NDArray[np.int32]  # [T]
-    logprobs: NDArray[np.float32] | None  # [T]
-    oldest_version: int
-    newest_version: int
-
-    @classmethod
-    def of(cls, response: Response) -> "Sampled":
-        """That part of a response."""
-        return cls(
-            token_ids=response.token_ids,
-            logprobs=response.logprobs,
-            oldest_version=response.oldest_version,
-            newest_version=response.newest_version,
-        )
-
-    def __len__(self) -> int:
-        return int(self.token_ids.shape[0])
-
-
-class Outcome(StrEnum):
-    """How the scoring of a response ended; only scored responses enter means and losses."""
-
-    SCORED = "scored"
-    TIMED_OUT = "timed_out"  # the checker was late
-    CRASHED = "crashed"  # the checker's process died, or ran out of memory
-    UNSCORABLE = "unscorable"  # the checker could not score it: it raised, its service did not answer, or its budget is spent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A checker's result for a response; a failure is no reward, not a reward of 0."""
-
-    reward: float | None  # None exactly if `outcome` is not SCORED
-    outcome: Outcome = Outcome.SCORED
-    failure: str | None = None  # what happened, if it was not scored
-    parts: dict[str, float] = field(default_factory=dict)  # raw correctness, parts and shaping, by name
-    words: dict[str, str] = field(default_factory=dict)  # what a judge answered, by the name of the part that asked it
-    unfinished: bool = False  # the response ends within a thought, so it has no answer
-
-    def __post_init__(self) -> None:
-        scored = self.outcome is Outcome.SCORED
-        if (self.reward is not None) != scored or (self.failure is None) != scored:
-            raise ValueError(f"a verdict is either a reward or a failure, got {self.reward!r}, {self.outcome}, {self.failure!r}")
-
-    @classmethod
-    def failed(cls, outcome: Outcome, failure: str, words: dict[str, str] | None = None) -> "Verdict":
-        """No reward, and why."""
-        return cls(reward=None, outcome=outcome, failure=failure, words=words or {})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """The responses to one prompt with their verdicts; learned as a whole or not at all."""
 
@@ -140,14 +52,30 @@ class Group:
             raise ValueError(f"group {self.group_id}: {len(self.responses)} responses but {len(self.verdicts)} verdicts")
 
 
+def _unset() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+class SegmentSize(NamedTuple):
+    """The numbers of a segment that a plan reads."""
+
+    prompt_tokens: int
+    tokens: int  # after the prompt or the rewritten context, the environment's included
+    sampled: int
+    turns: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSummary:
-    """What the driver knows of a group: numbers, no tokens. Arrays follow the order of the group's responses."""
+    """What the driver knows of a group: numbers, no tokens. Arrays follow the order of the group's responses.
+
+    Without the fields of episodes every response has one turn, of all its tokens.
+    """
 
     group_id: int
     prompt_id: str
     prompt_tokens: int
-    lengths: NDArray[np.int64]  # [G]
+    lengths: NDArray[np.int64]  # [G], all tokens after the prompt, the environment's included
     rewards: NDArray[np.float64]  # [G], NaN if scoring failed
     correct: NDArray[np.float64]  # [G], raw correctness before shaping, NaN if scoring failed
     truncated: NDArray[np.bool_]  # [G]
@@ -160,6 +88,27 @@ class GroupSummary:
     unfinished: NDArray[np.bool_] | None = None  # [G], responses that end within a thought
     source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
+    sampled: NDArray[np.int64] = field(default_factory=_unset)  # [G], the tokens that the model sampled
+    turns: NDArray[np.int64] = field(default_factory=_unset)  # [G]
+    turn_rewards: tuple[NDArray[np.float64], ...] | None = None  # [G] of [K], NaN if scoring failed; None: all is the last turn's
+    segments: tuple[tuple[SegmentSize, ...], ...] = ()  # [G], the segments of each response; empty where each has one
+    tool_calls: NDArray[np.int64] = field(default_factory=_unset)  # [G], as are the next three
+    tool_errors: NDArray[np.int64] = field(default_factory=_unset)
+    cut_replies: NDArray[np.int64] = field(default_factory=_unset)
+    environment_s: NDArray[np.float64] = field(default_factory=lambda: _unset().astype(np.float64))
+
+    def __post_init__(self) -> None:
+        plain = {"sampled": self.lengths, "turns": np.ones_like(self.lengths)}
+        for name in ("sampled", "turns", "tool_calls", "tool_errors", "cut_replies", "environment_s"):
+            if len(getattr(self, name)) != len(self.lengths):
+                object.__setattr__(self, name, plain.get(name, np.zeros(len(self.lengths), getattr(self, name).dtype)))
+
+    def segments_of(self, member: int) -> tuple[SegmentSize, ...]:
+        """The segments of a response, in order."""
+        if self.segments:
+            return self.segments[member]
+        numbers = (int(values[member]) for values in (self.lengths, self.sampled, self.turns))
+        return (SegmentSize(self.prompt_tokens, *numbers),)
 
     @property
     def unscored(self) -> int:
@@ -174,13 +123,13 @@ class GroupSummary:
             group_id=group.group_id,
             prompt_id=group.prompt.prompt_id,
             prompt_tokens=len(group.prompt.token_ids),
-            lengths=np.array([len(r) for r in responses], np.int64),
+            lengths=np.array([sum(map(len, r.segments)) for r in responses], np.int64),
             rewards=np.array([nan if v.reward is None else v.reward for v in verdicts], np.float64),
             correct=np.array([nan if v.reward is None else v.parts.get("correct", v.reward) for v in verdicts], np.float64),
             truncated=np.array([r.finish is Finish.LENGTH for r in responses]),
             aborted=np.array([r.finish is Finish.ABORTED for r in responses]),
-            oldest_version=min(r.oldest_version for r in responses),
-            newest_version=max(r.newest_version for r in responses),
+            oldest_version=min(part.oldest_version for r in responses for part in r.segments),
+            newest_version=max(part.newest_version for r in responses for part in r.segments),
             outcomes=tuple(v.outcome for v in verdicts),
             failures=tuple(v.failure for v in verdicts if v.failure),
             parts={
@@ -189,4 +138,40 @@ class GroupSummary:
             unfinished=np.array([v.unfinished for v in verdicts]),
             source=group.prompt.source,
             scoring_s=scoring_s,
+            **_of_episodes(group),
         )
+
+
+def _of_episodes(group: Group) -> dict[str, Any]:
+    """The fields of a summary that say more of a response than that it has one turn."""
+    responses, verdicts = group.responses, group.verdicts
+    turns = np.array([sum(len(part.spans) for part in r.segments) for r in responses], np.int64)
+    for member, (verdict, number) in enumerate(zip(verdicts, turns, strict=True)):
+        if verdict.turn_rewards and len(verdict.turn_rewards) != number:
+            raise ValueError(
+                f"response {member} of group {group.group_id} has {number} turns, but its verdict has {len(verdict.turn_rewards)} rewards "
+                "of turns: it needs one for each"
+            )
+    by_turn = any(verdict.turn_rewards for verdict in verdicts)
+    prompts = [(len(group.prompt.token_ids), *(len(segment.prompt_ids) for segment in r.later)) for r in responses]
+    sizes = tuple(
+        tuple(SegmentSize(width, len(part), part.own_tokens, len(part.spans)) for width, part in zip(widths, r.segments, strict=True))
+        for widths, r in zip(prompts, responses, strict=True)
+    )
+    return {
+        "sampled": np.array([r.sampled_tokens for r in responses], np.int64),
+        "turns": turns,
+        "turn_rewards": tuple(map(_rewards_of_turns, verdicts, turns.tolist())) if by_turn else None,
+        "segments": sizes if any(r.later for r in responses) else (),
+        "tool_calls": np.array([r.tool_calls for r in responses], np.int64),
+        "tool_errors": np.array([r.tool_errors for r in responses], np.int64),
+        "cut_replies": np.array([r.cut_replies for r in responses], np.int64),
+        "environment_s": np.array([r.environment_s for r in responses], np.float64),
+    }
+
+
+def _rewards_of_turns(verdict: Verdict, turns: int) -> NDArray[np.float64]:
+    """The reward of every turn [K]: all of it is the last one's where the verdict does not say more."""
+    if verdict.reward is None:
+        return np.full(turns, np.nan)
+    return np.array(verdict.turn_rewards or (0.0,) * (turns - 1) + (verdict.reward,), np.float64)

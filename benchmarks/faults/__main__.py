@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with context.Pool(asked.workers, initializer=calm) as pool:
         for result in pool.imap_unordered(run_one, ((seed, given) for seed in seeds), chunksize=8):
             results.append(result)
+            if result.violations:
+                print(f"seed {result.seed}: {result.violations[0]}", flush=True)
             if len(results) % TOLD_AFTER == 0:
                 bad = sum(bool(one.violations) for one in results)
                 print(f"{len(results)} schedules, {bad} with a violation, {time.perf_counter() - started:.0f} s", flush=True)

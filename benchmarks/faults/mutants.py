@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cluster.actors.engines import EnginePool
+from cluster.actors.fleet.handle import EngineHandle, Health
 from cluster.actors.learners import Learners
 from cluster.record import checkpoint
 from cluster.record.ledger import Ledger
@@ -101,11 +102,22 @@ def saved_before_it_is_written() -> AbstractContextManager[Any]:
     return patch.object(Learners, "write", write)
 
 
+def unproven_serves() -> AbstractContextManager[Any]:
+    """An engine that has just started takes groups before a publish has proven its weights."""
+    really = EnginePool.become
+
+    def become(self: EnginePool, engine: EngineHandle, health: Health, *args: Any, **kwargs: Any) -> None:
+        really(self, engine, Health.SERVING if health is Health.STALE else health, *args, **kwargs)
+
+    return patch.object(EnginePool, "become", become)
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "the window frees a slot too many": slot_too_many,
     "a dead engine's group goes nowhere": group_forgotten,
     "the ledger is not flushed before a checkpoint": ledger_in_memory,
     "the metrics are not flushed before a checkpoint": metrics_in_memory,
+    "an engine serves before its weights are proven": unproven_serves,
     "a damaged checkpoint passes for a whole one": damage_unseen,
     "a checkpoint is committed while it is written": saved_before_it_is_written,
     "a resumed run does not load its checkpoint": nothing_loaded,

@@ -1,9 +1,7 @@
 """An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,21 +9,18 @@ import ray
 from numpy.typing import NDArray
 
 from cluster.actors.fleet.core_watch import CoreWatch
+from cluster.actors.fleet.group_work import GroupWork
 from cluster.actors.fleet.keeper import keep_order
+from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from configs.schema import Config
-from reward.asked import Asked, Wants
-from reward.own.name import is_own
-from reward.scorer import used_checkers
 from reward.shaping import disagrees
 from rollout.proof import Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
-from rollout.seeds import seed_of_response
 from rollout.transport import Seat, Transport
-from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Sampled, Verdict
+from rollout.types import GroupSummary, Prompt, Sampled, Verdict
 
-Arrival = tuple[Asked, asyncio.Future[Verdict]]
 Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
 
 
@@ -45,13 +40,11 @@ class EngineActor:
         from rollout.engine import Engine
 
         fetch_to_this_node(config)
-        self.config, self.index, self.reward = config, index, reward
+        self.config, self.index = config, index
         self.engine = Engine(config, transport)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
-        self._wants: Wants | None = None  # not known before the reward actor is ready
-        self._unscored: list[Arrival] = []
-        self._scoring: set[asyncio.Task[None]] = set()
+        self.questions = Questions(config, reward)
         self._groups: list[GroupAtWork] = []
 
     async def ready(self) -> str:
@@ -93,87 +86,16 @@ class EngineActor:
         return self.engine.pulse() | describe_groups(self._groups)
 
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
-        group_id = mine.group_id
-        wants = (await self._known_wants()).of(prompt.checker)
-        responses: dict[int, Response] = {}
-        verdicts: dict[int, asyncio.Future[Verdict]] = {}
-        async for member, response in self.engine.respond_group(group_id, prompt, self.config.run.seed, size, temperature):
-            responses[member] = response
-            mine.tokens += len(response)
-            if "group" not in wants:
-                verdicts[member] = self._score(self._asked(group_id, prompt, member, response, wants, temperature is not None))
-        mine.scoring, generated = True, time.perf_counter()
-        if "group" in wants:
-            texts_of_all = tuple(responses[member].text for member in range(size))
-            for member, response in responses.items():
-                asked = self._asked(group_id, prompt, member, response, wants, temperature is not None)
-                verdicts[member] = self._score(replace(asked, group=texts_of_all))
-        scored = [await verdicts[member] for member in range(size)]
-        group = Group(
-            group_id=group_id,
-            prompt=prompt,
-            responses=tuple(responses[member] for member in range(size)),
-            verdicts=tuple(scored),
-        )
-        summary = GroupSummary.of(group, time.perf_counter() - generated)
+        work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=f"engine-{self.index}")
+        group, scoring_s = await work.run(self.engine, temperature)
+        scored, summary = group.verdicts, GroupSummary.of(group, scoring_s)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)
         if not learned:
             return head
-        experts = [response.routed_experts for response in group.responses] if self.config.rollout.capture_routing else []
+        experts = [response.recorded for response in group.responses] if self.config.rollout.capture_routing else []
         return (head, *map(Sampled.of, group.responses), *experts)
-
-    async def _known_wants(self) -> Wants:
-        """What the user's functions ask for; nothing where the config names none, as data may name none."""
-        if self._wants is None:
-            self._wants = await self.reward.wants.remote() if any(map(is_own, used_checkers(self.config))) else Wants()
-        return self._wants
-
-    def _asked(self, group_id: int, prompt: Prompt, member: int, response: Response, wants: frozenset[str], evaluated: bool) -> Asked:
-        """The response as the reward actor scores it; columns of the row travel only where a function asks for them."""
-        return Asked(
-            checker=prompt.checker,
-            response=response.text,
-            reference=prompt.reference,
-            tokens=len(response),
-            prompt=prompt.text,
-            question=prompt.question,
-            prefill=prompt.prefill,
-            row=prompt.where,
-            columns=prompt.columns if "row" in wants else {},
-            truncated=response.finish is Finish.LENGTH,
-            index=member,
-            seed=seed_of_response(self.config.run.seed, group_id, member, evaluated=evaluated),
-        )
-
-    def _score(self, asked: Asked) -> asyncio.Future[Verdict]:
-        """A future for the verdict. Responses that finish in one turn of the loop share a call; no call waits for an earlier one."""
-        loop = asyncio.get_running_loop()
-        verdict: asyncio.Future[Verdict] = loop.create_future()
-        if not self._unscored:
-            loop.call_soon(self._send_arrivals)
-        self._unscored.append((asked, verdict))
-        return verdict
-
-    def _send_arrivals(self) -> None:
-        arrivals, self._unscored = self._unscored, []
-        task = asyncio.create_task(self._score_arrivals(arrivals))
-        self._scoring.add(task)
-        task.add_done_callback(self._scoring.discard)
-
-    async def _score_arrivals(self, arrivals: Sequence[Arrival]) -> None:
-        try:
-            verdicts: Sequence[Verdict] = await self.reward.score.remote([asked for asked, _ in arrivals])
-        except Exception as error:
-            # The groups that wait for these verdicts raise it.
-            for _, verdict in arrivals:
-                if not verdict.done():
-                    verdict.set_exception(error)
-            return
-        for (_, waiting), scored in zip(arrivals, verdicts, strict=True):
-            if not waiting.done():
-                waiting.set_result(scored)
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)

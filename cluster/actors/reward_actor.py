@@ -11,6 +11,7 @@ from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.scorer import Scorer
 from reward.workers.tasks import Item
+from rollout.episode import Answer
 from rollout.types import Verdict
 
 
@@ -43,6 +44,14 @@ class RewardActor:
         """Which fields of a response the user's own functions ask for; known once this actor is ready."""
         return self.scorer.wants
 
+    async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
+        """What follows the last turn of each episode; the slowest answer of a call is waited for."""
+        return await self.scorer.reply(asked)
+
+    async def leave(self, episodes: Sequence[str]) -> None:
+        """End what is held for these episodes: nobody will ask about them again."""
+        self.scorer.episodes.leave(episodes)
+
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each response."""
         return await self.scorer.score(asked)
@@ -53,6 +62,8 @@ class RewardActor:
 
     def _keep(self, item: Item, failure: str) -> None:
         row = {"checker": item.checker, "failure": failure, "response": item.response, "reference": item.reference, "prompt": item.prompt}
+        if item.transcript is not None:
+            row["turns"] = item.transcript.as_json()["turns"]
         self.quarantine.parent.mkdir(exist_ok=True)
         with self.quarantine.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(write_long_json(row, ensure_ascii=False) + "\n")

@@ -38,6 +38,16 @@ class RolloutConfig(Section):
     max_response_tokens: Count = Field(
         default=1024, description="longest response in tokens. A response that reaches it counts as truncated"
     )
+    max_turns: Count = Field(
+        default=8,
+        description="turns that the model has at most in an episode, where an environment or a tool answers it. "
+        "An episode that would go on counts as truncated",
+    )
+    max_reply_tokens: Count = Field(
+        default=256,
+        description="tokens that one answer of an environment or a tool adds at most, the marks of the chat template included. "
+        'A longer answer is cut and ends in "[cut]"',
+    )
     dynamic_sampling: StrictBool | None = Field(
         default=None,
         description="replace groups whose responses are all equally correct. Left out, the preset decides (`dapo`: yes)",

@@ -30,21 +30,36 @@ def is_pair(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) == len(("response", "reference")) and isinstance(value[0], str)
 
 
-def gold_of(brought: dict[str, Any], reference: Any, awaited: Callable[[object], object]) -> str | None:
+def gold_of(
+    brought: dict[str, Any], reference: Any, awaited: Callable[[object], object], *, yields: bool = False
+) -> str | list[str] | None:
     """A right response to the reference, None where there is none; ValueError where the reference cannot be used.
 
-    Without a `gold` of the function's own, a text or a number is the right response itself. `awaited` waits for what an async one returns.
+    Without a `gold` of the function's own, a text or a number is the right response itself, except for an environment (`yields`). The gold
+    of an environment may be a list: the text of each turn. `awaited` waits for what an async one returns.
     """
     if "check_reference" in brought and awaited(brought["check_reference"](reference)) is False:
         raise ValueError("check_reference returned False: raise an error that says why the reference cannot be used")
     if "gold" not in brought:
-        return plain_gold(reference)
+        return None if yields else plain_gold(reference)
     right = awaited(brought["gold"](reference))
+    if yields and isinstance(right, list | tuple):
+        return turns_of(right)
     if right is not None and not isinstance(right, str):
         raise TypeError(f"gold returned {type(right).__name__}, needed a text, or None where the reference determines no right response")
     if right is not None and len(right) > LONGEST_GOLD:
         raise ValueError(f"gold returned {len(right)} characters, needed at most {LONGEST_GOLD}")
     return right
+
+
+def turns_of(right: Sequence[object]) -> list[str]:
+    """The gold turns of an environment; raises where they are no texts, or too long."""
+    turns = [turn for turn in right if isinstance(turn, str)]
+    if not turns or len(turns) < len(right):
+        raise TypeError(f"gold returned {repr(right)[:60]}, needed the text of each turn")
+    if sum(map(len, turns)) > LONGEST_GOLD:
+        raise ValueError(f"gold returned {sum(map(len, turns))} characters, needed at most {LONGEST_GOLD}")
+    return turns
 
 
 def plain_gold(reference: object) -> str | None:

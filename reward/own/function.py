@@ -1,25 +1,29 @@
 """A function of the user's as a checker: imported once, called with what its signature asks for, its result made a number."""
 
+import functools
 import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import reduce
 from types import ModuleType
 from typing import Any
 
 from configs.errors import in_one_line
+from reward.episodes.replay import Ran, replay
+from reward.episodes.transcript import Transcript
+from reward.episodes.words import HELD
+from reward.number import number_of
 from reward.own.awaited import Loop
 from reward.own.brought import brought_by, gold_of
 from reward.own.name import OwnCodeError, OwnName
-from reward.own.number import number_of
 from reward.own.signature import Call, call_of
 from reward.own.source import import_own
 from reward.own.words import at_call, hidden_by_ours, in_the_row, named, own_frame
 
 SHOWN_FRAMES = 20
 QUOTED = 200
+MOST_LAYERS = 50  # decorators
 
 
 class OwnFunction:
@@ -30,6 +34,7 @@ class OwnFunction:
         self.file: str | None = None
         self.call = Call()
         self.brought: dict[str, Any] = {}
+        self.yields = self.held = False  # whether it is an environment, and one with a process of its own for each episode
         self._function: Callable[..., object] | None = None
         self._loop = Loop()
 
@@ -39,23 +44,49 @@ class OwnFunction:
         module = import_own(own)
         self.file = getattr(module, "__file__", None)
         self._function = find_function(own, module)
-        self.call, self.brought = call_of(own.whole, self._function), brought_by(own.whole, self._function)
+        self.yields, self.held = yields(self._function), is_held(own, self._function)
+        self.call = call_of(own.whole, self._function, yields=self.yields)
+        self.brought = brought_by(own.whole, self._function)
+
+    @property
+    def marks(self) -> list[str]:
+        """What its owner must know of it: the fields that it asks for, "brings NAME", "yields" and "held"."""
+        kinds = {"yields": self.yields, "held": self.held}
+        return [*self.call.asks, *(f"brings {name}" for name in self.brought), *(name for name, true in kinds.items() if true)]
 
     def __call__(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> float:
-        """The reward; raises what the function raises, and TypeError where its result is no number or a field that it needs is absent."""
+        """The reward; raises what the function raises, and TypeError where its result is no number or a field that it needs is absent.
+
+        For an environment the response is the whole episode.
+        """
+        if self._function is None:
+            self.load()
+        if self.yields:
+            return self.play(Transcript.of(response), reference, fields).reward
+        return number_of(self._loop.result(self.begin(response, reference, fields)))
+
+    def begin(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> object:
+        """What one call returns: of an environment the generator, which has not begun."""
         if self._function is None:
             self.load()
         assert self._function is not None
         given = {"response": response, "reference": reference, **(fields or {})}
         if absent := [name for name in self.call.asks if name not in given]:
             raise TypeError(f"it asks for {', '.join(absent)}, needed a caller that has this, as a run does")
-        return number_of(self._loop.result(self.call.make(self._function, given)))
+        return self.call.make(self._function, given)
 
-    def gold(self, reference: Any) -> str | None:
-        """A right response, None where the reference determines none; raises where `check_reference` refuses the reference."""
+    def play(self, transcript: Transcript, reference: Any, fields: Mapping[str, Any] | None = None) -> Ran:
+        """Run the environment over the turns so far; raises what it raises, and EpisodeError where it breaks the rules of episodes."""
+        return replay(lambda said: self._loop.result(self.begin(said, reference, fields)), transcript)
+
+    def gold(self, reference: Any) -> str | list[str] | None:
+        """A right response, or the right turns of an episode, None where the reference determines none.
+
+        Raises where `check_reference` refuses the reference.
+        """
         if self._function is None:
             self.load()
-        return gold_of(self.brought, reference, self._loop.result)
+        return gold_of(self.brought, reference, self._loop.result, yields=self.yields)
 
     def warm_up(self) -> None:
         """Do what the function brings to be done once before the first call; OwnCodeError where that fails."""
@@ -100,7 +131,7 @@ def stand_ins(response: str) -> dict[str, Any]:
 def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
     """The function of an imported module; OwnCodeError where there is none of that name."""
     try:
-        function: Any = reduce(getattr, own.function.split("."), module)
+        function: Any = functools.reduce(getattr, own.function.split("."), module)
     except AttributeError:
         raise OwnCodeError(f"checker {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function):
@@ -109,10 +140,38 @@ def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
         raise OwnCodeError(
             f"checker {own.whole!r} is a class, and to call it makes an object, no number: write a function, or name an object of the class"
         )
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if any(is_generator(one) for one in (function, called) for is_generator in (inspect.isgeneratorfunction, inspect.isasyncgenfunction)):
-        raise OwnCodeError(f"checker {own.whole!r} has a `yield`, so a call gives no number: use `return`")
+    if any(map(inspect.isasyncgenfunction, layers(function))):
+        raise OwnCodeError(
+            f"checker {own.whole!r} is an async generator: write an environment with `def`, and have it await with asyncio.run(...)"
+        )
     return function
+
+
+def layers(function: Callable[..., object]) -> list[Callable[..., object]]:
+    """The function, the method that a call of an object runs, and what decorators have wrapped in either."""
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    found = [function, called]
+    for one in (function, called):
+        inner = one.func if isinstance(one, functools.partial) else one
+        while (inner := getattr(inner, "__wrapped__", None)) is not None and len(found) < MOST_LAYERS:
+            found.append(inner)
+    return found
+
+
+def yields(function: Callable[..., object]) -> bool:
+    """Whether it is an environment."""
+    return any(map(inspect.isgeneratorfunction, layers(function)))
+
+
+def is_held(own: OwnName, function: Callable[..., object]) -> bool:
+    """Whether it is marked with @held; OwnCodeError where it is no environment."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    marked = any(getattr(one, HELD, False) is True for one in (inner, *layers(function)))
+    if marked and not yields(function):
+        raise OwnCodeError(
+            f"checker {own.whole!r} is marked with @held, but has no `yield`, so it has no turns to wait for: remove the mark"
+        )
+    return marked
 
 
 def describe_missing(own: OwnName, module: ModuleType) -> str:

@@ -1,6 +1,7 @@
 """What a function of the user's asks for, read from its signature: each parameter gets the field of its name.
 
-The first two parameters with other names are the response and the reference, so `score(text, truth)` works too.
+The first two parameters with other names are the response and the reference, so `score(text, truth)` works too. An environment, a
+function that yields, gets what the model said in its first turn as its response, and may call it `said`.
 """
 
 import functools
@@ -15,6 +16,8 @@ from reward.own.name import OwnCodeError
 
 FIELDS = ("response", "reference", "prompt", "question", "row", "tokens", "truncated", "group", "index", "seed")
 FIRST = ("response", "reference")
+SAID = "said"  # what an environment calls its response
+AT_THE_END = ("tokens", "truncated", "group")  # nobody knows them while an episode goes on
 # What other frameworks call a field.
 ELSEWHERE = {
     "completion": "response",
@@ -67,17 +70,22 @@ class Call:
         return function(*places, **{name: fields[wanted] for name, wanted in self.names.items()})
 
 
-def call_of(whole: str, function: Callable[..., object]) -> Call:
-    """How to call the function that the checker `whole` names; OwnCodeError where it asks for what nobody has."""
+def call_of(whole: str, function: Callable[..., object], *, yields: bool = False) -> Call:
+    """How to call the function that the checker `whole` names; OwnCodeError where it asks for what nobody has.
+
+    yields: it is an environment, which is called before its episode is over.
+    """
     try:
         signature = signature_of(function)
     except (ValueError, TypeError):  # functions written in C may have none; the first call will tell
         return Call()
     fixed = function.keywords if isinstance(function, functools.partial) else {}
     parameters = [one for one in signature.parameters.values() if one.name not in fixed]
-    meaning = meanings(parameters)
+    meaning = meanings(parameters, {SAID: "response"} if yields else {})
+    if yields:
+        refuse_what_is_known_at_the_end(whole, signature, meaning)
     if unknown := [one for one in parameters if is_needed(one) and one.name not in meaning]:
-        raise OwnCodeError(f"checker {whole!r} takes {signature}, {describe(unknown[0].name)}")
+        raise OwnCodeError(f"checker {whole!r} takes {signature}, {describe(unknown[0].name, yields)}")
     if not meaning:
         raise OwnCodeError(f"checker {whole!r} takes {signature}, needed a parameter that gets the response: write (response, reference)")
     for call in (by_place(parameters, meaning), Call(places=(), names=meaning)):
@@ -96,16 +104,32 @@ def signature_of(function: Callable[..., object]) -> inspect.Signature:
     return inspect.signature(function) if passes_on else outer
 
 
-def meanings(parameters: list[Parameter]) -> dict[str, str]:
-    """Which field each parameter gets, by the parameter's name; those left out keep their defaults."""
+def refuse_what_is_known_at_the_end(whole: str, signature: inspect.Signature, meaning: Mapping[str, str]) -> None:
+    """Raise OwnCodeError where an environment asks for what is known when its episode is over."""
+    if late := [name for name in AT_THE_END if name in meaning.values()]:
+        raise OwnCodeError(
+            f"checker {whole!r} takes {signature}, but it has a `yield`, so it is an environment, and {', '.join(late)} cannot be known "
+            f"before the episode is over: remove the parameter; an environment may ask for {', '.join(fields_of(yields=True))}"
+        )
+
+
+def fields_of(*, yields: bool) -> list[str]:
+    """The names that a function's parameters may have."""
+    return [SAID, *(name for name in FIELDS[1:] if name not in AT_THE_END)] if yields else list(FIELDS)
+
+
+def meanings(parameters: list[Parameter], others: Mapping[str, str]) -> dict[str, str]:
+    """Which field each parameter gets, by the parameter's name; those left out keep their defaults. `others`: further names."""
     some = [one for one in parameters if one.kind in BY_PLACE]
     rest = any(one.kind is Parameter.VAR_POSITIONAL for one in parameters)
-    named = {one.name: one.name for one in parameters if one.name in FIELDS and one.kind not in ANY_NUMBER}
+    known = {**{name: name for name in FIELDS}, **others}
+    named = {one.name: known[one.name] for one in parameters if one.name in known and one.kind not in ANY_NUMBER}
     first = dict(zip((one.name for one in some), FIRST, strict=False))
-    if (len(first) == len(FIRST) or rest) and all(name == meant or name not in FIELDS for name, meant in first.items()):
-        by_position = {ANY: "reference"} if rest and len(first) < len(FIRST) and "reference" not in named else {}
+    if (len(first) == len(FIRST) or rest) and all(known.get(name, meant) == meant for name, meant in first.items()):
+        by_position = {ANY: "reference"} if rest and len(first) < len(FIRST) and "reference" not in named.values() else {}
         return named | first | by_position  # as (response, reference), whatever the names
-    missing = [name for name in FIRST if name not in named] if len(some) == len(FIRST) or "response" not in named else []
+    there = named.values()
+    missing = [name for name in FIRST if name not in there] if len(some) == len(FIRST) or "response" not in there else []
     free = [one.name for one in some if one.name not in named and one.default is Parameter.empty]
     return named | dict(zip(free, missing, strict=False))
 
@@ -144,12 +168,14 @@ def is_needed(parameter: Parameter) -> bool:
     return parameter.default is Parameter.empty and parameter.kind not in ANY_NUMBER
 
 
-def describe(unknown: str) -> str:
+def describe(unknown: str, yields: bool = False) -> str:
     """What to do about a parameter that no field has the name of."""
-    near = ELSEWHERE.get(unknown) or next(iter(get_close_matches(unknown, FIELDS, 1)), "")
-    hint = f"; did you mean {near}?" if near else ";"
+    fields = fields_of(yields=yields)
+    near = ELSEWHERE.get(unknown) or next(iter(get_close_matches(unknown, fields, 1)), "")
+    hint = f"; did you mean {near}?" if near in fields else ";"
+    first = f"{SAID if yields else FIRST[0]} and {FIRST[1]}"
     return (
-        f"but no field is called {unknown!r}{hint} a function gets what its parameters name: {', '.join(FIELDS)} (the first two with other "
-        f"names are response and reference): rename it, give it a default, or, for a column of the data, ask for row and set "
+        f"but no field is called {unknown!r}{hint} a function gets what its parameters name: {', '.join(fields)} (the first two with other "
+        f"names are {first}): rename it, give it a default, or, for a column of the data, ask for row and set "
         f'data.keep_fields = ["{unknown}"]'
     )

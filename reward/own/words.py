@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from traceback import FrameSummary, extract_tb
 
+from reward.episodes.transcript import EpisodeError
 from reward.own.name import OwnName
 
 OUR_PACKAGES = ("cluster", "configs", "gatewise", "learner", "reward", "rollout")
@@ -46,13 +47,13 @@ def text_of(error: BaseException) -> str:
 
 
 def named(error: BaseException) -> str:
-    """An error's type with its text."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    """An error's type with its text; of our own error about an environment the text alone."""
+    return str(error) if isinstance(error, EpisodeError) else f"{type(error).__name__}: {text_of(error)}"
 
 
 def at_call(error: BaseException, file: str | None) -> str:
     """An error of a call."""
-    hint = environment_hint(error) or memory_hint(error)
+    hint = environment_hint(error) or memory_hint(error) or iterator_hint(error)
     return f"{named(error)}{where(error, file)}{f': {hint}' if hint else ''}"
 
 
@@ -111,6 +112,12 @@ def environment_hint(error: BaseException) -> str:
     if isinstance(error, KeyError) and frames and frames[-1].filename in (os.__file__, "<frozen os>"):
         return f"reward workers see only the variables {SEEN}; read the value from a file"
     return ""
+
+
+def iterator_hint(error: BaseException) -> str:
+    """What to do where a `next()` in a generator has found its iterator empty, which Python turns into a RuntimeError."""
+    ran_out = isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration)
+    return "a next() has run out: give it a default; an environment ends with `return`" if ran_out else ""
 
 
 def memory_hint(error: BaseException) -> str:

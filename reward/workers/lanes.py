@@ -99,7 +99,8 @@ class Lanes:
         worker.count_report()
         self._patience.learn(task.item.checker, took)
         if message.state is State.SCORED:
-            task.settle(Verdict(reward=message.reward, parts={"correct": message.reward}, words=message.words))
+            parts = {"correct": message.reward}
+            task.settle(Verdict(reward=message.reward, parts=parts, words=message.words, turn_rewards=tuple(message.turns)))
         else:
             task.fail(Outcome.UNSCORABLE, message.failure)
         if worker.current is not None:

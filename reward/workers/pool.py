@@ -86,7 +86,8 @@ class RewardPool:
 
     @property
     def asks(self) -> Mapping[str, Sequence[str]]:
-        """By the name of each function of the user's among `warm`: the fields that it asks for, and "brings NAME" for what it brings.
+        """By the name of each function of the user's among `warm`: the fields that it asks for, "brings NAME" for what it brings, "yields"
+        where it is an environment, and "held" where each of its episodes needs a process.
 
         Known once the pool is ready.
         """

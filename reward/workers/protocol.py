@@ -3,6 +3,7 @@
 ```
 owner → worker   one line a chunk:  [[checker, response, reference] or [checker, response, reference, fields], ...]
                  `fields` is what a function of the user's asks for. The response null asks what the function says of the reference.
+                 The response is an object for an environment: the turns so far, a `reward.episodes.transcript`.
 worker → owner   STARTED                                     once: chunks may come
                  ( [LOADING LOADED] (SCORED | FAILED) )*     for each item that it claimed, in the order of the chunk
                  DROPPED                                     when it could claim no more of the chunk
@@ -44,10 +45,22 @@ class Message:
     item: int = -1  # position in the chunk
     reward: float = 0.0  # of a SCORED item, finite
     failure: str = ""  # of a FAILED item
-    words: dict[str, str] = field(default_factory=dict)  # of a SCORED item that is a reference: "gold", a right response
+    # Of a SCORED item that is a reference: "gold", a right response, or "gold turns", a JSON list of right turns.
+    # Of one that is an episode: "words" for the model, or "messages", a JSON list that is its new context. With neither it is over.
+    words: dict[str, str] = field(default_factory=dict)
+    turns: list[float] = field(default_factory=list)  # the reward of each turn of a SCORED episode that gives rewards inside
 
     def encode(self) -> bytes:
-        fields = {"state": self.state, "item": self.item, "reward": self.reward, "failure": self.failure, "words": self.words}
+        """The line to send."""
+        fields: dict[str, object] = {
+            "state": self.state,
+            "item": self.item,
+            "reward": self.reward,
+            "failure": self.failure,
+            "words": self.words,
+        }
+        if self.turns:
+            fields["turns"] = self.turns
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
@@ -57,8 +70,9 @@ class Message:
         match fields:
             case {
                 "state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), "words": dict(words), **rest
-            } if not rest:  # fmt: skip
-                if not math.isfinite(reward):
-                    raise ValueError(f"reward must be finite, got {reward!r}")
-                return cls(state=State(state), item=item, reward=reward, failure=failure, words=words)
+            } if not rest.keys() - {"turns"}:  # fmt: skip
+                turns = [float(one) for one in rest.get("turns", ())]
+                if not all(map(math.isfinite, (reward, *turns))):
+                    raise ValueError(f"rewards must be finite, got {reward!r} and {turns!r}")
+                return cls(state=State(state), item=item, reward=reward, failure=failure, words=words, turns=turns)
         raise ValueError(f"not a worker's message: {line[:200]!r}")

@@ -167,7 +167,8 @@ def as_json(item: Item, asks: Sequence[str] | None, groups: dict[int, str]) -> t
 
     asks: the fields that its checker asks for, None where that is not known yet: then it gets all that the item has.
     """
-    first = [item.checker, None if item.of_reference else item.response, item.reference]
+    response = item.response if item.transcript is None else item.transcript.as_json()
+    first = [item.checker, None if item.of_reference else response, item.reference]
     fields = {name: value for name, value in item.fields.items() if asks is None or name in asks}
     shared = bool(item.group) and (asks is None or "group" in asks)
     if not shared:

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from reward.episodes.transcript import Transcript
 from rollout.types import Outcome, Verdict
 
 
@@ -20,6 +21,7 @@ class Item:
     question: str = ""  # the same in plain words; empty where they are the same
     fields: Mapping[str, Any] = field(default_factory=dict)  # by the names of `reward.own.signature.FIELDS`, for the user's functions
     group: Sequence[str] = ()  # of those fields the one that all responses of a group share, as one object
+    transcript: Transcript | None = None  # in place of the response, for a function of the user's that yields
     of_reference: bool = False  # nothing is scored: the user's function says whether the reference can be used, and a right response
 
 

@@ -59,7 +59,7 @@ class Template:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.workers: set[int] = set()
-        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: the fields that it asks for, and what it brings
+        self.asks: dict[str, list[str]] = {}  # by the name of a function of the user's: what its owner must know of it
         self.children: Children[int] = Children(channel)  # each with its process id
 
     def say(self, *words: object) -> None:
@@ -164,7 +164,7 @@ def import_checkers(template: Template, names: Sequence[str]) -> None:
         try:
             checker = warm_checker(name)
             if isinstance(checker.score, OwnFunction):
-                template.asks[name] = [*checker.score.call.asks, *(f"brings {one}" for one in checker.score.brought)]
+                template.asks[name] = checker.score.marks
             refuse_what_a_fork_lacks(name)
         except OwnCodeError as error:
             traceback.print_exception(error.__cause__ or error)

@@ -5,6 +5,7 @@ neither torch nor ray nor numpy, so its address space is what the checkers use.
 """
 
 import gc
+import json
 import math
 import os
 import resource
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 from configs.digits import read_long_json
 from reward.checker import Score
 from reward.checkers import get_checker, load_checker, own_score
+from reward.episodes.transcript import Transcript
 from reward.own.function import OwnFunction
 from reward.own.words import named
 from reward.processes.prctl import die_with
@@ -118,6 +120,21 @@ def score(checker: Score, item: int, response: str, reference: object, fields: M
         return failed(item, checker.describe(error, fields))
 
 
+def play(checker: OwnFunction, item: int, transcript: Transcript, reference: object, fields: Mapping[str, Any]) -> Message:
+    """Run an environment over the turns so far. Every exception becomes a FAILED message, as in `score`."""
+    try:
+        ran = checker.play(transcript, reference, fields)
+        answered = ran.answered
+        said = {} if answered is None else {"words": answered} if isinstance(answered, str) else {"messages": json.dumps(answered)}
+        rewards = [*ran.rewards] if any(ran.rewards[:-1]) else []
+        return Message(state=State.SCORED, item=item, reward=ran.reward, words=said, turns=rewards)
+    except MemoryError:
+        raise
+    except BaseException as error:
+        checker.report(error, transcript.turns[-1].said)
+        return failed(item, checker.describe(error, fields))
+
+
 def about_reference(checker: OwnFunction, item: int, reference: object) -> Message:
     """What a function of the user's says of a reference: a right response, if it determines one, or why it cannot be used."""
     try:
@@ -126,7 +143,8 @@ def about_reference(checker: OwnFunction, item: int, reference: object) -> Messa
         raise
     except BaseException as error:  # as in `score`
         return failed(item, checker.describe(error))
-    return Message(state=State.SCORED, item=item, reward=1.0, words={} if gold is None else {"gold": gold})
+    words = {"gold turns": json.dumps(gold)} if isinstance(gold, list) else {} if gold is None else {"gold": gold}
+    return Message(state=State.SCORED, item=item, reward=1.0, words=words)
 
 
 def failed(item: int, what: str) -> Message:
@@ -172,7 +190,7 @@ class Worker:
         except BlockingIOError:
             return False
 
-    def judge(self, item: int, name: str, response: str | None, reference: object, fields: Mapping[str, Any]) -> Message:
+    def judge(self, item: int, name: str, response: str | dict[str, Any] | None, reference: object, fields: Mapping[str, Any]) -> Message:
         """The reward of one response, or how its checker failed."""
         if name not in self.loaded:
             self.send(Message(state=State.LOADING, item=item))
@@ -187,4 +205,7 @@ class Worker:
         if response is None:
             assert isinstance(checker, OwnFunction), f"only functions of the user's are asked about references here, got {name!r}"
             return about_reference(checker, item, reference)
+        if isinstance(response, dict):
+            assert isinstance(checker, OwnFunction), f"only functions of the user's have episodes, got {name!r}"
+            return play(checker, item, Transcript.read(response), reference, fields)
         return score(checker, item, response, reference, fields)

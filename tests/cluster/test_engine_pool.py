@@ -11,6 +11,7 @@ import ray
 
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, NoEngineLeft, Scored
+from cluster.actors.fleet.questions import Questions
 from cluster.causes.cause import find_cause
 from cluster.causes.chain import first_cause
 from rollout.types import Finish, Prompt, Response, Verdict
@@ -135,8 +136,7 @@ def test_a_group_that_is_never_finished_is_named_with_its_engine():
 def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     experts = np.zeros((1000, 48, 8), np.uint8)
     actor = object.__new__(EngineActor)
-    actor.config, actor._unscored, actor._scoring, actor._wants = run_config(Path("run")), [], set(), None
-    actor._groups = []
+    actor.config, actor.index, actor._groups = run_config(Path("run")), 0, []
 
     async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
         for member in range(4):
@@ -157,7 +157,7 @@ def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
         return [Verdict(reward=1.0) for _ in asked]
 
     actor.engine = SimpleNamespace(respond_group=respond_group)
-    actor.reward = SimpleNamespace(score=SimpleNamespace(remote=score))
+    actor.questions = Questions(actor.config, SimpleNamespace(score=SimpleNamespace(remote=score)))
     head, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
     assert len(pickle.dumps(head)) < 10_000
     assert [len(sampled) for sampled in parts] == [3] * 4, "engines that record no experts send none"

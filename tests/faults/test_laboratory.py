@@ -18,7 +18,7 @@ from benchmarks.faults.plan import CLOCK, Fault, Kind, Schedule, Shape
 from cluster.causes.roles import Role, RoleLate
 from tests.toys.run import run_config
 
-UNIT, MANY, FOR_A_MUTANT = range(4), range(100, 250), range(60)
+UNIT, MANY, FOR_A_MUTANT = (0, 1, 2, 90, 289), range(100, 250), range(60)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from reward.checkers import load_checker
+from reward.number import number_of
 from reward.own.function import OwnFunction
 from reward.own.name import OwnCodeError
-from reward.own.number import number_of
 from reward.programs.limits import CodeLimits
 
 GOOD = "def score(response, reference):\n    return float(response == reference)\n"
@@ -136,7 +136,7 @@ async def coroutine() -> float:
         (np.ones(3), "returned ndarray of shape (3,), needed a number: return a float; of an array, its mean"),
         (torch.ones(1, 2), "returned Tensor of shape (1, 2), needed a number"),
         (coroutine, "returned coroutine <coroutine object coroutine"),
-        ((n for n in [1]), "needed a number: it has a `yield`"),
+        ((n for n in [1]), "needed a number: a function that is an environment has the `yield` itself"),
     ],
 )
 def test_what_is_no_number_is_described_with_what_to_do(value: object, said: str) -> None:
@@ -161,11 +161,15 @@ MISTAKES = {
     "import functools\n@functools.partial\ndef score(response, reference, model, /): ...": "no field is called 'model'",
     "import functools\ndef wrap(f):\n    @functools.wraps(f)\n    def inside(*a): return f(*a)\n    return inside\n"
     "@wrap\ndef score(response, *, row): ...": "its decorator takes (*a), to which response, row cannot be passed",
-    "async def score(response, reference): yield 1": "has a `yield`",
+    "async def score(response, reference): yield 1": "is an async generator: write an environment with `def`",
     "def score(response, reference): return 1\nscore.gold = 'yes'": "brings gold, a str, needed a function of (reference)",
     "def score(response, reference): return 1\nscore.warm_up = ['4']": "brings warm_up, a list, needed a function without parameters",
     "def score(response, reference): return 1\n\nscore.warm_up = lambda: 1 / 0": "ZeroDivisionError: division by zero ({file}:3",
-    "def score(response, reference): yield 1": "has a `yield`",
+    "def score(said, reference, tokens): yield 'a'": "and tokens cannot be known before the episode is over: remove",
+    "def score(said, truth, *, group, seed=1): yield 'a'": "an environment may ask for said, reference, prompt, question, row, index, seed",
+    "def score(said, reference, seeds): yield 'a'": "no field is called 'seeds'; did you mean seed? a function gets",
+    "def score(said, reference, responses): yield 'a'": "no field is called 'responses'; a function gets",
+    "from gatewise import held\n@held\ndef score(response, reference): return 1": "is marked with @held, but has no `yield`",
     "import pandas_of_nobody\n": "named 'pandas_of_nobody' ({file}:1 in <module>): pandas_of_nobody is not installed for",
     "\nfrom . import other\n": "({file}:2 in <module>): a file that is named by its path is in no package; write `import x`",
     "\n\ndef score(response, reference)\n    return 1": "{file}:3: SyntaxError: expected ':': `def score(response, reference)`",

@@ -40,7 +40,7 @@ def test_groups_are_counted_by_what_they_wait_for_and_the_oldest_is_named():
     number, age, tokens = told["slowest"]
     assert (number, tokens) == (3, 7)
     assert age == pytest.approx(5, abs=1)
-    assert describe_groups([]) == {"generating": 0, "scoring": 0, "slowest": None}
+    assert describe_groups([]) == {"generating": 0, "answering": 0, "scoring": 0, "slowest": None}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """One real engine that records experts: `python -m tests.toys.capture_worker FOLDER` writes what it answered to FOLDER/captured.pickle.
 
 A long prompt is asked often, so that its blocks come from the prefix cache, and a batch of requests is paused on its way, as by a publish.
+Then it plays episodes.
 """
 
 import asyncio
@@ -19,11 +20,14 @@ from configs.schema import Config
 from rollout.transport import choose_transport
 from rollout.types import Prompt, Response
 
+FACTORS = (1.1, 0.8)  # by which publishes in mid-episode change some weights
 LONG = 80  # tokens of the prompt: two whole blocks and a half
 OVERRIDES = (
     "rollout.capture_routing=true",
     f"data.max_prompt_tokens={LONG}",
-    "rollout.max_response_tokens=40",
+    "rollout.max_response_tokens=240",
+    "rollout.max_turns=6",
+    "rollout.max_reply_tokens=24",
     "rollout.cpus_per_engine=1",
     "rollout.vllm={enforce_eager=true, block_size=32}",
     "learner.micro_batch_tokens=1024",
@@ -33,6 +37,7 @@ OVERRIDES = (
 async def answer(config: Config) -> dict[str, Any]:
     """Responses to one prompt, one after another and then many at once with a pause among them; prompt tokens found in the cache."""
     from rollout.engine import Engine
+    from tests.toys.episodes import all_kinds
 
     engine = Engine(config, choose_transport(config, gpu=False))
     generate, cached = engine.llm.generate, []
@@ -47,8 +52,8 @@ async def answer(config: Config) -> dict[str, Any]:
     tokens = np.random.default_rng(0).integers(4, 32, LONG).astype(np.int32)
     prompt = Prompt(prompt_id="0", token_ids=tokens, reference="", checker="exact")
     try:
-        responses: list[Response] = [await engine.respond(prompt, seed) for seed in range(4)]
-        asked = [asyncio.create_task(engine.respond(prompt, seed)) for seed in range(4, 20)]
+        responses: list[Response] = [await engine.respond(prompt, seed, limit=40) for seed in range(4)]
+        asked = [asyncio.create_task(engine.respond(prompt, seed, limit=40)) for seed in range(4, 20)]
         while len(engine.llm.output_processor.request_states) < len(asked):
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
@@ -56,13 +61,14 @@ async def answer(config: Config) -> dict[str, Any]:
         engine.served.begin(1)
         await engine.resume()
         responses += await asyncio.gather(*asked)
+        single, episodes = list(cached), await all_kinds(engine, FACTORS)
     finally:
         engine.shutdown()
-    return {"prompt": prompt, "responses": responses, "cached": cached}
+    return {"prompt": prompt, "responses": responses, "cached": single, "cached_in_episodes": cached[len(single) :], "episodes": episodes}
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     run = load(folder / "config.toml", OVERRIDES)
-    os.environ |= engine_env(run, gpu=False)
+    os.environ |= engine_env(run, gpu=False) | {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}  # to send a function to the engine's worker
     (folder / "captured.pickle").write_bytes(pickle.dumps(asyncio.run(answer(run))))

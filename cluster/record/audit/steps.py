@@ -16,10 +16,10 @@ def check_metrics(account: Account, files: Files, standing: Sequence[int]) -> In
 
     `standing` are the steps that stood before the files were read, so all but the newest must be on record; `account` is from
     afterwards, so no file has other steps than it. A run that was just continued cuts its files after it has undone the steps: until then
-    they may have the lines of undone steps.
+    they may have lines of later steps.
     """
     found = Invariant(name="metrics", claim="a line for each step that stands, no gap, none twice; layers, experts, responses alike")
-    allowed = set(account.standing) | _not_yet_cut(account)
+    allowed = set(account.standing) | _not_yet_cut(account, files)
     due = list(standing[:-1])
     if not files.metrics.there and due:
         found.check(False, f"there is no metrics.jsonl, and {len(due)} steps stand")
@@ -36,11 +36,12 @@ def check_metrics(account: Account, files: Files, standing: Sequence[int]) -> In
     return found
 
 
-def _not_yet_cut(account: Account) -> set[int]:
-    """Steps whose lines may still be there, because the newest attempt has just begun."""
+def _not_yet_cut(account: Account, files: Files) -> set[int]:
+    """Later steps, which the newest attempt has yet to cut. After a power cut the ledger may know nothing of the last of them."""
     if account.last is None or any(row.attempt == account.last.attempt for row in account.steps):
         return set()
-    return {row.step for row in account.steps if row.undone}
+    experts = [] if files.experts is None else files.experts.tolist()
+    return {step for step in (*files.metrics.steps, *files.layers.steps, *experts, *files.responses) if step > account.last.from_step}
 
 
 def _check_lines(found: Invariant, lines: Lines, due: Sequence[int], allowed: set[int]) -> None:

@@ -1,7 +1,7 @@
 """What a run records of each step: its metrics, written through the sinks, and a few responses as people read them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,12 @@ class Metrics:
         """Bring everything written so far to the disk."""
         for sink in self.sinks:
             sink.flush()
+
+    def catch_up(self) -> None:
+        """Write what a full disk did not take, if it does now; `complaint` says what still waits."""
+        if any(sink.complaint() for sink in self.sinks):
+            with suppress(OSError):
+                self.flush()
 
     def complaint(self) -> str:
         """What could not be written; empty if all was."""

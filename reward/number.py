@@ -34,7 +34,9 @@ def advice(value: object) -> str:
         value.close()  # else Python warns that nobody awaited it
         return "await it"
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        return "it has a `yield`; use `return`"
+        return (
+            "a function that is an environment has the `yield` itself: write `return (yield from ...)`; of a generator of numbers, its sum"
+        )
     match value:
         case None:
             return "some way through it ends without `return`"

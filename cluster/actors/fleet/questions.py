@@ -1,0 +1,89 @@
+"""What an engine asks the reward actor: verdicts on finished responses, and answers to turns of an episode."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from configs.schema import Config
+from reward.asked import Asked, Wants
+from reward.own.name import is_own
+from reward.scorer import used_checkers
+from rollout.episode import Answer
+from rollout.types import Verdict
+
+T = TypeVar("T")
+
+
+class Arrivals(Generic[T]):
+    """Questions that arrive in one turn of the event loop share a call; no call waits for an earlier one."""
+
+    def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[T]]]) -> None:
+        """`ask` returns the results in order."""
+        self.ask = ask
+        self._waiting: list[tuple[Asked, asyncio.Future[T]]] = []
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def put(self, asked: Asked) -> asyncio.Future[T]:
+        """A future for the result."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send)
+        self._waiting.append((asked, result))
+        return result
+
+    def _send(self) -> None:
+        arrivals, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._call(arrivals))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _call(self, arrivals: Sequence[tuple[Asked, asyncio.Future[T]]]) -> None:
+        try:
+            results = await self.ask([asked for asked, _ in arrivals])
+        except Exception as error:
+            # The groups that wait for these results raise it.
+            for _, waiting in arrivals:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        for (_, waiting), result in zip(arrivals, results, strict=True):
+            if not waiting.done():
+                waiting.set_result(result)
+
+
+class Questions:
+    """One engine's way to the reward actor of its node."""
+
+    def __init__(self, config: Config, reward: Any) -> None:
+        self.config, self.reward = config, reward
+        self._wants: Wants | None = None  # not known before the reward actor is ready
+        self._scores: Arrivals[Verdict] = Arrivals(lambda asked: reward.score.remote(asked))
+        self._replies: Arrivals[Answer] = Arrivals(lambda asked: reward.reply.remote(asked))
+        self._leaving: set[asyncio.Future[None]] = set()
+
+    async def wants(self) -> Wants:
+        """What the user's functions ask for; nothing where the config names none, as data may name none."""
+        if self._wants is None:
+            own = any(map(is_own, used_checkers(self.config)))
+            self._wants = await self.reward.wants.remote() if own else Wants()
+        return self._wants
+
+    def score(self, asked: Asked) -> asyncio.Future[Verdict]:
+        """A future for the verdict on a finished response."""
+        return self._scores.put(asked)
+
+    async def reply(self, asked: Asked) -> Answer:
+        """What follows the last turn of an episode."""
+        began = time.perf_counter()
+        answer = await self._replies.put(asked)
+        return replace(answer, seconds=time.perf_counter() - began)
+
+    def leave(self, episodes: Sequence[str]) -> None:
+        """These episodes will not be asked about again: what an environment holds for them ends. Nobody waits for it."""
+        if episodes:
+            call = asyncio.ensure_future(self.reward.leave.remote(list(episodes)))
+            self._leaving.add(call)
+            call.add_done_callback(self._leaving.discard)

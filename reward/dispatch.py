@@ -1,0 +1,151 @@
+"""Who answers a turn of the model: a tool that it calls, else the row's environment; with neither the episode is over.
+
+```
+turns so far ──► tools: a call in the last one ──────────────► its result
+             └─► environment, in the pool: run from its start ─┬► its words, or a new context
+             └─► environment that is held: its own process ────┘  or nothing: the episode is over, and is scored
+```
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from configs.schema import Config
+from reward.asked import HELD, YIELDS, Asked
+from reward.episodes.transcript import Past, Transcript
+from reward.episodes.yielded import was_cut
+from reward.own.name import OwnCodeError, is_own
+from reward.seen import Sight
+from reward.workers.pool import Item, RewardPool
+from rollout.episode import Answer, Turn
+from rollout.types import Verdict
+
+
+class HeldWorlds(Protocol):
+    """Environments that stay between turns."""
+
+    def reply(self, asked: Asked) -> Awaitable[Answer]: ...
+    def score(self, asked: Asked) -> Awaitable[Verdict]: ...
+    def leave(self, episode: str) -> object: ...
+
+
+class CalledTools(Protocol):
+    """Tools that the model may call; None for a turn without a call."""
+
+    def answer(self, asked: Asked) -> Awaitable[Answer | None]: ...
+    def leave(self, episode: str) -> object: ...
+
+
+class Episodes:
+    """Answers turns, and says what is run to score an episode. `pool` must be ready before anything is asked."""
+
+    def __init__(self, config: Config, pool: RewardPool, *, held: HeldWorlds | None = None, tools: CalledTools | None = None) -> None:
+        self._pool, self._held, self._tools = pool, held, tools
+        self._sight = Sight(config.reward)
+
+    def is_world(self, checker: str) -> bool:
+        """Whether a checker is an environment."""
+        return YIELDS in self._pool.asks.get(checker, ())
+
+    def is_held(self, checker: str) -> bool:
+        """Whether an environment stays between turns."""
+        return self._held is not None and self.is_world(checker) and HELD in self._pool.asks[checker]
+
+    async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
+        """What follows the last turn of each."""
+        tools = self._tools
+        answers = list(await asyncio.gather(*(tools.answer(one) for one in asked))) if tools else [None] * len(asked)
+        open_ = [place for place, answer in enumerate(answers) if answer is None]
+        held = [place for place in open_ if self.is_held(asked[place].checker)]
+        again = [place for place in open_ if place not in held and self.is_world(asked[place].checker)]
+        in_pool = self._pool.score([self.item(asked[place]) for place in again])
+        ran, stayed = await asyncio.gather(in_pool, self._reply_held([asked[place] for place in held]))
+        answers_of = dict(zip([*again, *held], [*map(answer_of, ran), *stayed], strict=True))
+        return [answer or answers_of.get(place) or Answer() for place, answer in enumerate(answers)]
+
+    async def _reply_held(self, asked: Sequence[Asked]) -> list[Answer]:
+        held = self._held
+        assert held is not None or not asked, "nothing is held without a home for it"
+        return list(await asyncio.gather(*(held.reply(self.view(one)) for one in asked))) if held else []
+
+    async def score_held(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """The correctness of episodes whose environment stayed, unshaped; `view` has made them."""
+        held = self._held
+        assert held is not None or not asked, "nothing is held without a home for it"
+        return list(await asyncio.gather(*(held.score(one) for one in asked))) if held else []
+
+    def leave(self, episodes: Sequence[str]) -> None:
+        """Nobody will ask about these episodes again."""
+        for home in (self._held, self._tools):
+            for episode in episodes if home is not None else ():
+                home.leave(episode)
+
+    def item(self, asked: Asked, *, score: bool = False) -> Item:
+        """What the pool runs: the environment from its start over the turns, for the next words or the reward."""
+        view = self.view(asked)
+        past = tuple(map(past_of, view.turns))
+        return Item(
+            checker=asked.checker,
+            response=view.response,
+            reference=asked.reference,
+            prompt=asked.prompt,
+            question=asked.question,
+            fields=asked.fields_of_world,
+            transcript=Transcript(turns=past, score=score, over=score and asked.over),
+        )
+
+    def view(self, asked: Asked) -> Asked:
+        """The episode as its environment sees it: without thoughts, and without turns that tools have answered."""
+        seen = self._sight.turns(asked)
+        turns = tuple(replace(asked.said[place], said=seen[place]) for place in places_of_world(asked))
+        return replace(asked, turns=turns, response=turns[-1].said)
+
+
+def places_of_world(asked: Asked) -> list[int]:
+    """Which turns the environment sees: the last one, and those that no tool has answered."""
+    turns = asked.said
+    return [place for place, turn in enumerate(turns) if place == len(turns) - 1 or not is_a_tools(turn)]
+
+
+def is_a_tools(turn: Turn) -> bool:
+    return turn.answer.tool_calls > 0
+
+
+def with_tools_turns(asked: Asked, rewards: Sequence[float]) -> tuple[float, ...]:
+    """The rewards of the environment's turns among all turns: a turn that a tool has answered has none."""
+    of_place = dict(zip(places_of_world(asked), rewards, strict=True))
+    return tuple(of_place.get(place, 0.0) for place in range(len(asked.said)))
+
+
+def past_of(turn: Turn) -> Past:
+    """A turn as it travels to a worker."""
+    answer = turn.answer
+    if answer.rewritten is not None:
+        return Past(turn.said, [{"role": one["role"], "content": one["content"]} for one in answer.rewritten])
+    return Past(turn.said, answer.words, answer.cut)
+
+
+def answer_of(verdict: Verdict) -> Answer:
+    """What an environment in the pool has said."""
+    if verdict.reward is None:
+        return Answer(failure=verdict)
+    if (messages := verdict.words.get("messages")) is not None:
+        return Answer(rewritten=tuple(json.loads(messages)))
+    words = verdict.words.get("words")
+    return Answer(words=words, cut=words is not None and was_cut(words))
+
+
+def refuse_environments_beside(config: Config, asks: Mapping[str, Sequence[str]]) -> None:
+    """Raise OwnCodeError where a part, or the second checker, is an environment: an episode is played with one."""
+    beside = {f"reward.parts.{name}": part.checker or name for name, part in config.reward.parts.items()}
+    if config.reward.second:
+        beside["reward.second"] = config.reward.second
+    for key, checker in beside.items():
+        if is_own(checker) and YIELDS in asks.get(checker, ()):
+            raise OwnCodeError(
+                f"{key} got {checker!r}, which has a `yield` and so is an environment, needed a checker of finished responses: name it in "
+                "reward.checker or in the rows, or write a function that returns"
+            )
