@@ -11,6 +11,7 @@ from cluster.causes.report import report
 from cluster.commands.audit.cli import add_audit
 from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
+from cluster.commands.play.cli import add_play
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.scaling.cli import add_engines
@@ -30,6 +31,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
+  python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
   python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works
   ray job submit --working-dir . -- python -m cluster train CONFIG        the same run on a cluster
 """
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def say_how_to_continue(asked: argparse.Namespace) -> None:
     """Print the command that continues a run which began and has a checkpoint."""
     if asked.signals.stop.heard:
-        from cluster.commands.going_on import how_to_continue
+        from cluster.commands.resuming.going_on import how_to_continue
 
         print(how_to_continue(asked.loaded, asked.config, asked.overrides), file=sys.stderr)
 
@@ -113,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     add_doctor(commands)
     add_audit(commands)
     add_rewards(commands)
+    add_play(commands)
     add_selfcheck(commands)
     add_engines(commands)
     return whole
@@ -126,7 +129,7 @@ def configured(asked: argparse.Namespace) -> Config:
 
 def run_train(asked: argparse.Namespace) -> None:
     config = configured(asked)  # reports mistakes before seconds of imports
-    from cluster.commands.going_on import to_continue
+    from cluster.commands.resuming.going_on import to_continue
     from cluster.commands.train import train
 
     # Before them Ray has said what became of its processes.

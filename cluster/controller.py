@@ -26,6 +26,7 @@ from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Account, Ledger
+from cluster.record.metrics.episodes import describe_episodes
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
@@ -159,8 +160,7 @@ class Controller:
         await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
         clock.lap("publish")
-        self.metrics.catch_up()  # no step may stand in the ledger while the metrics lack a line of one before it
-        self.ledger.learned(step, [account(scored) for scored in groups], published.weights)
+        self._enter(step, groups, published.weights)
         for summary in summaries:
             self.observe(summary)
         sampler = self.stream.end_step()  # before any slot is free: a group's prompt must not depend on when it is submitted
@@ -171,6 +171,7 @@ class Controller:
         values = {
             **stats,
             **describe_groups(summaries, step),
+            **describe_episodes(summaries, self.config.rollout.max_turns),
             **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
             "groups/rejected": float(len(self.rejected)),
@@ -202,6 +203,11 @@ class Controller:
         await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
+
+    def _enter(self, step: int, groups: Sequence[Scored], weights: str) -> None:
+        """Enter a step in the ledger. Lines of earlier steps that wait for a full disk go first, or a run that dies now has a gap."""
+        self.metrics.catch_up()
+        self.ledger.learned(step, [account(scored) for scored in groups], weights)
 
     async def _write_experts(self, step: int, stats: Values) -> None:
         load = await self.learners.expert_load(stats)

@@ -2,12 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NewType
+from typing import NamedTuple, NewType
 
-from rollout.types import GroupSummary, Prompt, Verdict
+from rollout.episode import Turn
+from rollout.types import GroupSummary, Prompt, Response, Verdict
 
-Text = tuple[int, str, Verdict]  # member of the group, its text, its verdict
 Reference = NewType("Reference", object)  # to an object in Ray's object store; only `cluster.actors` resolves it
+
+
+class Text(NamedTuple):
+    """What the driver keeps of a response for people: its words and its verdict."""
+
+    member: int  # of the group
+    response: str  # of several turns the last one
+    verdict: Verdict
+    transcript: tuple[Turn, ...] = ()  # of several turns all of them
+    versions: tuple[int, int] | None = None  # whose weights sampled the first and the last token, of an episode
+
+    @classmethod
+    def of(cls, member: int, response: Response, verdict: Verdict) -> "Text":
+        """That part of a response."""
+        versions = (response.oldest_version, response.newest_version) if response.transcript else None
+        return cls(member, response.text, verdict, response.transcript, versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from configs.sections.placement import PlacementConfig
 from configs.sections.reward import CodeConfig, HttpConfig, JudgeConfig, RewardConfig
 from configs.sections.rollout import RolloutConfig
 from configs.sections.run import RunConfig
+from configs.sections.tools import ToolsConfig
 
 
 class Keys(Section):
@@ -33,6 +34,7 @@ class Keys(Section):
     code: CodeConfig = Field(default_factory=CodeConfig)
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
+    tools: ToolsConfig = Field(default_factory=ToolsConfig)
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)

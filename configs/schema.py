@@ -20,6 +20,7 @@ from configs.rules.objective import OBJECTIVE_RULES
 from configs.rules.placement import PLACEMENT_RULES
 from configs.rules.reward import REWARD_RULES
 from configs.rules.saves import SAVE_RULES
+from configs.rules.tools import TOOLS_RULES
 
 ALL_RULES = (
     *RULES,
@@ -31,6 +32,7 @@ ALL_RULES = (
     *EXPERT_RULES,
     *MOE_RULES,
     *REWARD_RULES,
+    *TOOLS_RULES,
     *PLACEMENT_RULES,
     *SAVE_RULES,
     *EFFECT_RULES,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from configs.digits import any_digits
 from configs.home import expanded
 from configs.no_reward import NO_REWARD
+from configs.sections.tools import PYTHON
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text
@@ -26,8 +27,11 @@ from reward.json_value import check_json_value
 from reward.own.brought import check_is_json, plain_gold
 from reward.own.function import OwnFunction
 from reward.own.name import FORMS, OwnName, is_own
+from reward.own.tool import OwnTool
+from reward.pool_tool import TOOL, PoolTool
 from reward.programs.code import check_code, check_tests, load_code, solution
 from reward.programs.limits import CodeLimits
+from reward.programs.python_tool import load_python
 from reward.trials import others
 from reward.trials.math import math_in_other_words, math_near_misses
 
@@ -152,10 +156,19 @@ def get_checker(name: str) -> Checker:
     """The checker of that name or import path, whose code `warm_checker` or the first call imports; ValueError lists the names."""
     if name in CHECKERS:
         return CHECKERS[name]
+    if name.startswith(TOOL):
+        return tool_named(name.removeprefix(TOOL))
     refuse_unknown(name)
     if name in SERVICES:
         raise ValueError(f"checker {name!r} is a service, which is asked over the network and scores in no process of ours")
     return Checker(score=OwnFunction(name), check_reference=check_is_json, gold=plain_gold)
+
+
+def tool_named(entry: str) -> Checker:
+    """The tool of an entry of `tools.use`, as the workers load it beside checkers."""
+    if entry == PYTHON:
+        return Checker(score=_nothing, check_reference=_anything, gold=_no_gold, load=load_python)
+    return Checker(score=OwnTool(entry), check_reference=_anything, gold=_no_gold)
 
 
 def warm_checker(name: str) -> Checker:
@@ -164,6 +177,8 @@ def warm_checker(name: str) -> Checker:
     if isinstance(checker.score, OwnFunction):
         checker.score.load()
         checker.score.warm_up()
+    if isinstance(checker.score, PoolTool):
+        checker.score.load()
     for response, reference in checker.warm_up:
         checker.score(response, reference)
     return checker

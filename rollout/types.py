@@ -96,6 +96,7 @@ class GroupSummary:
     tool_errors: NDArray[np.int64] = field(default_factory=_unset)
     cut_replies: NDArray[np.int64] = field(default_factory=_unset)
     environment_s: NDArray[np.float64] = field(default_factory=lambda: _unset().astype(np.float64))
+    talks: bool = False  # whether the prompt could have several turns
 
     def __post_init__(self) -> None:
         plain = {"sampled": self.lengths, "turns": np.ones_like(self.lengths)}
@@ -115,7 +116,7 @@ class GroupSummary:
         return len(self.rewards) - int(np.isfinite(self.rewards).sum())
 
     @classmethod
-    def of(cls, group: Group, scoring_s: float = 0.0) -> "GroupSummary":
+    def of(cls, group: Group, scoring_s: float = 0.0, *, talks: bool = False) -> "GroupSummary":
         """The summary of a scored group."""
         verdicts, responses = group.verdicts, group.responses
         nan = float("nan")
@@ -138,6 +139,7 @@ class GroupSummary:
             unfinished=np.array([v.unfinished for v in verdicts]),
             source=group.prompt.source,
             scoring_s=scoring_s,
+            talks=talks,
             **_of_episodes(group),
         )
 

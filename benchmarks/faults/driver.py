@@ -25,7 +25,7 @@ from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.learners import Learners
 from cluster.actors.start import Actors, _ready
 from cluster.causes.roles import Role, register
-from cluster.commands.beginning import where_to_begin
+from cluster.commands.resuming.beginning import where_to_begin
 from cluster.commands.validate import Checked
 from cluster.publish import callback
 from cluster.record.checkpoint import refuse_changed_data

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.faults.real import ENGINES, MARK, SETTINGS, Run, running
 from benchmarks.rounds import CONFIG, OUT, ROOT
@@ -87,7 +88,7 @@ class Armed:
                 self.ready = True
 
 
-def drive(arguments: Sequence[str]) -> int:
+def drive(arguments: Sequence[str]) -> None:
     """Be the driver, with every call to an actor seen."""
     import ray.actor
 
@@ -104,8 +105,8 @@ def drive(arguments: Sequence[str]) -> int:
         armed.called(self._method_name)
         return called
 
-    ray.actor.ActorMethod._remote = remote
-    return train(list(arguments))
+    with patch.object(ray.actor.ActorMethod, "_remote", remote):
+        train(list(arguments))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,4 +166,7 @@ def wait_for_strikes(run: Run, witness: Path, count: int, within_s: float) -> tu
 
 
 if __name__ == "__main__":
-    sys.exit(drive(sys.argv[2:]) if sys.argv[1:2] == ["drive"] else main())
+    if sys.argv[1:2] == ["drive"]:
+        drive(sys.argv[2:])
+    else:
+        sys.exit(main())

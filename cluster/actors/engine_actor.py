@@ -14,14 +14,15 @@ from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.scored import Text
 from configs.schema import Config
 from reward.shaping import disagrees
 from rollout.proof import Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.transport import Seat, Transport
-from rollout.types import GroupSummary, Prompt, Sampled, Verdict
+from rollout.types import GroupSummary, Prompt, Sampled
 
-Head = tuple[GroupSummary, list[tuple[int, str, Verdict]]]
+Head = tuple[GroupSummary, list[Text]]
 
 
 class GroupAborted(Exception):
@@ -88,9 +89,9 @@ class EngineActor:
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=f"engine-{self.index}")
         group, scoring_s = await work.run(self.engine, temperature)
-        scored, summary = group.verdicts, GroupSummary.of(group, scoring_s)
+        scored, summary = group.verdicts, GroupSummary.of(group, scoring_s, talks=work.talks)
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
-        shown = [(i, group.responses[i].text, scored[i]) for i in (*range(min(texts, size)), *odd)]
+        shown = [Text.of(i, group.responses[i], scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)
         if not learned:
             return head

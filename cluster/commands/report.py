@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_place
 from cluster.commands.checks.machine import describe_places
@@ -10,6 +9,7 @@ from cluster.commands.checks.one_row import score_first_row
 from cluster.commands.checks.shown import describe_epoch, describe_lengths, describe_model, render
 from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.init.machine import refuse_impossible
+from cluster.commands.resuming.beginning import Beginning, where_to_begin
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 from cluster.record.metrics.held_out import greedy_correctness
+from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
+from cluster.record.metrics.transcripts import transcript_lines
 from cluster.record.warnings import Episode, read_warnings
 from configs.arithmetic import counted
 
 ENDS = 10  # steps averaged at either end
+RIGHT = 1.0
+SHOWN_CHARS = 80  # of a turn
 
 
 def summary(folder: Path) -> list[str]:
@@ -32,7 +36,22 @@ def summary(folder: Path) -> list[str]:
         lines.append(f"{name:<8} {before}{course[-1][1]:.3f} correctness of greedy responses{since}{_best(course)}")
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
+    lines += episodes(folder)
     return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]
+
+
+def episodes(folder: Path) -> list[str]:
+    """An episode of the first step, a wrong one where one was kept, and one of the last step; nothing in a run without episodes."""
+    lines = []
+    files = sorted(folder.glob("responses/step_*.jsonl"))
+    for label, path in [*(("before", path) for path in files[:1]), *(("after", path) for path in files[1:][-1:])]:
+        kept = [row for row in read_lines(path) if row.get("turns")]
+        wrong = [row for row in kept if label == "before" and (row["reward"] or 0.0) < RIGHT]
+        for row in [*wrong, *kept][:1]:
+            reward = "no reward" if row["reward"] is None else f"reward {row['reward']:.3g}"
+            lines.append(f"{label:<8} an episode of step {int(path.stem.removeprefix('step_'))}, {reward}:")
+            lines += [f"{'':<9}{line}" for line in transcript_lines(row["prompt"], row["turns"], SHOWN_CHARS)]
+    return lines
 
 
 def _best(course: list[tuple[int, float]]) -> str:

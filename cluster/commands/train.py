@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from cluster.actors.nodes.addresses import nodes_of
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
-from cluster.commands.beginning import Beginning, where_to_begin
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.doctor.at_start import refuse_broken_machine
+from cluster.commands.resuming.beginning import Beginning, where_to_begin
 from cluster.commands.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller

@@ -76,8 +76,8 @@ def part_alone(history: History) -> str | None:
 def truncated(history: History) -> str | None:
     """Most responses end at the token limit instead of at a stop token."""
     shares = history.last("length/truncated", STEPS)
-    if shares is None or mean(shares) < MOST:
-        return None
+    if shares is None or mean(shares) < MOST or mean(history.last("turns/exhausted", STEPS) or [0.0]) >= MOST:
+        return None  # that most episodes are out of turns has a rule of its own
     whole = "all" if min(shares) >= NEARLY_ALL else f"{mean(shares):.0%} of the"
     limit = history.config.rollout.max_response_tokens
     began = history.first[0].get("length/truncated")

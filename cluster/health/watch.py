@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from cluster.health.episode_rules import EPISODE_RULES
 from cluster.health.history import History
 from cluster.health.policy_rules import POLICY_RULES
 from cluster.health.reward_rules import REWARD_RULES
@@ -11,7 +12,7 @@ from cluster.record.metrics.sinks import METRICS
 from cluster.record.warnings import WarningLog
 from configs.schema import Config
 
-RULES: Sequence[Rule] = (*REWARD_RULES, *POLICY_RULES)
+RULES: Sequence[Rule] = (*REWARD_RULES, *POLICY_RULES, *EPISODE_RULES)
 CALM = 10  # steps without the symptom that end a warning; it is printed again if the symptom returns after them
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cluster.actors.engines import EnginePool
+from cluster.record.metrics.episodes import describe_turns
 from cluster.record.metrics.finite import mean_of_finite
 from rollout.prompts import EvalSet
+from rollout.types import GroupSummary
 
 EVALUATION = 1 << 40  # group ids of evaluations begin here, so that their seeds never equal those of training
 APART = 1 << 24  # group ids between two eval sets, whose seeds depend on their own names only
@@ -24,18 +25,19 @@ async def evaluate(engines: EnginePool, sets: Sequence[EvalSet]) -> dict[str, fl
 async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
     """Correctness without shaping: one greedy response to each prompt, and `samples` at the training temperature.
 
-    Responses without a verdict are left out of the means; `failures` counts them.
+    Responses without a verdict are left out of the means; `failures` counts them. Of episodes, `turns` and `tool_calls` are those of greedy
+    ones.
     """
     temperature, prompts, samples = float(engines.config.rollout.temperature), asked.prompts, asked.samples
     first = EVALUATION + APART * crc32(asked.name.encode())  # the unnamed set's is EVALUATION
 
-    async def correct(place: int, size: int, heat: float) -> NDArray[np.float64]:
-        return (await engines.respond(first + place, prompts[place], size, temperature=heat, learned=False)).summary.correct
+    async def respond(place: int, size: int, heat: float) -> GroupSummary:
+        return (await engines.respond(first + place, prompts[place], size, temperature=heat, learned=False)).summary
 
-    greedy = asyncio.gather(*(correct(place, 1, 0.0) for place in range(len(prompts))))
-    sampled = asyncio.gather(*(correct(place, samples, temperature) for place in range(len(prompts))))
+    greedy = asyncio.gather(*(respond(place, 1, 0.0) for place in range(len(prompts))))
+    sampled = asyncio.gather(*(respond(place, samples, temperature) for place in range(len(prompts))))
     found = await asyncio.gather(greedy, sampled)  # together: a cancelled evaluation must leave neither of them unawaited
-    firsts, many = np.concatenate(found[0]), np.stack(found[1])
+    firsts, many = np.concatenate([group.correct for group in found[0]]), np.stack([group.correct for group in found[1]])
     prefix = f"eval/{asked.name}/" if asked.name else "eval/"
     return {
         f"{prefix}greedy": mean_of_finite(firsts),
@@ -44,4 +46,5 @@ async def evaluate_set(engines: EnginePool, asked: EvalSet) -> dict[str, float]:
         ),
         f"{prefix}mean@{samples}": mean_of_finite(many.reshape(-1)),
         f"{prefix}failures": float((~np.isfinite(firsts)).sum() + (~np.isfinite(many)).sum()),
+        **describe_turns(found[0], prefix),
     }

@@ -109,11 +109,20 @@ class Progress:
 
 
 def describe_step(values: Mapping[str, float], left_s: float) -> str:
-    """The numbers of a step that a glance needs, and the time left. Held-out correctness, where it is new, takes the entropy's place."""
+    """The numbers of a step that a glance needs, and the time left.
+
+    Held-out correctness, where it is new, takes the entropy's place, and so do tool calls an episode, where there are any.
+    """
     held_out = greedy_correctness(values).get(UNNAMED)
-    middle = f"entropy {values['entropy']:.3f}" if held_out is None else f"{UNNAMED} {held_out:.3f}"
+    if held_out is not None:
+        middle = f"{UNNAMED} {held_out:.3f}"
+    elif values.get("tool/calls"):
+        middle = f"calls {short(values['tool/calls'])}"
+    else:
+        middle = f"entropy {values['entropy']:.3f}"
+    turns = f"  turns {short(values['turns/mean'])}" if "turns/mean" in values else ""
     return (
-        f"reward {values['reward/mean']:.3f}  length {short(values['length/mean'])}  {middle}  "
+        f"reward {values['reward/mean']:.3f}  length {short(values['length/mean'])}{turns}  {middle}  "
         f"{short(values['seconds/step'])} s a step" + (f"  {clock(left_s)} left" if left_s else "")
     )
 

@@ -53,10 +53,10 @@ class Sandbox:
         if self._launcher is not None:
             self._launcher.close()
 
-    def run(self, source: str, stdin: str = "") -> RunResult:
-        """Run a program with this input."""
+    def run(self, source: str, stdin: str = "", kind: str = "script") -> RunResult:
+        """Run a program with this input; of the kind "cell" as `reward.programs.cell` does."""
         with Run(self.launcher, self.limits) as run:
-            program = run.start("script", {"source": source, "stdin": stdin})
+            program = run.start(kind, {"source": source, "stdin": stdin})
             run.follow(program)
         return program.result()
 

@@ -36,6 +36,7 @@ from typing import NoReturn
 from reward.checkers import warm_checker
 from reward.own.function import OwnFunction
 from reward.own.name import OwnCodeError
+from reward.pool_tool import PoolTool
 from reward.processes.channel import Channel
 from reward.processes.children import Children, kill_group
 from reward.processes.prctl import adopt_orphans, die_with
@@ -163,7 +164,7 @@ def import_checkers(template: Template, names: Sequence[str]) -> None:
         template.say("importing", name)
         try:
             checker = warm_checker(name)
-            if isinstance(checker.score, OwnFunction):
+            if isinstance(checker.score, OwnFunction | PoolTool):
                 template.asks[name] = checker.score.marks
             refuse_what_a_fork_lacks(name)
         except OwnCodeError as error:

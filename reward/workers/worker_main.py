@@ -26,6 +26,7 @@ from reward.checkers import get_checker, load_checker, own_score
 from reward.episodes.transcript import Transcript
 from reward.own.function import OwnFunction
 from reward.own.words import named
+from reward.pool_tool import PoolTool
 from reward.processes.prctl import die_with
 from reward.programs.limits import CodeLimits
 from reward.workers.protocol import Message, State
@@ -135,6 +136,17 @@ def play(checker: OwnFunction, item: int, transcript: Transcript, reference: obj
         return failed(item, checker.describe(error, fields))
 
 
+def call_tool(tool: PoolTool, item: int, arguments: str) -> Message:
+    """Run a tool once with these arguments, a JSON object. Every exception becomes a FAILED message, as in `score`."""
+    try:
+        return Message(state=State.SCORED, item=item, words=tool.call(read_long_json(arguments)))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        tool.report(error, arguments)
+        return failed(item, tool.describe(error))
+
+
 def about_reference(checker: OwnFunction, item: int, reference: object) -> Message:
     """What a function of the user's says of a reference: a right response, if it determines one, or why it cannot be used."""
     try:
@@ -208,4 +220,6 @@ class Worker:
         if isinstance(response, dict):
             assert isinstance(checker, OwnFunction), f"only functions of the user's have episodes, got {name!r}"
             return play(checker, item, Transcript.read(response), reference, fields)
+        if isinstance(checker, PoolTool):
+            return call_tool(checker, item, response)
         return score(checker, item, response, reference, fields)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.commands.beginning import where_to_resume
+from cluster.commands.resuming.beginning import where_to_resume
 from cluster.record.checkpoint import STATE, STREAM, Checkpoints, Position, faults, read_position, read_stream
 from cluster.record.run_dir import refuse_unknown_resume
 from tests.toys.run import run_config

@@ -10,6 +10,7 @@ from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.warnings import WarningLog
+from cluster.scored import Text
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 
@@ -101,7 +102,8 @@ def test_a_step_in_which_every_verdict_failed_has_no_reward_rather_than_zero():
 
 def test_a_few_responses_are_kept_as_people_read_them(tmp_path: Path):
     prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
-    texts = [(0, "4", Verdict(reward=1.0, parts={"correct": 1.0})), (1, "fünf", Verdict.failed(Outcome.TIMED_OUT, "timeout"))]
+    failed = Verdict.failed(Outcome.TIMED_OUT, "timeout")
+    texts = [Text(0, "4", Verdict(reward=1.0, parts={"correct": 1.0})), Text(1, "fünf", failed)]
     summary = replace(toy_summary(9, [1.0, None]), truncated=np.array([False, True]))
     group = Scored(summary=summary, texts=texts, tokens=None, engine=0, prompt=prompt)
     metrics = Metrics(run_config(tmp_path), 0)
@@ -120,7 +122,7 @@ def test_responses_over_which_two_checkers_disagree_are_kept_a_group_at_a_time(t
     prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
     same, odd = Verdict(reward=1.0, parts={"correct": 1.0, "second": 0.9}), Verdict(reward=0.0, parts={"correct": 0.0, "second": 1.0})
     unknown = Verdict(reward=1.0, parts={"correct": 1.0})
-    texts = [(0, "a", same), (1, "b", odd), (2, "c", unknown), (3, "d", odd)]
+    texts = [Text(0, "a", same), Text(1, "b", odd), Text(2, "c", unknown), Text(3, "d", odd)]
     groups = [Scored(summary=toy_summary(g, [1.0] * 4), texts=texts, tokens=None, engine=0, prompt=prompt) for g in (7, 8)]
     metrics = Metrics(run_config(tmp_path), 0)
     metrics.write_disagreements(2, groups, limit=3)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.commands.beginning import Beginning, find_origin, where_to_begin, where_to_resume
-from cluster.commands.going_on import how_to_continue
 from cluster.commands.offline import checkpoint_of
+from cluster.commands.resuming.beginning import Beginning, find_origin, where_to_begin, where_to_resume
+from cluster.commands.resuming.going_on import how_to_continue
 from cluster.record.checkpoint import STATE, Checkpoints, Position, read_position, refuse_changed_data
 from cluster.record.ledger import Ledger
 from cluster.record.run_dir import write_config

@@ -20,6 +20,7 @@ from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger, Proven
 from cluster.record.metrics.metrics import Metrics, read_metrics
+from cluster.scored import Text
 from cluster.stop import Stop
 from configs.loader import dump
 from rollout.prompts import PromptSet
@@ -57,7 +58,7 @@ class ToyEngines:
             await asyncio.sleep(0)
         right = np.random.default_rng([number, group_id]).random(size) < number / 16
         summary = toy_summary(group_id, right.astype(float).tolist(), oldest=version)
-        shown = [(n, str(int(good)), Verdict(reward=float(good))) for n, good in enumerate(right[:texts])]
+        shown = [Text(n, str(int(good)), Verdict(reward=float(good))) for n, good in enumerate(right[:texts])]
         return Scored(summary=replace(summary, source=prompt.source), texts=shown, tokens="tokens", engine=0, prompt=prompt)
 
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cluster.commands.rewards.audit import Kept, Report, compare, config_of_run, read_kept, score_again
+from cluster.commands.rewards.audit import score_again
+from cluster.commands.rewards.kept import Kept, config_of_run, read_kept
 from cluster.record.audit.account import Account
 from cluster.record.audit.invariant import Invariant
 from configs.arithmetic import counted
@@ -36,21 +37,25 @@ def rescore(folder: Path, account: Account, found: Invariant, progress: Progress
         found.unchecked.append(f"{counted(len(kept), 'reward')}: {', '.join(named)} is a service; `rewards audit` asks it again")
         return
     try:
-        scored, verdicts = asyncio.run(score_again(config, kept, progress))
+        report = asyncio.run(score_again(config, kept, progress)).report(made=len(kept))
     except (RewardError, ValueError, RuntimeError) as error:  # code that is gone or cannot be imported any more
         found.unchecked.append(f"{counted(len(kept), 'reward')}: the scorer does not start: {error}")
         return
-    report = Report(kept=len(scored), made=len(scored), unreadable=0, alone=len(kept) - len(scored))
-    for before, now in zip(scored, verdicts, strict=True):
-        compare(report, before, now)
-    found.check_all(report.same + len(report.different) + report.failed_again, report.different)
+    wrong = [*report.diverged, *report.different]
+    found.check_all(report.same + len(wrong) + report.failed_again, wrong)
     found.unchecked += [*report.now_scored, *report.now_failed]
     if report.alone:
         found.unchecked.append(
             f"{counted(report.alone, 'reward')}: a function asks for the whole group, of which the run kept a part "
             "(run.sample_responses = groups_per_step × group_size keeps all)"
         )
-    found.found["scored again"] = len(scored)
+    if report.held:
+        found.unchecked.append(f"{counted(report.held, 'reward')}: a held environment is not run again")
+    if report.tool_answers:
+        found.unchecked.append(f"{counted(report.tool_answers, 'answer')} of tools: taken from the transcripts, not asked again")
+    found.found["scored again"] = report.kept
+    if report.episodes:
+        found.found["episodes run again"] = report.episodes
 
 
 def _of_standing_steps(account: Account, kept: Sequence[Kept]) -> list[Kept]:

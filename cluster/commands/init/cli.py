@@ -41,9 +41,9 @@ def add_init(commands: Any) -> None:
 
 def run_init(asked: argparse.Namespace) -> None:
     """Write the config and print what it says; ValueError where nothing that validates can be written."""
-    from cluster.commands.going_on import program
     from cluster.commands.init.rows import Told
     from cluster.commands.init.write import Asked, write_config_for
+    from cluster.commands.resuming.going_on import program
 
     to = Path(asked.to or f"{stem(asked.data)}.toml")
     written = write_config_for(

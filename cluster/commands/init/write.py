@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.commands.going_on import program
 from cluster.commands.init.data import held_out_beside, look_at
 from cluster.commands.init.machine import this_machine
 from cluster.commands.init.model import read_model
 from cluster.commands.init.recipe import Seen, text
 from cluster.commands.init.rows import Told
 from cluster.commands.init.split import refuse_too_large_for_cpus, split_gpus
+from cluster.commands.resuming.going_on import program
 from cluster.commands.validate import check
 from cluster.models.hub import fetch_models
 from configs.loader import load

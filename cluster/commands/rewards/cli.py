@@ -28,6 +28,9 @@ function of its arguments, a checker that was changed, or a limit of time or mem
 
   gatewise rewards audit runs/first
 
+Episodes are run again from their transcripts: an environment that says other words now is named with both. Tools are not asked
+again, and held environments are not run again; the last lines say how many that were.
+
 Both exit 1 where something differs, and list it; neither starts Ray nor needs a GPU.
 """
 
@@ -124,11 +127,17 @@ def run_audit(asked: argparse.Namespace) -> None:
     from cluster.commands.rewards.audit import audit
 
     report = audit(Path(asked.run_dir), progress("responses"))
+    show("environments that say something else now", report.diverged, asked.all)
     show("rewards that are different now", report.different, asked.all)
     show("failures that are scored now", report.now_scored, asked.all)
     show("rewards that fail now", report.now_failed, asked.all)
     for line in report.summary:
         print(line)
+    if report.diverged:
+        raise RewardsDiffer(
+            f"{len(report.diverged)} of {counted(report.episodes, 'episode')} went another way: the environment is not a function of what "
+            "was said in it and of its seed, or was changed since the run"
+        )
     if report.different:
         raise RewardsDiffer(
             f"{len(report.different)} of {report.kept} rewards differ: their checker is not a function of its arguments, or was changed "

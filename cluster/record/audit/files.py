@@ -19,6 +19,7 @@ from configs.digits import read_long_json
 from configs.errors import CheckpointError
 
 OF_A_RESPONSE = ("group", "member", "prompt_id", "reward", "outcome")  # what is compared with the ledger; texts take too much memory
+OF_AN_EPISODE = ("turns", "versions", "response")
 DELETING_S = 0.05  # in which a checkpoint that is being deleted loses a file
 
 
@@ -67,7 +68,7 @@ def read_files(folder: Path) -> Files:
         experts=experts,
         experts_fault=fault,
         responses={
-            int(path.stem[5:]): read_objects(path, ("group", "member"), OF_A_RESPONSE)
+            int(path.stem[5:]): read_objects(path, ("group", "member"), OF_A_RESPONSE, OF_AN_EPISODE)
             for path in sorted(folder.glob("responses/step_*.jsonl"))
             if path.stem[5:].isdecimal()
         },
@@ -80,8 +81,16 @@ def read_by_step(path: Path) -> Lines:
     return read_objects(path, ("step",))
 
 
-def read_objects(path: Path, needed: Sequence[str], kept: Sequence[str] = ()) -> Lines:
-    """A file of objects with these keys, whole numbers all of them; of each object only `kept`, everything if that is empty."""
+def read_objects(path: Path, needed: Sequence[str], kept: Sequence[str] = (), more: Sequence[str] = ()) -> Lines:
+    """A file of objects with these keys, whole numbers all of them; of each object only `kept`, everything if that is empty.
+
+    An object with all keys of `more` keeps those too.
+    """
+
+    def chosen(row: dict[str, Any]) -> dict[str, Any]:
+        names = [*kept, *(more if all(name in row for name in more) else ())]
+        return {key: row.get(key) for key in names} if kept else row
+
     found = Lines(name=path.name if needed == ("step",) else f"{path.parent.name}/{path.name}")
     try:
         raw = path.read_bytes()
@@ -94,9 +103,9 @@ def read_objects(path: Path, needed: Sequence[str], kept: Sequence[str] = ()) ->
         if row is None:
             found.broken.append(f"{found.name} line {number} is no {'metrics' if needed == ('step',) else 'response'}: {line[:60]!r}")
         else:
-            found.rows.append({key: row.get(key) for key in kept} if kept else row)
+            found.rows.append(chosen(row))
     if (row := _object(tail, needed)) is not None:  # the newline alone is missing
-        found.rows.append({key: row.get(key) for key in kept} if kept else row)
+        found.rows.append(chosen(row))
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cluster.record.audit.account import Account, GroupRow
+from cluster.record.audit.episodes import wrong_episode
 from cluster.record.audit.files import Files
 from cluster.record.audit.invariant import Invariant
 
@@ -15,7 +16,7 @@ def check_rewards(account: Account, files: Files) -> Invariant:
     """Whether kept responses belong to groups of their step, and whole groups have the mean reward of the ledger."""
     found = Invariant(name="rewards", claim="kept responses have the rewards that were learned")
     learned = {(row.step, row.group_id): row for row in account.groups if row.outcome == "learned"}
-    standing, whole = set(account.standing), 0
+    standing, whole, episodes = set(account.standing), 0, 0
     for step, lines in files.responses.items():
         if step not in standing:
             continue
@@ -31,9 +32,15 @@ def check_rewards(account: Account, files: Files) -> Invariant:
             size = settings.group_size if settings else None
             found.check_all(len(members), _wrong_group(lines.name, group, account_of, list(members.values()), size))
             whole += len(members) == size
+            if account_of is None:
+                continue
+            for number, kept in members.items():
+                where = f"{lines.name}, group {group}, member {number}"
+                found.violations += wrong_episode(where, kept, account_of, settings.max_staleness if settings else None)
+                episodes += "turns" in kept
     if not found.checked:
         found.unchecked.append("no response of a step that stands is kept")
-    found.found = {"groups kept whole": whole}
+    found.found = {"groups kept whole": whole} | ({"episodes": episodes} if episodes else {})
     return found
 
 

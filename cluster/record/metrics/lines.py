@@ -68,7 +68,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of such a file; a line that a killed driver left half-written is skipped."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # texts may hold other ends of lines
     except UnicodeDecodeError as error:
         raise NoRun(f"{path} holds no lines of JSON ({error}): give a run.dir whose files a run has written") from error
     for line in lines:

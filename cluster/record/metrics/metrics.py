@@ -11,6 +11,7 @@ import numpy as np
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
+from cluster.record.metrics.responses import describe_response
 from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
 from cluster.scored import Scored, Text
 from configs.arithmetic import counted
@@ -18,7 +19,7 @@ from configs.digits import write_long_json
 from configs.schema import Config
 from learner.loss.advantages import differ
 from reward.shaping import DISAGREE, SECOND, disagrees
-from rollout.types import Finish, GroupSummary, Outcome
+from rollout.types import GroupSummary, Outcome
 
 Values = dict[str, float]
 OnStep = Callable[[dict[str, Any]], object]  # gets a line of metrics.jsonl
@@ -54,11 +55,11 @@ class Metrics:
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Write a few responses of the step for people to read: prompt, response, reference, verdict."""
         each = texts_per_group(limit, len(groups))
-        self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text[0] < each] for s in groups])[:limit])
+        self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text.member < each] for s in groups])[:limit])
 
     def write_disagreements(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Write a few responses on which the row's checker and reward.second disagree, the first of each group first."""
-        self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text[2])] for s in groups])[:limit])
+        self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text.verdict)] for s in groups])[:limit])
 
     def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
         if not shown:
@@ -107,40 +108,6 @@ def by_turns(rows: Sequence[Sequence[tuple[Scored, Text]]]) -> list[tuple[Scored
     return [row for turn in zip_longest(*rows) for row in turn if row is not None]
 
 
-def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
-    """One response as people and `rewards audit` read it."""
-    member, response, verdict = text
-    prompt = scored.prompt
-    return {
-        "group": scored.summary.group_id,
-        "member": member,
-        "prompt_id": prompt.prompt_id,
-        "prompt": prompt.text,
-        "question": prompt.question,
-        "row": prompt.where,
-        **({"prefill": prompt.prefill} if prompt.prefill else {}),
-        "response": response,
-        "tokens": int(scored.summary.lengths[member]),
-        "finish": finish(scored.summary, member),
-        "reference": prompt.reference,
-        **({"columns": prompt.columns} if prompt.columns else {}),
-        "checker": prompt.checker,
-        **({"source": prompt.source} if prompt.source else {}),
-        "reward": verdict.reward,
-        "outcome": verdict.outcome,
-        "failure": verdict.failure,
-        "parts": verdict.parts,
-        "words": verdict.words,
-    }
-
-
-def finish(summary: GroupSummary, member: int) -> Finish:
-    """Why a response of a group ended."""
-    if summary.aborted[member]:
-        return Finish.ABORTED
-    return Finish.LENGTH if summary.truncated[member] else Finish.STOP
-
-
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics; a line that a killed driver left half-written is skipped."""
     return read_lines(folder / METRICS)
@@ -151,7 +118,7 @@ def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:
     rewards = np.concatenate([s.rewards for s in summaries])
     scored = rewards[np.isfinite(rewards)]
     correct = np.concatenate([s.correct for s in summaries])
-    lengths = np.concatenate([s.lengths for s in summaries])
+    lengths = np.concatenate([s.sampled for s in summaries])
     stale = np.array([step - 1 - s.oldest_version for s in summaries])
     nan = float("nan")
     return {

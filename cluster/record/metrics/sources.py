@@ -17,7 +17,7 @@ def describe_sources(names: Iterable[str], learned: Sequence[GroupSummary], reje
         values |= {
             f"{prefix}/reward": mean_of_finite(np.concatenate([s.rewards for s in groups] or nothing)),
             f"{prefix}/correct": mean_of_finite(np.concatenate([s.correct for s in groups] or nothing)),
-            f"{prefix}/length": mean_of_finite(np.concatenate([s.lengths for s in groups] or nothing)),
+            f"{prefix}/length": mean_of_finite(np.concatenate([s.sampled for s in groups] or nothing)),
             f"{prefix}/truncated": mean_of_finite(np.concatenate([s.truncated for s in groups] or nothing).astype(float)),
             f"{prefix}/groups": float(len(groups)),
             f"{prefix}/share": len(groups) / len(learned),
