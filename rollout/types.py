@@ -33,6 +33,7 @@ class Prompt:
     source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
     question: str = ""  # the row's own words without the marks of a chat template, for a judge
     where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
+    key: str = ""  # where the config names its rows: "data.train", "data.sources.NAME"
     named_checker: str = ""  # the checker that the row itself names; empty where its source or the config chooses
     prefill: str = ""  # the end of `text`, which begins the assistant's turn
     columns: dict[str, Any] = field(default_factory=dict)  # of data.keep_fields, as JSON values, for functions of the user's

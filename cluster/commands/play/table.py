@@ -72,10 +72,9 @@ def speaking(config: Config, wanted: Wanted, tokenizer: Any, screen: Screen, lin
         with started(config) as engine:
             yield Spoken(engine, lines if lines.live and not wanted.to_the_end else None, screen)
     else:
-        from rollout.stops import stops_of
-
         from cluster.commands.play.person import Person
         from rollout.reply_tokens import ReplyTokens
+        from rollout.stops import stops_of
 
         stops = stops_of(config, tokenizer)
         screen.line("you", 'are the model: a line is a turn, """ begins and ends one of several lines, Ctrl-D leaves')
