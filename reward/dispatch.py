@@ -29,14 +29,14 @@ class HeldWorlds(Protocol):
 
     def reply(self, asked: Asked) -> Awaitable[Answer]: ...
     def score(self, asked: Asked) -> Awaitable[Verdict]: ...
-    def leave(self, episode: str) -> object: ...
+    def leave(self, episode: str) -> None: ...
 
 
 class CalledTools(Protocol):
     """Tools that the model may call; None for a turn without a call."""
 
     def answer(self, asked: Asked) -> Awaitable[Answer | None]: ...
-    def leave(self, episode: str) -> object: ...
+    def leave(self, episode: str) -> Awaitable[None]: ...
 
 
 class Episodes:
@@ -77,11 +77,13 @@ class Episodes:
         assert held is not None or not asked, "nothing is held without a home for it"
         return list(await asyncio.gather(*(held.score(one) for one in asked))) if held else []
 
-    def leave(self, episodes: Sequence[str]) -> None:
+    async def leave(self, episodes: Sequence[str]) -> None:
         """Nobody will ask about these episodes again."""
-        for home in (self._held, self._tools):
-            for episode in episodes if home is not None else ():
-                home.leave(episode)
+        for episode in filter(None, episodes):
+            if self._held is not None:
+                self._held.leave(episode)
+            if self._tools is not None:
+                await self._tools.leave(episode)
 
     def item(self, asked: Asked, *, score: bool = False) -> Item:
         """What the pool runs: the environment from its start over the turns, for the next words or the reward."""

@@ -24,6 +24,8 @@ from reward.programs.limits import CodeLimits
 from reward.seen import Sight
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
+from reward.tools.tools import Tools
+from reward.tools.warm import warm_tools
 from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
 from rollout.episode import Answer
@@ -56,7 +58,7 @@ class Scorer:
             workers=self.config.workers,
             timeout_s=float(self.config.timeout_s),
             memory_mb=self.config.memory_mb,
-            warm=[name for name in self._used if name not in SERVICES],
+            warm=[*(name for name in self._used if name not in SERVICES), *warm_tools(config)],
             limits=code_limits(config),
             max_waiting=self.config.max_waiting,
             on_quarantine=on_quarantine,
@@ -64,7 +66,8 @@ class Scorer:
         )
         self.services = Services(config)
         self._config, self._sight = config, Sight(self.config)
-        self.episodes = Episodes(config, self.pool)
+        self.tools = Tools(config, self.pool) if config.tools.use else None
+        self.episodes = Episodes(config, self.pool, tools=self.tools)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -80,11 +83,14 @@ class Scorer:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
         await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
         refuse_environments_beside(self._config, self.pool.asks)
+        if self.tools is not None:
+            await self.tools.ready()
 
     @property
     def wants(self) -> Wants:
         """What the functions of the user's ask for; known once the scorer is ready."""
-        return Wants(by_checker=dict(self.pool.asks), always=tuple(checker for _, checker, _ in self._questions() if checker))
+        always = tuple(checker for _, checker, _ in self._questions() if checker)
+        return Wants(by_checker=dict(self.pool.asks), always=always, tools=self.tools is not None)
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each episode, in their order."""
@@ -92,9 +98,9 @@ class Scorer:
         answers = await self.episodes.reply(asked)
         return [self._placed(one, answer) for one, answer in zip(asked, answers, strict=True)]
 
-    def leave(self, episodes: Sequence[str]) -> None:
+    async def leave(self, episodes: Sequence[str]) -> None:
         """Nobody will ask about these episodes again: end what is held for them."""
-        self.episodes.leave(episodes)
+        await self.episodes.leave(episodes)
 
     def _placed(self, asked: Asked, answer: Answer) -> Answer:
         """The answer, a failure with the place of its row."""
@@ -115,6 +121,7 @@ class Scorer:
         for place, one in enumerate(asked):
             found = dict(zip(names, answers[place * len(names) : (place + 1) * len(names)], strict=True))
             verdicts.append(self._shaped(one, found))
+        await self.leave([one.episode for one in asked])
         return verdicts
 
     def _questions(self) -> list[tuple[str, str | None, Any]]:
@@ -185,6 +192,8 @@ class Scorer:
             await asyncio.to_thread(self.pool.close)
         finally:
             await self.services.close()
+            if self.tools is not None:
+                await self.tools.close()
             if self._log is not None:
                 self._log.close()
                 self._log = None

@@ -46,12 +46,15 @@ class ToyTools:
     async def answer(self, asked: Asked) -> Answer | None:
         return Answer(words="result", role="tool", tool_calls=1) if asked.response.startswith("call") else None
 
-    def leave(self, episode: str) -> None:
+    async def leave(self, episode: str) -> None:
         self.left.append(episode)
 
 
-class ToyHeld(ToyTools):
+class ToyHeld:
     """Repeats what it sees."""
+
+    def leave(self, episode: str) -> None:
+        assert episode
 
     async def reply(self, asked: Asked) -> Answer:
         return Answer(words=" ".join(turn.said for turn in asked.turns))
