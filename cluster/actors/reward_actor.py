@@ -50,7 +50,7 @@ class RewardActor:
 
     async def leave(self, episodes: Sequence[str]) -> None:
         """End what is held for these episodes: nobody will ask about them again."""
-        await self.scorer.leave(episodes)
+        self.scorer.leave(episodes)
 
     async def score(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A shaped verdict for each response."""
