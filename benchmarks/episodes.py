@@ -85,9 +85,9 @@ def measure(size: Size) -> list[Row]:
 
     def timed(work: Callable[[], Any]) -> Callable[[int], dict[str, Any]]:
         def one_round(_: int) -> dict[str, Any]:
-            began = time.perf_counter()
+            began, used = time.perf_counter(), cpu_s()
             work()
-            return {"seconds": time.perf_counter() - began}
+            return {"seconds": time.perf_counter() - began, "cpu": cpu_s() - used}
 
         return one_round
 
@@ -99,13 +99,21 @@ def measure(size: Size) -> list[Row]:
         kept = alternate(sides, size)
     finally:
         with_pool.close()
-    again, alone = ([1e6 * answer["seconds"] / turns for answer in answers] for answers in kept.values())
+    again, alone = ([1e6 * answer["cpu"] / turns for answer in answers] for answers in kept.values())
+    waited = [1e6 * answer["seconds"] / turns for answer in kept["episodes"]]
     return [
-        Row(what=f"a turn of {turns} that is run again from its start", unit="us", values=again),
-        Row(what="a response of the checker exact", unit="us", values=alone),
+        Row(what=f"a turn of {turns} that is run again from its start, waited for", unit="us", values=waited),
+        Row(what="the same in CPU time of the owner and its worker", unit="us", values=again),
+        Row(what="a response of the checker exact, in CPU time", unit="us", values=alone),
         ratio("a turn over a response", again, alone),
         *leftovers(400 * size.steps),
     ]
+
+
+def cpu_s() -> float:
+    """Seconds of CPU that this process and all below it have used."""
+    everyone = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(times.user + times.system for times in (one.cpu_times() for one in everyone))
 
 
 def leftovers(episodes: int) -> list[Row]:
