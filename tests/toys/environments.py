@@ -70,7 +70,7 @@ def catches_exceptions(said: str, reference: Any) -> Turns:
 
 def by_halves(said: str, secret: int) -> Turns:
     """The number game, which answers in words what it cannot read."""
-    while not said.strip().isdigit():
+    while not said.strip().isdecimal():
         said = yield "a number, please"
     return (yield from guess(said, secret))
 
