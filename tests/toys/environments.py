@@ -148,6 +148,8 @@ def stays(said: str, reference: Any) -> Turns:
 
 
 def awaits(said: str, reference: Any) -> Turns:
+    print("printed by an environment")
+
     async def slept() -> str:
         await asyncio.sleep(0)
         return "awaited"
@@ -162,12 +164,6 @@ def threads(said: str, reference: Any) -> Turns:
     thread.start()
     thread.join()
     yield found[0]
-    return 1.0
-
-
-def prints(said: str, reference: Any) -> Turns:
-    print("printed by an environment")
-    yield "printed"
     return 1.0
 
 
