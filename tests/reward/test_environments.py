@@ -14,6 +14,7 @@ from reward.episodes.replay import replay
 from reward.episodes.transcript import EpisodeError, Past, Transcript
 from reward.episodes.yielded import LONGEST_WORDS
 from reward.workers.pool import Item, RewardPool
+from reward.workers.protocol import Message
 from rollout.types import Outcome, Verdict
 from tests.toys import environments
 
@@ -239,3 +240,11 @@ def test_what_an_author_imports_is_light() -> None:
     code = f"import sys; from gatewise import NoMoreTurns, Rewrite, Words, held; print(len(sys.modules), *{heavy})"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert (int(told[0]) < 150, told[1:]) == (True, ["False"] * 3), told
+
+
+@pytest.mark.parametrize("turns", ['"x"', "[1]", '["0.5"]', "[NaN]", "{}", "0.5"])
+def test_a_worker_s_line_with_rewards_that_are_none_is_refused(turns: str) -> None:
+    line = '{"state": "scored", "item": 0, "reward": 1.0, "failure": "", "words": {}, "turns": TURNS}'
+    assert Message.decode(line.replace("TURNS", "[0.5]").encode()).turns == [0.5]
+    with pytest.raises(ValueError, match="rewards must be finite"):
+        Message.decode(line.replace("TURNS", turns).encode())

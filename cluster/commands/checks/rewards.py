@@ -144,7 +144,7 @@ def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, I
 
 
 def asked_of(prompt: Prompt, response: str) -> Asked:
-    """A response to a row's prompt, alone in its group; what a model would have made of it is unknown."""
+    """A response to a row's prompt, alone in its group and the whole of its episode; what a model would have made of it is unknown."""
     return Asked(
         checker=prompt.checker,
         response=response,
@@ -154,6 +154,7 @@ def asked_of(prompt: Prompt, response: str) -> Asked:
         question=prompt.question,
         prefill=prompt.prefill,
         columns=prompt.columns,
+        over=True,
     )
 
 
