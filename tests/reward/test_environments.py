@@ -173,6 +173,7 @@ BROKEN = [  # name, reference, turns, scored for want of turns, what the failure
     ("recursion", None, ["a"], False, "RecursionError: maximum recursion depth exceeded"),
     ("swallows", None, ["a"], True, "the environment yields again after NoMoreTurns ({file}:"),
     ("swallows_all", None, ["a"], False, "the environment yields again while it ends ({file}:"),
+    ("says_goodbye", None, ["a"], False, "while it ends ({file}:"),
     ("draws", None, [("a", "the same words, and then " * 4 + "?"), "b"], False, "it said …' and then 0."),
     ("guess", 7, [("3", "higher"), "7"], True, "is not deterministic: it said 'higher, 5 left' where it had said 'higher': draw"),
     ("guess", 7, [("7", "higher"), "7"], True, "it ended the episode where it had said 'higher'"),
