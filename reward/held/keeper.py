@@ -146,8 +146,11 @@ class Keeper(threading.Thread):
     def _late(self, world: World, limit: float, wall: float) -> None:
         own = world.clock.spent(time.monotonic())
         what, key = ("start the world", "held_start_s") if world.first else ("answer", "timeout_s")
-        busy = "" if own >= limit else f", {wall:.1f} s on a busy machine"
-        self._fail(world, Outcome.TIMED_OUT, f"timeout: more than {limit:g} s{busy} to {what} (reward.{key})")
+        if own >= limit:
+            how = f"more than {limit:g} s to {what} (reward.{key})"
+        else:
+            how = f"it did not {what} in {wall:.1f} s on a busy machine; {own:.1f} s of them were its own"
+        self._fail(world, Outcome.TIMED_OUT, f"timeout: {how}")
         self._let_go(world)
 
     def hear(self, world: World) -> None:
