@@ -1,6 +1,8 @@
 """What the model reads of a row: plain text, or a conversation in the model's own chat template."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from configs.errors import in_one_line
@@ -9,6 +11,18 @@ from rollout.data.row import DatasetError, Row
 from rollout.messages import Message, read_messages, refuse_unknown_roles
 from rollout.unseen import refuse_unseen
 
+Schema = dict[str, Any]  # an OpenAI function schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """What the driver has found out for everyone who renders a conversation of the run."""
+
+    template: str | None = None  # the text of `data.template_file`, which an engine's node may lack
+    schemas: Sequence[Schema] = ()  # of the tools
+
+
+NOTHING = Chat()
 MARK = re.compile(r"<\S+>|\[\S+\]")
 
 
@@ -22,22 +36,12 @@ class Tokenizer(Protocol):
     def apply_chat_template(self, conversation: list[Message], **options: Any) -> Any: ...
 
 
-def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, list[int]]:
-    """A row's prompt as text and as token ids, exactly as the model reads it."""
+def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> tuple[str, list[int]]:
+    """A row's prompt as text and as token ids, exactly as the model reads it. `schemas` describe the tools that it may call."""
     asked = row.values[data.prompt_field]
     if data.chat_template:
-        messages = make_messages(data, row, asked)
-        refuse_unknown_roles(f'{row.where}, field "{data.prompt_field}"', messages, tokenizer.chat_template)
-        try:
-            text, ids = render(data, messages, tokenizer)
-        except Exception as error:  # a template is a program of the model's author and may raise anything
-            raise DatasetError(
-                f"{row.where} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
-            ) from error
-        rendered = text.removesuffix(data.prefill or "")
-        refuse_repetition(row.where, rendered, data.prefill or "")
-        refuse_unseen(row.where, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
-        return text, ids
+        where = f'{row.where}, field "{data.prompt_field}"'
+        return tokenise_messages(data, row.where, where, make_messages(data, row, asked), tokenizer, schemas)
     if not isinstance(asked, str):
         raise DatasetError(
             f'{row.where} has a {type(asked).__name__} in field "{data.prompt_field}", but data.chat_template = false takes text as it is: '
@@ -46,16 +50,46 @@ def tokenise(data: DataConfig, row: Row, tokenizer: Tokenizer) -> tuple[str, lis
     return asked, tokenizer.encode(asked)
 
 
-def render(data: DataConfig, messages: list[Message], tokenizer: Tokenizer) -> tuple[str, list[int]]:
+def tokenise_messages(
+    data: DataConfig, row: str, where: str, messages: list[Message], tokenizer: Tokenizer, schemas: Sequence[Schema] = ()
+) -> tuple[str, list[int]]:
+    """A conversation up to the model's turn as text and as token ids; `row` and `where` name it and its messages in errors."""
+    refuse_unknown_roles(where, messages, tokenizer.chat_template)
+    try:
+        text, ids = render(data, messages, tokenizer, schemas)
+    except Exception as error:  # a template is a program of the model's author and may raise anything
+        raise DatasetError(
+            f"{row} does not fit the model's chat template ({in_one_line(str(error))}): change its messages or data.system"
+        ) from error
+    rendered = text.removesuffix(data.prefill or "")
+    refuse_repetition(row, rendered, data.prefill or "")
+    refuse_unseen(row, messages, rendered, tokenizer, data.template_arguments, system=data.system is not None)
+    refuse_hidden_tools(schemas, text)
+    return text, ids
+
+
+def render(data: DataConfig, messages: list[Message], tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> tuple[str, list[int]]:
     """A conversation in the template up to the model's turn, then the prefill, as one text and its token ids.
 
     Not transformers' `continue_final_message`: templates write more around a final assistant turn, such as an empty thought.
     """
     options: dict[str, Any] = {**data.template_arguments, "add_generation_prompt": True}
+    if schemas:
+        options["tools"] = list(schemas)
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, **options)
     if data.prefill:  # tokenised with the text before it, as the two may share a token
         return text + data.prefill, tokenizer.encode(text + data.prefill, add_special_tokens=False)
     return text, tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
+
+
+def refuse_hidden_tools(schemas: Sequence[Schema], text: str) -> None:
+    """Raise DatasetError where the template does not show the model the tools that it may call."""
+    names = [str(schema.get("function", schema).get("name")) for schema in schemas]
+    if hidden := [name for name in names if name not in text]:
+        raise DatasetError(
+            f"tools.use: the chat template does not show the model {', '.join(hidden)}: give a template that reads `tools` in "
+            "data.template_file, or set data.chat_template = false and describe the tools in the prompts"
+        )
 
 
 def refuse_repetition(where: str, rendered: str, prefill: str) -> None:
@@ -78,10 +112,15 @@ def make_messages(data: DataConfig, row: Row, asked: object) -> list[Message]:
         messages = messages[:-1]
     if not messages:
         raise DatasetError(f"{where}, has no question: needs text, or messages with a turn before the answer")
+    return with_system(data, row.where, messages)
+
+
+def with_system(data: DataConfig, where: str, messages: list[Message]) -> list[Message]:
+    """The conversation after data.system."""
     if data.system is None:
         return messages
     if any(turn["role"] == "system" for turn in messages):
-        raise DatasetError(f"{row.where} has a system turn of its own, and data.system gives another: remove one of them")
+        raise DatasetError(f"{where} has a system turn of its own, and data.system gives another: remove one of them")
     return [{"role": "system", "content": data.system}, *messages]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from configs.no_reward import NO_REWARD
 from configs.schema import Config
 from configs.sections.data import DataConfig
-from rollout.chat import Tokenizer, question_of, tokenise
+from rollout.chat import Schema, Tokenizer, question_of, tokenise
 from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
@@ -45,16 +45,16 @@ class EvalSet:
     dropped: int = 0  # rows that were too long
 
 
-def load_training_prompts(config: Config, tokenizer: Tokenizer) -> PromptSet:
-    """The prompts of `data.train`, or of all sources one after another."""
-    return joined([load_prompts(source, tokenizer) for source in training_sources(config)])
+def load_training_prompts(config: Config, tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> PromptSet:
+    """The prompts of `data.train`, or of all sources one after another. The template shows the model the `schemas` of its tools."""
+    return joined([load_prompts(source, tokenizer, schemas) for source in training_sources(config)])
 
 
-def load_eval_sets(config: Config, tokenizer: Tokenizer) -> tuple[list[EvalSet], PromptSet]:
+def load_eval_sets(config: Config, tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> tuple[list[EvalSet], PromptSet]:
     """`data.eval` and the named eval sets, and all of their prompts together."""
     sets, rows = [], []
     for source, samples in eval_sources(config):
-        found = load_prompts(source, tokenizer)
+        found = load_prompts(source, tokenizer, schemas)
         sets.append(EvalSet(name=source.name, path=source.path, samples=samples, prompts=found.prompts, dropped=found.dropped))
         rows.append(found)
     return sets, joined(rows)
@@ -69,7 +69,7 @@ def joined(sets: Sequence[PromptSet]) -> PromptSet:
     )
 
 
-def load_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
+def load_prompts(source: Source, tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> PromptSet:
     """Read a dataset and make a prompt of each row; data.overlong decides about rows above data.max_prompt_tokens.
 
     A prompt's id is its row's own "id", else the row's number from 0, after the name of its source and a slash if there is one.
@@ -82,14 +82,14 @@ def load_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
             "give one in data.template_file, or set data.chat_template = false"
         )
     try:
-        return read_prompts(source, tokenizer)
+        return read_prompts(source, tokenizer, schemas)
     except DatasetError as error:
         if not source.name:
             raise
         raise DatasetError(f"{source.key}: {error}") from error
 
 
-def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
+def read_prompts(source: Source, tokenizer: Tokenizer, schemas: Sequence[Schema]) -> PromptSet:
     """The prompts of one source that fit data.max_prompt_tokens."""
     data = source.data
     needed, optional = [data.prompt_field, data.reference_field], [ID_FIELD, data.checker_field] if data.checker_field else [ID_FIELD]
@@ -98,7 +98,7 @@ def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     optional += fields_to_keep(data.keep_fields)
     rows = read_rows(source.path, source.split, needed, optional)
     refuse_absent(source.path, data.keep_fields, rows)
-    prompts = [make_prompt(source, number, row, tokenizer) for number, row in enumerate(rows)]
+    prompts = [make_prompt(source, number, row, tokenizer, schemas) for number, row in enumerate(rows)]
     refuse_shared_ids(rows, prompts)
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= data.max_prompt_tokens]
     dropped = len(prompts) - len(fitting)
@@ -114,10 +114,10 @@ def read_prompts(source: Source, tokenizer: Tokenizer) -> PromptSet:
     return PromptSet(prompts=fitting[: source.limit], dropped=dropped, dropped_from={source.name: dropped}, where=where)
 
 
-def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> Prompt:
+def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer, schemas: Sequence[Schema] = ()) -> Prompt:
     """One row's prompt, however long."""
     data = source.data
-    text, ids = tokenise(data, row, tokenizer)
+    text, ids = tokenise(data, row, tokenizer, schemas)
     if not ids:
         raise DatasetError(f'{row.where} has an empty prompt in field "{data.prompt_field}": fill it in or remove the row')
     own = str(row.values.get(ID_FIELD, number))
@@ -131,6 +131,7 @@ def make_prompt(source: Source, number: int, row: Row, tokenizer: Tokenizer) -> 
         source=source.name,
         question=question_of(data, row),
         where=row.where,
+        key=source.key,
         prefill=data.prefill or "",
         columns=columns_of(data.keep_fields, row),
     )

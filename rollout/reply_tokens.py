@@ -1,24 +1,108 @@
-"""The words of an environment or a tool → the tokens that are appended to what the model has read and said."""
+"""Words for the model between its turns → the tokens to append, and a rewritten context → prompt ids."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from configs.schema import Config
-from rollout.messages import Message
+from rollout.behind import FIRST, MARK, Form, Template, UnfitWords, end_of_turn, form_for
+from rollout.chat import NOTHING, Chat, tokenise_messages, with_system
+from rollout.data.row import DatasetError
+from rollout.messages import Message, read_messages
+from rollout.sources import every_source
+from rollout.stops import all_stops
+from rollout.template import read_template
+from rollout.types import Prompt
+
+REWRITTEN = "the rewritten context"
 
 
 class ReplyTokens:
-    """Spells words for one model; `stop_ids` are the tokens that end a turn."""
+    """What a run's environments and tools say, as tokens, rendered by the keys of `[data]`, or by those of a prompt's own source.
 
-    def __init__(self, config: Config, tokenizer: Any, stop_ids: Sequence[int]) -> None:
-        self.config, self.tokenizer, self.stop_ids = config, tokenizer, stop_ids
+    `stop_ids` are those of the model's generation config. The methods raise UnfitWords where the model cannot be told something.
+    """
+
+    def __init__(self, config: Config, tokenizer: Any, stop_ids: Sequence[int], chat: Chat = NOTHING) -> None:
+        self.role, self.data, self.schemas = config.rollout.reply_role, config.data, chat.schemas
+        self.stops = all_stops(list(stop_ids), tokenizer)
+        self.tokenizer = copy.copy(tokenizer)  # an engine's own keeps its template
+        if config.data.template_file:
+            self.tokenizer.chat_template = chat.template or read_template(config.data.template_file)
+        self._of_source = {source.key: source.data for source in every_source(config)}
+        self._bound: dict[str, ReplyTokens] = {}
+        self._forms: dict[str, Form] = {}  # by role
+
+    def for_prompt(self, prompt: Prompt) -> "ReplyTokens":
+        """The same by the keys of the prompt's own rows."""
+        key = prompt.key if prompt.key in self._of_source else ""
+        if key not in self._bound:
+            self._bound[key] = bound = copy.copy(self)
+            bound.data, bound._forms = self._of_source.get(key, self.data), {}
+        return self._bound[key]
 
     def of(self, words: str, role: str, last_token: int) -> list[int]:
-        """The tokens to append after a turn whose last token is `last_token`, up to where the model's next turn begins."""
-        ids: list[int] = self.tokenizer.encode(words, add_special_tokens=False)
-        return ids
+        """The tokens to append after a turn that ended with `last_token`, up to where the model's next turn begins.
+
+        `role` is the template's, empty for `rollout.reply_role`. `data.prefill` begins every turn of the model, as it begins the first.
+        """
+        if not self.data.chat_template:
+            return self._encode(words)
+        template = self.template
+        behind = self.form(role or self.role)(template, clean(words), FIRST)
+        text = behind + (self.data.prefill or "")
+        end = end_of_turn(template, behind)
+        if end is not None and end[1] == last_token:  # the model has sampled the end of its turn
+            return self._encode(text[end[0] :])[1:]
+        return self._encode(text)
 
     def context(self, messages: Sequence[Message]) -> list[int]:
-        """A rewritten context as prompt tokens."""
-        ids: list[int] = self.tokenizer.encode("".join(str(message["content"]) for message in messages))
+        """A rewritten context as prompt ids, rendered as rows are; UnfitWords where it is no conversation, or is too long."""
+        try:
+            ids = self._context(list(messages))
+        except DatasetError as error:
+            raise UnfitWords(str(error)) from error
+        longest = self.data.max_prompt_tokens
+        if not 0 < len(ids) <= longest:
+            raise UnfitWords(f"{REWRITTEN} has {len(ids)} tokens, needed 1 to {longest} (data.max_prompt_tokens)")
         return ids
+
+    def _context(self, messages: list[Message]) -> list[int]:
+        data = self.data
+        turns = [turn | {"content": clean(turn["content"])} for turn in read_messages(REWRITTEN, messages)]
+        if not turns or turns[-1]["role"] == "assistant":
+            raise UnfitWords(f"{REWRITTEN} must end before the model's turn, with a message of another role than the assistant's")
+        if data.chat_template:
+            return tokenise_messages(data, REWRITTEN, REWRITTEN, with_system(data, REWRITTEN, turns), self.tokenizer, self.schemas)[1]
+        if len(turns) > 1:
+            raise UnfitWords(f"{REWRITTEN} has {len(turns)} messages, but with data.chat_template = false it is one message with the text")
+        ids: list[int] = self.tokenizer.encode(turns[0]["content"])
+        return ids
+
+    def form(self, role: str) -> Form:
+        """How words of a role are given to the template."""
+        if role not in self._forms:
+            self._forms[role] = form_for(self.template, role)
+        return self._forms[role]
+
+    @property
+    def last_token(self) -> int:
+        """The token with which the model ends its turns: the template's own, or the first at which engines stop."""
+        end = end_of_turn(self.template, self.form(self.role)(self.template, MARK, FIRST)) if self.data.chat_template else None
+        if end is None and not self.stops:
+            raise UnfitWords("neither the tokenizer nor generation_config.json of the model names a token that ends a turn")
+        return end[1] if end else self.stops[0]
+
+    @property
+    def template(self) -> Template:
+        """The chat template with what it is rendered with."""
+        return Template(tokenizer=self.tokenizer, stops=self.stops, arguments=dict(self.data.template_arguments), schemas=self.schemas)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(clean(text), add_special_tokens=False)
+        return ids
+
+
+def clean(text: str) -> str:
+    """A text that every tokenizer takes: the half of a surrogate pair, which JSON can hold, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.behind import UnfitWords
 from rollout.episode import Answer, Reply, Turn
 from rollout.fitting import fit
 from rollout.messages import Message
-from rollout.types import Experts, Finish, Response, Segment
+from rollout.types import Experts, Finish, Outcome, Response, Segment, Verdict
 
 
 class Speller(Protocol):
@@ -121,10 +122,10 @@ class Play:
             if last.finish is not Finish.STOP:
                 return self._response(last.finish, last.text)
             answer = await self.reply(tuple(self.transcript))
-            taken = answer if answer.ends else self._take(answer)
+            taken = answer if answer.ends else self._read(answer)
             self.transcript[-1] = Turn(said=last.text, answer=taken or replace(answer, words=None, rewritten=None))
-            if answer.ends or taken is None:
-                return self._response(Finish.STOP if answer.ends else Finish.LENGTH, last.text)
+            if taken is None or taken.ends:
+                return self._response(Finish.LENGTH if taken is None else Finish.STOP, last.text)
 
     @property
     def used(self) -> int:
@@ -139,6 +140,14 @@ class Play:
         segment.add(turn)
         self.transcript.append(Turn(said=turn.text))
         return turn
+
+    def _read(self, answer: Answer) -> Answer | None:
+        """The answer as the model reads it, or a failure in its place where the chat template cannot tell it to the model."""
+        try:
+            return self._take(answer)
+        except UnfitWords as error:
+            failure = Verdict.failed(Outcome.UNSCORABLE, f"the model cannot be told this: {error}")
+            return replace(answer, words=None, rewritten=None, failure=failure)
 
     def _take(self, answer: Answer) -> Answer | None:
         """Let the model read an answer; returns it as read, or None where the model has no turn or no room to answer it."""

@@ -33,6 +33,7 @@ class Prompt:
     source: str = ""  # name of the source or eval set that it comes from; empty for data.train and data.eval
     question: str = ""  # the row's own words without the marks of a chat template, for a judge
     where: str = ""  # the row that it comes from: "prompts.jsonl line 3"
+    key: str = ""  # where the config names its rows: "data.train", "data.sources.NAME"
     named_checker: str = ""  # the checker that the row itself names; empty where its source or the config chooses
     prefill: str = ""  # the end of `text`, which begins the assistant's turn
     columns: dict[str, Any] = field(default_factory=dict)  # of data.keep_fields, as JSON values, for functions of the user's
@@ -88,6 +89,7 @@ class GroupSummary:
     unfinished: NDArray[np.bool_] | None = None  # [G], responses that end within a thought
     source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
+    answering_s: float = 0.0  # seconds in which all its unfinished responses waited for an environment or a tool
     sampled: NDArray[np.int64] = field(default_factory=_unset)  # [G], the tokens that the model sampled
     turns: NDArray[np.int64] = field(default_factory=_unset)  # [G]
     turn_rewards: tuple[NDArray[np.float64], ...] | None = None  # [G] of [K], NaN if scoring failed; None: all is the last turn's

@@ -10,6 +10,7 @@ import ray
 
 from benchmarks.faults.plan import GROUPS_PER_STEP, SIGMA, number_of
 from benchmarks.faults.world import Process, World
+from cluster.scored import Text
 from rollout.proof import Manifest
 from rollout.transport import Rendezvous, Seat
 from rollout.types import GroupSummary, Outcome, Prompt, Verdict
@@ -94,7 +95,7 @@ class ToyEngine:
         if shape.dynamic and shape.chance("signal", group_id) < 0.25:
             rewards = [1.0] * size
         verdicts = await self.reward.score.remote(rewards)
-        shown = [(member, f"{number_of(seen, member)}", verdicts[member]) for member in range(min(texts, size))]
+        shown = [Text(member, f"{number_of(seen, member)}", verdicts[member]) for member in range(min(texts, size))]
         head = summary_of(group_id, prompt, [verdict.reward for verdict in verdicts], seen[0][0], seen[-1][0]), shown
         if not learned:
             return head

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet.fleet import Fleet
+from cluster.actors.fleet.group_work import episodes_of
 from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
@@ -32,6 +33,7 @@ from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.lost import RANK
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
+from rollout.chat import NOTHING, Chat
 from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
@@ -57,11 +59,12 @@ async def start_actors(
     checkers: Sequence[str] = (),
     say: Callable[[str], object] = print,
     on_event: OnEvent = lambda kind, engine, text: None,
+    chat: Chat = NOTHING,
 ) -> AsyncIterator[Actors]:
     """Start every actor and wait until all are ready; kill them all at the end.
 
     `checkers` are those that rows of the data name; `say` shows a line to the user: when the run waits for resources, when an engine dies.
-    `on_event` hears of every change of an engine's health.
+    `chat` goes to the engines. `on_event` hears of every change of an engine's health.
     """
     async with _places(config, say) as places, _every_actor(config) as actors:
         refuse_small_stores(config, places.nodes(), say)
@@ -74,10 +77,18 @@ async def start_actors(
             """Start the actor of one engine, also in the place of a dead one."""
             options = places.options(index, env)
             reward = rewards[index % len(rewards)]
-            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu)
+            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu, chat=chat)
+            leaving[actor] = (reward, episodes_of(index))
             return actors.add(actor, f"engine {index}", f"engine-{index}", has_children=True)
 
-        pool = EnginePool(config, [], on_retry, kill=actors.kill, say=say, on_event=on_event)
+        def bury(actor: Any) -> None:
+            """Kill the actor of an engine that is lost; environments of its episodes end, as it can no longer say so."""
+            actors.kill(actor)
+            reward, episodes = leaving.pop(actor)
+            reward.leave.remote([episodes])
+
+        leaving: dict[Any, tuple[Any, str]] = {}
+        pool = EnginePool(config, [], on_retry, kill=bury, say=say, on_event=on_event)
         fleet = Fleet(pool, places, launch, actors.end, wanted=places.engines)
         learners = _rank_actors(config, places, actors)
         try:

@@ -68,6 +68,7 @@ NEEDS: tuple[Needs, ...] = (
     Needs("rollout.restarts", "placement.share", is_false, "placement.share = false"),
     Needs("rollout.restart_window_s", "rollout.restarts", is_positive, "rollout.restarts above 0"),
     Needs("data.template_arguments", "data.chat_template", is_true, "data.chat_template = true"),
+    Needs("rollout.reply_role", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.prefill", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("data.answer_turn", "data.chat_template", is_true, "data.chat_template = true"),
     Needs("reward.keep_disagreements", "reward.second", is_set, "reward.second"),

@@ -38,6 +38,11 @@ class RolloutConfig(Section):
     max_response_tokens: Count = Field(
         default=1024, description="longest response in tokens. A response that reaches it counts as truncated"
     )
+    reply_role: Literal["user", "tool"] = Field(
+        default="user",
+        description="role in which the chat template tells the model the words of an environment or of a tool. Templates that do not show "
+        'a turn of the role "tool" are refused with it',
+    )
     max_turns: Count = Field(
         default=8,
         description="turns that the model has at most in an episode, where an environment or a tool answers it. "

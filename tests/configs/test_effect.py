@@ -19,6 +19,7 @@ VALUES = {
     "data.answer_turn": ('"cut"', "data.chat_template=true"),
     "data.template_arguments": ("{deep = 1}", "data.chat_template=true"),
     "data.prefill": ('"So"', "data.chat_template=true"),
+    "rollout.reply_role": ('"tool"', "data.chat_template=true"),
     "rollout.hedge": ("true", "rollout.engines=2"),
     "rollout.restarts": ("5", "placement.share=false"),
     "rollout.restart_window_s": ("60", "rollout.restarts=2"),
@@ -47,6 +48,7 @@ WITHOUT = {
     "data.answer_turn": "data.chat_template=false",
     "data.template_arguments": "data.chat_template=false",
     "data.prefill": "data.chat_template=false",
+    "rollout.reply_role": "data.chat_template=false",
     "rollout.restarts": "placement.share=true",
     "rollout.restart_window_s": "rollout.restarts=0",
 }

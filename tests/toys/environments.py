@@ -68,6 +68,34 @@ def catches_exceptions(said: str, reference: Any) -> Turns:
             return 9.0
 
 
+def by_halves(said: str, secret: int) -> Turns:
+    """The number game, which answers in words what it cannot read."""
+    while not said.strip().isdigit():
+        said = yield "a number, please"
+    return (yield from guess(said, secret))
+
+
+def halves(secret: int) -> list[str]:
+    """The right turns of the number game."""
+    return [str(secret + 2), str(secret)]
+
+
+by_halves.gold = halves  # type: ignore[attr-defined]
+
+
+def wrong_gold(said: str, secret: int) -> Turns:
+    yield "again"
+    return 0.0
+
+
+wrong_gold.gold = lambda secret: ["a", "b", "c"]  # type: ignore[attr-defined]
+
+
+def slips(said: str, secret: int) -> Turns:
+    yield no_such_name  # type: ignore[name-defined]  # noqa: F821
+    return 0.0
+
+
 def nested(said: str, reference: Any) -> Turns:
     return (yield from guess(said, reference))
 

@@ -3,36 +3,44 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from cluster.commands.checks.environments import is_environment, try_environment
 from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
 from cluster.commands.checks.rows.references import beside
 from cluster.commands.checks.rows.understood import describe_not_understood
+from cluster.commands.checks.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
+from reward.code_limits import code_limits
+from reward.dispatch import refuse_environments_beside
 from reward.own.name import is_own
-from reward.scorer import code_limits, used_checkers
+from reward.scorer import used_checkers
 from reward.services.services import probe_services
 from reward.thinking import answer_of
 from reward.workers.pool import Item, RewardPool
 from rollout.prompts import PromptSet
 from rollout.types import Prompt
 
-SAMPLES, SHOWN_CHARS = 3, 60
-ERROR = "error: "
-OTHER_RESPONSES = ("-1", "I do not know.", "")  # wrong ones, as a policy may give them
-MISTAKES = tuple(f"{ERROR}{kind.__name__}: " for kind in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError))
-SLIPS = tuple(f"{ERROR}{kind.__name__}: " for kind in (NameError, UnboundLocalError, ImportError, ModuleNotFoundError))
+SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewards:
+    """How prompts will be scored, in lines, and which checkers are environments."""
+
+    lines: Sequence[str] = ()
+    environments: Sequence[str] = ()
 
 
 @raises(RewardError)
-def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
-    """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
+def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> Rewards:
+    """How these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)
     for name in named:
         refuse_unknown(name)
@@ -43,17 +51,20 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
     lines += describe_not_understood(train)
+    environments: Sequence[str] = ()
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
 
         lines.append(f"programs: {describe_confinement(code_limits(config))}")
     if own := [name for name in named if is_own(name)]:
-        lines += asyncio.run(try_functions(config, own, train, held_out))
-    return [*lines, *probe_services(config, used)]
+        tried = asyncio.run(try_functions(config, own, train, held_out))
+        lines += tried.lines
+        environments = tried.environments
+    return Rewards(lines=[*lines, *probe_services(config, used)], environments=environments)
 
 
-async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> list[str]:
+async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> Rewards:
     """Import the user's functions in a reward worker and score a few responses: rows' own references, a wrong and an empty one.
 
     A line about each function. ValueError where one cannot be imported, fails whatever the response, or names what does not exist.
@@ -62,11 +73,13 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
     memory_mb, timeout_s = config.reward.memory_mb, float(config.reward.timeout_s)
     with worker_starts(config):
         async with RewardPool(workers=1, timeout_s=timeout_s, memory_mb=memory_mb, warm=functions) as pool:
+            refuse_environments_beside(config, pool.asks)
             for where in (rows, held_out):
                 refuse_columns_nobody_kept(config, pool, where)
                 await refuse_references(config, pool, where)
             lines = [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
-            return [*lines, *unasked_columns(pool, rows)]
+            environments = [name for name in functions if is_environment(pool, name)]
+            return Rewards(lines=[*lines, *unasked_columns(pool, rows)], environments=environments)
 
 
 @contextmanager
@@ -87,6 +100,8 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     """The line about one function; ValueError where it is broken."""
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
+    if is_environment(pool, name):
+        return await try_environment(pool, name, samples)
     where, item = samples[0]
     items, what_is_tried = [item for _, item in samples], "reference"
     if "brings gold" in pool.asks.get(name, ()):

@@ -188,7 +188,8 @@ async def score_all(
 def explain(item: Item, verdict: Verdict) -> str:
     """Why a row does not pass, with what was compared."""
     what = verdict.failure or f"reward {verdict.reward:g}"
-    return f"{item.checker}: {what}; reference {shorten(item.reference)}, right answer {shorten(item.response)}"
+    right = [turn.said for turn in item.transcript.turns] if item.transcript else item.response
+    return f"{item.checker}: {what}; reference {shorten(item.reference)}, right answer {shorten(right)}"
 
 
 def shorten(value: Any) -> str:

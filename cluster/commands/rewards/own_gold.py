@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from configs.digits import write_long_json
+from reward.asked import YIELDS
+from reward.gold import gold_turns, whole_episode
 from reward.own.function import stand_ins
 from reward.own.name import is_own
 from reward.workers.pool import Item, RewardPool
@@ -26,9 +28,12 @@ async def with_golds(workers: RewardPool, asked: Sequence[tuple[Row, Item]], pro
         elif said[place].failure:
             ready.append((item, said[place]))
         else:
-            response = said[place].words.get("gold") if item.of_reference else item.response
+            turns = gold_turns(said[place].words) if item.of_reference else [item.response]
             columns = columns_of(True, row) if "row" in workers.asks.get(item.checker, ()) else {}
-            ready.append((None if response is None else with_fields(item, response, row.values.get(prompt_field), columns), None))
+            whole = with_fields(item, turns[-1], row.values.get(prompt_field), columns) if turns else None
+            if whole is not None and YIELDS in workers.asks.get(item.checker, ()):
+                whole = whole_episode(whole, turns)
+            ready.append((whole, None))
     return ready
 
 
