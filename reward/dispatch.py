@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from configs.schema import Config
+from configs.tool_names import PYTHON_SESSION
 from reward.asked import HELD, YIELDS, Asked
 from reward.episodes.transcript import Past, Transcript
 from reward.episodes.yielded import was_cut

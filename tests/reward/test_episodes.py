@@ -68,7 +68,8 @@ class ToyHeld(ToyTools):
 
 def play(config: Config, replies: Sequence[Asked], scores: Sequence[Asked] = (), **homes: Any) -> tuple[list[Answer], list[Verdict]]:
     async def main() -> tuple[list[Answer], list[Verdict]]:
-        async with Scorer(config, named_by_rows=[f"{TOYS}:{name}" for name in USED]) as scorer:
+        named = {one.checker for one in (*replies, *scores) if ":" in one.checker}  # a held one costs a process
+        async with Scorer(config, named_by_rows=sorted(named)) as scorer:
             if homes:
                 await scorer.episodes.close()
                 scorer.episodes = Episodes(config, scorer.pool, hold=lambda _: homes["held"], tools=homes["tools"])
