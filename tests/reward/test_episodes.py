@@ -20,7 +20,6 @@ from rollout.types import Outcome, Verdict
 pytestmark = pytest.mark.timeout(60)
 
 TOYS = "tests.toys.environments"
-USED = ("guess", "stays", "rewards", "rewrites", "thinks", "seeded")
 
 
 def config(**reward: Any) -> Config:
