@@ -75,7 +75,6 @@ SAYS = {
     "stays": "held",
     "awaits": "awaited",
     "threads": "from a thread",
-    "prints": "printed",
     "surrogate": "a?b",
     "empty": "",
 }
