@@ -116,6 +116,7 @@ class Scorer:
         """
         if any(map(is_own, self._used)):
             await self._know_environments()
+        self.episodes.leave_tools([one.episode for one in asked if one.episode])
         questions = self._questions()
         items = [self._item(one, name, checker, reference) for one in asked for name, checker, reference in questions]
         answers = await self._ask(items)

@@ -20,7 +20,6 @@ from rollout.types import Outcome, Verdict
 pytestmark = pytest.mark.timeout(60)
 
 TOYS = "tests.toys.environments"
-USED = ("guess", "stays", "rewards", "rewrites", "thinks", "seeded")
 
 
 def config(**reward: Any) -> Config:
@@ -68,7 +67,8 @@ class ToyHeld(ToyTools):
 
 def play(config: Config, replies: Sequence[Asked], scores: Sequence[Asked] = (), **homes: Any) -> tuple[list[Answer], list[Verdict]]:
     async def main() -> tuple[list[Answer], list[Verdict]]:
-        async with Scorer(config, named_by_rows=[f"{TOYS}:{name}" for name in USED]) as scorer:
+        named = {one.checker for one in (*replies, *scores) if ":" in one.checker}  # a held one costs a process
+        async with Scorer(config, named_by_rows=sorted(named)) as scorer:
             if homes:
                 await scorer.episodes.close()
                 scorer.episodes = Episodes(config, scorer.pool, hold=lambda _: homes["held"], tools=homes["tools"])
