@@ -28,3 +28,9 @@ def breaks(said, how):  # noqa: ANN001, ANN201
     if how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     yield "second"
+
+
+def echo(said, reference):  # noqa: ANN001, ANN201
+    """Says what it heard, without end."""
+    while True:
+        said = yield f"heard {said}"
