@@ -30,3 +30,9 @@ def breaks(said: str, how: str) -> Generator[str | Words, str, float]:
         os.kill(os.getpid(), signal.SIGKILL)
     yield "second"
     return 0.0
+
+
+def echo(said, reference):  # noqa: ANN001, ANN201
+    """Says what it heard, without end."""
+    while True:
+        said = yield f"heard {said}"
