@@ -60,7 +60,7 @@ def test_no_attack_escapes_by_a_tool(way: Callable[[Sandbox, str], str], targets
         assert "2" in say("1 + 1")
         for name, body in REACH.items():
             shown = say(targets.program(body))
-            own = OWN_PIPES if name == "open descriptors" and way is by_session else 0
+            own = OWN_PIPES if name.endswith("open descriptors") and way is by_session else 0
             assert shown.count("ESCAPED") == own, f"{name}: {shown}"
             assert SENTINEL not in shown, f"{name}: {shown}"
         targets.assert_unchanged()
@@ -70,8 +70,9 @@ def test_no_attack_escapes_by_a_tool(way: Callable[[Sandbox, str], str], targets
 @pytest.mark.parametrize("way", [by_tool, by_session])
 def test_bombs_end_and_their_output_is_small(way: Callable[[Sandbox, str], str]) -> None:
     endless = {name: bombs.ENDLESS[name] for name in ("loop", "waiting thread", "at exit", "ignored signals", "swallowed interrupts")}
+    greedy = {name: bombs.GREEDY[name] for name in ("list", "bytes", "stdout by os.write")}
     with Sandbox(SHORT) as sandbox:
-        for name, (program, _) in (bombs.GREEDY | bombs.CRASHING | endless).items():
+        for name, (program, _) in (greedy | endless).items():
             shown = way(sandbox, program)
             assert "ESCAPED" not in shown, name
             assert len(shown) < 80_000, name
