@@ -11,7 +11,7 @@ class ToolsConfig(Section):
     """What the model may call in its turns."""
 
     use: list[StrictStr] = Field(
-        default_factory=list,
+        default=[],
         description='tools that the model may call: "python", "python_session", "package.module:function", "path/to/file.py:function", '
         '"mcp:http://127.0.0.1:8000/mcp", "mcp:stdio COMMAND". "NAME=mcp:…" puts NAME_ before the names of that server\'s tools',
     )
