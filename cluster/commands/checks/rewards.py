@@ -15,6 +15,7 @@ from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
+from configs.tool_names import PYTHON, PYTHON_SESSION
 from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.code_limits import code_limits
@@ -52,7 +53,9 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> Rewa
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
     lines += describe_not_understood(train)
     environments: Sequence[str] = ()
-    if "code" in used:
+    if config.tools.use:
+        lines.append(f"tools: {', '.join(config.tools.use)}; calls as {config.tools.format} writes them")
+    if "code" in used or not {PYTHON, PYTHON_SESSION}.isdisjoint(config.tools.use):
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
 
