@@ -147,7 +147,7 @@ class Scorer:
         if self.episodes.is_world(named):
             return self.episodes.view(asked) if self.episodes.is_held(named) else self.episodes.item(asked, score=True)
         sees_all = self._sight.is_of_all(name, named, own)
-        seen = self._sight.of(asked, asked.response, sees_all, first=len(asked.turns) <= 1)
+        seen = self._sight.of(asked, asked.response, sees_all)
         if seen is None:
             return None
         item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)

@@ -20,13 +20,12 @@ class Sight:
             return found.see == "all"
         return self._config.thinking == "keep" or is_about_marks(checker, reference, self._marks)
 
-    def of(self, asked: Asked, text: str, sees_all: bool, *, first: bool = True) -> str | None:
+    def of(self, asked: Asked, text: str, sees_all: bool) -> str | None:
         """What a checker sees of one turn; None where it would see an answer and the text ends within a thought.
 
-        `data.prefill` begins the first turn alone. Later turns begin within a thought if the chat template opens one.
+        Every turn begins as the first one: with `data.prefill`, and within a thought if the chat template opens one.
         """
-        prefill = asked.prefill if first else ""
-        before = asked.prompt if first else asked.prompt.removesuffix(asked.prefill)
+        prefill, before = asked.prefill, asked.prompt
         if sees_all:
             return prefill + text if self._config.see_prefill else text
         if self._config.see_prefill:
@@ -36,8 +35,8 @@ class Sight:
     def turns(self, asked: Asked) -> list[str]:
         """What an environment sees of each turn; nothing of one that ends within a thought."""
         sees_all = self._config.thinking == "keep"
-        return [self.of(asked, turn.said, sees_all, first=place == 0) or "" for place, turn in enumerate(asked.said)]
+        return [self.of(asked, turn.said, sees_all) or "" for turn in asked.said]
 
     def ends_in_thought(self, asked: Asked) -> bool:
         """Whether an environment sees nothing of the last turn, because it ends within a thought."""
-        return self.of(asked, asked.response, self._config.thinking == "keep", first=len(asked.turns) <= 1) is None
+        return self.of(asked, asked.response, self._config.thinking == "keep") is None

@@ -127,7 +127,7 @@ def test_an_environment_sees_turns_as_checkers_see_them() -> None:
     scores = [
         asked("thinks", turn("hm</think>a", "seen 'a'"), turn("so</think>end"), **marks),
         asked("thinks", turn("hm</think>a", "seen 'a'"), turn("never ends"), **marks),
-        asked("thinks", turn("a", "seen 'x=a'"), turn("end"), prompt="Q: x=", prefill="x=", reference="end"),
+        asked("thinks", turn("a", "seen 'x=a'"), turn("end"), prompt="Q: x=", prefill="x=", reference="x=end"),
     ]
     answers, verdicts = play(config(), replies, scores)
     assert [answer.words for answer in answers] == ["seen 'a'", None, "seen ''", "seen ''"]
