@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from configs.errors import in_one_line
@@ -11,6 +12,17 @@ from rollout.messages import Message, read_messages, refuse_unknown_roles
 from rollout.unseen import refuse_unseen
 
 Schema = dict[str, Any]  # an OpenAI function schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """What the driver has found out for everyone who renders a conversation of the run."""
+
+    template: str | None = None  # the text of `data.template_file`, which an engine's node may lack
+    schemas: Sequence[Schema] = ()  # of the tools
+
+
+NOTHING = Chat()
 MARK = re.compile(r"<\S+>|\[\S+\]")
 
 

@@ -23,6 +23,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from configs.schema import Config
+from rollout.chat import NOTHING, Chat
 from rollout.detokenise import Detokeniser
 from rollout.engine_args import engine_args, stop_ids
 from rollout.episode import Reply
@@ -45,13 +46,13 @@ PROBE_TOKENS = 32  # of a greedy answer: enough to reveal wrong weights
 class Engine:
     """A vLLM engine that knows which version of the weights it serves."""
 
-    def __init__(self, config: Config, transport: Transport) -> None:
+    def __init__(self, config: Config, transport: Transport, chat: Chat = NOTHING) -> None:
         self.config, self.transport = config, transport
         self.work = Work()
         self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[partial(StepLogger, self.work)])
         tokenizer, stops = self.llm.get_tokenizer(), stop_ids(self.llm.model_config)
         self.detokeniser = Detokeniser(tokenizer, stops)
-        self.speller = ReplyTokens(config, tokenizer, stops)
+        self.speller = ReplyTokens(config, tokenizer, stops, chat)
         self.served = ServedVersions()
         self._requests = 0
         self._running = 0  # requests that vLLM has and has not finished
@@ -72,7 +73,7 @@ class Engine:
             return await self._sample(Ask(context=prompt.token_ids.tolist(), turn=0, limit=tokens, known=0), seed, heat, prompt.prompt_id)
         bounds = Bounds(turns=rollout.max_turns, reply=rollout.max_reply_tokens, response=tokens, context=self.config.context_tokens)
         sample = partial(self._sample, seed=seed, temperature=heat, prompt_id=prompt.prompt_id)
-        return await Play(prompt, sample, reply, self.speller, bounds).respond()
+        return await Play(prompt.token_ids.tolist(), sample, reply, self.speller.for_prompt(prompt), bounds).respond()
 
     async def _sample(self, ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
         """One turn of the model, a request of its own with a seed of its own."""

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.schema import Config
-from configs.sections.data import DataConfig
-from rollout.behind import Form, Template, UnfitWords, end_of_turn, form_for
-from rollout.chat import Schema, tokenise_messages, with_system
+from rollout.behind import FIRST, MARK, Form, Template, UnfitWords, end_of_turn, form_for
+from rollout.chat import NOTHING, Chat, tokenise_messages, with_system
 from rollout.data.row import DatasetError
 from rollout.messages import Message, read_messages
-from rollout.sources import eval_sources, training_sources
+from rollout.sources import every_source
 from rollout.stops import all_stops
 from rollout.template import read_template
 from rollout.types import Prompt
@@ -19,53 +18,57 @@ REWRITTEN = "the rewritten context"
 
 
 class ReplyTokens:
-    """What a run's environments and tools say, as tokens, each as the prompt's own rows are rendered.
+    """What a run's environments and tools say, as tokens, rendered by the keys of `[data]`, or by those of a prompt's own source.
 
-    `stop_ids` are those of the model's generation config, `schemas` those of the tools, `template` the text of `data.template_file`.
-    `prompt` says by which keys of `[data]` a text is rendered; without one it is `[data]` itself.
+    `stop_ids` are those of the model's generation config. The methods raise UnfitWords where the model cannot be told something.
     """
 
-    def __init__(
-        self, config: Config, tokenizer: Any, stop_ids: Sequence[int], schemas: Sequence[Schema] = (), template: str | None = None
-    ) -> None:
-        self.config, self.schemas, self.stops = config, schemas, all_stops(list(stop_ids), tokenizer)
+    def __init__(self, config: Config, tokenizer: Any, stop_ids: Sequence[int], chat: Chat = NOTHING) -> None:
+        self.role, self.data, self.schemas = config.rollout.reply_role, config.data, chat.schemas
+        self.stops = all_stops(list(stop_ids), tokenizer)
         self.tokenizer = copy.copy(tokenizer)  # an engine's own keeps its template
         if config.data.template_file:
-            self.tokenizer.chat_template = template or read_template(config.data.template_file)
-        sources = [*training_sources(config), *(source for source, _ in eval_sources(config))]
-        self.data: dict[str, DataConfig] = {"": config.data, **{source.key: source.data for source in sources}}
-        self._forms: dict[tuple[str, str], Form] = {}
+            self.tokenizer.chat_template = chat.template or read_template(config.data.template_file)
+        self._of_source = {source.key: source.data for source in every_source(config)}
+        self._bound: dict[str, ReplyTokens] = {}
+        self._forms: dict[str, Form] = {}  # by role
 
-    def of(self, words: str, role: str, last_token: int, prompt: Prompt | None = None) -> list[int]:
+    def for_prompt(self, prompt: Prompt) -> "ReplyTokens":
+        """The same by the keys of the prompt's own rows."""
+        key = prompt.key if prompt.key in self._of_source else ""
+        if key not in self._bound:
+            self._bound[key] = bound = copy.copy(self)
+            bound.data, bound._forms = self._of_source.get(key, self.data), {}
+        return self._bound[key]
+
+    def of(self, words: str, role: str, last_token: int) -> list[int]:
         """The tokens to append after a turn that ended with `last_token`, up to where the model's next turn begins.
 
         `role` is the template's, empty for `rollout.reply_role`. `data.prefill` begins every turn of the model, as it begins the first.
-        UnfitWords where the template cannot say them.
         """
-        key = prompt.key if prompt else ""
-        data, role = self.data[key], role or self.config.rollout.reply_role
-        if not data.chat_template:
+        if not self.data.chat_template:
             return self._encode(words)
-        template = self.template(key)
-        behind = self.form(key, role)(template, clean(words))
-        text = behind + (data.prefill or "")
+        template = self.template
+        behind = self.form(role or self.role)(template, clean(words), FIRST)
+        text = behind + (self.data.prefill or "")
         end = end_of_turn(template, behind)
         if end is not None and end[1] == last_token:  # the model has sampled the end of its turn
             return self._encode(text[end[0] :])[1:]
         return self._encode(text)
 
-    def context(self, messages: Sequence[Message], prompt: Prompt | None = None) -> list[int]:
-        """A rewritten context as prompt ids, rendered as the rows of the prompt are; UnfitWords where it is none or is too long."""
-        data = self.data[prompt.key if prompt else ""]
+    def context(self, messages: Sequence[Message]) -> list[int]:
+        """A rewritten context as prompt ids, rendered as rows are; UnfitWords where it is no conversation, or is too long."""
         try:
-            ids = self._context(data, list(messages))
+            ids = self._context(list(messages))
         except DatasetError as error:
             raise UnfitWords(str(error)) from error
-        if not ids or len(ids) > data.max_prompt_tokens:
-            raise UnfitWords(f"{REWRITTEN} has {len(ids)} tokens, needed 1 to {data.max_prompt_tokens} (data.max_prompt_tokens)")
+        longest = self.data.max_prompt_tokens
+        if not 0 < len(ids) <= longest:
+            raise UnfitWords(f"{REWRITTEN} has {len(ids)} tokens, needed 1 to {longest} (data.max_prompt_tokens)")
         return ids
 
-    def _context(self, data: DataConfig, messages: list[Message]) -> list[int]:
+    def _context(self, messages: list[Message]) -> list[int]:
+        data = self.data
         turns = [turn | {"content": clean(turn["content"])} for turn in read_messages(REWRITTEN, messages)]
         if not turns or turns[-1]["role"] == "assistant":
             raise UnfitWords(f"{REWRITTEN} must end before the model's turn, with a message of another role than the assistant's")
@@ -76,15 +79,24 @@ class ReplyTokens:
         ids: list[int] = self.tokenizer.encode(turns[0]["content"])
         return ids
 
-    def form(self, key: str, role: str) -> Form:
-        """How words of a role are given to the template of these rows; UnfitWords where they cannot be."""
-        found = self._forms.get((key, role))
-        if found is None:
-            found = self._forms[key, role] = form_for(self.template(key), role)
-        return found
+    def form(self, role: str) -> Form:
+        """How words of a role are given to the template."""
+        if role not in self._forms:
+            self._forms[role] = form_for(self.template, role)
+        return self._forms[role]
 
-    def template(self, key: str = "") -> Template:
-        return Template(tokenizer=self.tokenizer, stops=self.stops, arguments=dict(self.data[key].template_arguments), schemas=self.schemas)
+    @property
+    def last_token(self) -> int:
+        """The token with which the model ends its turns: the template's own, or the first at which engines stop."""
+        end = end_of_turn(self.template, self.form(self.role)(self.template, MARK, FIRST)) if self.data.chat_template else None
+        if end is None and not self.stops:
+            raise UnfitWords("neither the tokenizer nor generation_config.json of the model names a token that ends a turn")
+        return end[1] if end else self.stops[0]
+
+    @property
+    def template(self) -> Template:
+        """The chat template with what it is rendered with."""
+        return Template(tokenizer=self.tokenizer, stops=self.stops, arguments=dict(self.data.template_arguments), schemas=self.schemas)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(clean(text), add_special_tokens=False)

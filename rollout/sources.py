@@ -47,6 +47,11 @@ def eval_sources(config: Config) -> list[tuple[Source, int]]:
     return found
 
 
+def every_source(config: Config) -> list[Source]:
+    """The training sources, then the eval sets."""
+    return [*training_sources(config), *(source for source, _ in eval_sources(config))]
+
+
 def resolve(config: Config, key: str, path: str, split: str, table: RowKeys) -> Source:
     """The source of a table: its own keys where they are given, else those of `[data]` and `reward.checker`."""
     own = {

@@ -10,7 +10,6 @@ History is never rendered again: a turn reads the very tokens that were fed and 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,14 +19,14 @@ from rollout.behind import UnfitWords
 from rollout.episode import Answer, Reply, Turn
 from rollout.fitting import fit
 from rollout.messages import Message
-from rollout.types import Experts, Finish, Outcome, Prompt, Response, Segment, Verdict
+from rollout.types import Experts, Finish, Outcome, Response, Segment, Verdict
 
 
 class Speller(Protocol):
     """What turns words into tokens; `rollout.reply_tokens` is that of a run."""
 
-    def of(self, words: str, role: str, last_token: int, prompt: Prompt) -> list[int]: ...
-    def context(self, messages: Sequence[Message], prompt: Prompt) -> list[int]: ...
+    def of(self, words: str, role: str, last_token: int) -> list[int]: ...
+    def context(self, messages: Sequence[Message]) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +110,9 @@ class Growing:
 class Play:
     """One episode of one response, from its prompt to its end."""
 
-    def __init__(self, prompt: Prompt, sample: Sample, reply: Reply, speller: Speller, bounds: Bounds) -> None:
-        self.prompt, self.sample, self.reply, self.speller, self.bounds = prompt, sample, reply, speller, bounds
-        self.segments = [Growing(prompt.token_ids.tolist())]
+    def __init__(self, prompt: Sequence[int], sample: Sample, reply: Reply, speller: Speller, bounds: Bounds) -> None:
+        self.sample, self.reply, self.speller, self.bounds = sample, reply, speller, bounds
+        self.segments = [Growing(prompt)]
         self.transcript: list[Turn] = []
 
     async def respond(self) -> Response:
@@ -123,14 +122,10 @@ class Play:
             if last.finish is not Finish.STOP:
                 return self._response(last.finish, last.text)
             answer = await self.reply(tuple(self.transcript))
-            try:
-                taken = answer if answer.ends else self._take(answer)
-            except UnfitWords as error:
-                answer = replace(answer, words=None, rewritten=None, failure=Verdict.failed(Outcome.UNSCORABLE, str(error)))
-                taken = answer
+            taken = answer if answer.ends else self._read(answer)
             self.transcript[-1] = Turn(said=last.text, answer=taken or replace(answer, words=None, rewritten=None))
-            if answer.ends or taken is None:
-                return self._response(Finish.STOP if answer.ends else Finish.LENGTH, last.text)
+            if taken is None or taken.ends:
+                return self._response(Finish.LENGTH if taken is None else Finish.STOP, last.text)
 
     @property
     def used(self) -> int:
@@ -146,20 +141,27 @@ class Play:
         self.transcript.append(Turn(said=turn.text))
         return turn
 
+    def _read(self, answer: Answer) -> Answer | None:
+        """The answer as the model reads it, or a failure in its place where the chat template cannot tell it to the model."""
+        try:
+            return self._take(answer)
+        except UnfitWords as error:
+            failure = Verdict.failed(Outcome.UNSCORABLE, f"the model cannot be told this: {error}")
+            return replace(answer, words=None, rewritten=None, failure=failure)
+
     def _take(self, answer: Answer) -> Answer | None:
         """Let the model read an answer; returns it as read, or None where the model has no turn or no room to answer it."""
         segment = self.segments[-1]
         if len(self.transcript) >= self.bounds.turns:
             return None
         if answer.rewritten is not None:
-            context = self.speller.context(answer.rewritten, self.prompt)
+            context = self.speller.context(answer.rewritten)
             if len(context) >= self.bounds.context or self.used >= self.bounds.response:
                 return None
             self.segments.append(Growing(context))
             return answer
         assert answer.words is not None, "an answer with neither words nor a context ends the episode"
-        spell = partial(self.speller.of, role=answer.role, last_token=segment.tokens[-1], prompt=self.prompt)
-        words, ids = fit(answer.words, self.bounds.reply, spell)
+        words, ids = fit(answer.words, self.bounds.reply, lambda text: self.speller.of(text, answer.role, segment.tokens[-1]))
         fed = len(segment.prompt) + len(segment.tokens) + len(ids)
         if fed >= self.bounds.context or self.used + len(ids) >= self.bounds.response:
             return None

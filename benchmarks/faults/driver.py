@@ -34,6 +34,7 @@ from cluster.record.pictures.artist import Artist
 from cluster.record.run_dir import never_began, set_aside, write_config
 from cluster.stop import Stop
 from configs.schema import Config
+from rollout.chat import NOTHING, Chat
 from rollout.prompts import EvalSet, PromptSet
 from rollout.transport import choose_transport
 
@@ -211,6 +212,7 @@ class Driver:
         checkers: Sequence[str] = (),
         say: Callable[[str], object] = print,
         on_event: OnEvent = lambda kind, engine, text: None,
+        chat: Chat = NOTHING,
     ) -> AsyncIterator[Actors]:
         """Toys in place of Ray's actors: each on a node of its own, or an engine and a rank together on one."""
         shape, world = self.shape, self.world

@@ -18,6 +18,7 @@ from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from cluster.scored import Text
 from configs.schema import Config
 from reward.shaping import disagrees
+from rollout.chat import NOTHING, Chat
 from rollout.proof import Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.transport import Seat, Transport
@@ -33,7 +34,7 @@ class GroupAborted(Exception):
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False) -> None:
+    def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False, chat: Chat = NOTHING) -> None:
         send_output_to(config.run_dir, f"engine-{index}")
         refuse_other_builds(gpu)
         find_own_programs()
@@ -43,7 +44,7 @@ class EngineActor:
 
         fetch_to_this_node(config)
         self.config, self.index = config, index
-        self.engine = Engine(config, transport)
+        self.engine = Engine(config, transport, chat)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
         self.questions = Questions(config, reward)

@@ -33,6 +33,7 @@ from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.lost import RANK
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
+from rollout.chat import NOTHING, Chat
 from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
@@ -58,11 +59,12 @@ async def start_actors(
     checkers: Sequence[str] = (),
     say: Callable[[str], object] = print,
     on_event: OnEvent = lambda kind, engine, text: None,
+    chat: Chat = NOTHING,
 ) -> AsyncIterator[Actors]:
     """Start every actor and wait until all are ready; kill them all at the end.
 
     `checkers` are those that rows of the data name; `say` shows a line to the user: when the run waits for resources, when an engine dies.
-    `on_event` hears of every change of an engine's health.
+    `chat` goes to the engines. `on_event` hears of every change of an engine's health.
     """
     async with _places(config, say) as places, _every_actor(config) as actors:
         refuse_small_stores(config, places.nodes(), say)
@@ -75,7 +77,7 @@ async def start_actors(
             """Start the actor of one engine, also in the place of a dead one."""
             options = places.options(index, env)
             reward = rewards[index % len(rewards)]
-            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu)
+            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu, chat=chat)
             leaving[actor] = (reward, episodes_of(index))
             return actors.add(actor, f"engine {index}", f"engine-{index}", has_children=True)
 

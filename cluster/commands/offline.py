@@ -53,7 +53,7 @@ def evaluate_offline(config: Config, asked: str | None, show: Progress | None = 
     checkpoint = checkpoint_of(config, asked)
 
     async def work() -> dict[str, float]:
-        async with start_actors(config, lambda _: None, checked.checkers, show.say) as actors:
+        async with start_actors(config, lambda _: None, checked.checkers, show.say, chat=checked.chat) as actors:
             publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
             await prove_identity(publisher, checked.prompts.prompts)
             version = read_position(checkpoint).step if checkpoint else 0

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from cluster.commands.checks.episodes import talking
 from cluster.commands.checks.findings import Findings
+from cluster.commands.checks.first_episode import play_row, sample_result
 from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_place
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row
@@ -68,7 +70,9 @@ def describe(config: Config, examined: Examined, *, here: bool) -> Iterator[tupl
             yield "prompt", f"{where}, {len(first.token_ids)} ids: {render(first, tokenizer)!r}"
             yield "lengths", f"prompts: {describe_lengths(prompts.prompts, config.data.max_prompt_tokens)}"
         yield "epoch", describe_epoch(config, len(prompts.prompts))
-        yield from (("scored", line) for line in score_row(config, examined))
+        if prompts.prompts[0].checker not in examined.environments:
+            yield from (("scored", line) for line in score_row(config, examined))
+        yield from (("episode", line) for line in play_first(config, examined))
     yield "places", describe_places(config) if here else ELSEWHERE
 
 
@@ -82,6 +86,16 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
         if not row.warning:
             return
         examined.found.warnings.append(f"{row.warning}: look at all rows with `python -m cluster rewards check`")
+
+
+def play_first(config: Config, examined: Examined) -> Iterator[str]:
+    """Lines about the first row that can have several turns, where there is one."""
+    replies, rows = examined.replies, talking(config, examined.checked.prompts.prompts, examined.environments)
+    if examined.found.problems or replies is None or not rows:
+        return
+    with examined.found.collect():
+        first = next((row for row in rows if row.checker in examined.environments), None)
+        yield from play_row(config, first, replies) if first else sample_result(rows[0], replies)
 
 
 def describe_start(config: Config, examined: Examined, found: Findings, *, here: bool) -> Iterator[str]:

@@ -121,7 +121,9 @@ async def _ready(
     """Every actor of the run, with the weights that it begins with on engines and ranks."""
     async with AsyncExitStack() as stack:
         with show.stage(STARTING):
-            actors = await stack.enter_async_context(start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event))
+            actors = await stack.enter_async_context(
+                start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event, checked.chat)
+            )
         actors.engines.on_straggler = show.straggler
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)

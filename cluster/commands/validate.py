@@ -9,10 +9,11 @@ from typing import Any
 from cluster.actors.places.nvidia import MIB
 from cluster.commands.checks.attention import refuse_attention
 from cluster.commands.checks.engine import engine_problems
+from cluster.commands.checks.episodes import chat_of, check_episodes, talking
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
 from cluster.commands.checks.model import experts_of_the_model, refuse_impossible_numbers
-from cluster.commands.checks.rewards import check_rewards
+from cluster.commands.checks.rewards import Rewards, check_rewards
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.data_lines import describe_eval_sets, describe_prompts
@@ -29,7 +30,10 @@ from configs.schema import Config
 from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
+from rollout.chat import NOTHING, Chat
 from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
+from rollout.reply_tokens import ReplyTokens
+from rollout.stops import stops_of
 from rollout.template import refuse_ignored_arguments, use_template
 
 
@@ -41,6 +45,7 @@ class Checked:
     held_out: Sequence[EvalSet]
     lines: Sequence[str]  # what a person wants to know before starting
     checkers: Sequence[str]  # that rows name
+    chat: Chat = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,9 @@ class Examined:
     found: Findings
     model: dict[str, Any]  # the Hugging Face config; empty where there is none
     tokenizer: Any  # None where there is none
-    gpu_gb: float | None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
+    replies: ReplyTokens | None = None  # what tells the model the words of environments and tools; None without a tokenizer
+    environments: Sequence[str] = ()  # checkers that are environments
+    gpu_gb: float | None = None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
 
 def check(config: Config, *, here: bool = True, gpu_gb: float | None = None) -> Checked:
@@ -82,23 +89,42 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
             refuse_short_vocabulary(config, settings, tokenizer)
     prompts = held_out = PromptSet(prompts=[], dropped=0)
     eval_sets: list[EvalSet] = []
+    chat, rewards = NOTHING, Rewards()
+    with found.collect():
+        chat = chat_of(config)
+    shown = chat.schemas if tokenizer else ()
     lines = [*plan(config, model), *describe_object_store(config, model)]
     with found.collect():
-        prompts = load_training_prompts(config, tokenizer or NoTokenizer())
+        prompts = load_training_prompts(config, tokenizer or NoTokenizer(), shown)
         lines += describe_prompts(config, prompts)
     with found.collect():
-        eval_sets, held_out = load_eval_sets(config, tokenizer or NoTokenizer())
+        eval_sets, held_out = load_eval_sets(config, tokenizer or NoTokenizer(), shown)
         lines += describe_eval_sets(eval_sets)
     lines += [f"{name} is not installed here, so its own settings were not checked" for name in unchecked_libraries()]
     with found.collect():
-        lines += check_rewards(config, prompts, held_out)
+        rewards = check_rewards(config, prompts, held_out)
+        lines += rewards.lines
+    every = (*prompts.prompts, *held_out.prompts)
+    replies: ReplyTokens | None = None
+    with found.collect():
+        if tokenizer and (several := talking(config, every, rewards.environments)):
+            replies = ReplyTokens(config, tokenizer, stops_of(config, tokenizer), chat)
+            found.warnings += check_episodes(replies, config, several)
     family = model.get("model_type")
     seen = smallest_gpu() if gpu_gb is None else None
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, prompts.sizes)]
     found.warnings += memory_warnings(config, model, gpu_gb or seen, host_bytes() if seen else None)
-    checkers = sorted({prompt.checker for prompt in (*prompts.prompts, *held_out.prompts)})
-    checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers)
-    return Examined(checked=checked, found=found, model=model, tokenizer=tokenizer, gpu_gb=gpu_gb or seen)
+    checkers = sorted({prompt.checker for prompt in every})
+    checked = Checked(prompts=prompts, held_out=eval_sets, lines=lines, checkers=checkers, chat=chat)
+    return Examined(
+        checked=checked,
+        found=found,
+        model=model,
+        tokenizer=tokenizer,
+        replies=replies,
+        environments=rewards.environments,
+        gpu_gb=gpu_gb or seen,
+    )
 
 
 def smallest_gpu() -> float | None:

@@ -75,7 +75,7 @@ def said_of(checker: str, columns: dict[str, object] | None = None, **reward: ob
         for number in range(2)
     ]
     rows = PromptSet(prompts=prompts, dropped=0, where={str(number): f"t.jsonl line {number + 1}" for number in range(2)})
-    return check_rewards(config(checker=checker, **reward), rows, PromptSet(prompts=[], dropped=0))
+    return list(check_rewards(config(checker=checker, **reward), rows, PromptSet(prompts=[], dropped=0)).lines)
 
 
 def test_a_function_is_tried_on_the_first_rows_before_anything_starts(here: Path) -> None:

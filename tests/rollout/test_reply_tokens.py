@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerFast
 
 from configs.schema import Config
 from rollout.behind import UnfitWords
+from rollout.chat import Chat
 from rollout.prompts import load_prompts
 from rollout.reply_tokens import ReplyTokens
-from rollout.sources import training_sources
+from rollout.sources import Source
 from rollout.types import Prompt
 
 FOLDER = Path("tests/data/templates")
@@ -88,7 +89,7 @@ def replies(template: str | None, stops: Sequence[str], schemas: Sequence[dict[s
     rollout = {"reply_role": role} if template else {}
     config = Config.model_validate({"model": {"path": "none"}, "data": keys, "rollout": rollout})
     made = tokenizer(template, stops)
-    return ReplyTokens(config, made, [made.convert_tokens_to_ids(stop) for stop in stops], schemas)
+    return ReplyTokens(config, made, [made.convert_tokens_to_ids(stop) for stop in stops], Chat(schemas=schemas))
 
 
 def of_case(case: Case, **data: Any) -> ReplyTokens:
@@ -199,13 +200,13 @@ def test_words_are_rendered_by_the_keys_of_the_prompts_own_source(tmp_path: Path
     off = {"path": path, "template_arguments": {"enable_thinking": False}, "system": "Add."}
     made = replies(read("qwen3"), QWEN_STOPS, train=None, sources={"a": {"path": path}, "b": off})
     prompts: list[Prompt] = []
-    for source in training_sources(made.config):
-        prompts += load_prompts(source, made.tokenizer).prompts
+    for key, data in made._of_source.items():
+        prompts += load_prompts(Source(key=key, name="", path=path, split="train", data=data, checker="math"), made.tokenizer).prompts
     end = token(made, "<|im_end|>")
-    deltas = [text_of(made, made.of("12", "", end, prompt)) for prompt in prompts]
+    deltas = [text_of(made, made.for_prompt(prompt).of("12", "", end)) for prompt in prompts]
     assert deltas == [chatml()[0], chatml(NO_THOUGHT)[0]]
     for prompt in prompts:  # a context that repeats the row's question is the row's prompt
-        assert made.context([{"role": "user", "content": "6*7"}], prompt) == prompt.token_ids.tolist()
+        assert made.for_prompt(prompt).context([{"role": "user", "content": "6*7"}]) == prompt.token_ids.tolist()
 
 
 def test_a_rewritten_context_has_the_tools_of_the_rows() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.commands.checks.environments import is_environment, try_environment
@@ -29,9 +29,17 @@ from rollout.types import Prompt
 SAMPLES = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewards:
+    """How prompts will be scored, in lines, and which checkers are environments."""
+
+    lines: Sequence[str] = ()
+    environments: Sequence[str] = ()
+
+
 @raises(RewardError)
-def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list[str]:
-    """Lines about how these prompts will be scored; ValueError with the row or the checker that cannot be used."""
+def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> Rewards:
+    """How these prompts will be scored; ValueError with the row or the checker that cannot be used."""
     named = used_checkers(config)
     for name in named:
         refuse_unknown(name)
@@ -42,17 +50,20 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> list
     used = {*named, *(prompt.checker for prompt in (*train.prompts, *held_out.prompts))}
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
     lines += describe_not_understood(train)
+    environments: Sequence[str] = ()
     if "code" in used:
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
 
         lines.append(f"programs: {describe_confinement(code_limits(config))}")
     if own := [name for name in named if is_own(name)]:
-        lines += asyncio.run(try_functions(config, own, train, held_out))
-    return [*lines, *probe_services(config, used)]
+        tried = asyncio.run(try_functions(config, own, train, held_out))
+        lines += tried.lines
+        environments = tried.environments
+    return Rewards(lines=[*lines, *probe_services(config, used)], environments=environments)
 
 
-async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> list[str]:
+async def try_functions(config: Config, functions: Sequence[str], rows: PromptSet, held_out: PromptSet) -> Rewards:
     """Import the user's functions in a reward worker and score a few responses: rows' own references, a wrong and an empty one.
 
     A line about each function. ValueError where one cannot be imported, fails whatever the response, or names what does not exist.
@@ -66,7 +77,8 @@ async def try_functions(config: Config, functions: Sequence[str], rows: PromptSe
                 refuse_columns_nobody_kept(config, pool, where)
                 await refuse_references(config, pool, where)
             lines = [await try_function(pool, name, samples_for(config, name, rows)) for name in functions]
-            return [*lines, *unasked_columns(pool, rows)]
+            environments = [name for name in functions if is_environment(pool, name)]
+            return Rewards(lines=[*lines, *unasked_columns(pool, rows)], environments=environments)
 
 
 @contextmanager
