@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.commands.checks.rows.environments import is_environment, try_environment
+from cluster.commands.checks.episodes.environments import is_environment, try_environment
+from cluster.commands.checks.episodes.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
 from cluster.commands.checks.rows.references import beside
-from cluster.commands.checks.rows.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from cluster.commands.checks.rows.understood import describe_not_understood
 from configs.arithmetic import counted
 from configs.digits import write_long_json

@@ -9,6 +9,7 @@ from cluster.actors.session import engine_env
 from cluster.commands.play.lines import Lines
 from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
+from rollout.chat import NOTHING, Chat
 from rollout.episode import Reply
 from rollout.transport import choose_transport
 from rollout.types import Prompt, Response
@@ -41,14 +42,14 @@ class Spoken:
 
 
 @contextmanager
-def started(config: Config) -> Iterator["Engine"]:  # noqa: F821
+def started(config: Config, chat: Chat = NOTHING) -> Iterator["Engine"]:  # noqa: F821
     """The engine of a run with the weights of model.path; its processes end with the block."""
     gpu = on_gpu(config, this_machine())
     refuse_other_builds(gpu)
     os.environ.update(engine_env(config, gpu))  # before vLLM is imported
     from rollout.engine import Engine
 
-    engine = Engine(config, choose_transport(config, gpu=gpu))
+    engine = Engine(config, choose_transport(config, gpu=gpu), chat)
     try:
         yield engine
     finally:

@@ -18,6 +18,7 @@ from cluster.models.hub import fetch_models
 from configs.arithmetic import counted
 from configs.schema import Config
 from reward.scorer import Scorer
+from rollout.chat import Chat
 from rollout.pulse import GroupAtWork
 from rollout.types import Prompt
 
@@ -56,19 +57,19 @@ def play(config: Config, wanted: Wanted, screen: Screen, lines: Lines) -> None:
     prompt = find_prompt(sets_of(checked), wanted.among, wanted.row)
     screen.prompt(prompt, tokenizer)
     try:
-        with speaking(config, wanted, tokenizer, screen, lines) as speaker, worker_starts(config):
+        with speaking(config, wanted, tokenizer, checked.chat, screen, lines) as speaker, worker_starts(config):
             asyncio.run(_episode(config, prompt, wanted, screen, speaker))
     except Left:
         screen.line("left", f"after {counted(screen.asked, 'answered turn')}, before the end: no reward")
 
 
 @contextmanager
-def speaking(config: Config, wanted: Wanted, tokenizer: Any, screen: Screen, lines: Lines) -> Iterator[Responding]:
+def speaking(config: Config, wanted: Wanted, tokenizer: Any, chat: Chat, screen: Screen, lines: Lines) -> Iterator[Responding]:
     """Whoever is the model."""
     if wanted.engine:
         from cluster.commands.play.engine import Spoken, started
 
-        with started(config) as engine:
+        with started(config, chat) as engine:
             yield Spoken(engine, lines if lines.live and not wanted.to_the_end else None, screen)
     else:
         from cluster.commands.play.person import Person
@@ -77,7 +78,7 @@ def speaking(config: Config, wanted: Wanted, tokenizer: Any, screen: Screen, lin
 
         stops = stops_of(config, tokenizer)
         screen.line("you", 'are the model: a line is a turn, """ begins and ends one of several lines, Ctrl-D leaves')
-        yield Person(config, tokenizer, stops, ReplyTokens(config, tokenizer, stops), lines, screen)
+        yield Person(config, tokenizer, stops, ReplyTokens(config, tokenizer, stops, chat), lines, screen)
 
 
 async def _episode(config: Config, prompt: Prompt, wanted: Wanted, screen: Screen, speaker: Responding) -> None:
