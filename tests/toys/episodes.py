@@ -110,7 +110,7 @@ async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
         params.stop_token_ids = STOPS if params.temperature > 0 else GREEDY_STOPS
         return params
 
-    rollout.engine.sampling = with_more_ends  # type: ignore[attr-defined]
+    vars(rollout.engine)["sampling"] = with_more_ends
     prompt = Prompt(prompt_id="episode", token_ids=np.arange(4, 30, dtype=np.int32), reference="", checker="toy")
     found: dict[str, Any] = {"prompt": prompt}
     found["together"] = await play(engine, prompt, range(MEMBERS), naps=0.01)
