@@ -9,7 +9,7 @@ turns so far ──► tools: a call in the last one ─────────
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -30,6 +30,11 @@ class HeldWorlds(Protocol):
     def reply(self, asked: Asked) -> Awaitable[Answer]: ...
     def score(self, asked: Asked) -> Awaitable[Verdict]: ...
     def leave(self, episode: str) -> object: ...
+    async def ready(self) -> None: ...
+    def close(self) -> None: ...
+
+
+Hold = Callable[[Sequence[str]], HeldWorlds]  # makes a home for environments that stay
 
 
 class CalledTools(Protocol):
@@ -40,19 +45,47 @@ class CalledTools(Protocol):
 
 
 class Episodes:
-    """Answers turns, and says what is run to score an episode. `pool` must be ready before anything is asked."""
+    """Answers turns, and says what is run to score an episode. `pool`, then this, must be ready before anything is asked.
 
-    def __init__(self, config: Config, pool: RewardPool, *, held: HeldWorlds | None = None, tools: CalledTools | None = None) -> None:
-        self._pool, self._held, self._tools = pool, held, tools
+    hold makes a home for the environments that stay, once it is known that there are any.
+    """
+
+    def __init__(self, config: Config, pool: RewardPool, *, hold: Hold, tools: CalledTools | None = None) -> None:
+        self._config, self._pool, self._hold, self._tools = config, pool, hold, tools
+        self._held: HeldWorlds | None = None
+        self._all_held = config.reward.held
         self._sight = Sight(config.reward)
 
     def is_world(self, checker: str) -> bool:
         """Whether a checker is an environment."""
         return YIELDS in self._pool.asks.get(checker, ())
 
+    @property
+    def asks(self) -> dict[str, Sequence[str]]:
+        """What the pool says of each function of the user's; environments that the config holds are marked as such."""
+        return {name: [*marks, HELD] if self.is_held(name) and HELD not in marks else marks for name, marks in self._pool.asks.items()}
+
     def is_held(self, checker: str) -> bool:
         """Whether an environment stays between turns."""
-        return self._held is not None and self.is_world(checker) and HELD in self._pool.asks[checker]
+        return self.is_world(checker) and (self._all_held or HELD in self._pool.asks[checker])
+
+    async def ready(self) -> None:
+        """Wait until environments that stay can be started, where there are any; RuntimeError where they cannot.
+
+        OwnCodeError where a checker of a part asks for the whole group: an environment would keep its place until the others of its group,
+        which may wait for a place, are over.
+        """
+        checkers = [name for name in self._pool.asks if self.is_held(name)]
+        if checkers and self._held is None:
+            refuse_group_beside(self._config, self._pool.asks, checkers)
+            self._held = self._hold(checkers)
+        if self._held is not None:
+            await self._held.ready()
+
+    async def close(self) -> None:
+        """End every environment that stays."""
+        if self._held is not None:
+            await asyncio.to_thread(self._held.close)
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each."""
@@ -80,8 +113,9 @@ class Episodes:
     def leave(self, episodes: Sequence[str]) -> None:
         """Nobody will ask about these episodes again."""
         for home in (self._held, self._tools):
-            for episode in episodes if home is not None else ():
-                home.leave(episode)
+            if home is not None:
+                for episode in episodes:
+                    home.leave(episode)
 
     def item(self, asked: Asked, *, score: bool = False) -> Item:
         """What the pool runs: the environment from its start over the turns, for the next words or the reward."""
@@ -148,4 +182,17 @@ def refuse_environments_beside(config: Config, asks: Mapping[str, Sequence[str]]
             raise OwnCodeError(
                 f"{key} got {checker!r}, which has a `yield` and so is an environment, needed a checker of finished responses: name it in "
                 "reward.checker or in the rows, or write a function that returns"
+            )
+
+
+def refuse_group_beside(config: Config, asks: Mapping[str, Sequence[str]], held: Sequence[str]) -> None:
+    """Raise OwnCodeError where a part, or the second checker, asks for the whole group beside environments that stay between turns."""
+    beside = {f"reward.parts.{name}": part.checker or name for name, part in config.reward.parts.items()}
+    if config.reward.second:
+        beside["reward.second"] = config.reward.second
+    for key, checker in beside.items():
+        if "group" in asks.get(checker, ()):
+            raise OwnCodeError(
+                f"{key} got {checker!r}, which asks for `group`, and {held[0]!r} is a held environment: it would keep its process until "
+                "the last response of its group is finished, which may wait for a process itself. Remove the parameter `group`, or @held"
             )

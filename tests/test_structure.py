@@ -42,6 +42,8 @@ ONLY_IN = {
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
 CATCH_ALL = {
+    "reward/programs/cell.py",
+    "reward/tools/mcp_link.py",
     "cluster/cli.py",
     "gatewise/commands.py",
     "gatewise/errors.py",
@@ -50,11 +52,15 @@ CATCH_ALL = {
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
     "cluster/record/saves/saver.py",
+    "reward/held/keeper.py",
+    "reward/held/sessions.py",
+    "reward/held/world_main.py",
     "reward/own/function.py",
     "reward/own/source.py",
     "reward/programs/child_main.py",
     "reward/workers/pool.py",
     "reward/programs/objects.py",
+    "reward/programs/session.py",
     "reward/workers/supervisor.py",
     "reward/workers/template_main.py",
     "reward/programs/tester.py",

@@ -69,6 +69,21 @@ class RewardConfig(Section):
     max_waiting: Count = Field(
         default=10_000, description="responses that may wait for a worker, on each node. Engines pause while the queue is full"
     )
+    held: StrictBool = Field(
+        default=False,
+        description="hold every environment: each episode has a process of its own, in which the generator waits between turns. "
+        "`false` does so for those marked with `@held`",
+    )
+    held_episodes: Count = Field(
+        default=64, description="held environments at once, on each node that scores. Further episodes wait for their first answer"
+    )
+    held_start_s: Positive = Field(
+        default=60.0,
+        description="longest time in seconds from the start of a held environment to its first answer. `reward.timeout_s` is for the others",
+    )
+    held_idle_s: Positive = Field(
+        default=1800.0, description="a held environment that nobody asks for so many seconds ends, and its response has no reward"
+    )
     range: tuple[Number, Number] = Field(
         default=(0.0, 1.0), description="reward for a correctness of 0 and for one of 1. DAPO uses `[-1.0, 1.0]`"
     )

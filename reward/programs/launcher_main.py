@@ -4,7 +4,7 @@
 
 ```
 owner → launcher   {"start": 1, "kind": "script", "fds": ["source", "stdin", ...], ...}  with those descriptors
-                   {"kill": 1}
+                   {"kill": 1}, {"stop": 1}, {"resume": 1}
 launcher → owner   {"walls": "..."} or {"refused": "..."}      once
                    {"pid": 1234}                               for every start
                    {"ended": 1, "status": 0, "cpu_s": 0.01, "outside": false}
@@ -61,13 +61,18 @@ class Launcher:
         if received is None:
             return False
         order, fds = received
-        if "kill" in order:
-            for descriptor, child in self.children.known.items():
-                if child["start"] == order["kill"] and not select.select([descriptor], [], [], 0)[0]:
-                    child["killed"] = True
-                    self.kill(child["pid"])
-        else:
+        if "start" in order:
             self.start(order, fds)
+            return True
+        ((request, number),) = order.items()
+        for descriptor, child in self.children.known.items():
+            if child["start"] != number or select.select([descriptor], [], [], 0)[0]:  # another, or one that has ended
+                continue
+            if request == "kill":
+                child["killed"] = True
+                self.kill(child["pid"])
+            else:
+                os.kill(child["pid"], {"stop": signal.SIGSTOP, "resume": signal.SIGCONT}[request])
         return True
 
     def kill(self, pid: int) -> None:

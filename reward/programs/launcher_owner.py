@@ -62,6 +62,14 @@ class LauncherProcess:
         """Have a child killed; nothing happens where it has ended."""
         self._send({"kill": number})
 
+    def stop(self, number: int) -> None:
+        """Have a child stopped, so that it gets no time until `resume`."""
+        self._send({"stop": number})
+
+    def resume(self, number: int) -> None:
+        """Have a stopped child go on."""
+        self._send({"resume": number})
+
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         try:
             self._channel.send(message, descriptors)

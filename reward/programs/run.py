@@ -103,6 +103,11 @@ class Run:
         The time limit starts again with every line. Every process of the run has ended when this returns. SandboxError where a process
         was killed from outside, as the kernel does when memory is short; the filter of system calls lets no program kill itself that way.
         """
+        self.watch(main, hear)
+        self.finish(main, hear)
+
+    def watch(self, main: Child, hear: Hear | None = None) -> None:
+        """Wait within all limits until the process has ended, a limit has ended it, or `hear` wants no more lines."""
         self._begin()
         while main.status is None:
             if self.launcher.news:
@@ -120,6 +125,9 @@ class Run:
             if self.launcher.fileno() in ready:
                 self._take_news()
             self._measure_folders()
+
+    def finish(self, main: Child, hear: Hear | None = None) -> None:
+        """End every process of the run and take in the rest of what they printed; raises as `follow` does."""
         self._end(self.children)
         for child in self.children:
             if child.outside and child.limit is None:
@@ -127,9 +135,21 @@ class Run:
                     f"the {child.role} was killed from outside (SIGKILL), perhaps because memory was short: give the machine more memory, "
                     "or run fewer reward workers or a smaller code.memory_mb"
                 )
-        self._take_output({output.descriptor for child in self.children for output in child.outputs})
+        self.take_output()
         if self._answers != -1:
             self._take_answers(main, hear if main.limit is None else None)
+
+    def renew(self) -> None:
+        """Forget what was printed and answered until now; the limits of output start again."""
+        self._heard = 0
+        self.take_output()
+        for output in (output for child in self.children for output in child.outputs):
+            output.printed = 0
+            output.data.clear()
+
+    def take_output(self) -> None:
+        """Take in everything that has been printed."""
+        self._take_output({output.descriptor for child in self.children for output in child.outputs})
 
     def _begin(self) -> None:
         self._began, self._waited = time.monotonic(), self._waiting()

@@ -53,6 +53,11 @@ class Sandbox:
         if self._launcher is not None:
             self._launcher.close()
 
+    def abort(self) -> None:
+        """End what runs now, from any thread: its owner gets a SandboxError."""
+        if self._launcher is not None and not self._launcher.closed:
+            self._launcher.process.kill()
+
     def run(self, source: str, stdin: str = "", kind: str = "script") -> RunResult:
         """Run a program with this input; of the kind "cell" as `reward.programs.cell` does."""
         with Run(self.launcher, self.limits) as run:

@@ -12,6 +12,7 @@ the socket FD, a `reward.processes.channel`, it gets requests and answers:
 ["lower", pid]                              nothing                           the worker gets only time that no other process wants
 ["raise", pid]                              → ["raised", pid]                 or its end, where the system lets nobody undo `lower`
 ["hurry", pid]                              nothing                           a worker that rehearses does so at the usual priority
+["close", pid]                              nothing                           SIGTERM: a held world closes its generator and ends
 ["kill", pid]                               its end
                                             → ["ended", pid, code, status]    as os.waitid says it
 ```
@@ -28,7 +29,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -48,6 +49,7 @@ from reward.workers.worker_main import Job, be_worker
 LOOK_MS = 1000  # how often to look for processes that were left behind
 END_S = 10.0  # for killed children to be gone
 MAX_WHY_CHARS = 4000
+Become = Callable[[int, Job, CodeLimits, Sequence[str], bool], NoReturn]  # what a fork does
 
 
 class OwnerGoneError(Exception):
@@ -80,8 +82,8 @@ class Template:
                 (request, number), descriptors = received
                 if request in ("fork", "fork aside"):
                     if self.fork(number, descriptors) == 0:
-                        channel, claims, output = descriptors
-                        return Job(channel, claims, output, request == "fork aside")
+                        channel, *claims, output = descriptors
+                        return Job(channel, claims[0] if claims else -1, output, request == "fork aside")
                 elif number in self.workers:  # it may have ended since the owner asked
                     self.obey(request, number)
             self.adopt()
@@ -108,6 +110,9 @@ class Template:
         match request:
             case "kill":
                 kill_group(pid)
+            case "close":
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             case "lower":
                 with suppress(ProcessLookupError):  # it has ended and waits to be buried
                     lower(pid)
@@ -192,8 +197,8 @@ def refuse_what_a_fork_lacks(name: str) -> None:
         )
 
 
-def main(arguments: list[str]) -> None:
-    """Be the template until the owner ends. `serve` returns in every worker, which then leaves this function as a worker."""
+def main(arguments: list[str], become: Become = be_worker) -> None:
+    """Be the template until the owner ends. `serve` returns in every fork, which leaves this function as what it has to become."""
     descriptor, owner_pid, memory_mb, code, *warm = arguments
     die_with(int(owner_pid), signal.SIGTERM)
     adopt_orphans()
@@ -217,7 +222,7 @@ def main(arguments: list[str]) -> None:
         template.end()
         return
     template.children.forget()
-    be_worker(me, job, limits, warm, polite)
+    become(me, job, limits, warm, polite)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,12 @@ class TemplateGone(Exception):
 class TemplateProcess:
     """One template process; the thread that makes it must outlive it, because the kernel ends a child with the *thread* that started it."""
 
+    module = "reward.workers.template_main"
+
     def __init__(self, memory_mb: int, limits: CodeLimits, warm: Sequence[str], on_output: Callable[[bytes], None] | None = None) -> None:
         self.channel, theirs = Channel.pair()
         settings = [str(theirs.fileno()), str(os.getpid()), str(memory_mb), json.dumps(asdict(limits))]
-        command = [sys.executable, "-P", "-s", "-m", "reward.workers.template_main", *settings, *warm]
+        command = [sys.executable, "-P", "-s", "-m", self.module, *settings, *warm]
         try:
             with theirs:
                 self.process = subprocess.Popen(

@@ -42,7 +42,7 @@ class Job:
     """What a new worker gets: its descriptors, and whether it is for a slow item."""
 
     channel: int
-    claims: int
+    claims: int  # -1 for a held world, which claims nothing
     output: int
     aside: bool
 

@@ -10,6 +10,7 @@ from reward.programs.child_owner import RunResult
 from reward.programs.code import CodeChecker
 from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox
+from reward.programs.session_owner import Session
 from tests.reward.attacks import bombs, calls, forgeries, reach
 from tests.reward.attacks.world import SENTINEL, World, strangers, world
 
@@ -55,6 +56,12 @@ def short() -> Iterator[CodeChecker]:
         yield CodeChecker(SHORT, made)
 
 
+@pytest.fixture(scope="module")
+def bombed() -> Iterator[Sandbox]:
+    with Sandbox(SHORT) as made:
+        yield made
+
+
 def assert_held(result: RunResult, name: str) -> None:
     said = result.stdout.decode(errors="replace") + result.stderr
     assert "ESCAPED" not in said, f"{name}: {said}"
@@ -65,6 +72,39 @@ def assert_held(result: RunResult, name: str) -> None:
 def test_nothing_outside_can_be_reached(name: str, targets: World, sandbox: Sandbox) -> None:
     assert_held(sandbox.run(targets.program(REACH[name])), name)
     targets.assert_unchanged()
+
+
+def test_nothing_outside_can_be_reached_from_a_session(targets: World) -> None:
+    """One attack after the other, as far as possible in the interpreter that the attack before has left."""
+    limits = CodeLimits(timeout_s=5, disk_mb=4)
+    with Sandbox(limits) as sandbox:
+        session = Session(sandbox.launcher, limits)
+        for name, body in REACH.items():
+            if session.ended:
+                session.close()
+                session = Session(sandbox.launcher, limits)
+            printed = session.run(targets.program(body))
+            if name == "read: open descriptors":  # its own: where programs come from, and where it says that one has ended
+                assert printed.text.count("ESCAPED descriptor") == printed.text.count("\n") == 2
+                continue
+            assert "ESCAPED" not in printed.text, f"{name}: {printed.text}"
+            assert SENTINEL not in printed.text, f"{name}: {printed.text}"
+        targets.assert_unchanged()
+        session.close()
+        assert strangers(sandbox.launcher.process.pid) == []
+
+
+@pytest.mark.parametrize("name", {**bombs.CRASHING, **bombs.ENDLESS})
+def test_a_bomb_ends_no_more_than_its_session(name: str, bombed: Sandbox) -> None:
+    program, _ = {**bombs.CRASHING, **bombs.ENDLESS}[name]
+    session = Session(bombed.launcher, SHORT)
+    printed = session.run(program)
+    assert "ESCAPED" not in printed.text
+    assert len(printed.text) < 2 * SHORT.output_kb << 10
+    session.close()
+    after = Session(bombed.launcher, SHORT)
+    assert after.run("1 + 1").text == "2\n"
+    after.close()
 
 
 def test_no_attack_left_a_process_or_a_descriptor(targets: World, sandbox: Sandbox) -> None:

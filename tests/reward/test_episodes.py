@@ -53,6 +53,12 @@ class ToyTools:
 class ToyHeld(ToyTools):
     """Repeats what it sees."""
 
+    async def ready(self) -> None:
+        """It always is."""
+
+    def close(self) -> None:
+        """It has nothing to end."""
+
     async def reply(self, asked: Asked) -> Answer:
         return Answer(words=" ".join(turn.said for turn in asked.turns))
 
@@ -64,7 +70,8 @@ def play(config: Config, replies: Sequence[Asked], scores: Sequence[Asked] = (),
     async def main() -> tuple[list[Answer], list[Verdict]]:
         async with Scorer(config, named_by_rows=[f"{TOYS}:{name}" for name in USED]) as scorer:
             if homes:
-                scorer.episodes = Episodes(config, scorer.pool, **homes)
+                await scorer.episodes.close()
+                scorer.episodes = Episodes(config, scorer.pool, hold=lambda _: homes["held"], tools=homes["tools"])
             return await scorer.reply(replies), await scorer.score(scores)
 
     return asyncio.run(main())
