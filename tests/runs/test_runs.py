@@ -42,17 +42,8 @@ SETTINGS = (
 WORLD = "tests/toys/world.py:again"
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = (
-    "seconds",
-    "share",
-    "tokens_per_second",
-    "publish/seconds",
-    "turns",
-    "window/",
-    "learner/restarts",
-    "engines/",
-    "groups/stragglers",
-)
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "window/", "learner/restarts", "engines/", "groups/stragglers")
+CLOCKED += tuple(f"turns/{arrow}" for arrow in ARROWS)
 
 
 @pytest.fixture(scope="module")
