@@ -29,8 +29,7 @@ WITH_ROOMS = ("learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
     "vllm": (
-        "rollout/engine.py",
-        "rollout/engine_args.py",
+        "rollout/engine",
         "rollout/sampling.py",
         "rollout/weight_receiver.py",
         "rollout/beside_receiver.py",
