@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tiny train test lint format unit end-to-end bench docs lock clean
+.PHONY: help setup tiny train train-tool train-game test lint format unit end-to-end bench docs lock clean
 
 $(if $(filter cpu gpu,$(DEVICE)),,$(error DEVICE is $(DEVICE): use cpu or gpu))
 OTHER := $(if $(INSTALLED),$(filter-out $(DEVICE),$(INSTALLED)))
@@ -86,8 +86,20 @@ tiny: .cache/tiny/made.json ## make and warm up the tiny Qwen3-MoE and its arith
 .cache/tiny/made.json: | $(VENV)/installed
 	@$(BIN)/python -m learner.tiny .cache/tiny
 
-train: setup tiny ## train the tiny Qwen3-MoE; CONFIG=file SET="key=value ..." for another run
+# The model that a demo's config names; every other config takes the one for sums or a model of its own.
+.cache/tiny_%/made.json: | $(VENV)/installed
+	@$(BIN)/python -m learner.tiny .cache/tiny_$* --task $*
+
+DEMO = $(patsubst configs/%.toml,.cache/%/made.json,$(filter configs/tiny_tool.toml configs/tiny_game.toml,$(CONFIG)))
+
+train: setup $(or $(DEMO),tiny) ## train the tiny Qwen3-MoE; CONFIG=file SET="key=value ..." for another run
 	@$(BIN)/python -m cluster train $(CONFIG) run.dir=$(RUN) $(SET)
+
+train-tool: ## it learns to call a calculator and to copy what that answers
+	@$(MAKE) --no-print-directory train CONFIG=configs/tiny_tool.toml
+
+train-game: ## it learns a game of several turns
+	@$(MAKE) --no-print-directory train CONFIG=configs/tiny_game.toml
 
 test: lint unit end-to-end ## everything CI runs
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from configs.digits import any_digits
 from configs.home import expanded
 from configs.no_reward import NO_REWARD
-from configs.sections.tools import PYTHON
+from configs.tool_names import PYTHON
 from reward.answers.choice import check_choice, gold_choice
 from reward.answers.choice import read_reference as choice_reference
 from reward.answers.exact import check_exact, reference_text

@@ -3,8 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from reward.own.words import named
-
 TOOL = "tool:"  # begins the names of tools among those of checkers; no row can give such a name
 MOST_CHARS = 60_000  # of a result: a worker's line must hold it, with up to twelve bytes for a character
 CUT = "[cut]"
@@ -27,7 +25,7 @@ class PoolTool(ABC):
 
     def describe(self, error: BaseException) -> str:
         """An exception of a call in words."""
-        return named(error)
+        return f"{type(error).__name__}: {error}"
 
     def report(self, error: BaseException, arguments: str) -> None:  # noqa: B027
         """Print an exception to the pool's log, where that helps."""

@@ -19,13 +19,15 @@ from typing import Any, Self
 from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.checkers import SERVICES
+from reward.code_limits import code_limits
 from reward.dispatch import Episodes, refuse_environments_beside, with_tools_turns
 from reward.held.held import Held
 from reward.own.name import is_own
-from reward.programs.limits import CodeLimits
 from reward.seen import Sight
 from reward.services.services import Services
 from reward.shaping import SECOND, shape
+from reward.tools.tools import Tools
+from reward.tools.warm import warm_tools
 from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
 from rollout.episode import Answer
@@ -58,7 +60,7 @@ class Scorer:
             workers=self.config.workers,
             timeout_s=float(self.config.timeout_s),
             memory_mb=self.config.memory_mb,
-            warm=[name for name in self._used if name not in SERVICES],
+            warm=[*(name for name in self._used if name not in SERVICES), *warm_tools(config)],
             limits=code_limits(config),
             max_waiting=self.config.max_waiting,
             on_quarantine=on_quarantine,
@@ -66,8 +68,10 @@ class Scorer:
         )
         self.services = Services(config)
         self._config, self._sight = config, Sight(self.config)
+        self.tools = Tools(config, self.pool)
         output = self._log.write if self._log else None
-        self.episodes = Episodes(config, self.pool, hold=partial(Held, config, on_quarantine=on_quarantine, on_output=output))
+        hold = partial(Held, config, on_quarantine=on_quarantine, on_output=output)
+        self.episodes = Episodes(config, self.pool, hold=hold, tools=self.tools if config.tools.use else None)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -81,14 +85,15 @@ class Scorer:
 
     async def ready(self) -> None:
         """Wait until every worker has started and every service has answered; RuntimeError or ValueError where one does not."""
-        await asyncio.gather(self.pool.ready(), self.services.probe(self._used))
+        await asyncio.gather(self.pool.ready(), self.services.probe(self._used), self.tools.ready())
         refuse_environments_beside(self._config, self.pool.asks)
         await self.episodes.ready()
 
     @property
     def wants(self) -> Wants:
         """What the functions of the user's ask for; known once the scorer is ready."""
-        return Wants(by_checker=self.episodes.asks, always=tuple(checker for _, checker, _ in self._questions() if checker))
+        always = tuple(checker for _, checker, _ in self._questions() if checker)
+        return Wants(by_checker=self.episodes.asks, always=always, tools=bool(self._config.tools.use))
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each episode, in their order."""
@@ -119,6 +124,7 @@ class Scorer:
         for place, one in enumerate(asked):
             found = dict(zip(names, answers[place * len(names) : (place + 1) * len(names)], strict=True))
             verdicts.append(self._shaped(one, found))
+        self.leave([one.episode for one in asked if one.episode])
         return verdicts
 
     async def _know_environments(self) -> None:
@@ -193,6 +199,7 @@ class Scorer:
         try:
             await asyncio.gather(asyncio.to_thread(self.pool.close), self.episodes.close())
         finally:
+            await self.tools.close()
             await self.services.close()
             if self._log is not None:
                 self._log.close()
@@ -211,17 +218,3 @@ def used_checkers(config: Config) -> list[str]:
     reward = config.reward
     named = [reward.checker, *(part.checker or name for name, part in reward.parts.items()), reward.second, *config.data.own_checkers]
     return list(dict.fromkeys(name for name in named if name))
-
-
-def code_limits(config: Config) -> CodeLimits:
-    """The `[code]` table as the workers take it."""
-    code = config.code
-    return CodeLimits(
-        unsafe=code.sandbox == "unsafe",
-        timeout_s=float(code.timeout_s),
-        memory_mb=code.memory_mb,
-        disk_mb=code.disk_mb,
-        output_kb=code.output_kb,
-        partial=code.partial,
-        prelude=code.prelude,
-    )

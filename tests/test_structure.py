@@ -42,6 +42,8 @@ ONLY_IN = {
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
 CATCH_ALL = {
+    "reward/programs/cell.py",
+    "reward/tools/mcp_link.py",
     "cluster/cli.py",
     "gatewise/commands.py",
     "gatewise/errors.py",

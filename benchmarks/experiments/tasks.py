@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 from benchmarks.rounds import ROOT
-from learner.tiny.arithmetic import Row, write_rows
 from learner.tiny.make import repeatable
-from learner.tiny.warm_up import IGNORED, encode_rows
+from learner.tiny.rows import Row, write_rows
+from learner.tiny.transcript import IGNORED
+from learner.tiny.warm_up import encode_rows
 
 TINY = ROOT / ".cache" / "tiny"
 EACH = 128  # prompts of each kind, and held-out ones

@@ -1,13 +1,14 @@
 """The rules for `[tools]`: how entries are spelled, and what the other sections must give them."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.effect import has_no_effect, is_default
-from configs.sections.tools import BUILT_IN, MCP, MCP_STDIO, PYTHON
+from configs.tool_names import BUILT_IN, MCP, MCP_STDIO, PYTHON
 
 PREFIX = re.compile(rf"([A-Za-z]\w*)=(?={MCP})")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -26,8 +27,17 @@ def tools_are_spelled_in_a_known_way(config: Keys) -> Iterator[Problem]:
     for place, entry in enumerate(config.tools.use):
         if entry in config.tools.use[:place]:
             yield Problem(("tools.use",), f'got "{entry}" twice: remove one')
+        if (found := PREFIX.match(entry)) and any(one.startswith(found[0]) for one in config.tools.use[:place]):
+            yield Problem(("tools.use",), f'got "{found[1]}" as the name of two servers: name two servers differently')
         if problem := spelling_problem(entry):
-            yield Problem(("tools.use",), f'got "{entry}", {problem}')
+            yield Problem(("tools.use",), f"got {shown(entry)}, {problem}")
+
+
+def shown(entry: str) -> str:
+    """The entry for a message, without what may be a key."""
+    start, at, end = entry.partition("@")
+    safe = f"{start.rpartition('//')[0]}//…@{end}" if at else entry
+    return f'"{safe.partition("?")[0]}"'
 
 
 def spelling_problem(entry: str) -> str:
@@ -36,8 +46,20 @@ def spelling_problem(entry: str) -> str:
     if server is None:
         return "" if entry in BUILT_IN or ":" in entry.strip(":") else f"needed one of {FORMS}"
     if server.startswith(MCP_STDIO):
-        return "" if server.removeprefix(MCP_STDIO).strip() else "needed a command: write mcp:stdio COMMAND"
-    url = server.removeprefix(MCP)
+        return command_problem(server.removeprefix(MCP_STDIO))
+    return address_problem(server.removeprefix(MCP))
+
+
+def command_problem(command: str) -> str:
+    """What is wrong with the command of a server."""
+    try:
+        return "" if shlex.split(command) else "needed a command: write mcp:stdio COMMAND"
+    except ValueError as error:
+        return f"whose command cannot be read ({error}): quote it as a shell wants it"
+
+
+def address_problem(url: str) -> str:
+    """What is wrong with the address of a server."""
     try:
         parts = urlsplit(url)
         host = parts.scheme in ("http", "https") and parts.hostname
@@ -59,7 +81,7 @@ def keys_of_servers_have_a_server(config: Keys) -> Iterator[Problem]:
             message = f'got "{name}", needed the NAME of a server in tools.use, and {there}: write "{name}=mcp:…" there'
             yield Problem(("tools.key_env", "tools.use"), message)
         if not VARIABLE.fullmatch(variable):
-            message = f"the value of {name} (not shown) must name an environment variable, such as SEARCH_KEY: never the key itself"
+            message = f"the value of {name} (not shown) must be the name of an environment variable, such as SEARCH_KEY"
             yield Problem(("tools.key_env",), message)
 
 

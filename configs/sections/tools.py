@@ -6,11 +6,6 @@ from pydantic import Field, StrictStr
 
 from configs.section import Count, Positive, Section, Whole
 
-PYTHON, PYTHON_SESSION = "python", "python_session"
-BUILT_IN = (PYTHON, PYTHON_SESSION)
-MCP = "mcp:"
-MCP_STDIO = "mcp:stdio "
-
 
 class ToolsConfig(Section):
     """What the model may call in its turns."""

@@ -1,12 +1,10 @@
-"""The tiny model's task: two-digit addition. Every sum is either for training or held out."""
+"""The task `sums`: two-digit addition. Every sum is either for training or held out."""
 
-import json
 import random
-from pathlib import Path
+
+from learner.tiny.rows import Row
 
 HELD_OUT = 256
-
-Row = dict[str, str]
 
 
 def split_sums(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
@@ -14,8 +12,3 @@ def split_sums(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row
     rows = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(10, 100) for b in range(10, 100)]
     random.Random(seed).shuffle(rows)
     return rows[held_out:], rows[:held_out]
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """One JSON object a line."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

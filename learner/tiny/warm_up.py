@@ -1,21 +1,45 @@
 """Supervised steps until the tiny model is right often enough for reinforcement learning, but not always."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen3MoeForCausalLM
 
-from learner.tiny.arithmetic import Row
+from learner.tiny.rows import Row
+from learner.tiny.transcript import IGNORED, Transcript, encode
 
-IGNORED = -100
 BATCH = 128
 PROBE_ROWS = 256
 LEARNING_RATE = 1e-3
 PROBE_EVERY = 10
+SAID_EVERY = 50
 ENOUGH = 0.33  # warming up ends when a sampled answer is right with this probability
+MOST_STEPS = 400
+IMITATED = 12_000  # transcripts
+IMITATION_BATCH = 64
+IMITATION_RATE = 2e-3
+
+Progress = Callable[[str], object]
+
+
+class WarmUp(Protocol):
+    """Trains a random model on `train`, reports on it, and gives what `made.json` says about it."""
+
+    def __call__(
+        self,
+        model: Qwen3MoeForCausalLM,
+        tokenizer: PreTrainedTokenizerFast,
+        train: Sequence[Row],
+        held_out: Sequence[Row],
+        *,
+        most_steps: int | None,
+        progress: Progress,
+    ) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +50,9 @@ class Accuracy:
     sampled: float
 
 
-def encode_rows(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+def encode_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
     """Token ids [R, S] padded on the right, and labels [R, S] for answers and their eos only."""
-    ids, labels = [], []
-    for row in rows:
-        prompt = tokenizer.encode(row["prompt"])
-        answer = [*tokenizer.encode(row["answer"]), tokenizer.eos_token_id]
-        ids.append(prompt + answer)
-        labels.append([IGNORED] * len(prompt) + answer)
-    longest = max(map(len, ids))
-    return pad_right(ids, longest, tokenizer.pad_token_id), pad_right(labels, longest, IGNORED)
-
-
-def pad_right(rows: list[list[int]], width: int, value: int) -> Tensor:
-    return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+    return encode([(row["prompt"], row["answer"]) for row in rows], tokenizer)
 
 
 @torch.no_grad()
@@ -54,13 +67,29 @@ def measure(model: Qwen3MoeForCausalLM, ids: Tensor, labels: Tensor) -> Accuracy
     return Accuracy(greedy=float(greedy), sampled=float(sampled))
 
 
+def until_often_right(
+    model: Qwen3MoeForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    train: Sequence[Row],
+    held_out: Sequence[Row],
+    *,
+    most_steps: int | None,
+    progress: Progress,
+) -> dict[str, float]:
+    """A warm-up on right answers, which ends early enough to leave something to learn."""
+    steps = warm_up(model, tokenizer, train, most_steps=most_steps or MOST_STEPS, progress=progress)
+    reached = measure(model, *encode_rows(held_out, tokenizer))
+    progress(f"held-out answers right {reached.greedy:.2f} greedy, {reached.sampled:.2f} sampled")
+    return {"steps": steps, "greedy": reached.greedy, "sampled": reached.sampled}
+
+
 def warm_up(
     model: Qwen3MoeForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    rows: list[Row],
+    rows: Sequence[Row],
     *,
     most_steps: int,
-    progress: Callable[[str], object],
+    progress: Progress,
 ) -> int:
     """Learn the answers of `rows` until a sampled one is right often enough, and return the steps taken.
 
@@ -68,22 +97,49 @@ def warm_up(
     """
     ids, labels = encode_rows(rows[:-PROBE_ROWS], tokenizer)
     probe = encode_rows(rows[-PROBE_ROWS:], tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+    for step, loss in enumerate(learn(model, ids, labels, steps=most_steps, batch=BATCH, rate=LEARNING_RATE), start=1):
+        if step % PROBE_EVERY == 0:
+            now = measure(model, *probe)
+            if step % SAID_EVERY == 0 or now.sampled >= ENOUGH:
+                progress(f"warm-up step {step}: loss {loss:.3f}, sampled answers right {now.sampled:.2f}")
+            if now.sampled >= ENOUGH:
+                return step
+    return most_steps
+
+
+def imitate(
+    model: Qwen3MoeForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    train: Sequence[Row],
+    held_out: Sequence[Row],
+    *,
+    most_steps: int | None,
+    progress: Progress,
+    attempts: Callable[[Sequence[Row], int, random.Random], list[Transcript]],
+    steps: int,
+) -> dict[str, float]:
+    """A warm-up of `steps` steps on what an unskilled player does with the rows; the held-out rows are not looked at."""
+    shown = attempts(train, IMITATED, random.Random(torch.initial_seed()))
+    ids, labels = encode(shown, tokenizer)
+    taken, loss = min(steps, most_steps or steps), float("nan")
+    for step, loss in enumerate(learn(model, ids, labels, steps=taken, batch=IMITATION_BATCH, rate=IMITATION_RATE), start=1):
+        if step % SAID_EVERY == 0:
+            progress(f"warm-up step {step}: loss {loss:.3f}")
+    return {"steps": taken, "loss": loss}
+
+
+def learn(model: Qwen3MoeForCausalLM, ids: Tensor, labels: Tensor, *, steps: int, batch: int, rate: float) -> Iterator[float]:
+    """Supervised steps on shuffled rows; gives the loss after each."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
     order = torch.empty(0, dtype=torch.long)
-    for step in range(1, most_steps + 1):
-        if len(order) < BATCH:
+    for _ in range(steps):
+        if len(order) < batch:
             order = torch.randperm(len(ids))
-        picked, order = order[:BATCH], order[BATCH:]
+        picked, order = order[:batch], order[batch:]
         logits = model(input_ids=ids[picked, :-1]).logits
         loss = cross_entropy(logits.flatten(0, 1), labels[picked, 1:].flatten(), ignore_index=IGNORED)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % PROBE_EVERY == 0:
-            now = measure(model, *probe)
-            if step % 50 == 0 or now.sampled >= ENOUGH:
-                progress(f"warm-up step {step}: loss {loss.item():.3f}, sampled answers right {now.sampled:.2f}")
-            if now.sampled >= ENOUGH:
-                return step
-    return most_steps
+        yield loss.item()

@@ -9,6 +9,7 @@ from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox
 
 NOTHING = "(no output)"
+HEAD, TAIL = 1000, 500  # characters of a long output that stand before an error, which a later cut must not take away
 
 
 class PythonTool(PoolTool):
@@ -40,8 +41,11 @@ def program_of(code: str) -> str:
 
 def shown(result: RunResult, limits: CodeLimits) -> str:
     """What the model is shown of a run: what it printed, then its error, then the limit that ended it."""
-    printed = [result.stdout.decode(errors="replace").rstrip("\n"), result.stderr.rstrip("\n"), limit_of(result, limits)]
-    return "\n".join(filter(None, printed)) or NOTHING
+    printed, error = result.stdout.decode(errors="replace").rstrip("\n"), result.stderr.rstrip("\n")
+    why = limit_of(result, limits)
+    if (error or why) and len(printed) > HEAD + TAIL:
+        printed = f"{printed[:HEAD]}\n[…]\n{printed[-TAIL:]}"
+    return "\n".join(filter(None, [printed, error, why])) or NOTHING
 
 
 def limit_of(result: RunResult, limits: CodeLimits) -> str:

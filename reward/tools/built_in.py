@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from configs.sections.tools import PYTHON, PYTHON_SESSION
+from configs.tool_names import PYTHON, PYTHON_SESSION
 
 CODE = {"type": "string", "description": "The Python program"}
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from configs.schema import Config
+from reward.code_limits import code_limits
 from reward.tools.tools import Tools
 from reward.tools.warm import warm_tools
 from reward.workers.pool import RewardPool
@@ -20,8 +21,9 @@ def tool_schemas(config: Config) -> list[dict[str, Any]]:
 
 async def ask_for_schemas(config: Config) -> list[dict[str, Any]]:
     """The same on a running event loop."""
-    reward = config.reward
-    async with RewardPool(workers=1, timeout_s=float(reward.timeout_s), memory_mb=reward.memory_mb, warm=warm_tools(config)) as pool:
+    reward, warm = config.reward, warm_tools(config)
+    limits = code_limits(config)
+    async with RewardPool(workers=1, timeout_s=float(reward.timeout_s), memory_mb=reward.memory_mb, warm=warm, limits=limits) as pool:
         tools = Tools(config, pool)
         try:
             await tools.ready()

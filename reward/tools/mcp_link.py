@@ -9,6 +9,7 @@ from reward.tools.mcp_transport import connected
 from reward.tools.name import ServerName
 
 CLOSE_S = 10.0
+START_S = 60.0  # for a command to start and to answer, which imports much
 CLOSED, TIMED_OUT = -32000, -32001  # of the client library, in place of an answer
 
 
@@ -24,7 +25,7 @@ class Link:
     """A connection from the moment that it is made until it breaks or is closed."""
 
     def __init__(self, server: ServerName, secret: Secret, variable: str | None, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self._timeout_s = max(timeout_s, START_S) if server.command else timeout_s
         self._client: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self._why = "the connection ended"

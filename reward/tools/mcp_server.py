@@ -68,7 +68,7 @@ class McpServer:
         again = bool(hints and (hints.read_only_hint or hints.idempotent_hint))
         function = {"name": self.server.tool(listed.name), "description": listed.description or "", "parameters": listed.input_schema}
 
-        async def run(episode: str, arguments: dict[str, Any]) -> Result:
+        async def run(arguments: dict[str, Any]) -> Result:
             return await self.call(listed.name, arguments, again=again)
 
         return Tool(entry=self.server.entry, schema={"type": "function", "function": function}, run=run, strict=False)

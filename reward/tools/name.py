@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from configs.sections.tools import BUILT_IN, MCP, MCP_STDIO
+from configs.tool_names import BUILT_IN, MCP, MCP_STDIO
 
 PREFIXED = re.compile(rf"(?P<prefix>[A-Za-z]\w*)=(?={MCP})")
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from configs.digits import write_long_json
-from configs.sections.tools import PYTHON
+from configs.tool_names import PYTHON
 from reward.pool_tool import TOOL
 from reward.tools.built_in import SCHEMAS
 from reward.tools.result import Result
@@ -17,7 +17,7 @@ def pooled_tool(entry: str, pool: RewardPool) -> Tool:
     name = f"{TOOL}{entry}"
     schema: dict[str, Any] = SCHEMAS[PYTHON] if entry == PYTHON else json.loads(pool.asks[name][0])
 
-    async def run(episode: str, arguments: dict[str, Any]) -> Result:
+    async def run(arguments: dict[str, Any]) -> Result:
         (verdict,) = await pool.score([Item(checker=name, response=write_long_json(arguments), reference=None)])
         if verdict.failure is not None:
             return Result(failure=verdict)

@@ -32,7 +32,7 @@ def calls_between_marks(text: str, opens: str, read: Read, marks: Marks, opened:
         at = end.end()
     while (mark := pattern.search(text, at)) is not None:
         at = mark.end()
-        if mark["call"]:
+        if mark["call"] is not None:
             calls, at = read(text, at)
             found += calls
         elif mark["close"]:

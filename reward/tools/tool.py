@@ -6,7 +6,12 @@ from typing import Any
 
 from reward.tools.result import Result
 
-Run = Callable[[str, dict[str, Any]], Awaitable[Result]]  # of an episode and the arguments, which fit the schema
+Run = Callable[[dict[str, Any]], Awaitable[Result]]  # with arguments that fit the schema
+
+
+async def in_session(arguments: dict[str, Any]) -> Result:
+    """A program of a session needs its episode: `reward.tools.session` runs it."""
+    raise TypeError("a program of a session was called without its episode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +20,7 @@ class Tool:
 
     entry: str  # of `tools.use`, for messages
     schema: dict[str, Any]  # {"type": "function", "function": {"name", "description", "parameters"}}
-    run: Run
+    run: Run = in_session
     strict: bool = True  # arguments that its schema does not name are wrong
 
     @property

@@ -15,14 +15,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
 
 from configs.schema import Config
-from configs.sections.tools import PYTHON_SESSION
+from configs.tool_names import PYTHON_SESSION
 from reward.asked import Asked
 from reward.json_value import sendable
-from reward.pool_tool import CUT, cut
-from reward.programs.python_tool import program_of
+from reward.pool_tool import CUT
 from reward.thinking import ends_within
 from reward.tools.arguments import problems_of, typed
 from reward.tools.built_in import SCHEMAS
@@ -32,6 +31,7 @@ from reward.tools.mcp_server import McpServer
 from reward.tools.name import server_of
 from reward.tools.pooled import pooled_tool
 from reward.tools.result import Result
+from reward.tools.session import python_sessions, run_in_session
 from reward.tools.tool import Tool, by_name
 from reward.workers.pool import RewardPool
 from rollout.episode import Answer
@@ -39,21 +39,12 @@ from rollout.episode import Answer
 SHOWN_CHARS = 80
 
 
-class Sessions(Protocol):
-    """Confined interpreters, one an episode."""
-
-    async def run(self, episode: str, program: str) -> Any:
-        """Run a program where the episode's earlier ones have run; what it `printed`, and whether it is `ok`."""
-
-    def leave(self, episode: str) -> None:
-        """End the episode's interpreter."""
-
-
 class Tools:
     """Answers turns that call tools; used on one event loop, the one of `ready`. Without `tools.use` it answers none."""
 
-    def __init__(self, config: Config, pool: RewardPool, sessions: Sessions | None = None) -> None:
-        self.config, self.pool, self.sessions = config.tools, pool, sessions
+    def __init__(self, config: Config, pool: RewardPool) -> None:
+        self.config, self.pool = config.tools, pool
+        self.sessions = python_sessions(config) if PYTHON_SESSION in config.tools.use else None
         self.format = FORMATS[config.tools.format]
         self.wrapped = getattr(config.rollout, "reply_role", "user") == "tool"
         self.marks = config.reward.thinking_marks
@@ -70,6 +61,8 @@ class Tools:
         if not self.config.use:
             return
         await self.pool.ready()
+        if self.sessions is not None:
+            await self.sessions.ready()
         found = await asyncio.gather(*(self._of(entry) for entry in self.config.use))
         self._tools = by_name(tool for tools in found for tool in tools)
 
@@ -79,61 +72,79 @@ class Tools:
             self._servers.append(asking := McpServer(server, self.config))
             return await asking.tools()
         if entry == PYTHON_SESSION:
-            return [Tool(entry=entry, schema=SCHEMAS[PYTHON_SESSION], run=self._run_session)]
+            return [Tool(entry=entry, schema=SCHEMAS[PYTHON_SESSION])]
         return [pooled_tool(entry, self.pool)]
 
     async def answer(self, asked: Asked) -> Answer | None:
         """The results of the calls in the newest turn; None where it has none."""
-        if not self._tools:
-            return None
-        first = len(asked.turns) <= 1
-        prompt, prefill = (asked.prompt, asked.prefill) if first else (asked.prompt.removesuffix(asked.prefill), "")
-        said = asked.turns[-1].said if asked.turns else asked.response
-        calls = self.format.find(prefill + said, self.marks, ends_within(prompt.removesuffix(prefill), "", self.marks))
+        turns = asked.said
+        calls = self._calls(asked, len(turns) - 1) if self._tools else []
         if not calls:
             return None
-        results = await self._results(asked.episode, calls)
-        failure = next((one.failure for one in results if one.failure is not None), None)
+        results = await self._results(asked, calls)
         errors = sum(one.error for one in results)
+        failure = next((one.failure for one in results if one.failure is not None), None)
         if failure is not None:
             return Answer(failure=failure, tool_calls=len(calls), tool_errors=errors)
         texts = [sendable(one.text) for one in results]
         words = self.format.results(texts, wrapped=self.wrapped)
         return Answer(words=words, tool_calls=len(calls), tool_errors=errors, cut=any(text.endswith(CUT) for text in texts))
 
-    async def _results(self, episode: str, calls: Sequence[Found]) -> list[Result]:
+    def _calls(self, asked: Asked, place: int) -> list[Found]:
+        """The calls of one turn. A prefill begins every turn, and each begins within a thought if the prompt ends in one."""
+        opened = ends_within(asked.prompt.removesuffix(asked.prefill), "", self.marks)
+        return self.format.find(asked.prefill + asked.said[place].said, self.marks, opened)
+
+    async def _results(self, asked: Asked, calls: Sequence[Found]) -> list[Result]:
         """A result for each call, in their order. Calls run at the same time, except for those of a session."""
         in_session = asyncio.Lock()
+        earlier = self._programs_before(asked) if any(self._is_program(place, one) for place, one in enumerate(calls)) else 0
 
         async def one(place: int, call: Found) -> Result:
-            if place >= self.config.max_calls:
-                return Result.wrong(f"not run: a turn may make at most {self.config.max_calls} calls")
-            if isinstance(call, BadCall):
-                return Result.wrong(f"this call cannot be read: {call.why}")
-            tool = self._tools.get(call.name)
-            if tool is None:
-                return Result.wrong(self._no_tool(call.name))
-            arguments = typed(call.arguments, tool.parameters) if call.texts else call.arguments
-            if why := problems_of(arguments, tool.parameters, strict=tool.strict):
-                return Result.wrong(f"{call.name}: {why}")
+            read = self._read(place, call)
+            if isinstance(read, Result):
+                return read
+            tool, arguments = read
             if tool.entry != PYTHON_SESSION:
-                return await tool.run(episode, arguments)
+                return await tool.run(arguments)
+            before = sum(self._is_program(other, calls[other]) for other in range(place))
             async with in_session:  # locks are fair, so the programs run in the order of the calls
-                return await tool.run(episode, arguments)
+                assert self.sessions is not None
+                return await run_in_session(self.sessions, asked.episode, arguments["code"], earlier + before)
 
         return await asyncio.gather(*(one(place, call) for place, call in enumerate(calls)))
+
+    def _read(self, place: int, call: Found) -> Result | tuple[Tool, dict[str, Any]]:
+        """The tool that a call means with its arguments, or what is wrong with the call."""
+        if place >= self.config.max_calls:
+            return Result.wrong(f"not run: a turn may make at most {self.config.max_calls} calls")
+        if isinstance(call, BadCall):
+            return Result.wrong(f"this call cannot be read: {call.why}")
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return Result.wrong(self._no_tool(call.name))
+        arguments = typed(call.arguments, tool.parameters) if call.texts else call.arguments
+        if why := problems_of(arguments, tool.parameters, strict=tool.strict):
+            return Result.wrong(f"{call.name}: {why}")
+        return tool, arguments
+
+    def _is_program(self, place: int, call: Found) -> bool:
+        """Whether a call runs in the episode's session."""
+        read = self._read(place, call)
+        return not isinstance(read, Result) and read[0].entry == PYTHON_SESSION
+
+    def _programs_before(self, asked: Asked) -> int:
+        """How many programs the episode's session has run in earlier turns."""
+        return sum(
+            self._is_program(place, call) for turn in range(len(asked.said) - 1) for place, call in enumerate(self._calls(asked, turn))
+        )
 
     def _no_tool(self, name: str) -> str:
         near = get_close_matches(name, self._tools, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"there is no tool {json.dumps(name[:SHOWN_CHARS], ensure_ascii=False)}: the tools are {', '.join(self._tools)}{hint}"
 
-    async def _run_session(self, episode: str, arguments: dict[str, Any]) -> Result:
-        assert self.sessions is not None
-        result = await self.sessions.run(episode, program_of(arguments["code"]))
-        return Result(text=cut(result.printed), error=not result.ok)
-
-    async def leave(self, episode: str) -> None:
+    def leave(self, episode: str) -> None:
         """The episode will make no further call: end what is held for it."""
         if self.sessions is not None:
             self.sessions.leave(episode)
@@ -141,3 +152,5 @@ class Tools:
     async def close(self) -> None:
         """End every connection, and the servers that are children of this process."""
         await asyncio.gather(*(server.close() for server in self._servers))
+        if self.sessions is not None:
+            await self.sessions.close()

@@ -1,7 +1,7 @@
 """The tools that reward workers run, by the names that their pool imports them under."""
 
 from configs.schema import Config
-from configs.sections.tools import PYTHON
+from configs.tool_names import PYTHON
 from reward.pool_tool import TOOL
 from reward.tools.name import is_own_function
 

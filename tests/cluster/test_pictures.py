@@ -68,6 +68,22 @@ def test_steps_have_whole_ticks_and_reward_and_held_out_correctness_panels_of_th
     assert len(figure.axes) == (12 if split else 9)
 
 
+@pytest.mark.parametrize("split", [{}, {"split/engine": 0.1}])
+def test_a_run_of_episodes_has_a_row_of_panels_more(split: Row, tmp_path: Path) -> None:
+    figure, parts = Figure(), [key.removeprefix("split/") for key in split]
+    episodes = {"turns/mean": 2.0, "turns/max": 5.0, "turns/exhausted": 0.1, "tool/calls": 0.7, "tool/errors": 0.0}
+    curves._fill(figure, rows(8, **split, **episodes), parts, episodes=True)
+    assert len(figure.axes) == 12 + 3 * bool(split)
+    assert [axis.get_title() for axis in figure.axes[9:12]] == [
+        "turns of an episode",
+        "tool calls of an episode",
+        "episodes that ran out of turns (share)",
+    ]
+    assert all(axis.lines for axis in figure.axes[9:12])
+    curves.draw(rows(2, **episodes), tmp_path / "reward.png")
+    assert struct.unpack(">II", (tmp_path / "reward.png").read_bytes()[16:24]) == (1430, 1276)
+
+
 def test_a_run_of_one_step_shows_a_point_and_what_was_not_measured_is_named() -> None:
     figure = Figure()
     curves._fill(figure, [{"step": 1, "reward/mean": 0.5}], [])

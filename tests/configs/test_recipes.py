@@ -21,6 +21,7 @@ from tests.toys.models import model_named
 
 FOLDER = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(FOLDER.glob("*.toml"))
+ON_CPUS = ("tiny_cpu.toml", "tiny_distill.toml", "tiny_tool.toml", "tiny_game.toml")
 REAL = [path for path in RECIPES if path.name.startswith("qwen3_")]
 MIXTURES = [path for path in REAL if "_a" in path.name]
 QWEN3_KV_HEADS = 4
@@ -46,7 +47,7 @@ def by_name(path: Path) -> str:
 
 
 def test_the_shipped_recipes_are_those_the_issue_names() -> None:
-    assert {path.name for path in RECIPES} == {"tiny_cpu.toml", "tiny_distill.toml", "tiny_gpu.toml", *GPUS}
+    assert {path.name for path in RECIPES} == {*ON_CPUS, "tiny_gpu.toml", *GPUS}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=by_name)
@@ -89,7 +90,7 @@ def test_sides_that_share_gpus_take_turns_on_the_same_ones(path: Path) -> None:
     assert (config.run.max_staleness == 0) == config.placement.share
 
 
-@pytest.mark.parametrize("path", [path for path in RECIPES if path.name not in ("tiny_cpu.toml", "tiny_distill.toml")], ids=by_name)
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.name not in ON_CPUS], ids=by_name)
 def test_the_batch_in_the_head_of_a_recipe_is_the_one_it_makes(path: Path) -> None:
     said = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#   batch"))
     batch, share = said.removeprefix("#   batch").strip().rsplit(", ", 1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from learner.tiny import warm_up as warm_up_module
 from learner.tiny.arithmetic import split_sums
 from learner.tiny.make import make_tiny, repeatable
 from learner.tiny.model import build_model
+from learner.tiny.tasks import TASKS
 from learner.tiny.tokenizer import CHARACTERS, make_tokenizer
-from learner.tiny.warm_up import IGNORED, encode_rows, measure, warm_up
+from learner.tiny.transcript import IGNORED
+from learner.tiny.warm_up import encode_rows, measure, warm_up
 from tests.toys.model import CHARACTERS as TOY_CHARACTERS
 from tests.toys.model import tiny_config, toy_tokenizer
 
@@ -81,7 +84,8 @@ def test_an_interrupted_make_leaves_no_folder_and_the_next_one_is_whole(tmp_path
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(make, "warm_up", lambda *_, **__: 0)
+    untrained = {"sums": replace(TASKS["sums"], warm_up=lambda *_, **__: {"steps": 0})}
+    monkeypatch.setattr(make, "TASKS", untrained)
     folder = tmp_path / "tiny"
     with monkeypatch.context() as patched:
         patched.setattr(make, "write_rows", stop)
@@ -159,6 +163,6 @@ def test_making_the_model_lets_deepspeed_warn_of_nothing(tmp_path: Path, monkeyp
     monkeypatch.setenv("DS_ACCELERATOR", "cuda")
     monkeypatch.delenv("DS_ACCELERATOR")
     monkeypatch.setattr("sys.argv", ["tiny", str(tmp_path)])
-    monkeypatch.setattr(command, "make_tiny", lambda *_: None)
+    monkeypatch.setattr(command, "make_tiny", lambda *_, **__: None)
     assert command.main() == 0
     assert os.environ["DS_ACCELERATOR"] == "cpu"

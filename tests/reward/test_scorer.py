@@ -7,7 +7,8 @@ import pytest
 
 from configs.schema import Config
 from reward.asked import Asked
-from reward.scorer import Scorer, code_limits, used_checkers
+from reward.code_limits import code_limits
+from reward.scorer import Scorer, used_checkers
 from reward.shaping import disagrees
 from rollout.types import Outcome, Verdict
 from tests.toys import bad_checkers

@@ -17,9 +17,10 @@ from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
+from reward.code_limits import code_limits
 from reward.dispatch import refuse_environments_beside
 from reward.own.name import is_own
-from reward.scorer import code_limits, used_checkers
+from reward.scorer import used_checkers
 from reward.services.services import probe_services
 from reward.thinking import answer_of
 from reward.workers.pool import Item, RewardPool

@@ -24,12 +24,25 @@ Curve = tuple[str, str, str]  # key, label, colour
 def draw(rows: Rows, path: Path) -> None:
     """Write a PNG of the metrics' curves; the run's name and model come from the folder of `path`."""
     parts = [part for part in PARTS if any(row.get(f"split/{part}") is not None for row in rows)]
+    episodes = any(row.get("turns/mean") is not None for row in rows)
     newest = max((row["step"] for row in rows), default=0)
-    write_page(path, title_of(path.parent, newest), (13, 11.6 if parts else 8.9), partial(_fill, rows=rows, parts=parts))
+    height = 8.9 + 2.7 * (bool(parts) + episodes)
+    write_page(path, title_of(path.parent, newest), (13, height), partial(_fill, rows=rows, parts=parts, episodes=episodes))
 
 
-def _fill(figure: Figure, rows: Rows, parts: Sequence[str]) -> None:
-    panels = list(figure.subplots(4 if parts else 3, 3).flat)
+def _fill(figure: Figure, rows: Rows, parts: Sequence[str], episodes: bool = False) -> None:
+    panels = list(figure.subplots(3 + bool(parts) + episodes, 3).flat)
+    _whole_run(panels[:9], rows)
+    if episodes:
+        _episodes(panels[9:12], rows)
+    if parts:
+        _mismatch(panels[-3:], rows, parts)
+    for axis in panels[:-3]:
+        axis.set_xlabel("")
+    figure.supxlabel(f"thin line: each step; thick line: mean of {SMOOTH} steps", fontsize="medium")
+
+
+def _whole_run(panels: Sequence[Axes], rows: Rows) -> None:
     _curves(panels[0], rows, "mean reward in training", [("reward/mean", "", BLUE)])
     _held_out(panels[1], rows)
     _curves(panels[2], rows, "entropy (nats a token)", [("entropy", "", BLUE)])
@@ -40,13 +53,18 @@ def _fill(figure: Figure, rows: Rows, parts: Sequence[str]) -> None:
     _curves(panels[6], rows, "gradient norm before clipping", [("grad_norm", "", BLUE)])
     _curves(panels[7], rows, "mismatch of engine and learner, largest (nats)", [("mismatch/max", "", BLUE)])
     _curves(panels[8], rows, "seconds a step", [("seconds/step", "", BLUE)])
-    if parts:
-        _stack(panels[9], rows, parts)
-        _curves(panels[10], rows, "tokens whose experts differ (share)", [("routing/tokens_differ", "", BLUE)], top=SMALL)
-        _curves(panels[11], rows, "staleness (steps)", [("staleness/mean", "mean", BLUE), ("staleness/max", "largest", ORANGE)], top=1)
-    for axis in panels[:-3]:
-        axis.set_xlabel("")
-    figure.supxlabel(f"thin line: each step; thick line: mean of {SMOOTH} steps", fontsize="medium")
+
+
+def _episodes(panels: Sequence[Axes], rows: Rows) -> None:
+    _curves(panels[0], rows, "turns of an episode", [("turns/mean", "mean", BLUE), ("turns/max", "most", ORANGE)], top=1)
+    _curves(panels[1], rows, "tool calls of an episode", [("tool/calls", "calls", BLUE), ("tool/errors", "errors", ORANGE)], top=SMALL)
+    _curves(panels[2], rows, "episodes that ran out of turns (share)", [("turns/exhausted", "", BLUE)], top=SMALL)
+
+
+def _mismatch(panels: Sequence[Axes], rows: Rows, parts: Sequence[str]) -> None:
+    _stack(panels[0], rows, parts)
+    _curves(panels[1], rows, "tokens whose experts differ (share)", [("routing/tokens_differ", "", BLUE)], top=SMALL)
+    _curves(panels[2], rows, "staleness (steps)", [("staleness/mean", "mean", BLUE), ("staleness/max", "largest", ORANGE)], top=1)
 
 
 def _curves(axis: Axes, rows: Rows, title: str, curves: Sequence[Curve], top: float | None = None) -> None:

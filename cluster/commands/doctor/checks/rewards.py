@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from cluster.commands.doctor.diagnosis import Finding, error, ok, refusal, warning
 from cluster.commands.doctor.subject import Subject
 from reward.checkers import SERVICES
+from reward.code_limits import code_limits
 from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import describe_confinement
-from reward.scorer import code_limits, used_checkers
+from reward.scorer import used_checkers
 from reward.services.secret import read_secret
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from learner.tiny.arithmetic import split_sums, write_rows
+from learner.tiny.arithmetic import split_sums
+from learner.tiny.rows import write_rows
 
 REWARD = '''"""Reward of a selfcheck: a number from 0 to 1 that hardly two responses share. It teaches nothing sensible."""
 

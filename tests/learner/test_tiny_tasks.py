@@ -1,0 +1,129 @@
+"""Each task's rows are right and its held-out ones never trained on; its transcripts teach the form, and only what the model says."""
+
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from examples.calculator import multiply
+from examples.number_game import guess
+from learner.tiny import guesses, products
+from learner.tiny.make import make_tiny
+from learner.tiny.tasks import TASKS
+from learner.tiny.tokenizer import make_tokenizer
+from learner.tiny.transcript import IGNORED, encode
+
+CALL = re.compile(r"\[multiply\(a=(\d\d), b=(\d\d)\)\]")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_held_out_rows_are_disjoint_from_train_differ_by_seed_and_fit_the_characters(name: str) -> None:
+    task = TASKS[name]
+    train, held_out = task.split(0)
+    assert len(held_out) == 256
+    assert not {json.dumps(row) for row in train} & {json.dumps(row) for row in held_out}
+    assert task.split(0)[1] == held_out != task.split(1)[1]
+    assert set("".join(row["prompt"] for row in train)) <= set(task.characters)
+
+
+def test_products_are_right_and_all_there() -> None:
+    train, held_out = products.split_products(0)
+    asked = {row["prompt"]: row["answer"] for row in (*train, *held_out)}
+    assert len(asked) == 8100
+    assert all(asked[f"{a}*{b}="] == str(a * b) for a in range(10, 100) for b in range(10, 100))
+
+
+def test_every_secret_of_a_range_is_there() -> None:
+    train, held_out = guesses.split_ranges(0)
+    of = Counter(row["prompt"] for row in (*train, *held_out))
+    assert set(of.values()) == {guesses.NUMBERS}
+    for row in train:
+        first, last = map(int, row["prompt"].rstrip(":").split("-"))
+        assert 10 <= first <= row["secret"] <= last <= 99
+
+
+def test_attempts_at_products_call_sometimes_and_slip_sometimes() -> None:
+    train, _ = products.split_products(0)
+    shown = products.attempts(train, 2000, random.Random(0))
+    called = [transcript for transcript in shown if len(transcript) > 2]
+    calls = [CALL.fullmatch(transcript[1]) for transcript in called]
+    assert all(calls)
+    assert {transcript[2] for transcript in called} == {
+        str(multiply(int(call[1]), int(call[2]))) for call in calls if call
+    }  # the words in a run are the tool's
+    assert len(called) / 2000 == pytest.approx(products.CALLS, abs=0.04)
+    meant = [transcript[0] == f"{call[1]}*{call[2]}=" for transcript, call in zip(called, calls, strict=True) if call]
+    assert 1 - sum(meant) / len(meant) == pytest.approx(products.WRONG, abs=0.07)
+    assert 1 - sum(t[2] == t[3] for t in called) / len(called) == pytest.approx(products.MISREAD, abs=0.07)
+
+
+def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        number = str(rng.randrange(10, 10_000))
+        slipped = products.slip(number, rng)
+        assert sum(a != b for a, b in zip(number, slipped, strict=True)) == 1
+        assert str(int(slipped)) == slipped
+
+
+def test_games_shown_are_games_of_the_environment() -> None:
+    train, _ = guesses.split_ranges(0)
+    secrets = {}
+    for transcript in guesses.attempts(train, 300, random.Random(0)):
+        says, words = transcript[1::2], transcript[2::2]
+        first, last = map(int, transcript[0].rstrip(":").split("-"))
+        assert all(first <= int(number) <= last for number in says)
+        fitting = [secret for secret in range(first, last + 1) if played(says, secret)[0] == list(words)]
+        assert fitting, transcript
+        secrets[transcript] = fitting
+        if len(says) < guesses.TURNS:
+            assert int(says[-1]) in fitting  # a game ends early only where the secret was found
+    assert len(secrets) > 250
+
+
+def played(says: tuple[str, ...], secret: int) -> tuple[list[str], float | None]:
+    """What the environment answers, and what it returns, None where it would go on."""
+    world = guess(says[0], secret)
+    words = []
+    try:
+        words.append(next(world))
+        for said in says[1:]:
+            words.append(world.send(said))
+    except StopIteration as end:
+        return words, end.value
+    return words[:-1], None
+
+
+@pytest.mark.parametrize(
+    ("says", "words", "worth"),
+    [
+        (("17",), [], 1.0),
+        (("10", "20", "17"), ["higher", "lower"], 1.0),
+        (("10", "20"), ["higher"], None),
+        (("",), [], 0.0),
+        (("10", "1x"), ["higher"], 0.0),
+        (("-17",), [], 0.0),
+        (("017",), [], 1.0),
+    ],
+)
+def test_the_number_game(says: tuple[str, ...], words: list[str], worth: float | None) -> None:
+    assert played(says, 17) == (words, worth)
+
+
+def test_only_what_the_model_says_is_learned() -> None:
+    tokenizer = make_tokenizer()
+    ids, labels = encode([("10-25:", "12", "higher", "20"), ("10-25:", "7")], tokenizer)
+    assert [tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in ids] == ["10-25:12<eos>higher20<eos>", "10-25:7<eos>"]
+    assert [tokenizer.decode(row[row != IGNORED]) for row in labels] == ["12<eos>20<eos>", "7<eos>"]
+    assert bool(((labels == ids) | (labels == IGNORED)).all())
+
+
+def test_a_folder_names_its_task_and_is_refused_for_another(tmp_path: Path) -> None:
+    make_tiny(tmp_path / "game", task="game", progress=lambda line: None, most_steps=1)
+    made = json.loads((tmp_path / "game" / "made.json").read_text())
+    assert (made["task"], made["steps"], made["seed"]) == ("game", 1, 0)
+    with pytest.raises(ValueError, match="made with task game, not sums"):
+        make_tiny(tmp_path / "game")
