@@ -47,6 +47,7 @@ def started(config: Config, chat: Chat) -> Iterator[Responding]:
     """The engine of a run with the weights of model.path; its processes end with the block."""
     gpu = on_gpu(config, this_machine())
     refuse_other_builds(gpu)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its warnings would stand between the turns
     os.environ.update(engine_env(config, gpu))  # before vLLM is imported
     from rollout.engine import Engine
 
