@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from learner.tiny.make import make_tiny
 from learner.tiny.tasks import TASKS
 from learner.tiny.tokenizer import make_tokenizer
 from learner.tiny.transcript import IGNORED, encode
+from reward.tools.call import Call
+from reward.tools.formats.pythonic import find_calls
 
-CALL = re.compile(r"\[multiply\(a=(\d\d), b=(\d\d)\)\]")
+MARKS = ("<think>", "</think>")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -49,15 +50,20 @@ def test_attempts_at_products_call_sometimes_and_slip_sometimes() -> None:
     train, _ = products.split_products(0)
     shown = products.attempts(train, 2000, random.Random(0))
     called = [transcript for transcript in shown if len(transcript) > 2]
-    calls = [CALL.fullmatch(transcript[1]) for transcript in called]
-    assert all(calls)
-    assert {transcript[2] for transcript in called} == {
-        str(multiply(int(call[1]), int(call[2]))) for call in calls if call
-    }  # the words in a run are the tool's
+    calls = [argument(transcript[1]) for transcript in called]
+    assert [transcript[2] for transcript in called] == [str(multiply(**call)) for call in calls]  # as the tool answers in a run
     assert len(called) / 2000 == pytest.approx(products.CALLS, abs=0.04)
-    meant = [transcript[0] == f"{call[1]}*{call[2]}=" for transcript, call in zip(called, calls, strict=True) if call]
+    meant = [transcript[0] == "{a}*{b}=".format(**call) for transcript, call in zip(called, calls, strict=True)]
     assert 1 - sum(meant) / len(meant) == pytest.approx(products.WRONG, abs=0.07)
     assert 1 - sum(t[2] == t[3] for t in called) / len(called) == pytest.approx(products.MISREAD, abs=0.07)
+
+
+def argument(said: str) -> dict[str, int]:
+    """The arguments of a call, as a run reads them."""
+    (call,) = find_calls(said, MARKS, opened=False)
+    assert isinstance(call, Call)
+    assert call.name == multiply.__name__
+    return call.arguments
 
 
 def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
