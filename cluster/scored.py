@@ -31,7 +31,7 @@ class References:
     """The tokens and the recorded experts of a group, an object for each response, so that a rank fetches its own responses only."""
 
     tokens: Sequence[Reference]  # [G], each to a `rollout.types.Sampled`
-    experts: Sequence[Reference] = ()  # [G], each to recorded experts or None; empty if the engines record none
+    experts: Sequence[Reference] = ()  # [G], each to `rollout.types.Recorded`; empty if the engines record none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ MORE = {
     "objective.advantage": "algorithms.md#advantages",
     "objective.surrogate": "algorithms.md#surrogates",
     "objective.reduction": "algorithms.md#reductions",
+    "objective.credit": "algorithms.md#credit-by-turn",
     "objective.router_shift": "algorithms.md#router-shift",
     "correction.preset": "algorithms.md#correction-of-the-mismatch",
     "code.prelude": "rewards.md#the-sandbox",

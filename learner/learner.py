@@ -127,7 +127,8 @@ class Learner:
 
     def _charge_kl(self, summaries: Sequence[GroupSummary], updates: Sequence[Sequence[Part]]) -> tuple[StepPlan, list[list[Part]]]:
         """Plan again with rewards less their KL: the same rows with other advantages."""
-        costs = kl_costs(self.objective, (part for parts in updates for part in parts), summaries, self.device)
+        parts, by_turn = (part for parts in updates for part in parts), self.config.objective.credit == "turn"
+        costs = kl_costs(self.objective, parts, summaries, self.device, by_turn=by_turn)
         plan = self._plan(charged(summaries, costs))
         return plan, [
             [repriced(part, rows, costs) for rows, part in zip(update, parts, strict=True)]

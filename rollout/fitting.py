@@ -10,9 +10,9 @@ CHARACTERS = 32  # of one token, at most; longer tokens are runs of blanks
 def fit(words: str, limit: int, spell: Callable[[str], list[int]]) -> tuple[str, list[int]]:
     """The words, or as many of them as `limit` tokens hold together with "[cut]", and their tokens.
 
-    `spell` gives the tokens of a text. ValueError if not even "[cut]" fits. Half characters, which JSON can carry, are read as "?".
+    `spell` gives the tokens of a text. ValueError if not even "[cut]" fits.
     """
-    if len(words) <= limit * CHARACTERS and len(ids := spell(readable(words))) <= limit:
+    if len(words) <= limit * CHARACTERS and len(ids := spell(words)) <= limit:
         return words, ids
     shortest = spell(CUT)
     if len(shortest) > limit:
@@ -20,16 +20,11 @@ def fit(words: str, limit: int, spell: Callable[[str], list[int]]) -> tuple[str,
     longest = min(len(words), limit * CHARACTERS)
 
     def is_too_long(length: int) -> bool:
-        return len(spell(readable(words[:length]) + CUT)) > limit
+        return len(spell(words[:length] + CUT)) > limit
 
     length = bisect_right(range(longest + 1), False, key=is_too_long) - 1
     # A longer text has fewer tokens now and then, so the place found by halving may miss by a few characters.
     while length and is_too_long(length):
         length -= 1
     kept = words[: max(length, 0)] + CUT
-    return kept, spell(readable(kept))
-
-
-def readable(words: str) -> str:
-    """The words as a tokenizer takes them."""
-    return words.encode("utf-8", "replace").decode("utf-8")
+    return kept, spell(kept)

@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-State = Literal["free", "generating", "scoring", "finished", "waiting"]
-STATES: tuple[State, ...] = ("free", "generating", "scoring", "finished", "waiting")
+State = Literal["free", "generating", "answering", "scoring", "finished", "waiting"]
+STATES: tuple[State, ...] = ("free", "generating", "scoring", "finished", "waiting")  # "answering" only where there are episodes
 
 
 class Occupancy:
     """Counts slots by state and integrates the counts over time.
 
-    generating: an engine has the group; scoring: its responses wait for verdicts; finished: worth learning and not taken yet; waiting:
-    taken, and the weights learned from it are not published yet.
+    generating: an engine has the group; answering: all its unfinished responses wait for an environment or a tool; scoring: its responses
+    wait for verdicts; finished: worth learning and not taken yet; waiting: taken, and the weights learned from it are not published yet.
     """
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,18 +27,21 @@ class Occupancy:
         self.counts[before] -= 1
         self.counts[after] += 1
 
-    def was_scoring(self, seconds: float) -> None:
-        """A group that counted as generating spent its last `seconds` in scoring, which only its engine knew."""
-        self._areas["generating"] -= seconds
-        self._areas["scoring"] += seconds
+    def spent(self, seconds: Mapping[State, float]) -> None:
+        """A group that counted as generating spent so many seconds in these states, which only its engine knew."""
+        for state, length in seconds.items():
+            if length:
+                self._areas["generating"] -= length
+                self._areas[state] = self._areas.get(state, 0.0) + length
 
     def means(self) -> Mapping[State, float]:
         """The mean number of slots in each state since the last call."""
         self._advance()
         whole = self._last - self._began
         # A group whose scoring began before the last call may have moved more seconds than this stretch has.
-        found = {state: max(area / whole, 0.0) if whole > 0 else float(self.counts[state]) for state, area in self._areas.items()}
-        self._areas, self._began = dict.fromkeys(STATES, 0.0), self._last
+        found = {state: max(area / whole, 0.0) if whole > 0 else float(self.counts.get(state, 0)) for state, area in self._areas.items()}
+        # A state that has been seen stays among them.
+        self._areas, self._began = dict.fromkeys(self._areas, 0.0), self._last
         return found
 
     def _advance(self) -> None:

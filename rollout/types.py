@@ -89,6 +89,7 @@ class GroupSummary:
     unfinished: NDArray[np.bool_] | None = None  # [G], responses that end within a thought
     source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
+    answering_s: float = 0.0  # seconds in which all its unfinished responses waited for an environment or a tool
     sampled: NDArray[np.int64] = field(default_factory=_unset)  # [G], the tokens that the model sampled
     turns: NDArray[np.int64] = field(default_factory=_unset)  # [G]
     turn_rewards: tuple[NDArray[np.float64], ...] | None = None  # [G] of [K], NaN if scoring failed; None: all is the last turn's

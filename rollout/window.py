@@ -13,13 +13,13 @@ groups are waited for only once the steps that are left within their bound could
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from configs.arithmetic import counted
 from configs.errors import RunFailed
-from rollout.occupancy import Occupancy
+from rollout.occupancy import Occupancy, State
 
 T = TypeVar("T")
 
@@ -52,19 +52,19 @@ class GroupWindow(Generic[T]):
         pending: Sequence[int] = (),
         max_rejected: int,
         max_staleness: int | None = None,
-        scoring_s: Callable[[T], float] = lambda _: 0.0,
+        spent: Callable[[T], Mapping[State, float]] = lambda _: {},
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`submit(group_id)` generates and scores one group; `pending` are groups submitted before a restart, still to be taken.
 
         `keep` decides once, when a group is finished, whether it is worth learning. A group that is not frees its slot at once, so that
         a fresh one replaces it. It counts as pending until its turn comes; then it is rejected and passed to `on_reject`.
-        `max_staleness` is the bound where it leaves slack for stragglers; None keeps the order of submission. `scoring_s` is how long
-        a finished group was scored.
+        `max_staleness` is the bound where it leaves slack for stragglers; None keeps the order of submission. `spent` gives the
+        seconds of a finished group in states that only its engine knows.
         """
         self.tasks, self.submit, self.keep, self.on_reject = tasks, submit, keep, on_reject
         self.next_group = next_group
-        self.max_rejected, self.max_staleness, self.scoring_s = max_rejected, max_staleness, scoring_s
+        self.max_rejected, self.max_staleness, self.spent = max_rejected, max_staleness, spent
         self.occupancy = Occupancy(size, clock)
         self._version = 0  # publishes that slots were released for, counted from this window's beginning
         self._resubmit = deque(pending)
@@ -171,7 +171,7 @@ class GroupWindow(Generic[T]):
 
     async def _run(self, group_id: int) -> tuple[T, bool]:
         group = await self.submit(group_id)
-        self.occupancy.was_scoring(self.scoring_s(group))
+        self.occupancy.spent(self.spent(group))
         if kept := self.keep(group):
             self.occupancy.move("generating", "finished")
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import ray
 from numpy.typing import NDArray
 
 from cluster.actors.fleet.core_watch import CoreWatch
-from cluster.actors.fleet.group_work import GroupWork
+from cluster.actors.fleet.group_work import GroupWork, episodes_of
 from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
@@ -88,9 +89,10 @@ class EngineActor:
         return self.engine.pulse() | describe_groups(self._groups)
 
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
-        work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=f"engine-{self.index}")
+        work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=episodes_of(self.index))
         group, scoring_s = await work.run(self.engine, temperature)
-        scored, summary = group.verdicts, GroupSummary.of(group, scoring_s, talks=work.talks)
+        summary = replace(GroupSummary.of(group, scoring_s, talks=work.talks), answering_s=mine.answering_s)
+        scored = group.verdicts
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [Text.of(i, group.responses[i], scored[i]) for i in (*range(min(texts, size)), *odd)]
         head: Head = (summary, shown)

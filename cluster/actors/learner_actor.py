@@ -17,7 +17,7 @@ from configs.schema import Config
 from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
 from rollout.transport import PATIENCE, Rendezvous, Transport
-from rollout.types import Experts, Sampled
+from rollout.types import Recorded, Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ObjectStore:
 
     prompts: Sequence[NDArray[np.int32]]  # [P] each, of the step's groups
     tokens: Mapping[Place, ray.ObjectRef[Sampled]]  # of this rank's responses, as are the experts
-    recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
+    recorded: Mapping[Place, ray.ObjectRef[Recorded]]
     get: Callable[[Sequence[Any]], Sequence[Any]]
 
     def prompt(self, group: int) -> NDArray[np.int32]:
@@ -35,7 +35,7 @@ class ObjectStore:
     def sampled(self, places: Sequence[Place]) -> Sequence[Sampled]:
         return self.get([self.tokens[place] for place in places])
 
-    def experts(self, places: Sequence[Place]) -> Sequence[Experts | None]:
+    def experts(self, places: Sequence[Place]) -> Sequence[Recorded]:
         return self.get([self.recorded[place] for place in places])
 
 
@@ -131,7 +131,7 @@ class LearnerActor:
         return self.source.proof
 
     def step(
-        self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Experts | None]]
+        self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Recorded]]
     ) -> dict[str, float]:
         """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
         if not self._prepared:

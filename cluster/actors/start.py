@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, OnEvent
 from cluster.actors.fleet.fleet import Fleet
+from cluster.actors.fleet.group_work import episodes_of
 from cluster.actors.learner_actor import GROUPS, LearnerActor
 from cluster.actors.learners import Learners
 from cluster.actors.nodes.object_store import refuse_small_stores
@@ -77,9 +78,17 @@ async def start_actors(
             options = places.options(index, env)
             reward = rewards[index % len(rewards)]
             actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu, chat=chat)
+            leaving[actor] = (reward, episodes_of(index))
             return actors.add(actor, f"engine {index}", f"engine-{index}", has_children=True)
 
-        pool = EnginePool(config, [], on_retry, kill=actors.kill, say=say, on_event=on_event)
+        def bury(actor: Any) -> None:
+            """Kill the actor of an engine that is lost; environments of its episodes end, as it can no longer say so."""
+            actors.kill(actor)
+            reward, episodes = leaving.pop(actor)
+            reward.leave.remote([episodes])
+
+        leaving: dict[Any, tuple[Any, str]] = {}
+        pool = EnginePool(config, [], on_retry, kill=bury, say=say, on_event=on_event)
         fleet = Fleet(pool, places, launch, actors.end, wanted=places.engines)
         learners = _rank_actors(config, places, actors)
         try:

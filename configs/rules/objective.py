@@ -234,6 +234,23 @@ def decoupled_parts_are_the_whole_reward(config: Keys) -> Iterator[Problem]:
     yield Problem(("kl.place", *ADVANTAGE_KEYS), message)
 
 
+def credit_by_turn_leaves_one_out(config: Keys) -> Iterator[Problem]:
+    """`objective.credit = "turn"` compares with the mean of the others: it needs `objective.advantage = "leave_one_out"`."""
+    chosen = known_preset(config)
+    if config.objective.credit != "turn" or chosen is None or chosen.advantage == "leave_one_out":
+        return
+    why = {
+        "none": "by which rewards teach nothing",
+        "decoupled": "which compares the parts of a reward, and a part is of the whole episode",
+        "length_weighted": "which weighs whole responses by their tokens",
+    }.get(chosen.advantage, "which compares whole episodes")
+    message = (
+        f'got "turn" with advantage "{chosen.advantage}", {why}, but credit by turn compares what was earned from a turn on with the mean '
+        'of the other responses: use objective.advantage = "leave_one_out", or credit = "whole"'
+    )
+    yield Problem(("objective.credit", *ADVANTAGE_KEYS), message)
+
+
 OBJECTIVE_RULES: tuple[Rule, ...] = (
     choices_are_known,
     group_baseline_needs_a_group,
@@ -246,4 +263,5 @@ OBJECTIVE_RULES: tuple[Rule, ...] = (
     reinforce_needs_on_policy_data,
     mean_normalised_needs_rewards_from_zero,
     decoupled_parts_are_the_whole_reward,
+    credit_by_turn_leaves_one_out,
 )

@@ -13,6 +13,7 @@ from configs.toml_writer import quoted
 INITIAL = "initial"  # as kl.reference: the model that training starts from
 NO_KL = Kl()
 CLIP_BOUNDS = ("clip_low", "clip_high")
+Credit = Literal["whole", "turn"]
 
 
 class ObjectiveConfig(Section):
@@ -58,6 +59,11 @@ class ObjectiveConfig(Section):
     overlong_filter: StrictBool = Field(
         default=False, description="leave truncated responses out of the loss. Their rewards still count in the group's baseline"
     )
+    credit: Credit = Field(
+        default="whole",
+        description='what of an episode has one advantage: all of it, or with "turn" each turn of the model, compared by what was earned '
+        'from it on; "turn" needs `advantage = "leave_one_out"`',
+    )
     router_shift: PositiveShare | None = Field(
         default=None,
         examples=[0.8],
@@ -94,7 +100,7 @@ class ObjectiveConfig(Section):
         """The preset with this section's changes applied, for a surrogate that misses no setting."""
         settings = self.settings
         surrogate = self.surrogate_type(**{key: settings[key] for key in settings_of(self.surrogate_type)})
-        changes = _changes(self, "preset", "surrogate", "overlong_filter", "router_shift", *SETTINGS)
+        changes = _changes(self, "preset", "surrogate", "overlong_filter", "credit", "router_shift", *SETTINGS)
         return PRESETS[self.preset].replace(surrogate=surrogate, **changes)
 
 

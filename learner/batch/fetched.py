@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from configs.schema import Config
 from learner.batch.plan import Place, Row
-from rollout.types import Experts, Group, Sampled
+from rollout.types import Experts, Group, Recorded, Sampled
 
 
 class Source(Protocol):
@@ -20,8 +20,8 @@ class Source(Protocol):
     def sampled(self, places: Sequence[Place]) -> Sequence[Sampled]:
         """The responses at these places."""
 
-    def experts(self, places: Sequence[Place]) -> Sequence[Experts | None]:
-        """Their recorded experts, None for a response without any."""
+    def experts(self, places: Sequence[Place]) -> Sequence[Recorded]:
+        """Their recorded experts, None for a response without any; of several segments, those of each."""
 
 
 class Fetched:
@@ -29,21 +29,23 @@ class Fetched:
 
     def __init__(self, source: Source, rows: Iterable[Row]) -> None:
         self.source = source
-        places = [row.place for row in rows]
+        places = list(dict.fromkeys(row.place for row in rows))  # segments of a response share its place
         self._sampled = dict(zip(places, source.sampled(places), strict=True))
-        self._experts: dict[Place, Experts | None] = {}
+        self._experts: dict[Place, Recorded] = {}
 
     def fetch_experts(self, rows: Iterable[Row]) -> None:
         """Fetch the recorded experts of these rows; what is here already is not fetched again."""
-        places = [row.place for row in rows if not self.has_experts(row)]
+        places = list(dict.fromkeys(row.place for row in rows if not self.has_experts(row)))
         self._experts |= zip(places, self.source.experts(places), strict=True)
 
     def prompt(self, row: Row) -> NDArray[np.int32]:
-        """The row's prompt [P]."""
-        return self.source.prompt(row.group)
+        """The row's prompt [P]; of a later segment, the context that an environment wrote."""
+        rewritten = self.response(row).prompt_ids
+        return self.source.prompt(row.group) if rewritten is None else rewritten
 
     def response(self, row: Row) -> Sampled:
-        return self._sampled[row.place]
+        """The row's tokens; of several segments, those of its own."""
+        return self._sampled[row.place].segment(row.segment)
 
     def has_experts(self, row: Row) -> bool:
         """Whether the row's recorded experts were fetched."""
@@ -51,7 +53,8 @@ class Fetched:
 
     def experts(self, row: Row) -> Experts | None:
         """The row's recorded experts, None if the engine reported none; KeyError if they were not fetched."""
-        return self._experts[row.place]
+        recorded = self._experts[row.place]
+        return recorded[row.segment] if isinstance(recorded, tuple) else recorded
 
 
 def fetch(config: Config, source: Source, rows: Sequence[Row]) -> Fetched:
@@ -74,8 +77,8 @@ class InMemory:
     def sampled(self, places: Sequence[Place]) -> Sequence[Sampled]:
         return [Sampled.of(self.groups[group].responses[member]) for group, member in places]
 
-    def experts(self, places: Sequence[Place]) -> Sequence[Experts | None]:
-        return [self.groups[group].responses[member].routed_experts for group, member in places]
+    def experts(self, places: Sequence[Place]) -> Sequence[Recorded]:
+        return [self.groups[group].responses[member].recorded for group, member in places]
 
 
 def fetch_all(groups: Mapping[int, Group] | Sequence[Group], rows: Sequence[Row]) -> Fetched:

@@ -11,6 +11,7 @@ from torch import Tensor
 from learner.batch.fetched import Fetched
 from learner.batch.plan import Row
 from learner.batch.recorded import ExpertShape, Recording, lay_out_experts
+from rollout.types import Sampled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,15 @@ class Batch:
     position_ids: Tensor  # int64 [B, P+T], 0 at the first real token
     mask: Tensor  # bool [B, T], True on tokens to learn from
     engine_logprobs: Tensor | None  # float32 [B, T], 0 off the mask; None if the engine did not return any
-    advantages: Tensor  # float32 [B]
+    advantages: Tensor  # float32 [B], or [B, T] where turns have their own
     token_weight: Tensor  # float32 [B, T], 0 off the mask
     versions: Tensor  # int64 [B], version whose weights sampled the first token
     prompt_width: int  # P
     experts: Recording | None = None  # the engine's; None if it did not record experts, or no response of the batch has any
     bad_logprobs: int = 0  # tokens masked because their engine log-prob is not finite
+    turns: Tensor | None = (
+        None  # int64 [B, T], the turn of its row that each sampled token belongs to, -1 off them; only with credit by turn
+    )
     unrouted: int = 0  # responses whose recording was fetched and is not complete
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -46,6 +50,8 @@ def build_batch(
 ) -> Batch:
     """Lay out the rows' prompts and responses as one padded batch; `fetched` has each row's tokens.
 
+    Tokens of an environment are context: the pass sees them, and everything that is learned or measured leaves them out.
+
     Without rows the batch is one padding row with an empty mask: its rank must still take part in every collective of the pass.
     Tokens whose engine log-prob is NaN or infinite are masked and counted; they stay in the denominator of the loss. With `mask_unrouted`
     so are all tokens of a response whose recording is incomplete.
@@ -57,22 +63,25 @@ def build_batch(
     width, length = max(map(len, prompts)), max(map(len, responses))
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     attention = np.zeros((len(rows), width + length), np.bool_)
+    own = np.zeros((len(rows), length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
     reported = responses[0].logprobs is not None  # for all responses or for none: the config decides
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         real = slice(width - len(prompt), width + len(response))
         token_ids[i, real] = np.concatenate([prompt, response.token_ids])
         attention[i, real] = True
+        own[i, : len(response)] = response.sampled
         if reported:
             logprobs[i, : len(response)] = response.logprobs
-    mask = attention[:, width:] & np.isfinite(logprobs)
-    bad = int((attention[:, width:] & ~mask).sum())
+    mask = own & np.isfinite(logprobs)
+    bad = int((own & ~mask).sum())
     experts, routed = None, np.ones(len(rows), np.bool_)
     if captured is not None:
         recorded = {i: fetched.experts(row) for i, row in enumerate(rows) if fetched.has_experts(row)}
         experts, routed = lay_out_experts(recorded, list(map(len, prompts)), list(map(len, responses)), width, length, captured)
     if mask_unrouted:
         mask &= routed[:, None]
+    turns = turns_of(responses, length) if any(row.by_turn for row in rows) else None
     weights = np.array([row.weight for row in rows], np.float32)
     return Batch(
         token_ids=torch.from_numpy(token_ids),
@@ -80,14 +89,35 @@ def build_batch(
         position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
         engine_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if reported else None,
-        advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
+        advantages=advantages_of(rows, turns),
         token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),
         prompt_width=width,
         experts=experts,
         bad_logprobs=bad,
+        turns=turns,
         unrouted=int((~routed).sum()),
     )
+
+
+def turns_of(responses: Sequence[Sampled], length: int) -> Tensor:
+    """The turn that each sampled token belongs to [B, T], counted from 0 in its row; -1 elsewhere."""
+    turns = np.full((len(responses), length), -1, np.int64)
+    for i, response in enumerate(responses):
+        for number, (begin, end) in enumerate(response.spans):
+            turns[i, begin:end] = number
+    return torch.from_numpy(turns)
+
+
+def advantages_of(rows: Sequence[Row], turns: Tensor | None) -> Tensor:
+    """The rows' advantages: float32 [B], or [B, T] where `turns` [B, T] says which turn of its row a token belongs to, 0 off the turns."""
+    if turns is None:
+        return torch.tensor([row.advantage for row in rows], dtype=torch.float32)
+    table = torch.zeros(len(rows), max(len(row.by_turn) for row in rows), dtype=torch.float32)
+    for i, row in enumerate(rows):
+        table[i, : len(row.by_turn)] = torch.tensor(row.by_turn)
+    spread = table.to(turns.device).gather(1, turns.clamp(min=0))
+    return torch.where(turns >= 0, spread, 0)
 
 
 def _idle_batch(pad_id: int) -> Batch:

@@ -57,7 +57,12 @@ ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2,
 
 
 @torch.no_grad()
-def kl_of_responses(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio: Tensor, mask: Tensor) -> Tensor:
-    """The estimated KL of each response to the reference, summed over its tokens [B, T] -> [B], float64."""
+def kl_of_tokens(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """The estimated KL to the reference at each token [B, T], 0 off the mask."""
     policy, base, ratio = (torch.where(mask, values, 0) for values in (logprobs, reference, log_ratio))
-    return torch.where(mask, ESTIMATORS[estimator](policy - base, ratio), 0).sum(-1, dtype=torch.float64)
+    return torch.where(mask, ESTIMATORS[estimator](policy - base, ratio), 0)
+
+
+def kl_of_responses(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """The same summed over each response [B], float64."""
+    return kl_of_tokens(estimator, logprobs, reference, log_ratio, mask).sum(-1, dtype=torch.float64)

@@ -7,6 +7,7 @@ import numpy as np
 from configs.schema import Config
 from configs.sections.reward import RewardConfig
 from learner.loss.advantages import Floats, Groups, decouple, has_signal
+from learner.loss.turns import rewards_of_turns, turns_differ
 from rollout.types import OVERLONG, GroupSummary
 
 DECOUPLED = "decoupled"  # the advantage that compares parts
@@ -44,10 +45,15 @@ def decoupled_advantages(reward: RewardConfig, summaries: Sequence[GroupSummary]
 
 
 def worth_learning(config: Config, summary: GroupSummary) -> bool:
-    """Whether dynamic sampling accepts a group: its raw correctness varies, or with decoupled parts any weighted part does.
+    """Whether dynamic sampling accepts a group: its raw correctness varies, with decoupled parts any weighted part, or with credit by turn
+    what remained to be earned in a turn that several reached.
 
     The over-long penalty never counts: it makes a group of wrong answers vary without teaching anything.
     """
+    if config.objective.credit == "turn":
+        # Without penalties and parts, so that what remains in the first turn is the raw correctness.
+        low, high = config.reward.range
+        return turns_differ(rewards_of_turns(summary, np.where(summary.aborted, np.nan, low + (high - low) * summary.correct)))
     if config.objective.resolved.advantage != DECOUPLED:
         return has_signal(summary)
     named = weighed_parts(config.reward, summary)[: 1 + sum(part.how == "add" for part in config.reward.parts.values())]

@@ -105,7 +105,7 @@ class Rescoring:
 
     def _shuffle(self, step: int, rows: Sequence[Row]) -> list[Row]:
         """The rows in a random order that depends only on the run's seed, the step and each row's place."""
-        return sorted(rows, key=lambda row: np.random.default_rng((self.seed, step, row.group, row.member)).random())
+        return sorted(rows, key=lambda row: np.random.default_rng((self.seed, step, *row.name)).random())
 
     def _batches(self, versions: Sequence[int], chosen: Sequence[Row], fetched: Fetched) -> dict[int, list[Batch]]:
         """The chosen rows as micro-batches by the version that sampled them: equally many on every rank, some may be empty."""

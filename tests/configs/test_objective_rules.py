@@ -161,6 +161,13 @@ BROKEN = [
      "kl.place", "never sees the KL", "objective.preset=gdpo kl.coefficient=0.1 kl.reference=initial reward.range=[-1,1]"),
     ("reinforce_needs_on_policy_data", "objective.preset=opo learner.updates_per_step=2", "learner.updates_per_step",
      "which has no ratio", "objective.preset=opo"),
+    ("credit_by_turn_leaves_one_out", "objective.preset=grpo objective.credit=turn", "objective.credit",
+     'got "turn" with advantage "standardised", which compares whole episodes',
+     "objective.preset=grpo objective.credit=turn objective.advantage=leave_one_out"),
+    ("credit_by_turn_leaves_one_out", "objective.preset=gdpo objective.credit=turn", "objective.credit",
+     "a part is of the whole episode", "objective.preset=rloo objective.credit=turn"),
+    ("credit_by_turn_leaves_one_out", "objective.preset=opo objective.credit=turn", "objective.credit",
+     "weighs whole responses by their tokens", "objective.preset=opo objective.credit=whole"),
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from learner.batch.tensors import Batch
 from learner.model.logprobs import token_logprobs
 from rollout.types import Group, GroupSummary
 from tests.toys.batches import whole_batch
+from tests.toys.holes import with_episodes
 from tests.toys.learner import VOCABULARY, toy_group
 from tests.toys.one_batch import batch_loss
 
@@ -65,12 +66,14 @@ OBJECTIVES |= {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-@given(seed=st.integers(0, 10_000), ranks=st.integers(1, 4), budget=st.integers(12, 80))
+@given(seed=st.integers(0, 10_000), ranks=st.integers(1, 4), budget=st.integers(12, 80), episodes=st.booleans())
 @settings(max_examples=10, deadline=None)
-def test_the_gradient_of_an_update_is_that_of_one_big_batch(name: str, seed: int, ranks: int, budget: int) -> None:
+def test_the_gradient_of_an_update_is_that_of_one_big_batch(name: str, seed: int, ranks: int, budget: int, episodes: bool) -> None:
     objective = OBJECTIVES[name]
     near = 1e-3 if objective.preset.ratio == "sequence" else 0.5
     groups = [toy_group(seed + i, failing=0.1) for i in range(4)]
+    if episodes:
+        groups = [with_episodes(group, seed) for group in groups]
     summaries = [GroupSummary.of(group) for group in groups]
     divided, whole = (
         plan_step(summaries, objective.preset, updates=1, ranks=r, micro_batch_tokens=b, response_tokens=6).updates[0]

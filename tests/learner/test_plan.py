@@ -112,6 +112,7 @@ def test_failed_and_aborted_responses_leave_baseline_and_loss() -> None:
     group = replace(
         GroupSummary.of(toy_group(1, members=4)),
         lengths=np.array([3, 4, 5, 6]),
+        sampled=np.array([3, 4, 5, 6]),
         rewards=np.array([1.0, np.nan, 0.0, 1.0]),
         aborted=np.array([False, False, False, True]),
         truncated=np.zeros(4, np.bool_),
@@ -125,6 +126,7 @@ def test_filtered_truncated_responses_stay_in_the_baseline_but_not_in_the_loss()
     group = replace(
         GroupSummary.of(toy_group(1, members=3)),
         lengths=np.array([2, 2, 6]),
+        sampled=np.array([2, 2, 6]),
         rewards=np.array([1.0, 0.0, 0.5]),
         truncated=np.array([False, False, True]),
         aborted=np.zeros(3, np.bool_),
@@ -142,6 +144,7 @@ def test_an_all_equal_group_stays_with_advantage_zero() -> None:
     group = replace(
         GroupSummary.of(toy_group(1, members=3)),
         lengths=np.array([2, 2, 2]),
+        sampled=np.array([2, 2, 2]),
         rewards=np.full(3, 0.7),
         truncated=np.zeros(3, np.bool_),
         aborted=np.zeros(3, np.bool_),
@@ -165,6 +168,7 @@ def test_a_response_above_the_budget_is_refused_with_the_number_to_set() -> None
         GroupSummary.of(toy_group(1, members=2)),
         prompt_tokens=4,
         lengths=np.array([3, 9]),
+        sampled=np.array([3, 9]),
         rewards=np.array([0.0, 1.0]),
         aborted=np.zeros(2, np.bool_),
     )
@@ -187,6 +191,7 @@ def test_a_filtered_response_still_counts_in_what_it_is_compared_with(preset: st
     group = replace(
         GroupSummary.of(toy_group(1, members=3)),
         lengths=np.array([2, 3, 5]),
+        sampled=np.array([2, 3, 5]),
         rewards=np.array([1.0, 1.0, 0.0]),
         correct=np.array([1.0, 1.0, 0.0]),
         aborted=np.zeros(3, np.bool_),

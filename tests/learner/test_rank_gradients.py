@@ -1,6 +1,6 @@
 """The gradient that reaches DeepSpeed's optimizer is that of one big batch in plain torch, for every objective, stage and rank count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
-from learner.batch.plan import plan_step
+from learner.batch.plan import Row, plan_step
 from learner.batch.recorded import Recording
 from learner.batch.tensors import Batch
-from learner.loss.kl import kl_of_responses
+from learner.loss.kl import kl_of_tokens
+from learner.loss.turns import rewards_of_turns
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
-from rollout.types import GroupSummary
+from rollout.types import Group, GroupSummary
 from tests.conftest import RankResults
 from tests.toys.batches import whole_batch
-from tests.toys.gradient import ENTROPY, EVERYWHERE, OBJECTIVES, WITH_ALL, elsewhere, nearness
+from tests.toys.gradient import ENTROPY, EVERYWHERE, OBJECTIVES, WITH_ALL, credit_of, elsewhere, groups_of, nearness
 from tests.toys.one_batch import batch_loss, planned
 from tests.toys.ranks import BUDGET, PACKED_BUDGET, recorded_groups
 
@@ -39,24 +40,20 @@ def results(ranks: RankResults) -> Results:
 
 def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] | None = None) -> tuple[float, list[Tensor]]:
     """Loss and gradient of the update as a single micro-batch, by autograd alone; `routed` says which experts tokens take."""
-    objective, groups = OBJECTIVES[label], recorded_groups()
+    objective, groups, credit = OBJECTIVES[label], groups_of(label, recorded_groups()), credit_of(label)
     config = load(folder / "config.toml")
     policy = load_policy(config)
     policy.entropy_gradient = label in ENTROPY
     apply_precision(policy, config.learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
-    rows = planned(summaries, objective)
+    rows = planned(summaries, objective, credit)
     batch = whole_batch(rows, groups, 0)
     logprobs, entropy = policy(batch)
     batch, old, reference = elsewhere(batch, logprobs.detach(), nearness(objective))
-    kl = objective.kl
-    if kl.in_reward:
-        costs = kl.coefficient * kl_of_responses(kl.estimator, old, reference, torch.zeros_like(old), batch.mask)
-        rewards = [summary.rewards.copy() for summary in summaries]
-        for row, cost in zip(rows, costs.tolist(), strict=True):
-            rewards[row.group][row.member] -= cost
-        charged = planned([replace(summary, rewards=reward) for summary, reward in zip(summaries, rewards, strict=True)], objective)
+    if objective.kl.in_reward:
+        costs = objective.kl.coefficient * kl_of_tokens(objective.kl.estimator, old, reference, torch.zeros_like(old), batch.mask)
+        charged = planned(less(summaries, groups, rows, costs.double()), objective, credit)
         batch = replace(batch, advantages=whole_batch(charged, groups, 0).advantages)
     if routed is not None:
         logprobs, entropy = policy(batch, routed(batch))
@@ -66,6 +63,18 @@ def in_one_batch(folder: Path, label: str, routed: Callable[[Batch], Recording] 
         loss = loss - ENTROPY[label] * (torch.where(batch.mask, entropy, 0) * batch.token_weight).sum()
     torch.autograd.backward(loss)
     return loss.item(), [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+
+
+def less(summaries: Sequence[GroupSummary], groups: Sequence[Group], rows: Sequence[Row], costs: Tensor) -> list[GroupSummary]:
+    """The summaries with the costs [B, T] of the rows' tokens taken off the rewards of their turns."""
+    rewards = [summary.rewards.copy() for summary in summaries]
+    turns = [[values.copy() for values in rewards_of_turns(summary, summary.rewards)] for summary in summaries]
+    for row, cost in zip(rows, costs, strict=True):
+        spans = groups[row.group].responses[row.member].segments[row.segment].spans
+        for number, (begin, end) in enumerate(spans):
+            rewards[row.group][row.member] -= float(cost[begin:end].sum())
+            turns[row.group][row.member][row.first_turn + number] -= float(cost[begin:end].sum())
+    return [replace(s, rewards=whole, turn_rewards=tuple(own)) for s, whole, own in zip(summaries, rewards, turns, strict=True)]
 
 
 @pytest.mark.parametrize("label", OBJECTIVES)

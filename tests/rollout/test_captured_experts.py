@@ -1,8 +1,5 @@
 """The experts that a real engine records are those that the learner takes for the same tokens, cached and paused on the way or not."""
 
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +15,8 @@ from learner.model.policy import load_policy
 from rollout.types import Group, Verdict
 from tests.toys.batches import whole_batch
 from tests.toys.capture_worker import LONG, OVERRIDES
-from tests.toys.ranks import write_run
 
 pytestmark = pytest.mark.end_to_end
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, a config, and what an engine of both answered."""
-    folder = tmp_path_factory.mktemp("captured")
-    write_run(folder)
-    words = [sys.executable, "-m", "tests.toys.capture_worker", str(folder)]
-    ended = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr[-4000:]
-    return folder
-
-
-@pytest.fixture(scope="module")
-def answered(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = pickle.loads((folder / "captured.pickle").read_bytes())  # written by the test itself
-    return found
 
 
 def test_every_token_fed_to_the_engine_has_a_row_of_bytes(answered: dict[str, Any]) -> None:
@@ -53,8 +32,8 @@ def test_prompts_came_from_the_cache_and_responses_were_cut(answered: dict[str, 
     assert sum(r.oldest_version != r.newest_version for r in answered["responses"]) > 0
 
 
-def test_engine_and_learner_take_the_same_experts_and_so_replay_changes_nothing(folder: Path, answered: dict[str, Any]) -> None:
-    config = load(folder / "config.toml", OVERRIDES)
+def test_engine_and_learner_take_the_same_experts_and_so_replay_changes_nothing(captured_folder: Path, answered: dict[str, Any]) -> None:
+    config = load(captured_folder / "config.toml", OVERRIDES)
     policy = load_policy(config)
     attach(policy, policy.routing, precise=True)
     responses = tuple(answered["responses"])

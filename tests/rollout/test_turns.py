@@ -5,23 +5,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rollout.behind import UnfitWords
 from rollout.episode import Answer, Turn
 from rollout.turns import Ask, Bounds, Play
-from rollout.types import Finish, Outcome, Response, Verdict
+from rollout.types import Finish, Outcome, Prompt, Response, Verdict
 
 EOS = 0
 PROMPT = [7, 8, 9]
+ASKED = Prompt(prompt_id="p", token_ids=np.array(PROMPT, np.int32), reference="", checker="world")
 BOUNDS = Bounds(turns=8, reply=64, response=60, context=63)
 
 
 class Letters:
     """Spells a word as the numbers of its letters."""
 
-    def of(self, words: str, role: str, last_token: int) -> list[int]:
+    def of(self, words: str, role: str, last_token: int, prompt: Prompt) -> list[int]:
+        if "?" in words:
+            raise UnfitWords("the template cannot say it")
         assert last_token == EOS, "words follow a finished turn"
         return [*([50] if role == "tool" else []), *(ord(letter) - 60 for letter in words)]
 
-    def context(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+    def context(self, messages: Sequence[dict[str, Any]], prompt: Prompt) -> list[int]:
+        if not messages:
+            raise UnfitWords("it has no messages")
         return [ord(letter) - 60 for message in messages for letter in message["content"]]
 
 
@@ -119,6 +125,16 @@ def test_an_episode_that_broke_keeps_its_failure():
     assert response.transcript[-1].answer.failure == broken
     alone, _ = play(ToyEngine(*THREE), Answer(failure=broken))
     assert [turn.answer.failure for turn in alone.transcript] == [broken]
+
+
+@pytest.mark.parametrize(("answer", "why"), [(Answer(words="?"), "cannot say it"), (Answer(rewritten=()), "no messages")])
+def test_an_answer_that_cannot_be_tokens_breaks_its_episode_and_nothing_else(answer: Answer, why: str):
+    response, _ = play(ToyEngine(*THREE), WORDS[0], answer)
+    failure = response.transcript[-1].answer.failure
+    assert failure is not None
+    assert (failure.reward, failure.outcome) == (None, Outcome.UNSCORABLE)
+    assert why in str(failure.failure)
+    assert response.token_ids.tolist() == [1, 2, EOS, 5, 6, 3, EOS]
 
 
 CUT_OFF = {

@@ -15,6 +15,7 @@ from rollout.turns import Ask
 from rollout.types import Prompt, Response
 
 MEMBERS, TURNS, STOPS = 12, 6, [5, 9, 14, 20, 27]  # with so many ends of turns a model of random weights says little
+GREEDY_STOPS = list(range(4, 32, 2))  # the likeliest tokens go round in small circles
 REWRITTEN = "0123456789+=" * 3
 Key = tuple[int, int]  # seed of a response, number of a turn
 
@@ -106,7 +107,7 @@ async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
 
     def with_more_ends(*args: Any) -> Any:
         params = sampling(*args)
-        params.stop_token_ids = STOPS
+        params.stop_token_ids = STOPS if params.temperature > 0 else GREEDY_STOPS
         return params
 
     rollout.engine.sampling = with_more_ends  # type: ignore[attr-defined]
@@ -114,7 +115,7 @@ async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
     found: dict[str, Any] = {"prompt": prompt}
     found["together"] = await play(engine, prompt, range(MEMBERS), naps=0.01)
     found["alone"] = [(await play(engine, prompt, [member]))[0] for member in range(MEMBERS)]
-    found["greedy"] = [(await play(engine, prompt, [4], temperature=0.0))[0] for _ in range(2)]
+    found["greedy"] = [await play(engine, prompt, [1, 4, 5, 7], temperature=0.0, naps=naps) for naps in (0.0, 0.01)]
     found["at_once"] = []
     for response in found["together"]:
         for head, part in ((prompt.token_ids, response), *((segment.prompt_ids, segment) for segment in response.later)):

@@ -12,7 +12,7 @@ from learner.learner import Learner
 from learner.measurement import Part
 from learner.statistics import StepStatistics
 from rollout.types import Group
-from tests.toys.gradient import ENTROPY, OBJECTIVES, elsewhere, labels_of, nearness
+from tests.toys.gradient import ENTROPY, OBJECTIVES, credit_of, elsewhere, groups_of, labels_of, nearness
 from tests.toys.rank_base import Rank
 
 # With a beta of 0 Adam's first moment is the gradient, and a learning rate of 0 does not change the weights.
@@ -49,7 +49,9 @@ class GradientRank(Rank):
         gradients, stats = {}, {}
         for label in labels_of(name, self.world):
             learner.objective, learner.entropy.level = OBJECTIVES[label], ENTROPY.get(label, 0.0)
-            stats[label] = self.step(learner)
+            credited = learner.config.objective.model_copy(update={"credit": credit_of(label)})
+            learner.config = learner.config.model_copy(update={"objective": credited})
+            stats[label] = self.step(learner, groups_of(label, self.groups))
             gradients[label] = [moment(learner, p) for p in learner.zero.module.parameters()]
         if self.rank == 0:
             torch.save({"gradients": gradients, "stats": stats}, self.folder / f"{name}-{self.world}.pt")

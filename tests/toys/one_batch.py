@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from configs.presets import Objective
+from configs.sections.objective import Credit
 from learner.batch.plan import MicroBatch, plan_step
 from learner.batch.tensors import Batch
 from learner.loss.objective import LossInputs, policy_loss
@@ -12,9 +13,9 @@ from rollout.types import Group, GroupSummary
 from tests.toys.batches import whole_batch
 
 
-def planned(summaries: Sequence[GroupSummary], objective: Objective) -> MicroBatch:
+def planned(summaries: Sequence[GroupSummary], objective: Objective, credit: Credit = "whole") -> MicroBatch:
     """All learned responses of a step's only update."""
-    plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8)
+    plan = plan_step(summaries, objective.preset, updates=1, ranks=1, micro_batch_tokens=10_000, response_tokens=8, credit=credit)
     return plan.updates[0].rows
 
 

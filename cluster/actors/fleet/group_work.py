@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
@@ -30,10 +29,10 @@ class GroupWork:
     def __init__(self, questions: Questions, mine: GroupAtWork, prompt: Prompt, wants: Wants, *, size: int, engine: str) -> None:
         """`engine` begins the names of its episodes, so that all of them can be left if the engine dies."""
         self.questions, self.mine, self.prompt, self.size = questions, mine, prompt, size
-        self.wants, self.talks = wants.of(prompt.checker), wants.talks(prompt.checker)
+        self.wants, self.talks, self.slow = wants.of(prompt.checker), wants.talks(prompt.checker), wants.slow(prompt.checker)
         self.seed = questions.config.run.seed
         attempt = uuid4().hex[:12]
-        self.names = [f"{engine}/{mine.group_id}.{member}.{attempt}" for member in range(size)]
+        self.names = [f"{engine}{mine.group_id}.{member}.{attempt}" for member in range(size)]
         self._open: set[str] = set()  # episodes that were asked about, and are not scored yet
 
     async def run(self, engine: Responding, temperature: float | None) -> tuple[Group, float]:
@@ -55,7 +54,7 @@ class GroupWork:
             if "group" in self.wants:
                 texts = tuple(responses[member].text for member in range(size))
                 verdicts = {member: self.score(member, response, texts) for member, response in responses.items()}
-            scored = [await verdicts[member] for member in range(size)]
+            scored = [await self._verdict(verdicts[member], self.names[member], responses[member]) for member in range(size)]
         finally:
             self._leave()
         of_members = tuple(responses[member] for member in range(size))
@@ -68,13 +67,13 @@ class GroupWork:
         async def reply(turns: Sequence[Turn]) -> Answer:
             self._open.add(self.names[member])
             with self.mine.answers():
-                return await self.questions.reply(replace(self._asked(member, turns[-1].said), turns=tuple(turns)))
+                return await self.questions.reply(replace(self._asked(member, turns[-1].said), turns=tuple(turns)), alone=self.slow)
 
         return reply if self.talks else None
 
     def score(self, member: int, response: Response, group: tuple[str, ...] = ()) -> asyncio.Future[Verdict]:
         """A future for the verdict on a finished response; of an episode that broke, its failure."""
-        if response.transcript and (failure := response.transcript[-1].answer.failure):
+        if failure := failure_of(response):
             verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
             verdict.set_result(failure)
             return verdict
@@ -86,13 +85,14 @@ class GroupWork:
             over=response.finish is not Finish.STOP,
             group=group,
         )
-        scored = self.questions.score(asked)
-        scored.add_done_callback(partial(self._scored, self.names[member]))
-        return scored
+        return self.questions.score(asked)
 
-    def _scored(self, name: str, verdict: asyncio.Future[Verdict]) -> None:
-        if not verdict.cancelled() and verdict.exception() is None:
+    async def _verdict(self, coming: asyncio.Future[Verdict], name: str, response: Response) -> Verdict:
+        """A verdict; with it the episode is over for its environment, unless it broke and was not scored."""
+        verdict = await coming
+        if failure_of(response) is None:
             self._open.discard(name)
+        return verdict
 
     def _leave(self) -> None:
         """Say that no episode that is open now will be asked about again."""
@@ -117,3 +117,13 @@ class GroupWork:
             episode=self.names[member],
             group_seed=seed_of_group(seed, mine.group_id, evaluated=mine.evaluated),
         )
+
+
+def failure_of(response: Response) -> Verdict | None:
+    """Why an episode broke; None where it did not."""
+    return response.transcript[-1].answer.failure if response.transcript else None
+
+
+def episodes_of(engine: int) -> str:
+    """What begins the name of every episode of an engine; it ends in "/", by which `RewardActor.leave` knows that it means them all."""
+    return f"engine-{engine}/"

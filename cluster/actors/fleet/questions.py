@@ -14,14 +14,16 @@ from rollout.episode import Answer
 from rollout.types import Verdict
 
 T = TypeVar("T")
+TOGETHER = 32  # questions of one call, at most: so many wait for the slowest answer among them
+SLOW_S = 0.25  # an answer that took so long has cost far more than a call of its own
 
 
 class Arrivals(Generic[T]):
     """Questions that arrive in one turn of the event loop share a call; no call waits for an earlier one."""
 
-    def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[T]]]) -> None:
-        """`ask` returns the results in order."""
-        self.ask = ask
+    def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[T]]], most: int | None = None) -> None:
+        """`ask` returns the results in order; a call has `most` questions at most."""
+        self.ask, self.most = ask, most
         self._waiting: list[tuple[Asked, asyncio.Future[T]]] = []
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -36,9 +38,11 @@ class Arrivals(Generic[T]):
 
     def _send(self) -> None:
         arrivals, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._call(arrivals))
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        most = self.most or len(arrivals)
+        for first in range(0, len(arrivals), most):
+            task = asyncio.create_task(self._call(arrivals[first : first + most]))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
 
     async def _call(self, arrivals: Sequence[tuple[Asked, asyncio.Future[T]]]) -> None:
         try:
@@ -61,25 +65,31 @@ class Questions:
         self.config, self.reward = config, reward
         self._wants: Wants | None = None  # not known before the reward actor is ready
         self._scores: Arrivals[Verdict] = Arrivals(lambda asked: reward.score.remote(asked))
-        self._replies: Arrivals[Answer] = Arrivals(lambda asked: reward.reply.remote(asked))
+        self._replies: Arrivals[Answer] = Arrivals(lambda asked: reward.reply.remote(asked), TOGETHER)
+        self._slow: set[str] = set()  # checkers whose last answer was slow
         self._leaving: set[asyncio.Future[None]] = set()
 
     async def wants(self) -> Wants:
         """What the user's functions ask for; nothing where the config names none, as data may name none."""
         if self._wants is None:
-            own = any(map(is_own, used_checkers(self.config)))
-            self._wants = await self.reward.wants.remote() if own else Wants()
+            asks = self.config.tools.use or any(map(is_own, used_checkers(self.config)))
+            self._wants = await self.reward.wants.remote() if asks else Wants()
         return self._wants
 
     def score(self, asked: Asked) -> asyncio.Future[Verdict]:
         """A future for the verdict on a finished response."""
         return self._scores.put(asked)
 
-    async def reply(self, asked: Asked) -> Answer:
-        """What follows the last turn of an episode."""
+    async def reply(self, asked: Asked, *, alone: bool = False) -> Answer:
+        """What follows the last turn of an episode. An answer that may be slow is asked for `alone`, so that no other waits for it."""
         began = time.perf_counter()
-        answer = await self._replies.put(asked)
-        return replace(answer, seconds=time.perf_counter() - began)
+        if alone or asked.checker in self._slow:
+            (answer,) = await self.reward.reply.remote([asked])
+        else:
+            answer = await self._replies.put(asked)
+        seconds = time.perf_counter() - began
+        (self._slow.add if seconds > SLOW_S else self._slow.discard)(asked.checker)
+        return replace(answer, seconds=seconds)
 
     def leave(self, episodes: Sequence[str]) -> None:
         """These episodes will not be asked about again: what an environment holds for them ends. Nobody waits for it."""

@@ -39,7 +39,7 @@ class Person:
             yield 0, await self.sample(Ask(context=prompt.token_ids.tolist(), turn=0, limit=limit, known=0))
             return
         shown = Shown(reply, self.screen, said=False)
-        yield 0, await Play(prompt.token_ids.tolist(), self.sample, shown, self.speller, self.bounds).respond()
+        yield 0, await Play(prompt.token_ids.tolist(), self.sample, shown, self.speller.for_prompt(prompt), self.bounds).respond()
 
     async def sample(self, ask: Ask) -> Response:
         """The next turn. What does not fit is cut off, as the model's tokens would be."""

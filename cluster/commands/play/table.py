@@ -1,7 +1,7 @@
 """One episode from a config's row to its reward, asked about and scored as in a run, but without Ray."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -39,13 +39,12 @@ class InProcess:
     """What asks a reward actor, in front of the scorer itself."""
 
     def __init__(self, scorer: Scorer) -> None:
-        for name in ("score", "reply", "leave"):
-            setattr(self, name, SimpleNamespace(remote=getattr(scorer, name)))
+        self.score, self.reply = SimpleNamespace(remote=scorer.score), SimpleNamespace(remote=scorer.reply)
 
-        async def wants() -> Any:
-            return scorer.wants
+        async def leave(episodes: Sequence[str]) -> None:
+            scorer.episodes.leave(episodes)
 
-        self.wants = SimpleNamespace(remote=wants)
+        self.leave = SimpleNamespace(remote=leave)
 
 
 def play(config: Config, wanted: Wanted, screen: Screen, lines: Lines) -> None:
