@@ -77,17 +77,27 @@ def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
 
 def test_games_shown_are_games_of_the_environment() -> None:
     train, _ = guesses.split_ranges(0)
-    secrets = {}
-    for transcript in guesses.attempts(train, 300, random.Random(0)):
+    rng, found, heeded = random.Random(0), 0, 0
+    for row in train:
+        transcript = guesses.attempt(row, rng)
         says, words = transcript[1::2], transcript[2::2]
-        first, last = map(int, transcript[0].rstrip(":").split("-"))
-        assert all(first <= int(number) <= last for number in says)
-        fitting = [secret for secret in range(first, last + 1) if played(says, secret)[0] == list(words)]
-        assert fitting, transcript
-        secrets[transcript] = fitting
-        if len(says) < guesses.TURNS:
-            assert int(says[-1]) in fitting  # a game ends early only where the secret was found
-    assert len(secrets) > 250
+        answered, worth = played(says, row["secret"])
+        assert (transcript[0], tuple(answered)) == (row["prompt"], words)
+        assert worth == 1.0 or len(says) == guesses.TURNS
+        found += worth == 1.0
+        heeded += heeds(row["prompt"], says, words)
+    assert heeded / len(train) == pytest.approx(guesses.ATTENTIVE, abs=0.06)
+    assert 0.25 < found / len(train) < 0.4  # something to learn from, and something to learn
+
+
+def heeds(prompt: str, says: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether every guess lies in what the range and the answers before it leave."""
+    low, high = map(int, prompt.rstrip(":").split("-"))
+    for number, word in zip(map(int, says), (*words, ""), strict=True):
+        if not low <= number <= high:
+            return False
+        low, high = (number + 1, high) if word == "higher" else (low, number - 1)
+    return True
 
 
 def played(says: tuple[str, ...], secret: int) -> tuple[list[str], float | None]:
