@@ -32,7 +32,7 @@ def breaks(said: str, how: str) -> Generator[str | Words, str, float]:
     return 0.0
 
 
-def echo(said, reference):  # noqa: ANN001, ANN201
+def echo(said: str, reference: object) -> Generator[str, str, float]:
     """Says what it heard, without end."""
     while True:
         said = yield f"heard {said}"
