@@ -62,7 +62,7 @@ def refuse_template(replies: ReplyTokens, config: Config, prompt: Prompt) -> Non
 def takes(replies: ReplyTokens, role: str) -> bool:
     """Whether the template can tell words in this role."""
     try:
-        replies.of(CUT, role, replies.last_token)
+        replies.form(role)
     except UnfitWords:
         return False
     return True
