@@ -3,11 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import Generator
 
 from gatewise import Words
 
 
-def guess(said, secret):  # noqa: ANN001, ANN201
+def guess(said: str, secret: int) -> Generator[str, str, float]:
     """Higher or lower, up to twenty turns."""
     for left in range(19, -1, -1):
         number = int(said)
@@ -18,7 +19,7 @@ def guess(said, secret):  # noqa: ANN001, ANN201
     return 0.0
 
 
-def breaks(said, how):  # noqa: ANN001, ANN201
+def breaks(said: str, how: str) -> Generator[str | Words, str, float]:
     """Breaks in its second turn."""
     yield Words("first", reward=0.1)
     if how == "raises":
@@ -28,9 +29,10 @@ def breaks(said, how):  # noqa: ANN001, ANN201
     if how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     yield "second"
+    return 0.0
 
 
-def echo(said, reference):  # noqa: ANN001, ANN201
+def echo(said: str, reference: object) -> Generator[str, str, float]:
     """Says what it heard, without end."""
     while True:
         said = yield f"heard {said}"

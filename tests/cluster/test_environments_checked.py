@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
-from cluster.commands.checks.rows.environments import try_environment
+from cluster.commands.checks.episodes.environments import try_environment
 from reward.workers.pool import Item, RewardPool
 
 pytestmark = pytest.mark.timeout(60)

@@ -184,8 +184,7 @@ def long_words(said: str, reference: Any) -> Turns:
 
 
 def empty(said: str, reference: Any) -> Turns:
-    said = yield ""
-    return float(said == "end")
+    yield ""
 
 
 # What breaks.
@@ -254,16 +253,16 @@ def swallows_all(said: str, reference: Any) -> Turns:
             yield "again"
 
 
+def says_goodbye(said: str, reference: Any) -> Turns:
+    try:
+        yield "first"
+    finally:
+        yield "goodbye"
+
+
 def draws(said: str, reference: Any) -> Turns:
     yield f"{'the same words, and then ' * 4}{random.random()}"
     yield "more"
-    return 1.0
-
-
-def ends_sooner(said: str, reference: Any) -> Turns:
-    STATE.append(said)
-    if len(STATE) < 2:
-        yield "first"
     return 1.0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cluster.commands.checks.rows.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
+from cluster.commands.checks.episodes.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from configs.arithmetic import counted
 from configs.errors import in_one_line
 from reward.asked import HELD, YIELDS
