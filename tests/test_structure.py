@@ -66,6 +66,7 @@ CATCH_ALL = {
     "reward/episodes/replay.py",
     "reward/own/words.py",
     "reward/workers/worker_main.py",
+    "rollout/behind.py",
     "rollout/chat.py",
     "rollout/data/hub.py",
     "rollout/data/saved.py",
