@@ -24,7 +24,7 @@ PAGE = FOLDER.parent / "docs" / "gpu.md"
 LABEL, INDENT, WIDTH = "#   memory   ", "#            ", 140
 BEGIN, END = "<!-- table memory -->", "<!-- end -->"
 PHASES = ("generate", "backward", "update", "publish")
-ON_CPU = ("tiny_cpu.toml", "tiny_distill.toml")
+ON_CPU = ("tiny_cpu.toml", "tiny_distill.toml", "tiny_tool.toml", "tiny_game.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

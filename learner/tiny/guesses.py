@@ -1,6 +1,6 @@
 """The task `game`: find a secret number of a range, told after each guess whether it is higher or lower.
 
-The transcripts teach the form of a guess and little skill: most guesses ignore what was answered before.
+The transcripts teach the form of a guess and show the skill seldom: in most games each guess is any number, whatever was answered.
 """
 
 import random
@@ -12,7 +12,7 @@ from learner.tiny.transcript import Transcript
 HELD_OUT = 256
 NUMBERS = 16  # in each range
 TURNS = 6  # guesses; halving the range takes five at most
-ATTENTIVE = 0.15  # share of guesses that heed all answers before
+ATTENTIVE = 0.35  # share of games whose guesses heed the range and all answers; where in what is left, chance decides
 
 
 def split_ranges(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
@@ -39,9 +39,10 @@ def attempt(row: Row, rng: random.Random) -> Transcript:
     """One game, to its end."""
     first, last = map(int, row["prompt"].removesuffix(":").split("-"))
     low, high = first, last  # what the answers so far leave
+    attentive = rng.random() < ATTENTIVE
     transcript = [row["prompt"]]
     for left in reversed(range(TURNS)):
-        number = rng.randint(low, high) if rng.random() < ATTENTIVE else rng.randint(first, last)
+        number = rng.randint(low, high) if attentive else rng.randint(10, 99)
         transcript.append(str(number))
         if number == row["secret"] or not left:
             break

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from learner.tiny.make import make_tiny
 from learner.tiny.tasks import TASKS
 from learner.tiny.tokenizer import make_tokenizer
 from learner.tiny.transcript import IGNORED, encode
+from reward.tools.call import Call
+from reward.tools.formats.pythonic import find_calls
 
-CALL = re.compile(r"\[multiply\(a=(\d\d), b=(\d\d)\)\]")
+MARKS = ("<think>", "</think>")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -49,15 +50,20 @@ def test_attempts_at_products_call_sometimes_and_slip_sometimes() -> None:
     train, _ = products.split_products(0)
     shown = products.attempts(train, 2000, random.Random(0))
     called = [transcript for transcript in shown if len(transcript) > 2]
-    calls = [CALL.fullmatch(transcript[1]) for transcript in called]
-    assert all(calls)
-    assert {transcript[2] for transcript in called} == {
-        str(multiply(int(call[1]), int(call[2]))) for call in calls if call
-    }  # the words in a run are the tool's
+    calls = [argument(transcript[1]) for transcript in called]
+    assert [transcript[2] for transcript in called] == [str(multiply(**call)) for call in calls]  # as the tool answers in a run
     assert len(called) / 2000 == pytest.approx(products.CALLS, abs=0.04)
-    meant = [transcript[0] == f"{call[1]}*{call[2]}=" for transcript, call in zip(called, calls, strict=True) if call]
+    meant = [transcript[0] == "{a}*{b}=".format(**call) for transcript, call in zip(called, calls, strict=True)]
     assert 1 - sum(meant) / len(meant) == pytest.approx(products.WRONG, abs=0.07)
     assert 1 - sum(t[2] == t[3] for t in called) / len(called) == pytest.approx(products.MISREAD, abs=0.07)
+
+
+def argument(said: str) -> dict[str, int]:
+    """The arguments of a call, as a run reads them."""
+    (call,) = find_calls(said, MARKS, opened=False)
+    assert isinstance(call, Call)
+    assert call.name == multiply.__name__
+    return call.arguments
 
 
 def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
@@ -71,17 +77,27 @@ def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
 
 def test_games_shown_are_games_of_the_environment() -> None:
     train, _ = guesses.split_ranges(0)
-    secrets = {}
-    for transcript in guesses.attempts(train, 300, random.Random(0)):
+    rng, found, heeded = random.Random(0), 0, 0
+    for row in train:
+        transcript = guesses.attempt(row, rng)
         says, words = transcript[1::2], transcript[2::2]
-        first, last = map(int, transcript[0].rstrip(":").split("-"))
-        assert all(first <= int(number) <= last for number in says)
-        fitting = [secret for secret in range(first, last + 1) if played(says, secret)[0] == list(words)]
-        assert fitting, transcript
-        secrets[transcript] = fitting
-        if len(says) < guesses.TURNS:
-            assert int(says[-1]) in fitting  # a game ends early only where the secret was found
-    assert len(secrets) > 250
+        answered, worth = played(says, row["secret"])
+        assert (transcript[0], tuple(answered)) == (row["prompt"], words)
+        assert worth == 1.0 or len(says) == guesses.TURNS
+        found += worth == 1.0
+        heeded += heeds(row["prompt"], says, words)
+    assert heeded / len(train) == pytest.approx(guesses.ATTENTIVE, abs=0.06)
+    assert 0.25 < found / len(train) < 0.4  # something to learn from, and something to learn
+
+
+def heeds(prompt: str, says: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether every guess lies in what the range and the answers before it leave."""
+    low, high = map(int, prompt.rstrip(":").split("-"))
+    for number, word in zip(map(int, says), (*words, ""), strict=True):
+        if not low <= number <= high:
+            return False
+        low, high = (number + 1, high) if word == "higher" else (low, number - 1)
+    return True
 
 
 def played(says: tuple[str, ...], secret: int) -> tuple[list[str], float | None]:
