@@ -41,6 +41,7 @@ setup(
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
+        "tools": ["mcp>=2.3,<3"],
         "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},

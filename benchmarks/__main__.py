@@ -25,6 +25,8 @@ BENCHMARKS = {
     "plane": "the bytes that learner nodes fetch against the bytes that their rows need",
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "rewards": "reward workers against one, and healthy items among hanging, crashing and memory-eating ones against healthy ones alone",
+    "episodes": "a turn of an environment that is run again against a plain response, and what many episodes leave behind",
+    "held": "a turn and an episode of an environment that is held, in CPU time",
     "sandbox": "a program in the sandbox against a bare start of the same program",
     "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",
     "step": "a training step against the sum and the largest of its stages",

@@ -95,7 +95,7 @@ def engine(config: Config) -> Iterator[Work]:
         params.min_tokens = min(TURN, params.max_tokens or TURN)
         return params
 
-    rollout.engine.sampling = long  # type: ignore[attr-defined]
+    vars(rollout.engine)["sampling"] = long
     numbers = count()
 
     async def build() -> Any:

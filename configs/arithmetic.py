@@ -76,6 +76,11 @@ def describe_objective(config: Config) -> list[str]:
     ]
     if preset.advantage == "none":
         lines.append("advantage none: rewards are reported and teach nothing; the policy learns from the reference alone")
+    if config.objective.credit == "turn":
+        lines.append(
+            "credit by turn: what a response earned from a turn on is compared with the other responses that reached the turn; one with a "
+            "single turn is compared as a whole"
+        )
     if kl.resolved.in_loss and kl.estimator == "k3":
         lines.append(
             "the slope of k3 in the loss has no bound: a token at exp(-5) of the reference's probability is pulled by 147 × coefficient; "

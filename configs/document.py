@@ -100,8 +100,8 @@ def kind_of(schema: dict[str, Any]) -> str:
         bounds = kind_of(item_of(flat)).removeprefix("number").removeprefix("string")
         other = " or boolean" if any(one.get("type") == "boolean" for one in schema.get("anyOf", ())) else ""
         return f"{name_array(flat)}{bounds}{other}"
-    if flat.get("additionalProperties", True) is not True:
-        return "table of tables"
+    if (inner := flat.get("additionalProperties", True)) is not True:
+        return "table of strings" if inner == {"type": "string"} else "table of tables"
     bounds = ", ".join(f"{sign} {flat[bound]}" for bound, sign in BOUNDS.items() if bound in flat)
     table = f", or {code(flat['table'])}" if "table" in flat else ""
     return f"{KINDS[flat['type']] if 'type' in flat else 'anything'} {bounds}".strip() + table

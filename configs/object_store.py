@@ -44,7 +44,8 @@ class Shortage:
 def store_need(config: Config, model: dict[str, Any], engines: int | None = None) -> StoreNeed:
     """The need of a run with `engines` engines, the fewest that it may have if None; `model` is the Hugging Face config.
 
-    Without a known mixture of experts no recorded experts are counted.
+    Without a known mixture of experts no recorded experts are counted. Nor are the contexts that an environment rewrites: each brings its
+    own tokens and recorded experts, on top of the response's.
     """
     rollout = config.rollout
     engines = engines or rollout.fewest_engines

@@ -66,7 +66,6 @@ class Wants:
     by_checker: Mapping[str, Sequence[str]] = field(default_factory=dict)
     always: tuple[str, ...] = ()  # checkers of parts, and the second one: they score every response
     tools: bool = False  # whether tools are in use
-    schemas: tuple[Mapping[str, Any], ...] = ()  # of these tools, for contexts that an environment rewrites
 
     def of(self, checker: str) -> frozenset[str]:
         """The fields that a response of a row with that checker needs."""

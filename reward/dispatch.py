@@ -14,9 +14,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from configs.schema import Config
+from configs.tool_names import PYTHON_SESSION
 from reward.asked import HELD, YIELDS, Asked
 from reward.episodes.transcript import Past, Transcript
 from reward.episodes.yielded import was_cut
+from reward.held.gate import Gate
 from reward.own.name import OwnCodeError, is_own
 from reward.seen import Sight
 from reward.workers.pool import Item, RewardPool
@@ -54,6 +56,7 @@ class Episodes:
         self._config, self._pool, self._hold, self._tools = config, pool, hold, tools
         self._held: HeldWorlds | None = None
         self._all_held = config.reward.held
+        self._gate = Gate(config.reward.held_episodes) if PYTHON_SESSION in config.tools.use else None
         self._sight = Sight(config.reward)
 
     def is_world(self, checker: str) -> bool:
@@ -76,8 +79,9 @@ class Episodes:
         which may wait for a place, are over.
         """
         checkers = [name for name in self._pool.asks if self.is_held(name)]
-        if checkers and self._held is None:
+        if (checkers and self._held is None) or self._gate is not None:
             refuse_group_beside(self._config, self._pool.asks, checkers)
+        if checkers and self._held is None:
             self._held = self._hold(checkers)
         if self._held is not None:
             await self._held.ready()
@@ -89,6 +93,7 @@ class Episodes:
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each."""
+        await asyncio.gather(*map(self._enter, asked))
         tools = self._tools
         answers = list(await asyncio.gather(*(tools.answer(one) for one in asked))) if tools else [None] * len(asked)
         open_ = [place for place, answer in enumerate(answers) if answer is None]
@@ -99,6 +104,11 @@ class Episodes:
         answers_of = dict(zip([*again, *held], [*map(answer_of, ran), *stayed], strict=True))
         return [answer or answers_of.get(place) or Answer() for place, answer in enumerate(answers)]
 
+    async def _enter(self, asked: Asked) -> None:
+        """Wait for a place where the episode may need a world and an interpreter."""
+        if self._gate is not None and self.is_held(asked.checker):
+            await self._gate.enter(asked.episode)
+
     async def _reply_held(self, asked: Sequence[Asked]) -> list[Answer]:
         held = self._held
         assert held is not None or not asked, "nothing is held without a home for it"
@@ -108,11 +118,24 @@ class Episodes:
         """The correctness of episodes whose environment stayed, unshaped; `view` has made them."""
         held = self._held
         assert held is not None or not asked, "nothing is held without a home for it"
-        return list(await asyncio.gather(*(held.score(one) for one in asked))) if held else []
+        return list(await asyncio.gather(*(self._score_held(held, one) for one in asked))) if held else []
+
+    async def _score_held(self, held: HeldWorlds, asked: Asked) -> Verdict:
+        await self._enter(asked)
+        verdict = await held.score(asked)
+        if self._gate is not None:
+            self._gate.leave(asked.episode)
+        return verdict
+
+    def leave_tools(self, episodes: Sequence[str]) -> None:
+        """These episodes make no further call. Said before they are scored: a score may wait for an episode that needs what tools hold."""
+        if self._tools is not None:
+            for episode in episodes:
+                self._tools.leave(episode)
 
     def leave(self, episodes: Sequence[str]) -> None:
         """Nobody will ask about these episodes again."""
-        for home in (self._held, self._tools):
+        for home in (self._held, self._tools, self._gate):
             if home is not None:
                 for episode in episodes:
                     home.leave(episode)
@@ -186,13 +209,14 @@ def refuse_environments_beside(config: Config, asks: Mapping[str, Sequence[str]]
 
 
 def refuse_group_beside(config: Config, asks: Mapping[str, Sequence[str]], held: Sequence[str]) -> None:
-    """Raise OwnCodeError where a part, or the second checker, asks for the whole group beside environments that stay between turns."""
+    """Raise OwnCodeError where a part, or the second checker, asks for the whole group beside what is held for each episode."""
     beside = {f"reward.parts.{name}": part.checker or name for name, part in config.reward.parts.items()}
     if config.reward.second:
         beside["reward.second"] = config.reward.second
+    what = f"{held[0]!r} is a held environment" if held else "python_session is in tools.use"
     for key, checker in beside.items():
         if "group" in asks.get(checker, ()):
             raise OwnCodeError(
-                f"{key} got {checker!r}, which asks for `group`, and {held[0]!r} is a held environment: it would keep its process until "
-                "the last response of its group is finished, which may wait for a process itself. Remove the parameter `group`, or @held"
+                f"{key} got {checker!r}, which asks for `group`, and {what}: an episode would keep its process until the last response of "
+                "its group is finished, which may wait for a process itself. Remove the parameter `group`, or what is held"
             )

@@ -116,6 +116,7 @@ class Scorer:
         """
         if any(map(is_own, self._used)):
             await self._know_environments()
+        self.episodes.leave_tools([one.episode for one in asked if one.episode])
         questions = self._questions()
         items = [self._item(one, name, checker, reference) for one in asked for name, checker, reference in questions]
         answers = await self._ask(items)
@@ -147,7 +148,7 @@ class Scorer:
         if self.episodes.is_world(named):
             return self.episodes.view(asked) if self.episodes.is_held(named) else self.episodes.item(asked, score=True)
         sees_all = self._sight.is_of_all(name, named, own)
-        seen = self._sight.of(asked, asked.response, sees_all, first=len(asked.turns) <= 1)
+        seen = self._sight.of(asked, asked.response, sees_all)
         if seen is None:
             return None
         item = Item(checker=named, response=seen, reference=own, prompt=asked.prompt, question=asked.question)

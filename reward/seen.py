@@ -20,24 +20,22 @@ class Sight:
             return found.see == "all"
         return self._config.thinking == "keep" or is_about_marks(checker, reference, self._marks)
 
-    def of(self, asked: Asked, text: str, sees_all: bool, *, first: bool = True) -> str | None:
+    def of(self, asked: Asked, text: str, sees_all: bool) -> str | None:
         """What a checker sees of one turn; None where it would see an answer and the text ends within a thought.
 
-        `data.prefill` begins the first turn alone. Later turns begin within a thought if the chat template opens one.
+        Every turn of the model begins as the first does: after `data.prefill`, and within a thought if the chat template opens one.
         """
-        prefill = asked.prefill if first else ""
-        before = asked.prompt if first else asked.prompt.removesuffix(asked.prefill)
+        whole = asked.prefill + text
         if sees_all:
-            return prefill + text if self._config.see_prefill else text
+            return whole if self._config.see_prefill else text
         if self._config.see_prefill:
-            return answer_of(prefill + text, self._marks, ends_within(before.removesuffix(prefill), "", self._marks))
-        return answer_of(text, self._marks, ends_within(before, prefill, self._marks))
+            return answer_of(whole, self._marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", self._marks))
+        return answer_of(text, self._marks, ends_within(asked.prompt, asked.prefill, self._marks))
 
     def turns(self, asked: Asked) -> list[str]:
         """What an environment sees of each turn; nothing of one that ends within a thought."""
-        sees_all = self._config.thinking == "keep"
-        return [self.of(asked, turn.said, sees_all, first=place == 0) or "" for place, turn in enumerate(asked.said)]
+        return [self.of(asked, turn.said, self._config.thinking == "keep") or "" for turn in asked.said]
 
     def ends_in_thought(self, asked: Asked) -> bool:
         """Whether an environment sees nothing of the last turn, because it ends within a thought."""
-        return self.of(asked, asked.response, self._config.thinking == "keep", first=len(asked.turns) <= 1) is None
+        return self.of(asked, asked.response, self._config.thinking == "keep") is None

@@ -104,7 +104,8 @@ class Growing:
     def _experts(self) -> Experts | None:
         """[P+T-1, L, K]: every token has those of the pass that read it first."""
         known = [rows for rows in self.experts if rows is not None]
-        return np.concatenate(known) if known and len(known) == len(self.experts) else None
+        whole: Any = np.concatenate(known) if known and len(known) == len(self.experts) else None
+        return whole
 
 
 class Play:

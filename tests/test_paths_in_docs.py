@@ -57,6 +57,7 @@ TESTED = {
     "gatewise audit": "tests/cluster/test_audit_command.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
+    "gatewise play": "tests/cluster/test_play_command.py",
     "ray start": "tests/runs/test_jobs.py",
     "ray job submit": "tests/runs/test_jobs.py",
     "export RAY_AUTH_MODE=token": "tests/runs/test_jobs.py",  # as a variable of the process, not of a shell

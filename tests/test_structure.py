@@ -29,8 +29,7 @@ WITH_ROOMS = ("learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
     "vllm": (
-        "rollout/engine.py",
-        "rollout/engine_args.py",
+        "rollout/engine",
         "rollout/sampling.py",
         "rollout/weight_receiver.py",
         "rollout/beside_receiver.py",
@@ -67,6 +66,7 @@ CATCH_ALL = {
     "reward/episodes/replay.py",
     "reward/own/words.py",
     "reward/workers/worker_main.py",
+    "rollout/behind.py",
     "rollout/chat.py",
     "rollout/data/hub.py",
     "rollout/data/saved.py",

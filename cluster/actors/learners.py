@@ -179,7 +179,10 @@ class Learners:
         return RankLost(self._role(rank), what, silent or error, died=died)
 
     async def step(self, groups: Sequence[Scored]) -> dict[str, float]:
-        """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others."""
+        """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others.
+
+        Two ranks may get segments of one response; each then fetches all of that response.
+        """
         summaries = [scored.summary for scored in groups]
         plan = plan_for(self.config, self.config.whole_objective.preset, len(self.actors), summaries)
         shared = self.share((summaries, [scored.prompt.token_ids for scored in groups]))

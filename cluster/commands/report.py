@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from cluster.commands.checks.episodes import talking
+from cluster.commands.checks.episodes.first_row import play_row, sample_result
+from cluster.commands.checks.episodes.limits import talking
 from cluster.commands.checks.findings import Findings
-from cluster.commands.checks.first_episode import play_row, sample_result
 from cluster.commands.checks.folder import check_folder, checkpoint_bytes, in_bytes, refuse_place
 from cluster.commands.checks.machine import describe_places
 from cluster.commands.checks.one_row import score_first_row

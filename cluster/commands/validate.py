@@ -9,7 +9,7 @@ from typing import Any
 from cluster.actors.places.nvidia import MIB
 from cluster.commands.checks.attention import refuse_attention
 from cluster.commands.checks.engine import engine_problems
-from cluster.commands.checks.episodes import chat_of, check_episodes, talking
+from cluster.commands.checks.episodes.limits import chat_of, check_episodes, talking
 from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
 from cluster.commands.checks.model import experts_of_the_model, refuse_impossible_numbers

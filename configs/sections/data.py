@@ -114,7 +114,7 @@ class DataConfig(Section):
     prefill: StrictStr | None = Field(
         default=None,
         examples=["The answer is"],
-        description="text that begins the assistant's turn; the model continues it. Its tokens belong to the prompt and are not learned",
+        description="text that begins every turn of the assistant; the model continues it. Its tokens are given, and not learned",
     )
     system: StrictStr | None = Field(default=None, description="system turn before every prompt")
     answer_turn: AnswerTurn = Field(

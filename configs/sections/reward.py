@@ -79,7 +79,8 @@ class RewardConfig(Section):
     )
     held_start_s: Positive = Field(
         default=60.0,
-        description="longest time in seconds from the start of a held environment to its first answer. `reward.timeout_s` is for the others",
+        description="longest time in seconds from the start of a held environment to its first answer. For later ones it is "
+        "`reward.timeout_s`",
     )
     held_idle_s: Positive = Field(
         default=1800.0, description="a held environment that nobody asks for so many seconds ends, and its response has no reward"

@@ -11,9 +11,9 @@ class ToolsConfig(Section):
     """What the model may call in its turns."""
 
     use: list[StrictStr] = Field(
-        default_factory=list,
-        description='tools that the model may call: "python", "python_session", "package.module:function", "path/to/file.py:function", '
-        '"mcp:http://127.0.0.1:8000/mcp", "mcp:stdio COMMAND". "NAME=mcp:…" puts NAME_ before the names of that server\'s tools',
+        default=[],
+        description='what the model may call: "python", "python_session", functions, "mcp:http://127.0.0.1:8000/mcp", "mcp:stdio COMMAND". '
+        'A function is "package.module:function" or "path/to/file.py:function". "NAME=mcp:…" puts NAME_ before its tools\' names',
     )
     format: Literal["hermes", "json", "xml", "glm", "pythonic"] = Field(
         default="hermes",

@@ -116,7 +116,9 @@ def close(world: World) -> None:
     except RuntimeError as error:
         if "ignored GeneratorExit" not in str(error):
             raise
-        raise EpisodeError(f"the environment yields again while it ends{where}: write no bare `except:` around a `yield`") from None
+        raise EpisodeError(
+            f"the environment yields again while it ends{where}: write no bare `except:` around a `yield`, and no `yield` in a `finally`"
+        ) from None
 
 
 def compare(now: str | Messages, turn: Past) -> None:

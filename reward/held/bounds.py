@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LEAVE_S = 10.0  # for the `finally` blocks of a generator and the end of its process
+END_S = 3.0  # the same for all worlds when their owner ends, which is killed soon after
 FORK_S = 60.0  # from the request for a process to its first word
 WALL_TIMES = 4  # times a limit of own time that may pass on the clock
 MAX_OUTPUT_BYTES = 1 << 20  # printed in one step

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
-from reward.held.bounds import FORK_S, LEAVE_S, MAX_OUTPUT_BYTES, WALL_TIMES, Bounds
+from reward.held.bounds import END_S, FORK_S, LEAVE_S, MAX_OUTPUT_BYTES, WALL_TIMES, Bounds
 from reward.held.episode import Beginning, Episode, Heard, Results
 from reward.held.nursery import Nursery
 from reward.held.protocol import Kind, Step
@@ -146,8 +146,11 @@ class Keeper(threading.Thread):
     def _late(self, world: World, limit: float, wall: float) -> None:
         own = world.clock.spent(time.monotonic())
         what, key = ("start the world", "held_start_s") if world.first else ("answer", "timeout_s")
-        busy = "" if own >= limit else f", {wall:.1f} s on a busy machine"
-        self._fail(world, Outcome.TIMED_OUT, f"timeout: more than {limit:g} s{busy} to {what} (reward.{key})")
+        if own >= limit:
+            how = f"more than {limit:g} s to {what} (reward.{key})"
+        else:
+            how = f"it did not {what} in {wall:.1f} s on a busy machine; {own:.1f} s of them were its own"
+        self._fail(world, Outcome.TIMED_OUT, f"timeout: {how}")
         self._let_go(world)
 
     def hear(self, world: World) -> None:
@@ -251,8 +254,8 @@ class Keeper(threading.Thread):
                 self.started.set_exception(error)
 
     def _close_worlds(self) -> None:
-        """Ask every world to end and wait for that, at most LEAVE_S."""
-        deadline = time.monotonic() + LEAVE_S
+        """Ask every world to end and wait for that, at most END_S."""
+        deadline = time.monotonic() + END_S
         for world in list(self.worlds.values()):
             self._let_go(world)
         while self.worlds and self.nursery.ready and (left := deadline - time.monotonic()) > 0:

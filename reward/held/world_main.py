@@ -96,6 +96,7 @@ class World:
         return Step(kind=Kind.MEMORY)
 
     def obey(self, order: dict[str, Any]) -> Step:
+        """Run the generator to its next `yield` or its end; raises what it raises."""
         if "over" in order:
             return self.suspended.over()
         if "begin" not in order:

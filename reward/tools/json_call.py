@@ -63,7 +63,7 @@ def call_of(value: Any) -> Found:
     name = value.get("name")
     if not isinstance(name, str) or not name.strip():
         return BadCall(why='the JSON object has no "name" of a tool')
-    given = next((value[key] for key in ARGUMENTS if value.get(key) is not None), {})
+    given: Any = next((value[key] for key in ARGUMENTS if value.get(key) is not None), {})
     if isinstance(given, str):
         try:
             given, _ = read_object(given.strip() or "{}", 0)

@@ -71,8 +71,8 @@ class Message:
             case {
                 "state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), "words": dict(words), **rest
             } if not rest.keys() - {"turns"}:  # fmt: skip
-                turns = [float(one) for one in rest.get("turns", ())]
-                if not all(map(math.isfinite, (reward, *turns))):
+                turns: object = rest.get("turns", [])
+                if not isinstance(turns, list) or not all(isinstance(one, float) and math.isfinite(one) for one in (reward, *turns)):
                     raise ValueError(f"rewards must be finite, got {reward!r} and {turns!r}")
                 return cls(state=State(state), item=item, reward=reward, failure=failure, words=words, turns=turns)
         raise ValueError(f"not a worker's message: {line[:200]!r}")

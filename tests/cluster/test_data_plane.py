@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from benchmarks.plane import EXPERTS, ToyRank, model_of, planned, random_groups
+from cluster.actors.learner_actor import ObjectStore
 from cluster.actors.learners import Learners
+from cluster.scored import References, Scored
 from configs.loader import load
 from configs.schema import Config
+from learner.batch.fetched import Fetched
+from learner.batch.plan import plan_for
+from rollout.types import GroupSummary, Sampled
+from tests.toys.holes import with_episodes
+from tests.toys.learner import toy_group
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
@@ -42,3 +49,57 @@ def test_every_response_goes_to_one_rank_and_its_experts_only_where_they_are_use
     assert [rank.fetched for rank in compared] == [rank.fetched for rank in replayed], "without a sample all are compared"
     drawn = hands("rollout.capture_routing=true", "mismatch.share=0.1")
     assert {sum(kind == EXPERTS for kind, *_ in rank.fetched) for rank in drawn} == {2}
+
+
+class SegmentRank:
+    """A rank that looks at the rows of its plan as a learner does, and keeps what each is made of."""
+
+    def __init__(self, config: Config, number: int) -> None:
+        self.config, self.number, self.step = config, number, self
+        self.rows: dict[Any, list[Any]] = {}
+        self.asked: list[int] = []
+
+    async def remote(self, shared: Any, tokens: Any, recorded: Any) -> dict[str, float]:
+        summaries, prompts = shared
+        rows = plan_for(self.config, self.config.whole_objective.preset, self.config.learner.ranks, summaries).rows_of_rank(self.number)
+        assert set(tokens) == set(recorded) == {row.place for row in rows}, "a response is dealt once, whatever its segments"
+
+        def get(references: Any) -> list[Any]:
+            self.asked.append(len(references))
+            return list(references)
+
+        fetched = Fetched(ObjectStore(prompts, tokens, recorded, get), rows)
+        fetched.fetch_experts(rows)
+        for row in rows:
+            self.rows[row.name] = [fetched.prompt(row).tolist(), fetched.response(row).token_ids.tolist(), fetched.experts(row)]
+        assert self.asked == [len(tokens)] * 2
+        return {}
+
+
+def test_the_segments_of_an_episode_travel_within_its_response_to_the_ranks_that_learn_them() -> None:
+    config = load(next(path for path in RECIPES if path.stem == "tiny_cpu"), ["learner.ranks=2", "rollout.capture_routing=true"])
+    groups = [with_episodes(toy_group(seed, members=5), seed) for seed in range(4)]
+    scored = [
+        Scored(
+            summary=GroupSummary.of(group),
+            texts=(),
+            # The objects themselves in place of references, and for experts the number of their segment.
+            tokens=References(
+                tokens=[Sampled.of(response) for response in group.responses],  # type: ignore[misc]
+                experts=[tuple(range(len(r.segments))) if r.later else 0 for r in group.responses],  # type: ignore[misc]
+            ),
+            engine=0,
+            prompt=group.prompt,
+        )
+        for group in groups
+    ]
+    ranks = [SegmentRank(config, number) for number in range(2)]
+    asyncio.run(Learners(config, ranks, share=lambda shared: shared).step(scored))
+    learned = ranks[0].rows | ranks[1].rows
+    assert len(learned) == len(ranks[0].rows) + len(ranks[1].rows)
+    assert any(len(name) > 2 for name in learned)
+    for (group, member, *later), (prompt, tokens, experts) in learned.items():
+        segment = later[0] if later else 0
+        part = groups[group].responses[member].segments[segment]
+        assert prompt == (part.prompt_ids if segment else groups[group].prompt.token_ids).tolist()
+        assert (tokens, experts) == (part.token_ids.tolist(), segment)

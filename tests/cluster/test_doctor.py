@@ -209,6 +209,17 @@ def test_keys_of_services_and_missing_walls_are_named(tmp_path: Path, monkeypatc
     named(look("sandbox", run_config(tmp_path, reward={"checker": "code"})), "error", "cannot confine programs", "a newer kernel")
     assert [one.status for one in look("sandbox")] == ["warning"], "without a config nobody knows whether code is run"
     assert look("sandbox", run_config(tmp_path)) == []
+    named(look("sandbox", run_config(tmp_path, tools={"use": ["python"]})), "error", "cannot confine programs", "a newer kernel")
+
+
+def test_commands_and_keys_of_servers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOY_KEY", raising=False)
+    tools = {"use": ["toys=mcp:stdio nonesuch --x"], "key_env": {"toys": "TOY_KEY"}}
+    named(look("tools", run_config(tmp_path, tools=tools)), "error", "there is no command 'nonesuch'", "correct it")
+    named(look("secrets", run_config(tmp_path, tools=tools)), "error", "TOY_KEY, which is not set here", "export it")
+    assert look("tools", run_config(tmp_path, tools={"use": ["mcp:http://127.0.0.1:9/mcp"]})) == []
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    named(look("tools", run_config(tmp_path, tools=tools)), "error", "need the package mcp", "")
 
 
 def test_variables_that_break_runs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
-from cluster.commands.checks.environments import try_environment
+from cluster.commands.checks.episodes.environments import try_environment
 from reward.workers.pool import Item, RewardPool
 
 pytestmark = pytest.mark.timeout(60)
@@ -52,6 +52,16 @@ def test_an_environment_is_tried_before_anything_starts() -> None:
     for name, said in REFUSED.items():
         assert found[f"{TOYS}:{name}"].startswith(f"refused: checker '{TOYS}:{name}'"), found[f"{TOYS}:{name}"]
         assert said in found[f"{TOYS}:{name}"], found[f"{TOYS}:{name}"]
+
+
+def test_a_held_environment_may_take_longer_to_start_than_a_turn_may_take() -> None:
+    async def tried() -> str:
+        name = "tests.toys.held_worlds:slow"
+        sample = Item(checker=name, response="42", reference=42, fields={}, group=("42",))
+        async with RewardPool(workers=2, timeout_s=0.1, memory_mb=1024, warm=[name]) as pool:
+            return await try_environment(pool, name, [("t.jsonl line 1", sample)])
+
+    assert asyncio.run(tried()).endswith("held environment; timed_out where the model says '42'")
 
 
 def test_the_gold_turns_of_every_row_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,9 @@ class Speaking:
                     raise RuntimeError("the engine died")
                 return await engine(ask)
 
-            return member, await Play(prompt.token_ids.tolist(), sample, reply, Letters(), Bounds(turns=8, reply=8, response=40, context=41)).respond()
+            return member, await Play(
+                prompt.token_ids.tolist(), sample, reply, Letters(), Bounds(turns=8, reply=8, response=40, context=41)
+            ).respond()
 
         asked = [asyncio.ensure_future(one(member)) for member in range(size)]
         try:

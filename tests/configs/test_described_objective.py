@@ -15,6 +15,7 @@ PULL = "kl.coefficient=0.04 kl.reference=initial"
     [
         (f"{PULL} kl.estimator=k3", 'the slope of k3 in the loss has no bound: .* use kl.estimator = "ratio_k3"'),
         (f"{PULL} objective.advantage=none rollout.group_size=1", "the policy learns from the reference alone"),
+        ("objective.advantage=leave_one_out objective.credit=turn", "credit by turn: what a response earned from a turn on is compared"),
         ("entropy.coefficient=0.01", "entropy bonus: 0.01, fixed: it pushes up without end"),
         ("entropy.target=0.2", "entropy bonus: from 0, ± 0.005 a step towards an entropy of 0.2, at most 1"),
         ("learner.schedule=cosine learner.min_lr=1e-7", r"learning rate: cosine from \S+ to 1e-07 at step \d+ \(run.steps\)"),

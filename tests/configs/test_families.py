@@ -24,7 +24,13 @@ def line_of(row: Family) -> str:
 
 def test_the_docs_have_the_same_table() -> None:
     table = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| ") and "`model_type`" not in line]
-    assert table == [line_of(row) for row in ROWS]
+    assert [without_turns(line) for line in table] == [line_of(row) for row in ROWS]
+
+
+def without_turns(line: str) -> str:
+    """The line without its last column but one, which the tests of chat templates check."""
+    *cells, _, limits = line.removesuffix(" |").split(" | ")
+    return f"{' | '.join([*cells, limits])} |"
 
 
 def test_the_families_that_are_trained_whole_are_these() -> None:

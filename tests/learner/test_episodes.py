@@ -1,8 +1,10 @@
 """Tokens that the model did not sample are context: in no denominator, no advantage, no loss, no statistic, and without gradient."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from learner.loss.reductions import REDUCTIONS
 from learner.mismatch.routing_watch import PassWatch
 from learner.model.logprobs import token_logprobs
 from learner.statistics import StepStatistics
+from rollout.episode import Answer, Turn
+from rollout.turns import Ask, Bounds, Play
 from rollout.types import Group, GroupSummary, Response, Sampled, Verdict
 from tests.learner.test_objective import CASES, golden_input
 from tests.toys.batches import whole_batch
@@ -177,7 +181,7 @@ def changed(group: Group, seed: int) -> Group:
 
 @pytest.mark.parametrize("name", PRESETS)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_what_an_environment_said_is_in_no_loss_and_has_no_gradient(name: str, seed: int) -> None:
     """With logits that stay, since those of a model depend on all that came before."""
     objective = Objective(preset=PRESETS[name], kl=Kl(coefficient=0.1, estimator="k2"))
@@ -219,3 +223,44 @@ def test_the_routing_watch_counts_positions_that_predict_sampled_tokens() -> Non
     watch = PassWatch(batch, everywhere)
     assert watch.tokens == 9
     assert Counter(torch.nonzero(watch.counted)[:, 0].tolist()) == {0: 5, 1: 2, 2: 2}
+
+
+class Spelled:
+    """A token a character."""
+
+    def of(self, words: str, role: str, last_token: int) -> list[int]:
+        return [ord(letter) % 11 for letter in words]
+
+    def context(self, messages: Sequence[Any]) -> list[int]:
+        return [9, 8, 7]
+
+
+async def said_by_the_engine(ask: Ask) -> Response:
+    tokens = np.arange(1, 2 + ask.turn % 3, dtype=np.int32)
+    return replace(episode(len(tokens)), token_ids=tokens, turns=None, logprobs=np.full(len(tokens), -0.5, np.float32), text=str(ask.turn))
+
+
+def test_an_episode_that_the_engine_played_is_learned_turn_by_turn() -> None:
+    answers = [Answer(words="abc"), Answer(rewritten=({"role": "user", "content": "x"},)), Answer(words="d"), Answer()]
+
+    async def reply(turns: Sequence[Turn]) -> Answer:
+        return answers[len(turns) - 1]
+
+    def play(turns: int) -> Response:
+        bounds = Bounds(turns=turns, reply=8, response=50, context=60)
+        return asyncio.run(Play([1, 2], said_by_the_engine, reply, Spelled(), bounds).respond())
+
+    group = group_of([play(9), play(1)], [Verdict(reward=1.0, turn_rewards=(0.0, 0.25, 0.0, 0.75)), Verdict(reward=0.0)], prompt=[1, 2])
+    summary = GroupSummary.of(group)
+    assert (summary.turns.tolist(), summary.sampled.tolist(), summary.lengths.tolist()) == ([4, 1], [1 + 2 + 3 + 1, 1], [6 + 5, 1])
+    rows = planned([summary], Objective(preset=PRESETS["rloo"]), credit="turn")
+    batch = whole_batch(rows, [group], 0)
+    learned = {row.name: (mask.nonzero().flatten().tolist(), row.by_turn) for row, mask in zip(rows, batch.mask, strict=True)}
+    assert learned == {
+        (0, 0): ([0, 4, 5], (1.0, 1.0)),
+        (0, 0, 1): ([0, 1, 2, 4], (0.75, 0.75)),
+        (0, 1): ([0], (-1.0,)),
+    }
+    assert batch.bad_logprobs == 0
+    contexts = {row.name: ids[: batch.prompt_width].tolist() for row, ids in zip(rows, batch.token_ids, strict=True)}
+    assert contexts == {(0, 0): [0, 1, 2], (0, 0, 1): [9, 8, 7], (0, 1): [0, 1, 2]}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from configs.presets import PRESETS
 from configs.schema import Config
 from learner.batch.plan import Row, plan_step
-from learner.loss.advantages import leave_one_out
+from learner.loss.advantages import ADVANTAGES, leave_one_out
 from learner.loss.parts import worth_learning
+from learner.loss.reductions import REDUCTIONS
 from learner.loss.turns import advantages_of_turns, rewards_of_turns, turns_differ
 from rollout.types import Group, GroupSummary, Outcome, Verdict
 from tests.toys.holes import episode, group_of, segment, with_episodes
@@ -53,6 +54,7 @@ def test_a_turn_is_compared_with_the_others_that_reached_it(rewards: list[list[f
 
 
 @given(st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, NAN]), min_size=1, max_size=6))
+@settings(max_examples=30)
 def test_with_one_turn_each_it_is_leave_one_out_bit_for_bit(rewards: list[float]) -> None:
     got = advantages_of_turns([np.array([reward]) for reward in rewards])
     assert np.concatenate(got).tolist() == leave_one_out([np.array(rewards)], [])[0].tolist()
@@ -140,11 +142,12 @@ def without(group: Group, broken: set[int]) -> Group:
     return replace(group, responses=tuple(group.responses[m] for m in kept), verdicts=tuple(group.verdicts[m] for m in kept))
 
 
-@pytest.mark.parametrize("name", [*sorted(set(PRESETS)), "rloo by turn"])
+@pytest.mark.parametrize(("name", "reduction"), [*zip([*ADVANTAGES, "by turn"], cycle(REDUCTIONS), strict=False)])
 @given(seed=st.integers(0, 10_000), broken=st.sets(st.integers(0, 4), max_size=4))
-@settings(max_examples=15, deadline=None)
-def test_failed_members_leave_the_others_as_if_they_had_never_been_sampled(name: str, seed: int, broken: set[int]) -> None:
-    credit = "turn" if name.endswith("by turn") else "whole"
+@settings(max_examples=8, deadline=None)
+def test_failed_members_leave_the_others_as_if_they_had_never_been_sampled(name: str, reduction: str, seed: int, broken: set[int]) -> None:
+    credit = "turn" if name == "by turn" else "whole"
+    preset = RLOO.replace(advantage="leave_one_out" if name == "by turn" else name, reduction=reduction)
     whole = [with_episodes(toy_group(seed + i, members=5), seed + i) for i in range(2)]
     damaged = [
         replace(group, verdicts=tuple(FAILED if member in broken else verdict for member, verdict in enumerate(group.verdicts)))
@@ -153,7 +156,7 @@ def test_failed_members_leave_the_others_as_if_they_had_never_been_sampled(name:
     learned, expected = (
         plan_step(
             [GroupSummary.of(group) for group in groups],
-            PRESETS[name.split()[0]],
+            preset,
             updates=1,
             ranks=1,
             micro_batch_tokens=1000,

@@ -14,6 +14,7 @@ from reward.episodes.replay import replay
 from reward.episodes.transcript import EpisodeError, Past, Transcript
 from reward.episodes.yielded import LONGEST_WORDS
 from reward.workers.pool import Item, RewardPool
+from reward.workers.protocol import Message
 from rollout.types import Outcome, Verdict
 from tests.toys import environments
 
@@ -75,7 +76,6 @@ SAYS = {
     "stays": "held",
     "awaits": "awaited",
     "threads": "from a thread",
-    "prints": "printed",
     "surrogate": "a?b",
     "empty": "",
 }
@@ -173,6 +173,7 @@ BROKEN = [  # name, reference, turns, scored for want of turns, what the failure
     ("recursion", None, ["a"], False, "RecursionError: maximum recursion depth exceeded"),
     ("swallows", None, ["a"], True, "the environment yields again after NoMoreTurns ({file}:"),
     ("swallows_all", None, ["a"], False, "the environment yields again while it ends ({file}:"),
+    ("says_goodbye", None, ["a"], False, "while it ends ({file}:"),
     ("draws", None, [("a", "the same words, and then " * 4 + "?"), "b"], False, "it said …' and then 0."),
     ("guess", 7, [("3", "higher"), "7"], True, "is not deterministic: it said 'higher, 5 left' where it had said 'higher': draw"),
     ("guess", 7, [("7", "higher"), "7"], True, "it ended the episode where it had said 'higher'"),
@@ -240,3 +241,11 @@ def test_what_an_author_imports_is_light() -> None:
     code = f"import sys; from gatewise import NoMoreTurns, Rewrite, Words, held; print(len(sys.modules), *{heavy})"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert (int(told[0]) < 150, told[1:]) == (True, ["False"] * 3), told
+
+
+@pytest.mark.parametrize("turns", ['"x"', "[1]", '["0.5"]', "[NaN]", "{}", "0.5"])
+def test_a_worker_s_line_with_rewards_that_are_none_is_refused(turns: str) -> None:
+    line = '{"state": "scored", "item": 0, "reward": 1.0, "failure": "", "words": {}, "turns": TURNS}'
+    assert Message.decode(line.replace("TURNS", "[0.5]").encode()).turns == [0.5]
+    with pytest.raises(ValueError, match="rewards must be finite"):
+        Message.decode(line.replace("TURNS", turns).encode())

@@ -20,7 +20,6 @@ from rollout.types import Outcome, Verdict
 pytestmark = pytest.mark.timeout(60)
 
 TOYS = "tests.toys.environments"
-USED = ("guess", "stays", "rewards", "rewrites", "thinks", "seeded")
 
 
 def config(**reward: Any) -> Config:
@@ -68,7 +67,8 @@ class ToyHeld(ToyTools):
 
 def play(config: Config, replies: Sequence[Asked], scores: Sequence[Asked] = (), **homes: Any) -> tuple[list[Answer], list[Verdict]]:
     async def main() -> tuple[list[Answer], list[Verdict]]:
-        async with Scorer(config, named_by_rows=[f"{TOYS}:{name}" for name in USED]) as scorer:
+        named = {one.checker for one in (*replies, *scores) if ":" in one.checker}  # a held one costs a process
+        async with Scorer(config, named_by_rows=sorted(named)) as scorer:
             if homes:
                 await scorer.episodes.close()
                 scorer.episodes = Episodes(config, scorer.pool, hold=lambda _: homes["held"], tools=homes["tools"])
@@ -127,7 +127,7 @@ def test_an_environment_sees_turns_as_checkers_see_them() -> None:
     scores = [
         asked("thinks", turn("hm</think>a", "seen 'a'"), turn("so</think>end"), **marks),
         asked("thinks", turn("hm</think>a", "seen 'a'"), turn("never ends"), **marks),
-        asked("thinks", turn("a", "seen 'x=a'"), turn("end"), prompt="Q: x=", prefill="x=", reference="end"),
+        asked("thinks", turn("a", "seen 'x=a'"), turn("end"), prompt="Q: x=", prefill="x=", reference="x=end"),
     ]
     answers, verdicts = play(config(), replies, scores)
     assert [answer.words for answer in answers] == ["seen 'a'", None, "seen ''", "seen ''"]

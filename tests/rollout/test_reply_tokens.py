@@ -1,109 +1,28 @@
 """Words between turns become tokens by the chat template, whatever came before them; history is never rendered again."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models
-from transformers import PreTrainedTokenizerFast
 
-from configs.schema import Config
 from rollout.behind import UnfitWords
-from rollout.chat import Chat
 from rollout.prompts import load_prompts
-from rollout.reply_tokens import ReplyTokens
 from rollout.sources import Source
 from rollout.types import Prompt
-
-FOLDER = Path("tests/data/templates")
-CHARACTERS = [chr(code) for code in (10, *range(32, 127))]
-MARKS = re.compile(r"<\|[a-z_]+\|>|\[/?(?:INST|TOOL_RESULTS|TOOL_CALLS|AVAILABLE_TOOLS)\]")
-ROLES_OF_OLMOE = ["<|user|>", "<|assistant|>", "<|tool|>", "<|system|>"]
-SEARCH = {"type": "function", "function": {"name": "search", "description": "Find.", "parameters": {"type": "object", "properties": {}}}}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A template, where its engine stops, how the model's turn ends, and what follows it in each role; None where it is refused."""
-
-    template: str
-    stops: tuple[str, ...]
-    end: str
-    user: str
-    tool: str | None
-    arguments: dict[str, Any]
-
-
-def chatml(opening: str = "") -> tuple[str, str]:
-    user = "\n<|im_start|>user\n12<|im_end|>\n<|im_start|>assistant\n"
-    tool = "\n<|im_start|>user\n<tool_response>\n12\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
-    return user + opening, tool + opening
-
-
-NO_THOUGHT = "<think>\n\n</think>\n\n"
-LLAMA = "<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-QWEN_STOPS = ("<|im_end|>", "<|endoftext|>")
-CASES = {
-    "qwen3 thinking": Case("qwen3", QWEN_STOPS, "<|im_end|>", *chatml(), {}),
-    "qwen3 not thinking": Case("qwen3", QWEN_STOPS, "<|im_end|>", *chatml(NO_THOUGHT), {"enable_thinking": False}),
-    "qwen2.5": Case("qwen2_5", QWEN_STOPS, "<|im_end|>", *chatml(), {}),
-    "glm4moe": Case("glm4moe", ("<|endoftext|>", "<|user|>", "<|observation|>"), "<|user|>", "\n12<|assistant|>", None, {}),
-    "llama3": Case("llama3", ("<|eot_id|>",), "<|eot_id|>", LLAMA.format("user", "12"), LLAMA.format("ipython", '"12"'), {}),
-    "mixtral": Case("mixtral", ("</s>",), "</s>", " [INST] 12 [/INST]", None, {}),
-    "mistral": Case(
-        "mistral_tools",
-        ("</s>",),
-        "</s>",
-        "[INST]12[/INST]",
-        '[TOOL_RESULTS] {"content": "12", "call_id": "gatewise9"}[/TOOL_RESULTS]',
-        {},
-    ),
-    "olmoe": Case("olmoe", ("<|endoftext|>",), "<|endoftext|>", "\n<|user|>\n12\n<|assistant|>\n", "\n<|tool|>\n12\n<|assistant|>\n", {}),
-}
-
-
-@cache
-def read(name: str) -> str:
-    return (FOLDER / f"{name}.jinja").read_text()
-
-
-def tokenizer(template: str | None, stops: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token a character, with "12" merged; every mark of the template is a special token."""
-    marks = sorted({*MARKS.findall(template or ""), *stops, *ROLES_OF_OLMOE, "<s>"})
-    vocabulary = {text: number for number, text in enumerate([*CHARACTERS, "12"])}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[("1", "2")]))
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=stops[0], bos_token="<s>")
-    made.chat_template = template
-    return made
-
-
-def replies(template: str | None, stops: Sequence[str], schemas: Sequence[dict[str, Any]] = (), **data: Any) -> ReplyTokens:
-    role = data.pop("reply_role", "user")
-    keys = {"train": "rows.jsonl", "chat_template": template is not None, **data}
-    rollout = {"reply_role": role} if template else {}
-    config = Config.model_validate({"model": {"path": "none"}, "data": keys, "rollout": rollout})
-    made = tokenizer(template, stops)
-    return ReplyTokens(config, made, [made.convert_tokens_to_ids(stop) for stop in stops], Chat(schemas=schemas))
-
-
-def of_case(case: Case, **data: Any) -> ReplyTokens:
-    return replies(read(case.template), case.stops, template_arguments=case.arguments, **data)
-
-
-def token(made: ReplyTokens, text: str) -> int:
-    (found,) = made.tokenizer.encode(text, add_special_tokens=False)
-    return int(found)
-
-
-def text_of(made: ReplyTokens, ids: Sequence[int]) -> str:
-    text: str = made.tokenizer.decode(ids)
-    return text
+from tests.toys.templates import (
+    CASES,
+    LLAMA,
+    NO_THOUGHT,
+    OF_FAMILY,
+    QWEN_STOPS,
+    SEARCH,
+    Case,
+    chatml,
+    of_case,
+    read,
+    replies,
+    text_of,
+    token,
+)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -215,60 +134,22 @@ def test_a_rewritten_context_has_the_tools_of_the_rows() -> None:
     assert text_of(made, made.of("12", "tool", token(made, "<|im_end|>"))) == chatml()[1]
 
 
-@pytest.mark.parametrize(
-    ("messages", "message"),
-    [
-        ([], "must end before the model's turn"),
-        ([{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}], "must end before the model's turn"),
-        ([{"role": "human", "content": "1"}], 'the role "human", which the chat template does not know: write "user"'),
-        ([{"role": "user", "content": None}], "has null as its content"),
-        ([{"role": "user"}], "needs text, or a list of messages"),
-        ([{"role": "user", "content": [{"type": "image", "image": "x"}]}], "a prompt is text alone"),
-        ([{"role": "user", "content": "1" * 2000}], r"tokens, needed 1 to 1024 \(data.max_prompt_tokens\)"),
-        ([{"role": "system", "content": "1"}, {"role": "user", "content": "2"}], "has a system turn of its own"),
-        (["1"], "needs text, or a list of messages"),
-    ],
-)
-def test_a_context_that_rows_could_not_have_is_refused(messages: Any, message: str) -> None:
-    with pytest.raises(UnfitWords, match=message):
-        replies(read("qwen3"), QWEN_STOPS, system="Add.").context(messages)
+def takes(case: Case, role: str) -> bool:
+    try:
+        of_case(case).form(role)
+    except UnfitWords:
+        return False
+    return True
 
 
-LOOP = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-OPEN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+def several_turns(model_type: str) -> str:
+    """The roles in which the templates of a family tell the model words, as docs/models.md writes them."""
+    found = {role: {takes(CASES[name], role) for name in OF_FAMILY[model_type]} for role in ("user", "tool")}
+    return ", ".join(role if len(taken) == 1 else f"{role} in some" for role, taken in found.items() if True in taken)
 
 
-def shown(content: str) -> str:
-    """A template that writes the content of a turn in this way."""
-    return LOOP.replace("{{ m.content }}", content) + OPEN
-
-
-@pytest.mark.parametrize(
-    ("template", "stops", "role", "message"),
-    [
-        (shown("{% if m.role != 'tool' %}{{ m.content }}{% endif %}"), QWEN_STOPS, "tool", 'leaves out the words of a turn of role "tool"'),
-        (shown("{{ m.content[0].text }}"), QWEN_STOPS, "user", "leaves out what the assistant said"),
-        (shown("{{ m.content.text() }}"), QWEN_STOPS, "user", "refuses them: .* has no attribute"),
-        (shown("{{ m.content if m.role == 'user' }}"), QWEN_STOPS, "user", "leaves out what the assistant said"),
-        (
-            shown("{{ m.content }}"),
-            ("<|endoftext|>",),
-            "user",
-            r"ends the assistant's turn with '<\|im_end\|>' .* stop at <\|endoftext\|> ",
-        ),
-        (shown("{{ m.content }}.") + "?", QWEN_STOPS, "user", r"ends the assistant's turn with '\.'"),
-        (shown("{{ loop.index }}{{ m.content }}"), QWEN_STOPS, "user", "depends on earlier turns"),
-        (LOOP + "{% if messages|length == 1 %}" + OPEN + "{% endif %}", QWEN_STOPS, "user", "opens the model's turn with"),
-    ],
-)
-def test_a_template_that_cannot_answer_a_turn_is_refused_with_the_reason(
-    template: str, stops: Sequence[str], role: str, message: str
-) -> None:
-    with pytest.raises(UnfitWords, match=message):
-        replies(template, stops).of("12", role, 0)
-
-
-def test_the_end_of_a_turn_may_be_several_tokens() -> None:
-    template = "{% for m in messages %}[INST]{{ m.content }}[/INST]</s>{% endfor %}"
-    made = replies(template, ["</s>"])
-    assert text_of(made, made.of("12", "", token(made, "</s>"))) == "[INST]12[/INST]</s>"
+def test_the_docs_say_in_which_roles_each_familys_templates_tell_words() -> None:
+    lines = Path("docs/models.md").read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    place = table[0].index("several turns")
+    assert {row[1].strip("`"): row[place] for row in table[1:]} == {name: several_turns(name) for name in OF_FAMILY}

@@ -8,24 +8,23 @@ import pytest
 from rollout.behind import UnfitWords
 from rollout.episode import Answer, Turn
 from rollout.turns import Ask, Bounds, Play
-from rollout.types import Finish, Outcome, Prompt, Response, Verdict
+from rollout.types import Finish, Outcome, Response, Verdict
 
 EOS = 0
 PROMPT = [7, 8, 9]
-ASKED = Prompt(prompt_id="p", token_ids=np.array(PROMPT, np.int32), reference="", checker="world")
 BOUNDS = Bounds(turns=8, reply=64, response=60, context=63)
 
 
 class Letters:
     """Spells a word as the numbers of its letters."""
 
-    def of(self, words: str, role: str, last_token: int, prompt: Prompt) -> list[int]:
+    def of(self, words: str, role: str, last_token: int) -> list[int]:
         if "?" in words:
             raise UnfitWords("the template cannot say it")
         assert last_token == EOS, "words follow a finished turn"
         return [*([50] if role == "tool" else []), *(ord(letter) - 60 for letter in words)]
 
-    def context(self, messages: Sequence[dict[str, Any]], prompt: Prompt) -> list[int]:
+    def context(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         if not messages:
             raise UnfitWords("it has no messages")
         return [ord(letter) - 60 for message in messages for letter in message["content"]]

@@ -36,20 +36,14 @@ SETTINGS = (
     "kl.refresh_every=3",
     "rollout.capture_routing=true",
     "learner.routing=replay_rollout",
+    "rollout.max_turns=3",  # of the rows whose checker is an environment
+    "rollout.max_response_tokens=24",
 )
+WORLD = "tests/toys/world.py:again"
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
-CLOCKED = (
-    "seconds",
-    "share",
-    "tokens_per_second",
-    "publish/seconds",
-    "turns",
-    "window/",
-    "learner/restarts",
-    "engines/",
-    "groups/stragglers",
-)
+CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "window/", "learner/restarts", "engines/", "groups/stragglers")
+CLOCKED += tuple(f"turns/{arrow}" for arrow in ARROWS)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +59,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     recipe = Path(CONFIG).read_text()
     without = [line for line in recipe.splitlines() if not line.startswith("train = ")]
     (folder / "run.toml").write_text("\n".join(without))
-    nested = {"path": folder / "nested", "share": 0.75, "prompt_field": "asked.sum", "reference_field": "gold.-1.is"}
+    nested = {"path": folder / "nested", "share": 0.75, "prompt_field": "asked.sum", "reference_field": "gold.-1.is", "checker": WORLD}
     tables = {
         "sources.nested": nested,
         "sources.table": {"path": folder / "table.csv.gz", "share": 0.25},
-        "evals.seen": {"path": folder / "table.csv.gz", "limit": 8, "responses": 2},
+        "evals.seen": {"path": folder / "table.csv.gz", "limit": 8, "responses": 2, "checker": WORLD},
     }
     keys = [f"data.{table}.{key}={value}" for table, values in tables.items() for key, value in values.items()]
     return (str(folder / "run.toml"), *SETTINGS, *keys)
@@ -154,6 +148,16 @@ def test_engine_and_learner_agree_on_every_log_prob_of_every_step(straight: Path
 def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> None:
     assert [row["routing/missing"] for row in steps(straight)] == [0.0] * STEPS
     assert "every pass of the policy replays the engine's experts" in (straight / "said.txt").read_text()
+
+
+def test_rows_with_an_environment_have_several_turns_in_training_and_in_evaluation(straight: Path) -> None:
+    """So the agreement of log-probs and experts, and the equality of a resumed run, are those of episodes too."""
+    assert max(row["turns/max"] for row in steps(straight)) == 3
+    assert all(1 < row["turns/mean"] < 3 for row in steps(straight))
+    assert all(row["tokens/environment"] > 0 for row in steps(straight))
+    shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
+    turns = [row["turns"] for row in shown if row["source"] == "nested" and row.get("turns")]
+    assert any(turn[0]["answered"].endswith("+2=") for turn in turns)
 
 
 def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:

@@ -25,6 +25,7 @@ LONG = 80  # tokens of the prompt: two whole blocks and a half
 OVERRIDES = (
     "rollout.capture_routing=true",
     f"data.max_prompt_tokens={LONG}",
+    "data.chat_template=false",
     "rollout.max_response_tokens=240",
     "rollout.max_turns=6",
     "rollout.max_reply_tokens=24",

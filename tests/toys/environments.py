@@ -70,7 +70,7 @@ def catches_exceptions(said: str, reference: Any) -> Turns:
 
 def by_halves(said: str, secret: int) -> Turns:
     """The number game, which answers in words what it cannot read."""
-    while not said.strip().isdigit():
+    while not said.strip().isdecimal():
         said = yield "a number, please"
     return (yield from guess(said, secret))
 
@@ -148,6 +148,8 @@ def stays(said: str, reference: Any) -> Turns:
 
 
 def awaits(said: str, reference: Any) -> Turns:
+    print("printed by an environment")
+
     async def slept() -> str:
         await asyncio.sleep(0)
         return "awaited"
@@ -162,12 +164,6 @@ def threads(said: str, reference: Any) -> Turns:
     thread.start()
     thread.join()
     yield found[0]
-    return 1.0
-
-
-def prints(said: str, reference: Any) -> Turns:
-    print("printed by an environment")
-    yield "printed"
     return 1.0
 
 
@@ -188,8 +184,7 @@ def long_words(said: str, reference: Any) -> Turns:
 
 
 def empty(said: str, reference: Any) -> Turns:
-    said = yield ""
-    return float(said == "end")
+    yield ""
 
 
 # What breaks.
@@ -258,16 +253,16 @@ def swallows_all(said: str, reference: Any) -> Turns:
             yield "again"
 
 
+def says_goodbye(said: str, reference: Any) -> Turns:
+    try:
+        yield "first"
+    finally:
+        yield "goodbye"
+
+
 def draws(said: str, reference: Any) -> Turns:
     yield f"{'the same words, and then ' * 4}{random.random()}"
     yield "more"
-    return 1.0
-
-
-def ends_sooner(said: str, reference: Any) -> Turns:
-    STATE.append(said)
-    if len(STATE) < 2:
-        yield "first"
     return 1.0
 
 

@@ -57,6 +57,14 @@ def tidy(said: str, path: str) -> Generator[Any, str, float]:
         log(path, "closed")
 
 
+@held
+def slow(said: str, reference: Any) -> Generator[Any, str, float]:
+    """A world that takes long to start."""
+    time.sleep(30)
+    yield "here"
+    return 1.0
+
+
 def segfault() -> None:
     ctypes.string_at(0)
 

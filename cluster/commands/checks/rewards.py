@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.commands.checks.environments import is_environment, try_environment
+from cluster.commands.checks.episodes.environments import is_environment, try_environment
+from cluster.commands.checks.episodes.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from cluster.commands.checks.rows.own_functions import refuse_columns_nobody_kept, refuse_references, unasked_columns
 from cluster.commands.checks.rows.references import beside
 from cluster.commands.checks.rows.understood import describe_not_understood
-from cluster.commands.checks.tries import ERROR, MISTAKES, OTHER_RESPONSES, SHOWN_CHARS, SLIPS
 from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
+from configs.tool_names import PYTHON, PYTHON_SESSION
 from reward.asked import Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.code_limits import code_limits
@@ -52,7 +53,9 @@ def check_rewards(config: Config, train: PromptSet, held_out: PromptSet) -> Rewa
     lines = [f"rewards: {', '.join(sorted(used))}; {counted(config.reward.workers, 'worker')} on {_where(config)}"]
     lines += describe_not_understood(train)
     environments: Sequence[str] = ()
-    if "code" in used:
+    if config.tools.use:
+        lines.append(f"tools: {', '.join(config.tools.use)}; calls as {config.tools.format} writes them")
+    if "code" in used or not {PYTHON, PYTHON_SESSION}.isdisjoint(config.tools.use):
         refuse_programs_that_do_not_fit(config)
         from reward.programs.sandbox import describe_confinement
 
@@ -144,7 +147,7 @@ def samples_for(config: Config, name: str, rows: PromptSet) -> list[tuple[str, I
 
 
 def asked_of(prompt: Prompt, response: str) -> Asked:
-    """A response to a row's prompt, alone in its group; what a model would have made of it is unknown."""
+    """A response to a row's prompt, alone in its group and the whole of its episode; what a model would have made of it is unknown."""
     return Asked(
         checker=prompt.checker,
         response=response,
@@ -154,6 +157,7 @@ def asked_of(prompt: Prompt, response: str) -> Asked:
         question=prompt.question,
         prefill=prompt.prefill,
         columns=prompt.columns,
+        over=True,
     )
 
 

@@ -12,7 +12,7 @@ from cluster.commands.doctor.checks.packages import check_builds, check_doubles,
 from cluster.commands.doctor.checks.places import check_places
 from cluster.commands.doctor.checks.ports import check_ports
 from cluster.commands.doctor.checks.ray_cluster import check_ray
-from cluster.commands.doctor.checks.rewards import check_sandbox, check_secrets
+from cluster.commands.doctor.checks.rewards import check_sandbox, check_secrets, check_tools
 from cluster.commands.doctor.checks.token import check_token
 from cluster.commands.doctor.checks.variables import check_variables
 from cluster.commands.doctor.diagnosis import Diagnosis, Finding
@@ -55,6 +55,7 @@ CHECKS = (
     Check("compiler", check_compiler, of_nodes=True, at_start=True),
     Check("sandbox", check_sandbox, of_nodes=True),
     Check("secrets", check_secrets),
+    Check("tools", check_tools),
     Check("variables", check_variables, of_nodes=True),
 )
 

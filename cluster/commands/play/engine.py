@@ -4,11 +4,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
+from cluster.actors.fleet.group_work import Responding
 from cluster.actors.places.device import on_gpu, refuse_other_builds, this_machine
 from cluster.actors.session import engine_env
 from cluster.commands.play.lines import Lines
 from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
+from rollout.chat import Chat
 from rollout.episode import Reply
 from rollout.transport import choose_transport
 from rollout.types import Prompt, Response
@@ -17,7 +19,7 @@ from rollout.types import Prompt, Response
 class Spoken:
     """An engine whose turns are printed as it says them, one at a time where a person steps through them."""
 
-    def __init__(self, engine: "Engine", lines: Lines | None, screen: Screen) -> None:  # noqa: F821
+    def __init__(self, engine: Responding, lines: Lines | None, screen: Screen) -> None:
         """`lines` is where a person says to go on; None lets the engine speak to the end."""
         self.engine, self.lines, self.screen = engine, lines, screen
 
@@ -41,14 +43,15 @@ class Spoken:
 
 
 @contextmanager
-def started(config: Config) -> Iterator["Engine"]:  # noqa: F821
+def started(config: Config, chat: Chat) -> Iterator[Responding]:
     """The engine of a run with the weights of model.path; its processes end with the block."""
     gpu = on_gpu(config, this_machine())
     refuse_other_builds(gpu)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its warnings would stand between the turns
     os.environ.update(engine_env(config, gpu))  # before vLLM is imported
     from rollout.engine import Engine
 
-    engine = Engine(config, choose_transport(config, gpu=gpu))
+    engine = Engine(config, choose_transport(config, gpu=gpu), chat)
     try:
         yield engine
     finally:

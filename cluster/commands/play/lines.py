@@ -14,7 +14,7 @@ class Left(Exception):
 class Lines:
     """Reads from a terminal with its line editing, from a pipe or a file as it is; there it repeats what it read."""
 
-    def __init__(self, source: TextIO | None = None, say: Callable[[str], object] = print) -> None:
+    def __init__(self, source: TextIO | None = None, say: Callable[[str], None] = print) -> None:
         self.source, self.say = source or sys.stdin, say
         self.live = self.source.isatty()
         if self.live:

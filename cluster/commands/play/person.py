@@ -10,14 +10,15 @@ from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
 from rollout.detokenise import Detokeniser
 from rollout.episode import Reply
-from rollout.turns import Ask, Bounds, Play, Speller
+from rollout.reply_tokens import ReplyTokens
+from rollout.turns import Ask, Bounds, Play
 from rollout.types import Finish, Prompt, Response
 
 
 class Person:
     """What is typed becomes the tokens that the model would have sampled, with the token that ends a turn."""
 
-    def __init__(self, config: Config, tokenizer: Any, stops: Sequence[int], speller: Speller, lines: Lines, screen: Screen) -> None:
+    def __init__(self, config: Config, tokenizer: Any, stops: Sequence[int], speller: ReplyTokens, lines: Lines, screen: Screen) -> None:
         own = tokenizer.eos_token_id
         self.end = own if own in stops or not stops else stops[0]
         self.tokenizer, self.detokeniser, self.speller = tokenizer, Detokeniser(tokenizer, list(stops)), speller
@@ -48,11 +49,11 @@ class Person:
         said = self.lines.turn(f"turn {ask.turn + 1}> ")
         ids = self.tokenizer.encode(said, add_special_tokens=False)
         fits = len(ids) < ask.limit
-        ids = [*ids, self.end] if fits else ids[: ask.limit]
-        text = self.detokeniser.text(ids)
         if not fits:
             self.screen.line("", f"a turn of {len(ids)} tokens is cut off: only {ask.limit} are left (rollout.max_response_tokens)")
-        if text != said:
+        ids = [*ids, self.end] if fits else ids[: ask.limit]
+        text = self.detokeniser.text(ids)
+        if text != said and fits:
             self.screen.line("", f"in the model's tokens this is {text!r}")
         self._read = len(ask.context) + len(ids)
         return Response(

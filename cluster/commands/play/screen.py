@@ -15,7 +15,7 @@ RULE = "─" * 60
 class Screen:
     """Prints an episode as it goes."""
 
-    def __init__(self, say: Callable[[str], object] = print) -> None:
+    def __init__(self, say: Callable[[str], None] = print) -> None:
         self.say = say
         self.asked = 0  # turns whose answer was asked for
         self.words: str | None = None  # the newest answer

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 from cluster.actors.fleet.group_work import GroupWork, Responding
 from cluster.actors.fleet.questions import Questions
@@ -13,7 +12,7 @@ from cluster.commands.checks.rewards import worker_starts
 from cluster.commands.play.lines import Left, Lines
 from cluster.commands.play.row import TRAIN, find_prompt, sets_of
 from cluster.commands.play.screen import Screen
-from cluster.commands.validate import examine
+from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from configs.arithmetic import counted
 from configs.schema import Config
@@ -42,7 +41,7 @@ class InProcess:
         self.score, self.reply = SimpleNamespace(remote=scorer.score), SimpleNamespace(remote=scorer.reply)
 
         async def leave(episodes: Sequence[str]) -> None:
-            scorer.episodes.leave(episodes)
+            scorer.leave(episodes)
 
         self.leave = SimpleNamespace(remote=leave)
 
@@ -56,28 +55,29 @@ def play(config: Config, wanted: Wanted, screen: Screen, lines: Lines) -> None:
     prompt = find_prompt(sets_of(checked), wanted.among, wanted.row)
     screen.prompt(prompt, tokenizer)
     try:
-        with speaking(config, wanted, tokenizer, screen, lines) as speaker, worker_starts(config):
+        with speaking(config, wanted, examined, screen, lines) as speaker, worker_starts(config):
             asyncio.run(_episode(config, prompt, wanted, screen, speaker))
     except Left:
         screen.line("left", f"after {counted(screen.asked, 'answered turn')}, before the end: no reward")
 
 
 @contextmanager
-def speaking(config: Config, wanted: Wanted, tokenizer: Any, screen: Screen, lines: Lines) -> Iterator[Responding]:
+def speaking(config: Config, wanted: Wanted, examined: Examined, screen: Screen, lines: Lines) -> Iterator[Responding]:
     """Whoever is the model."""
     if wanted.engine:
         from cluster.commands.play.engine import Spoken, started
 
-        with started(config) as engine:
+        with started(config, examined.checked.chat) as engine:
             yield Spoken(engine, lines if lines.live and not wanted.to_the_end else None, screen)
     else:
         from cluster.commands.play.person import Person
         from rollout.reply_tokens import ReplyTokens
         from rollout.stops import stops_of
 
+        tokenizer = examined.tokenizer
         stops = stops_of(config, tokenizer)
         screen.line("you", 'are the model: a line is a turn, """ begins and ends one of several lines, Ctrl-D leaves')
-        yield Person(config, tokenizer, stops, ReplyTokens(config, tokenizer, stops), lines, screen)
+        yield Person(config, tokenizer, stops, ReplyTokens(config, tokenizer, stops, examined.checked.chat), lines, screen)
 
 
 async def _episode(config: Config, prompt: Prompt, wanted: Wanted, screen: Screen, speaker: Responding) -> None:

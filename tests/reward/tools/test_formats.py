@@ -4,12 +4,14 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward.tools.call import BadCall, Call, Found
+from reward.tools.formats.shown import format_shown
 from reward.tools.formats.table import FORMATS
 
 MARKS = ("<think>", "</think>")
@@ -237,6 +239,13 @@ def test_long_hostile_texts_are_read_in_no_time(form: str) -> None:
     for piece in HOSTILE:
         found(form, piece * (60_000 // len(piece)))
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("template", "form"), [("qwen3", "hermes"), ("qwen2_5", "hermes"), ("glm4moe", "glm"), ("llama3", "json"), ("olmoe", None)]
+)
+def test_a_chat_template_shows_its_way_to_write_calls(template: str, form: str | None) -> None:
+    assert format_shown((Path(__file__).parents[2] / "data" / "templates" / f"{template}.jinja").read_text()) == form
 
 
 def test_results_stand_as_qwens_template_writes_them() -> None:

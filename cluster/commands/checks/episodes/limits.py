@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from configs.errors import DataError, raises
 from configs.schema import Config
 from reward.tools.describe import tool_schemas
+from reward.tools.formats.shown import format_shown
 from rollout.behind import UnfitWords
 from rollout.chat import Chat
 from rollout.fitting import CUT
@@ -31,7 +32,7 @@ def check_episodes(replies: ReplyTokens, config: Config, prompts: Sequence[Promp
     """Warnings about episodes of these prompts; ValueError where their template or the limits leave no way to answer a turn."""
     for prompt in {prompt.key: prompt for prompt in prompts}.values():
         refuse_template(replies.for_prompt(prompt), config, prompt)
-    return [*doubtful_limits(config), *untold_tools(config, replies, prompts)] if prompts else []
+    return [*doubtful_limits(config), *untold_tools(config, replies, prompts), *other_format(config, prompts[0])] if prompts else []
 
 
 def refuse_template(replies: ReplyTokens, config: Config, prompt: Prompt) -> None:
@@ -61,7 +62,7 @@ def refuse_template(replies: ReplyTokens, config: Config, prompt: Prompt) -> Non
 def takes(replies: ReplyTokens, role: str) -> bool:
     """Whether the template can tell words in this role."""
     try:
-        replies.of(CUT, role, replies.last_token)
+        replies.form(role)
     except UnfitWords:
         return False
     return True
@@ -79,6 +80,17 @@ def doubtful_limits(config: Config) -> list[str]:
             "raise the other"
         )
     return found
+
+
+def other_format(config: Config, prompt: Prompt) -> list[str]:
+    """A prompt that asks for calls in another form than the one that is read."""
+    shown = format_shown(prompt.text) if config.tools.use else None
+    if shown in (None, config.tools.format):
+        return []
+    return [
+        f'tools.format: got "{config.tools.format}", but the chat template shows the model calls as "{shown}" writes '
+        f'them, which would be no calls: set tools.format = "{shown}"'
+    ]
 
 
 def untold_tools(config: Config, replies: ReplyTokens, prompts: Sequence[Prompt]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cluster.commands.checks.one_row import continued
 from cluster.commands.checks.rewards import as_response, asked_of, worker_starts
 from cluster.commands.rewards.gold_check import shorten
 from configs.errors import in_one_line
@@ -39,7 +40,8 @@ async def episode(config: Config, prompt: Prompt, replies: ReplyTokens) -> Async
         yield f"{prompt.where}, {prompt.checker}: {what} as turns of the model, after {len(prompt.token_ids)} tokens of the prompt"
         turns: list[Turn] = []
         asked, ended = asked_of(prompt, said[0]), False
-        for text in said[: config.rollout.max_turns]:
+        for right in said[: config.rollout.max_turns]:
+            text = continued(config, prompt, right)
             yield described("model sampled", [*encoded(replies, text), replies.last_token], replies)
             turns.append(Turn(said=text))
             asked = replace(asked_of(prompt, text), turns=tuple(turns), episode="validate")
