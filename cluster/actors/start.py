@@ -137,7 +137,7 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     # Ray asks a new actor again what the one that died has not answered; handles stay valid.
-    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": config.reward.restarts}
+    options = {"num_cpus": 0, "max_concurrency": 100_000, "max_restarts": config.reward.restarts}
     options["max_task_retries"] = -1 if config.reward.restarts else 0
     folder = os.getcwd()
     if config.reward.nodes == "one":
