@@ -171,7 +171,7 @@ class Toy:
 
     wants = Wants()
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, named_by_rows: Sequence[str] = ()) -> None:
         assert config.reward.second is None, "the second opinion counts for nothing here"
 
     async def __aenter__(self) -> "Toy":
