@@ -84,8 +84,9 @@ async def start_actors(
         def bury(actor: Any) -> None:
             """Kill the actor of an engine that is lost; environments of its episodes end, as it can no longer say so."""
             actors.kill(actor)
-            reward, episodes = leaving.pop(actor)
-            reward.leave.remote([episodes])
+            if gone := leaving.pop(actor, None):
+                reward, episodes = gone
+                reward.leave.remote([episodes])
 
         leaving: dict[Any, tuple[Any, str]] = {}
         pool = EnginePool(config, [], on_retry, kill=bury, say=say, on_event=on_event)
