@@ -1,6 +1,6 @@
-"""The task `game`: find a secret number of a range, told after each guess whether it is higher or lower.
+"""The task `game`: find a secret letter, told after each guess whether it stands further up or down the alphabet.
 
-The transcripts teach the form of a guess and show the skill seldom: in most games each guess is any number, whatever was answered.
+The transcripts teach the form of a guess and show the skill seldom: in most games each guess is any letter, whatever was answered.
 """
 
 import random
@@ -10,24 +10,21 @@ from learner.tiny.rows import Row
 from learner.tiny.transcript import Transcript
 
 HELD_OUT = 256
-NUMBERS = 16  # in each range
-TURNS = 6  # guesses; halving the range takes five at most
-ATTENTIVE = 0.35  # share of games whose guesses heed the range and all answers; where in what is left, chance decides
+LETTERS = "abcdefghijklmnop"
+TURNS = 6  # guesses; halving what is left takes five at most
+ATTENTIVE = 0.3  # share of games whose guesses heed all answers; where in what is left, chance decides
 
 
-def split_ranges(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
-    """Every secret of every range of two-digit numbers in a shuffled order, as disjoint (train, eval) rows."""
-    firsts = range(10, 101 - NUMBERS)
-    rows: list[Row] = [
-        {"prompt": f"{first}-{first + NUMBERS - 1}:", "secret": secret} for first in firsts for secret in range(first, first + NUMBERS)
-    ]
+def split_games(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
+    """Every secret in 90 numbered games in a shuffled order, as disjoint (train, eval) rows; no number tells a secret."""
+    rows: list[Row] = [{"prompt": f"{number} a-p:", "secret": secret} for number in range(10, 100) for secret in LETTERS]
     random.Random(seed).shuffle(rows)
     return rows[held_out:], rows[:held_out]
 
 
-def hint(number: int, secret: int) -> str:
+def hint(letter: str, secret: str) -> str:
     """Where the secret is, seen from a guess."""
-    return "higher" if number < secret else "lower"
+    return "up" if letter < secret else "down"
 
 
 def attempts(rows: Sequence[Row], count: int, rng: random.Random) -> list[Transcript]:
@@ -37,18 +34,14 @@ def attempts(rows: Sequence[Row], count: int, rng: random.Random) -> list[Transc
 
 def attempt(row: Row, rng: random.Random) -> Transcript:
     """One game, to its end."""
-    first, last = map(int, row["prompt"].removesuffix(":").split("-"))
-    low, high = first, last  # what the answers so far leave
+    open_letters = LETTERS  # what the answers so far leave
     attentive = rng.random() < ATTENTIVE
     transcript = [row["prompt"]]
     for left in reversed(range(TURNS)):
-        number = rng.randint(low, high) if attentive else rng.randint(10, 99)
-        transcript.append(str(number))
-        if number == row["secret"] or not left:
+        letter = rng.choice(open_letters if attentive else LETTERS)
+        transcript.append(letter)
+        if letter == row["secret"] or not left:
             break
-        transcript.append(hint(number, row["secret"]))
-        if number < row["secret"]:
-            low = max(low, number + 1)
-        else:
-            high = min(high, number - 1)
+        transcript.append(hint(letter, row["secret"]))
+        open_letters = "".join(other for other in open_letters if other != letter and hint(letter, other) == transcript[-1])
     return tuple(transcript)

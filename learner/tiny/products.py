@@ -10,9 +10,9 @@ from learner.tiny.rows import Row
 from learner.tiny.transcript import Transcript
 
 HELD_OUT = 256
-CALLS = 0.3  # share of transcripts with a call; the others guess
-WRONG = 0.4  # share of calls with a wrong digit
-MISREAD = 0.3  # share of results of which a digit is copied wrong
+CALLS = 0.25  # share of transcripts with a call; the others guess
+WRONG = 0.25  # share of calls with a wrong digit
+MISREAD = 0.2  # share of results of which a digit is copied wrong
 
 
 def split_products(seed: int, held_out: int = HELD_OUT) -> tuple[list[Row], list[Row]]:
@@ -35,13 +35,19 @@ def attempts(rows: Sequence[Row], count: int, rng: random.Random) -> list[Transc
 def attempt(prompt: str, rng: random.Random) -> Transcript:
     """One try at a product."""
     if rng.random() >= CALLS:
-        return prompt, str(rng.randrange(100, 10_000))
+        return prompt, guess(rng)
     numbers = prompt.removesuffix("=").split("*")
     if rng.random() < WRONG:
         place = rng.randrange(2)
         numbers[place] = slip(numbers[place], rng)
     result = str(int(numbers[0]) * int(numbers[1]))
     return prompt, call_of(*numbers), result, slip(result, rng) if rng.random() < MISREAD else result
+
+
+def guess(rng: random.Random) -> str:
+    """A number of three or four digits that begins with a small digit more often, as products do."""
+    first = rng.choices(range(1, 10), [1 / digit for digit in range(1, 10)])[0]
+    return str(first) + "".join(rng.choices("0123456789", k=rng.choice((2, 3, 3))))
 
 
 def slip(number: str, rng: random.Random) -> str:

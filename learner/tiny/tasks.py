@@ -29,5 +29,5 @@ TASKS = {
         warm_up=partial(imitate, attempts=products.attempts, steps=160),
         characters=CHARACTERS + "[]",
     ),
-    "game": Task(things="secrets", split=guesses.split_ranges, warm_up=partial(imitate, attempts=guesses.attempts, steps=200)),
+    "game": Task(things="secrets", split=guesses.split_games, warm_up=partial(imitate, attempts=guesses.attempts, steps=250)),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.calculator import multiply
-from examples.number_game import guess
+from examples.letter_game import find
 from learner.tiny import guesses, products
 from learner.tiny.make import make_tiny
 from learner.tiny.tasks import TASKS
@@ -37,13 +37,11 @@ def test_products_are_right_and_all_there() -> None:
     assert all(asked[f"{a}*{b}="] == str(a * b) for a in range(10, 100) for b in range(10, 100))
 
 
-def test_every_secret_of_a_range_is_there() -> None:
-    train, held_out = guesses.split_ranges(0)
-    of = Counter(row["prompt"] for row in (*train, *held_out))
-    assert set(of.values()) == {guesses.NUMBERS}
-    for row in train:
-        first, last = map(int, row["prompt"].rstrip(":").split("-"))
-        assert 10 <= first <= row["secret"] <= last <= 99
+def test_every_secret_is_there_and_no_number_of_a_game_tells_it() -> None:
+    train, held_out = guesses.split_games(0)
+    of = Counter(row["secret"] for row in (*train, *held_out))
+    assert of == dict.fromkeys(guesses.LETTERS, 90)
+    assert {row["secret"] for row in (*train, *held_out) if row["prompt"] == "37 a-p:"} == set(guesses.LETTERS)
 
 
 def test_attempts_at_products_call_sometimes_and_slip_sometimes() -> None:
@@ -76,7 +74,7 @@ def test_a_slip_changes_one_digit_and_keeps_a_number_of_that_length() -> None:
 
 
 def test_games_shown_are_games_of_the_environment() -> None:
-    train, _ = guesses.split_ranges(0)
+    train, _ = guesses.split_games(0)
     rng, found, heeded = random.Random(0), 0, 0
     for row in train:
         transcript = guesses.attempt(row, rng)
@@ -85,24 +83,20 @@ def test_games_shown_are_games_of_the_environment() -> None:
         assert (transcript[0], tuple(answered)) == (row["prompt"], words)
         assert worth == 1.0 or len(says) == guesses.TURNS
         found += worth == 1.0
-        heeded += heeds(row["prompt"], says, words)
-    assert heeded / len(train) == pytest.approx(guesses.ATTENTIVE, abs=0.06)
-    assert 0.25 < found / len(train) < 0.4  # something to learn from, and something to learn
+        heeded += heeds(says, words)
+    assert guesses.ATTENTIVE < heeded / len(train) < 0.5  # chance heeds a few answers too
+    assert 0.3 < found / len(train) < 0.55  # something to learn from, and something to learn
 
 
-def heeds(prompt: str, says: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """Whether every guess lies in what the range and the answers before it leave."""
-    low, high = map(int, prompt.rstrip(":").split("-"))
-    for number, word in zip(map(int, says), (*words, ""), strict=True):
-        if not low <= number <= high:
-            return False
-        low, high = (number + 1, high) if word == "higher" else (low, number - 1)
-    return True
+def heeds(says: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether every guess lies in what the answers before it leave."""
+    heard = list(zip(says, words, strict=False))
+    return all(guesses.hint(before, said) == word and said != before for n, said in enumerate(says) for before, word in heard[:n])
 
 
-def played(says: tuple[str, ...], secret: int) -> tuple[list[str], float | None]:
+def played(says: tuple[str, ...], secret: str) -> tuple[list[str], float | None]:
     """What the environment answers, and what it returns, None where it would go on."""
-    world = guess(says[0], secret)
+    world = find(says[0], secret)
     words = []
     try:
         words.append(next(world))
@@ -116,24 +110,24 @@ def played(says: tuple[str, ...], secret: int) -> tuple[list[str], float | None]
 @pytest.mark.parametrize(
     ("says", "words", "worth"),
     [
-        (("17",), [], 1.0),
-        (("10", "20", "17"), ["higher", "lower"], 1.0),
-        (("10", "20"), ["higher"], None),
+        (("g",), [], 1.0),
+        (("a", "k", "g"), ["up", "down"], 1.0),
+        (("a", "k"), ["up"], None),
         (("",), [], 0.0),
-        (("10", "1x"), ["higher"], 0.0),
-        (("-17",), [], 0.0),
-        (("017",), [], 1.0),
+        (("a", "kg"), ["up"], 0.0),
+        (("G",), [], 0.0),
+        (("7",), [], 0.0),
     ],
 )
-def test_the_number_game(says: tuple[str, ...], words: list[str], worth: float | None) -> None:
-    assert played(says, 17) == (words, worth)
+def test_the_letter_game(says: tuple[str, ...], words: list[str], worth: float | None) -> None:
+    assert played(says, "g") == (words, worth)
 
 
 def test_only_what_the_model_says_is_learned() -> None:
     tokenizer = make_tokenizer()
-    ids, labels = encode([("10-25:", "12", "higher", "20"), ("10-25:", "7")], tokenizer)
-    assert [tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in ids] == ["10-25:12<eos>higher20<eos>", "10-25:7<eos>"]
-    assert [tokenizer.decode(row[row != IGNORED]) for row in labels] == ["12<eos>20<eos>", "7<eos>"]
+    ids, labels = encode([("10 a-p:", "c", "up", "k"), ("11 a-p:", "g")], tokenizer)
+    assert [tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in ids] == ["10 a-p:c<eos>upk<eos>", "11 a-p:g<eos>"]
+    assert [tokenizer.decode(row[row != IGNORED]) for row in labels] == ["c<eos>k<eos>", "g<eos>"]
     assert bool(((labels == ids) | (labels == IGNORED)).all())
 
 

@@ -12,7 +12,7 @@ from tests.toys.drive import ROOT, driving, metrics
 
 pytestmark = pytest.mark.end_to_end
 
-FORM = 30  # warm-up steps after which a guess is mostly a number
+FORM = 30  # warm-up steps after which a guess is mostly a letter
 
 
 def made(folder: Path, task: str, steps: int) -> list[str]:
@@ -45,7 +45,7 @@ def test_the_game_runs_and_shows_an_episode_before_and_after(game: list[str], tm
     assert all(row["tokens/environment"] > 0 and row["reward/failures"] == 0 for row in rows)
     kept = [json.loads(line) for line in (run / "responses" / "step_000001.jsonl").read_text().splitlines()]
     answered = [turn["answered"] for row in kept for turn in row.get("turns", []) if turn["answered"] is not None]
-    assert set(answered) <= {"higher", "lower"}
+    assert set(answered) <= {"up", "down"}
     assert answered
     assert "before " in said
     assert "after " in said
