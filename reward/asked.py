@@ -53,7 +53,7 @@ class Asked:
         }
 
     @property
-    def fields_of_world(self) -> dict[str, Any]:
+    def fields_of_environment(self) -> dict[str, Any]:
         """What an environment may ask for. Its seed is the group's, so that its members play the same game."""
         known = {name: value for name, value in self.fields.items() if name not in AT_THE_END}
         return {**known, "seed": self.group_seed}

@@ -59,7 +59,7 @@ class Episodes:
         self._gate = Gate(config.reward.held_episodes) if PYTHON_SESSION in config.tools.use else None
         self._sight = Sight(config.reward)
 
-    def is_world(self, checker: str) -> bool:
+    def is_environment(self, checker: str) -> bool:
         """Whether a checker is an environment."""
         return YIELDS in self._pool.asks.get(checker, ())
 
@@ -70,7 +70,7 @@ class Episodes:
 
     def is_held(self, checker: str) -> bool:
         """Whether an environment stays between turns."""
-        return self.is_world(checker) and (self._all_held or HELD in self._pool.asks[checker])
+        return self.is_environment(checker) and (self._all_held or HELD in self._pool.asks[checker])
 
     async def ready(self) -> None:
         """Wait until environments that stay can be started, where there are any; RuntimeError where they cannot.
@@ -98,7 +98,7 @@ class Episodes:
         answers = list(await asyncio.gather(*(tools.answer(one) for one in asked))) if tools else [None] * len(asked)
         open_ = [place for place, answer in enumerate(answers) if answer is None]
         held = [place for place in open_ if self.is_held(asked[place].checker)]
-        again = [place for place in open_ if place not in held and self.is_world(asked[place].checker)]
+        again = [place for place in open_ if place not in held and self.is_environment(asked[place].checker)]
         in_pool = self._pool.score([self.item(asked[place]) for place in again])
         ran, stayed = await asyncio.gather(in_pool, self._reply_held([asked[place] for place in held]))
         answers_of = dict(zip([*again, *held], [*map(answer_of, ran), *stayed], strict=True))
@@ -150,18 +150,18 @@ class Episodes:
             reference=asked.reference,
             prompt=asked.prompt,
             question=asked.question,
-            fields=asked.fields_of_world,
+            fields=asked.fields_of_environment,
             transcript=Transcript(turns=past, score=score, over=score and asked.over),
         )
 
     def view(self, asked: Asked) -> Asked:
         """The episode as its environment sees it: without thoughts, and without turns that tools have answered."""
         seen = self._sight.turns(asked)
-        turns = tuple(replace(asked.said[place], said=seen[place]) for place in places_of_world(asked))
+        turns = tuple(replace(asked.said[place], said=seen[place]) for place in places_of_environment(asked))
         return replace(asked, turns=turns, response=turns[-1].said)
 
 
-def places_of_world(asked: Asked) -> list[int]:
+def places_of_environment(asked: Asked) -> list[int]:
     """Which turns the environment sees: the last one, and those that no tool has answered."""
     turns = asked.said
     return [place for place, turn in enumerate(turns) if place == len(turns) - 1 or not is_a_tools(turn)]
@@ -173,7 +173,7 @@ def is_a_tools(turn: Turn) -> bool:
 
 def with_tools_turns(asked: Asked, rewards: Sequence[float]) -> tuple[float, ...]:
     """The rewards of the environment's turns among all turns: a turn that a tool has answered has none."""
-    of_place = dict(zip(places_of_world(asked), rewards, strict=True))
+    of_place = dict(zip(places_of_environment(asked), rewards, strict=True))
     return tuple(of_place.get(place, 0.0) for place in range(len(asked.said)))
 
 

@@ -145,7 +145,7 @@ class Scorer:
         None where a checker looks for an answer and the response ends within a thought.
         """
         named, own = checker or asked.checker, asked.reference if reference is None else reference
-        if self.episodes.is_world(named):
+        if self.episodes.is_environment(named):
             return self.episodes.view(asked) if self.episodes.is_held(named) else self.episodes.item(asked, score=True)
         sees_all = self._sight.is_of_all(name, named, own)
         seen = self._sight.of(asked, asked.response, sees_all)
@@ -163,7 +163,7 @@ class Scorer:
         second = found.pop(SECOND, None)
         unfinished = any(one is UNFINISHED for one in found.values()) or (second is UNFINISHED)
         correct = found.pop("correct")
-        if self.episodes.is_world(asked.checker):
+        if self.episodes.is_environment(asked.checker):
             words, unfinished = {}, unfinished or self._sight.ends_in_thought(asked)
             if correct.turn_rewards:
                 correct = replace(correct, turn_rewards=with_tools_turns(asked, correct.turn_rewards))

@@ -6,7 +6,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reward.episodes.transcript import CUT, EpisodeError, Messages
+from configs.cut import CUT, cut_to
+from reward.episodes.transcript import EpisodeError, Messages
 from reward.episodes.words import Rewrite, Words
 from reward.number import number_of
 
@@ -45,13 +46,12 @@ def spoken(value: object, world: Generator[Any, Any, Any]) -> Spoken:
 
 def fitting(text: str) -> str:
     """The text as it can travel: of lone surrogates nothing, of very long words the beginning."""
-    whole = str(text) if len(text) <= LONGEST_WORDS else f"{text[:LONGEST_WORDS]}{CUT}"
-    return whole.encode(errors="replace").decode()
+    return cut_to(str(text), LONGEST_WORDS).encode(errors="replace").decode()
 
 
 def was_cut(words: str) -> bool:
     """Whether `fitting` has cut these words."""
-    return len(words) == LONGEST_WORDS + len(CUT) and words.endswith(CUT)
+    return len(words) == LONGEST_WORDS and words.endswith(CUT)
 
 
 def context(messages: object, world: Generator[Any, Any, Any]) -> Messages:

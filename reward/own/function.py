@@ -2,8 +2,6 @@
 
 import functools
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import ModuleType
@@ -19,9 +17,8 @@ from reward.own.brought import brought_by, gold_of
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.signature import Call, call_of
 from reward.own.source import import_own
-from reward.own.words import at_call, hidden_by_ours, in_the_row, named, own_frame
+from reward.own.words import at_call, hidden_by_ours, in_the_row, print_error
 
-SHOWN_FRAMES = 20
 QUOTED = 200
 MOST_LAYERS = 50  # decorators
 
@@ -110,8 +107,7 @@ class OwnFunction:
 
     def report(self, error: BaseException, response: str) -> None:
         """Print the error's last frames to stderr, which the pool writes to its log."""
-        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{named(error)}\n"
-        print(f"{self.name} failed on the response {response[:QUOTED]!r}:\n{shown}", file=sys.__stderr__, end="", flush=True)
+        print_error(f"{self.name} failed on the response {response[:QUOTED]!r}", error, self.file)
 
 
 def stand_ins(response: str) -> dict[str, Any]:

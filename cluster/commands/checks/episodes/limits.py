@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
+from configs.cut import CUT
 from configs.errors import DataError, raises
 from configs.schema import Config
 from reward.tools.describe import tool_schemas
 from reward.tools.formats.shown import format_shown
 from rollout.behind import UnfitWords
 from rollout.chat import Chat
-from rollout.fitting import CUT
 from rollout.reply_tokens import ReplyTokens
 from rollout.template import read_template
 from rollout.types import Prompt
