@@ -9,6 +9,7 @@ from typing import Any
 from configs.cut import CUT, cut_to
 from reward.episodes.transcript import EpisodeError, Messages
 from reward.episodes.words import Rewrite, Words
+from reward.json_value import sendable
 from reward.number import number_of
 
 LONGEST_WORDS = 80_000  # characters; longer words are cut, as no context has room for them
@@ -46,7 +47,7 @@ def spoken(value: object, world: Generator[Any, Any, Any]) -> Spoken:
 
 def fitting(text: str) -> str:
     """The text as it can travel: of lone surrogates nothing, of very long words the beginning."""
-    return cut_to(str(text), LONGEST_WORDS).encode(errors="replace").decode()
+    return sendable(cut_to(str(text), LONGEST_WORDS))
 
 
 def was_cut(words: str) -> bool:
@@ -66,7 +67,7 @@ def context(messages: object, world: Generator[Any, Any, Any]) -> Messages:
                 f"the environment rewrote the context with {describe(message)} as message {number}{line_of(world)}, needed "
                 f'{{"role": one of {", ".join(ROLES)}, "content": text}}'
             )
-        kept.append({"role": role, "content": content.encode(errors="replace").decode()})
+        kept.append({"role": role, "content": sendable(content)})
     if kept[-1]["role"] == "assistant":
         raise EpisodeError(f"the environment rewrote the context so that it ends with the assistant{line_of(world)}, needed another role")
     if (size := len(json.dumps(kept))) > LONGEST_CONTEXT:
