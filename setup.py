@@ -17,7 +17,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")]),
-    package_data={"configs": ["*.toml"]},
+    package_data={folder: ["*.toml", "py.typed"] for folder in FOLDERS},
     install_requires=[
         "accelerate",
         "datasets",

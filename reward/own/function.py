@@ -131,7 +131,7 @@ def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
     except AttributeError:
         raise OwnCodeError(f"checker {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function):
-        raise OwnCodeError(f"checker {own.whole!r} is a {type(function).__name__}, no function; {functions_of(own, module)}")
+        raise OwnCodeError(f"checker {own.whole!r} has the type {type(function).__name__}, needed a function; {functions_of(own, module)}")
     if inspect.isclass(function):
         raise OwnCodeError(
             f"checker {own.whole!r} is a class, and to call it makes an object, no number: write a function, or name an object of the class"
