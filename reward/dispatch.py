@@ -156,8 +156,8 @@ class Episodes:
 
     def view(self, asked: Asked) -> Asked:
         """The episode as its environment sees it: without thoughts, and without turns that tools have answered."""
-        seen = self._sight.turns(asked)
-        turns = tuple(replace(asked.said[place], said=seen[place]) for place in places_of_environment(asked))
+        said, seen = asked.said, self._sight.turns(asked)
+        turns = tuple(turn_as(said[place], seen[place]) for place in places_of_environment(asked))
         return replace(asked, turns=turns, response=turns[-1].said)
 
 
@@ -165,6 +165,11 @@ def places_of_environment(asked: Asked) -> list[int]:
     """Which turns the environment sees: the last one, and those that no tool has answered."""
     turns = asked.said
     return [place for place, turn in enumerate(turns) if place == len(turns) - 1 or not is_a_tools(turn)]
+
+
+def turn_as(turn: Turn, said: str) -> Turn:
+    """The turn with these words of the model's; itself where it has them, as every turn passes here as often as the episode goes on."""
+    return turn if turn.said == said else replace(turn, said=said)
 
 
 def is_a_tools(turn: Turn) -> bool:
