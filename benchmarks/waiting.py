@@ -32,7 +32,11 @@ EPISODES, GROUP = 256, 8  # in flight, and of one prompt
 TURNS, TURN, SLEEP_S = 4, 96, 2.0
 WARM_S, MEASURED_S = 4.0, 12.0
 CHECKER = "world"
-OVERRIDES = (f"run.dir={OUT / 'waiting'}", "data.max_prompt_tokens=16", f"rollout.max_response_tokens={TURNS * TURN * 2}")
+OVERRIDES = (
+    f"run.dir={OUT / 'waiting'}",
+    f"rollout.max_response_tokens={TURNS * TURN * 2}",
+    "rollout.vllm={enforce_eager=true, hf_overrides={max_position_embeddings=1024}}",
+)
 
 
 class Sleeper:

@@ -18,6 +18,7 @@ from configs.surrogates import Minirl
 from learner.loss.advantages import ADVANTAGES, EVERY_TOKEN, decouple, differ
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.reductions import REDUCTIONS, Extent
+from learner.loss.turns import advantages_of_turns
 from learner.model.logprobs import token_logprobs
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "loss",
     "token_logprobs",
     "token_weights",
+    "turn_advantages",
     "with_signal",
 ]
 
@@ -70,6 +72,33 @@ def advantages(
     for place, values in zip(places, of_groups, strict=True):
         found[place] = values
     return rows.tensor(found)
+
+
+def turn_advantages(rewards: Tensor, turns: Tensor, groups: Tensor) -> Tensor:
+    """Credit by turn: the advantage of every token [N, T], 0 off the turns.
+
+    `rewards` [N, K] has what each turn earned, NaN in the first turn of a response that could not be scored; `turns` [N, T] says which turn
+    sampled a token, counted from 0, and -1 for an environment's tokens and padding.
+    """
+    if (rewards.dim(), turns.dim()) != (2, 2) or len(turns) != len(rewards) or groups.shape != rewards.shape[:1]:
+        shapes = ", ".join(str(list(value.shape)) for value in (rewards, turns, groups))
+        raise InputError(f"rewards, turns and groups have the shapes {shapes}: they must be [N, K], [N, T] and [N]")
+    if turns.numel() and int(turns.max()) >= rewards.shape[1]:
+        raise InputError(
+            f"turns names turn {int(turns.max())}, counted from 0, but rewards has {rewards.shape[1]} columns: it needs one a turn"
+        )
+    last = turns.amax(1).cpu().tolist() if turns.shape[1] else [-1] * len(turns)
+    earned = [row[: max(end, 0) + 1] for row, end in zip(rewards.detach().cpu().double().numpy(), last, strict=True)]
+    earned = [np.full(len(row), np.nan) if np.isnan(row).any() else row for row in earned]
+    found = torch.zeros(rewards.shape, dtype=torch.float64)
+    named = groups.cpu().numpy()
+    for group in np.unique(named):
+        places = np.flatnonzero(named == group)
+        for place, values in zip(places, advantages_of_turns([earned[p] for p in places]), strict=True):
+            found[int(place), : len(values)] = torch.from_numpy(values)
+    spread = found.to(turns.device).gather(1, turns.clamp(min=0).long())
+    kind = torch.float64 if rewards.dtype == torch.float64 else torch.float32
+    return torch.where(turns >= 0, spread, 0).to(rewards.device, kind)
 
 
 def token_weights(objective: Objective | str, rewards: Tensor, groups: Tensor, mask: Tensor, *, max_tokens: int | None = None) -> Tensor:

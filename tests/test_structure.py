@@ -41,7 +41,6 @@ ONLY_IN = {
 }
 # Where anything at all may be raised by somebody else's code, and is passed on: to the user, to the caller, or as a typed failure.
 CATCH_ALL = {
-    "reward/programs/cell.py",
     "reward/tools/mcp_link.py",
     "cluster/cli.py",
     "gatewise/commands.py",
@@ -56,13 +55,10 @@ CATCH_ALL = {
     "reward/held/world_main.py",
     "reward/own/function.py",
     "reward/own/source.py",
-    "reward/programs/child_main.py",
+    *(f"reward/programs/{name}.py" for name in ("cell", "child_main", "objects", "session", "tester")),
     "reward/workers/pool.py",
-    "reward/programs/objects.py",
-    "reward/programs/session.py",
     "reward/workers/supervisor.py",
     "reward/workers/template_main.py",
-    "reward/programs/tester.py",
     "reward/episodes/replay.py",
     "reward/own/words.py",
     "reward/workers/worker_main.py",

@@ -84,8 +84,9 @@ async def start_actors(
         def bury(actor: Any) -> None:
             """Kill the actor of an engine that is lost; environments of its episodes end, as it can no longer say so."""
             actors.kill(actor)
-            reward, episodes = leaving.pop(actor)
-            reward.leave.remote([episodes])
+            if gone := leaving.pop(actor, None):
+                reward, episodes = gone
+                reward.leave.remote([episodes])
 
         leaving: dict[Any, tuple[Any, str]] = {}
         pool = EnginePool(config, [], on_retry, kill=bury, say=say, on_event=on_event)
@@ -136,7 +137,7 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     # Ray asks a new actor again what the one that died has not answered; handles stay valid.
-    options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": config.reward.restarts}
+    options = {"num_cpus": 0, "max_concurrency": 100_000, "max_restarts": config.reward.restarts}
     options["max_task_retries"] = -1 if config.reward.restarts else 0
     folder = os.getcwd()
     if config.reward.nodes == "one":

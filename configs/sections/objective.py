@@ -61,8 +61,8 @@ class ObjectiveConfig(Section):
     )
     credit: Credit = Field(
         default="whole",
-        description='what of an episode has one advantage: all of it, or with "turn" each turn of the model, compared by what was earned '
-        'from it on; "turn" needs `advantage = "leave_one_out"`',
+        description='what of an episode has one advantage: the whole, or each turn by what was earned from it on. '
+        '"turn" needs `advantage = "leave_one_out"`',
     )
     router_shift: PositiveShare | None = Field(
         default=None,

@@ -10,7 +10,7 @@ from learner.tiny.rows import Row
 from learner.tiny.transcript import Transcript
 
 HELD_OUT = 256
-CALLS = 0.2  # share of transcripts with a call; the others guess, so that a guess is likelier to begin than a call
+CALLS = 0.3  # share of transcripts with a call; the others guess
 WRONG = 0.4  # share of calls with a wrong digit
 MISREAD = 0.3  # share of results of which a digit is copied wrong
 
@@ -35,7 +35,7 @@ def attempts(rows: Sequence[Row], count: int, rng: random.Random) -> list[Transc
 def attempt(prompt: str, rng: random.Random) -> Transcript:
     """One try at a product."""
     if rng.random() >= CALLS:
-        return prompt, str(rng.randrange(10, 100) * rng.randrange(10, 100))
+        return prompt, str(rng.randrange(100, 10_000))
     numbers = prompt.removesuffix("=").split("*")
     if rng.random() < WRONG:
         place = rng.randrange(2)

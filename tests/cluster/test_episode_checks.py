@@ -32,7 +32,7 @@ def spelling(
 ) -> ReplyTokens:
     found = CASES[case]
     made = tokenizer(read(found.template), stops or found.stops)
-    return ReplyTokens(settings, made, [made.convert_tokens_to_ids(stop) for stop in stops or found.stops], Chat(schemas=schemas))
+    return ReplyTokens(settings, made, [made.get_vocab()[stop] for stop in stops or found.stops], Chat(schemas=schemas))
 
 
 def row(checker: str = GAME, text: str = "Guess.") -> Prompt:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import pytest
@@ -170,8 +170,9 @@ class Toy:
     """What audit needs of a scorer: the checker's reward, doubled so that it shows that the scorer was asked."""
 
     wants = Wants()
+    episodes = SimpleNamespace(is_held=lambda checker: False)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, named_by_rows: Sequence[str] = ()) -> None:
         assert config.reward.second is None, "the second opinion counts for nothing here"
 
     async def __aenter__(self) -> "Toy":

@@ -1,5 +1,7 @@
 """The objective in one's own loop is the objective of a run: golden values, and the plan of a step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,14 @@ from torch import Tensor
 from configs.presets import CORRECTIONS, PRESETS, Kl
 from configs.sections.reward import PartConfig, RewardConfig
 from gatewise import InputError, objective
-from learner.batch.plan import rows_of, weigh
+from learner.batch.plan import plan_step, rows_of, weigh
+from learner.batch.tensors import turns_of
+from learner.loss.turns import rewards_of_turns
+from rollout.types import GroupSummary
 from tests.learner.test_objective import CASES, golden_input
+from tests.toys.batches import whole_batch
+from tests.toys.holes import with_episodes
+from tests.toys.learner import toy_group
 from tests.toys.objective import BATCH, BUDGET, GOLDEN, GROUPS, MASK
 from tests.toys.run import toy_summary
 
@@ -78,6 +86,28 @@ def test_advantages_and_token_weights_are_those_of_a_runs_plan(preset: str) -> N
         }
 
 
+def test_turns_have_the_advantages_of_a_runs_plan() -> None:
+    group = with_episodes(toy_group(3, members=6, failing=0.2), 5)
+    group = replace(group, responses=tuple(replace(response, later=()) for response in group.responses))
+    turns = [response.spans for response in group.responses]
+    rewards = [(*verdict.turn_rewards[: len(own) - 1], verdict.reward) for verdict, own in zip(group.verdicts, turns, strict=True)]
+    verdicts = zip(group.verdicts, rewards, strict=True)
+    group = replace(group, verdicts=tuple(v if v.reward is None else replace(v, turn_rewards=own) for v, own in verdicts))
+    summary = GroupSummary.of(group)
+    plan = plan_step([summary], PRESETS["rloo"], updates=1, ranks=1, micro_batch_tokens=999, response_tokens=9, credit="turn")
+    rows = plan.updates[0].rows
+    batch = whole_batch(rows, [group], 0)
+    earned = torch.full((6, max(map(len, turns))), torch.nan, dtype=torch.float64)
+    for member, own in enumerate(rewards_of_turns(summary, np.where(summary.aborted, np.nan, summary.rewards))):
+        earned[member, : len(own)] = torch.from_numpy(own)
+    of_tokens = turns_of(group.responses, 6)  # type: ignore[arg-type]
+    found = objective.turn_advantages(earned, of_tokens, torch.zeros(6, dtype=torch.long))
+    assert rows
+    for row, values in zip(rows, batch.advantages, strict=True):
+        assert found[row.member, : len(values)].float().tolist() == values.tolist()
+    assert found[of_tokens < 0].eq(0).all()
+
+
 def test_parts_of_the_reward_give_the_advantages_of_a_runs_plan_with_these_parts() -> None:
     config = RewardConfig(range=(-1.0, 1.0), parts={"form": PartConfig(weight=0.5), "brief": PartConfig(how="multiply")}, overlong_cache=2)
     rewards, groups, mask = random_update(3)
@@ -138,6 +168,8 @@ def test_only_groups_whose_rewards_differ_have_a_signal() -> None:
         (lambda: objective.compose("grpo", kl=Kl(coefficient=0.1, place="reward")), "subtract the KL from the rewards"),
         (lambda: objective.advantages("grpo", REWARDS[:3], GROUPS, MASK), r"shapes \[3\], \[7\], \[7, 5\]"),
         (lambda: objective.token_weights("dr_grpo", REWARDS, GROUPS, MASK), "give max_tokens"),
+        (lambda: objective.turn_advantages(REWARDS, GROUPS[:, None], GROUPS), r"\[7\], \[7, 1\], \[7\]"),
+        (lambda: objective.turn_advantages(REWARDS[:, None], GROUPS[:, None], GROUPS), "names turn 1, counted from 0, but rewards has 1"),
         (lambda: objective.advantages("grpo", REWARDS, GROUPS, MASK, [(1.0, REWARDS)]), 'or use preset "gdpo"'),
         (lambda: missing("dppo_tv"), "give engine_logprobs"),
         (lambda: missing("minirl"), "give engine_logprobs"),

@@ -130,3 +130,8 @@ def misbehave(said: str, reference: dict[str, Any]) -> Generator[Any, str, float
             return 1.0
         said = yield str(os.getpid())
         turn += 1
+
+
+def of_group(response: str, reference: Any, group: list[str]) -> float:
+    """The share of the group that says something else."""
+    return sum(text != response for text in group) / len(group)

@@ -97,7 +97,7 @@ def replies(template: str | None, stops: Sequence[str], schemas: Sequence[dict[s
     rollout = {"reply_role": role} if template else {}
     config = Config.model_validate({"model": {"path": "none"}, "data": keys, "rollout": rollout})
     made = tokenizer(template, stops)
-    return ReplyTokens(config, made, [made.convert_tokens_to_ids(stop) for stop in stops], Chat(schemas=schemas))
+    return ReplyTokens(config, made, [made.get_vocab()[stop] for stop in stops], Chat(schemas=schemas))
 
 
 def of_case(case: Case, **data: Any) -> ReplyTokens:

@@ -41,6 +41,9 @@ class Lines:
             except EOFError:
                 self.say("")
                 raise Left from None
+            except KeyboardInterrupt:
+                self.say("")  # what is printed next must not stand behind the question
+                raise
         line = self.source.readline()
         if not line:
             raise Left

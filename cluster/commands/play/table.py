@@ -1,8 +1,9 @@
 """One episode from a config's row to its reward, asked about and scored as in a run, but without Ray."""
 
 import asyncio
+import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -55,10 +56,16 @@ def play(config: Config, wanted: Wanted, screen: Screen, lines: Lines) -> None:
     prompt = find_prompt(sets_of(checked), wanted.among, wanted.row)
     screen.prompt(prompt, tokenizer)
     try:
-        with speaking(config, wanted, examined, screen, lines) as speaker, worker_starts(config):
-            asyncio.run(_episode(config, prompt, wanted, screen, speaker))
+        _play(config, prompt, wanted, examined, screen, lines)
     except Left:
         screen.line("left", f"after {counted(screen.asked, 'answered turn')}, before the end: no reward")
+    finally:
+        gc.collect()  # vLLM shuts an engine down once more when it is collected, which must not be while Python ends
+
+
+def _play(config: Config, prompt: Prompt, wanted: Wanted, examined: Examined, screen: Screen, lines: Lines) -> None:
+    with speaking(config, wanted, examined, screen, lines) as speaker:
+        asyncio.run(_episode(config, prompt, wanted, screen, speaker))
 
 
 @contextmanager
@@ -83,7 +90,9 @@ def speaking(config: Config, wanted: Wanted, examined: Examined, screen: Screen,
 async def _episode(config: Config, prompt: Prompt, wanted: Wanted, screen: Screen, speaker: Responding) -> None:
     evaluated = wanted.among != TRAIN
     heat = GREEDY if wanted.greedy else float(config.rollout.temperature) if evaluated else None
-    async with Scorer(config, named_by_rows=[prompt.checker]) as scorer:
+    async with AsyncExitStack() as stack:
+        with worker_starts(config):
+            scorer = await stack.enter_async_context(Scorer(config, named_by_rows=[prompt.checker]))
         questions = Questions(config, InProcess(scorer))
         mine = GroupAtWork(0, evaluated=evaluated)
         group, _ = await GroupWork(questions, mine, prompt, scorer.wants, size=1, engine="play").run(speaker, heat)

@@ -237,12 +237,12 @@ HOSTILE = ("<tool_call>", "<tool_call>{", '{"name":', "\n{", "<think>", "</think
 def test_long_hostile_texts_are_read_in_no_time(form: str) -> None:
     began = time.process_time()
     for piece in HOSTILE:
-        found(form, piece * (60_000 // len(piece)))
-    assert time.process_time() - began < 5
+        found(form, piece * (30_000 // len(piece)))
+    assert time.process_time() - began < 4
 
 
 @pytest.mark.parametrize(
-    ("template", "form"), [("qwen3", "hermes"), ("qwen2_5", "hermes"), ("glm4moe", "glm"), ("llama3", "json"), ("olmoe", None)]
+    ("template", "form"), [("qwen3", "hermes"), ("qwen2_5", "hermes"), ("glm4moe", "glm"), ("llama3", None), ("olmoe", None)]
 )
 def test_a_chat_template_shows_its_way_to_write_calls(template: str, form: str | None) -> None:
     assert format_shown((Path(__file__).parents[2] / "data" / "templates" / f"{template}.jinja").read_text()) == form

@@ -8,6 +8,9 @@ import pytest
 
 from reward.own.name import OwnCodeError
 from reward.own.tool import OwnTool, text_of_result
+from reward.programs.cell import run_cell
+from reward.tools.call import Call
+from reward.tools.formats.table import FORMATS
 
 GOOD = 'def f(x: int) -> int:\n    """Double.\n\n    Args:\n        x: a number\n    """\n    return 2 * x\n'
 REFUSED: list[tuple[str, str, str]] = [
@@ -48,6 +51,29 @@ def test_methods_and_decorated_functions_are_tools(tmp_path: Path) -> None:
         tool = OwnTool(f"{tmp_path}/toys.py:{name}")
         assert tool.call({"x": 4}) == {"result": "8"}
         assert tool.schema["function"]["parameters"]["required"] == ["x"]
+
+
+def test_the_examples_of_the_docs_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tools.md").read_text()
+    (tmp_path / "my_corpus.py").write_text(page.split("```python\n")[1].split("```")[0])
+    (tmp_path / "corpus.txt").write_text("the cat\n\na dog and a cat\n\nnothing")
+    monkeypatch.chdir(tmp_path)
+    search = OwnTool("my_corpus.py:search")
+    assert search.call({"query": "dog cat", "most": 1}) == {"result": "a dog and a cat"}
+    assert search.call({"query": " "}) == {"error": "the query is empty: give words"}
+    assert [*search.schema["function"]["parameters"]["properties"]] == ["query", "most"]
+    example = page.split(">>> ")[1].split("```")[0]
+    call, shown = example.split("\n", 1)
+    (found,) = FORMATS["pythonic"].find(call, ("<think>", "</think>"), False)
+    assert isinstance(found, Call)
+    assert not run_cell(found.arguments["code"], {"__name__": "__main__"})
+    assert capfd.readouterr().err == shown
+
+
+def test_tables_of_the_docs_name_every_format() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tools.md").read_text()
+    for name in FORMATS:
+        assert f"| `{name}` |" in page
 
 
 @pytest.mark.parametrize(

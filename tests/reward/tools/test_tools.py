@@ -5,6 +5,7 @@
 import asyncio
 import json
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 from configs.schema import Config
 from reward.asked import Asked
 from reward.code_limits import code_limits
+from reward.scorer import Scorer
 from reward.tools.describe import tool_schemas
 from reward.tools.tools import Tools
 from reward.tools.warm import warm_tools
 from reward.workers.pool import RewardPool
 from rollout.episode import Answer, Turn
-from rollout.types import Outcome
+from rollout.types import Outcome, Verdict
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.end_to_end]
 
@@ -240,6 +242,28 @@ def test_two_tools_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(TOYS)
     with pytest.raises(ValueError, match="both have a tool 'add'"):
         tool_schemas(config(use=[f"{tmp_path}/one.py:add", f"{tmp_path}/two.py:add"]))
+
+
+def test_a_scorer_asks_the_tools_first_and_ends_sessions_with_the_score() -> None:
+    async def episode() -> tuple[str, str, Any, list[Any], Verdict]:
+        async with Scorer(config(use=["python_session"])) as scorer:
+            assert scorer.wants.talks("exact")
+            assert scorer.wants.slow("exact")
+            texts = [call("python_session", {"code": code}) for code in ("x = 41", "x + 1")] + ["42"]
+            turns: tuple[Turn, ...] = ()
+            answers = []
+            for text in texts:
+                asked = Asked(checker="exact", response=text, reference="42", tokens=9, turns=(*turns, Turn(said=text)), episode="e/1")
+                (answer,) = await scorer.reply([asked])
+                turns = (*turns, Turn(said=text, answer=answer))
+                answers.append(answer.words)
+            (verdict,) = await scorer.score([replace(asked, turns=turns)])
+            assert scorer.tools.sessions is not None
+            return *answers, [*scorer.tools.sessions._seats], verdict
+
+    first, second, third, seats, verdict = asyncio.run(episode())
+    assert [first, second] == [f"<tool_response>\n{text}\n</tool_response>" for text in ("(no output)", "42")]
+    assert (third, seats, verdict.reward) == (None, [], 1.0)
 
 
 def test_other_formats_answer_in_their_own_way(tmp_path: Path) -> None:
