@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.schema import Config
-from rollout.behind import FIRST, MARK, SENTINEL, Form, Template, UnfitWords, cut, end_of_turn, form_for
+from rollout.behind import FIRST, MARK, SENTINEL, Form, Template, UnfitWords, after_sentinel, end_of_turn, form_for
 from rollout.chat import NOTHING, Chat, Schema, tokenise_messages, with_system
 from rollout.data.row import DatasetError
 from rollout.messages import Message, read_messages
@@ -64,7 +64,7 @@ class ReplyTokens:
         for role in {one["role"] for one in messages}:
             self.form(role)  # refuses a role that the template does not show
         turns = [one | {"content": clean(one["content"])} for one in messages]
-        behind = cut(self.template.render([*FIRST.messages, {"role": "assistant", "content": SENTINEL}, *turns]))
+        behind = after_sentinel(self.template.render([*FIRST.messages, {"role": "assistant", "content": SENTINEL}, *turns]))
         if lost := [one["role"] for one in turns if one["content"].strip() not in behind]:
             raise UnfitWords(f'the chat template leaves out the words of a turn of role "{lost[0]}"')
         return self._behind(behind, last_token)
