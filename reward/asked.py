@@ -6,10 +6,12 @@ from typing import Any
 
 from reward.own.signature import AT_THE_END
 from rollout.episode import Turn
+from rollout.pickled import quickly_pickled
 
 YIELDS, HELD = "yields", "held"  # what a pool says of a function that is an environment, and of one with a process for each episode
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A finished response that needs a reward, or an episode whose last turn needs an answer."""
