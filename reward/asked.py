@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.pickled import quickly_pickled
 from reward.own.signature import AT_THE_END
 from rollout.episode import Turn
-from rollout.pickled import quickly_pickled
 
 YIELDS, HELD = "yields", "held"  # what a pool says of a function that is an environment, and of one with a process for each episode
 

@@ -11,8 +11,8 @@ The engine asks; only `cluster` knows that reward actors answer.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from configs.pickled import quickly_pickled
 from rollout.messages import Message
-from rollout.pickled import quickly_pickled
 from rollout.verdict import Verdict
 
 
