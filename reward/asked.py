@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.pickled import quickly_pickled
 from reward.own.signature import AT_THE_END, DOOR
 from rollout.episode import Turn
 from rollout.types import Verdict
@@ -12,6 +13,7 @@ AGENT = "base_url"  # what an agent asks for, and nobody else
 YIELDS, HELD = "yields", "held"  # what a pool says of a function that is an environment, and of one with a process for each episode
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A finished response that needs a reward, or an episode whose last turn needs an answer."""
