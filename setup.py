@@ -41,7 +41,10 @@ setup(
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
-        "tools": ["mcp>=2.3,<3"],
+        "tools": ["mcp>=2.0,<3"],
+        "gymnasium": ["gymnasium>=1.0,<2"],
+        "openenv": ["openenv-core>=0.3,<0.4"],
+        "verifiers": ["verifiers>=0.4,<0.5"],
         "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},

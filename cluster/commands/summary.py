@@ -6,7 +6,7 @@ from cluster.record.metrics.held_out import greedy_correctness
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.transcripts import transcript_lines
-from cluster.record.warnings import Episode, read_warnings
+from cluster.record.warnings import Period, read_warnings
 from configs.arithmetic import counted
 
 ENDS = 10  # steps averaged at either end
@@ -37,7 +37,7 @@ def summary(folder: Path) -> list[str]:
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
     lines += episodes(folder)
-    return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]
+    return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_warnings(folder))]
 
 
 def episodes(folder: Path) -> list[str]:
@@ -64,7 +64,7 @@ def _best(course: list[tuple[int, float]]) -> str:
     return f" (best {best:.3f} at step {step})" if best > course[-1][1] else ""
 
 
-def _when(episode: Episode) -> str:
-    if episode.last is None:
-        return f"since step {episode.first}"
-    return f"steps {episode.first} to {episode.last}" if episode.last > episode.first else f"step {episode.first}"
+def _when(period: Period) -> str:
+    if period.last is None:
+        return f"since step {period.first}"
+    return f"steps {period.first} to {period.last}" if period.last > period.first else f"step {period.first}"

@@ -61,7 +61,7 @@ class ObjectiveConfig(Section):
     )
     credit: Credit = Field(
         default="whole",
-        description='what of an episode has one advantage: the whole, or each turn by what was earned from it on. '
+        description="what of an episode has one advantage: the whole, or each turn by what was earned from it on. "
         '"turn" needs `advantage = "leave_one_out"`',
     )
     router_shift: PositiveShare | None = Field(

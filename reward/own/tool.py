@@ -5,8 +5,6 @@ What the model can cause is a ValueError of the function, whose text the model g
 
 import inspect
 import json
-import sys
-import traceback
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -17,10 +15,9 @@ from reward.own.function import describe_missing, functions_of
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.source import import_own
 from reward.own.tool_schema import schema_of
-from reward.own.words import at_call, named, own_frame, text_of
+from reward.own.words import at_call, print_error, text_of
 from reward.pool_tool import PoolTool, cut
 
-SHOWN_FRAMES = 20
 QUOTED = 200
 
 
@@ -64,8 +61,7 @@ class OwnTool(PoolTool):
         return f"tool {self.entry!r}: {at_call(error, self.file)}"
 
     def report(self, error: BaseException, arguments: str) -> None:
-        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{named(error)}\n"
-        print(f"{self.entry} failed on the arguments {arguments[:QUOTED]}:\n{shown}", file=sys.__stderr__, end="", flush=True)
+        print_error(f"{self.entry} failed on the arguments {arguments[:QUOTED]}", error, self.file)
 
 
 def find_tool(own: OwnName, module: Any) -> Callable[..., object]:
