@@ -41,13 +41,17 @@ def summary(folder: Path) -> list[str]:
 
 
 def episodes(folder: Path) -> list[str]:
-    """An episode of the first step, a wrong one where one was kept, and one of the last step; nothing in a run without episodes."""
+    """An episode of the first step, a wrong one where one was kept, and one of the last step; nothing in a run without episodes.
+
+    One without a reward broke, and shows nothing of the model: it is taken only where no other one was kept.
+    """
     lines = []
     files = sorted(folder.glob("responses/step_*.jsonl"))
     for label, path in [*(("before", path) for path in files[:1]), *(("after", path) for path in files[1:][-1:])]:
         kept = [row for row in read_lines(path) if row.get("turns")]
-        wrong = [row for row in kept if label == "before" and (row["reward"] or 0.0) < RIGHT]
-        for row in [*wrong, *kept][:1]:
+        scored = [row for row in kept if row["reward"] is not None]
+        wrong = [row for row in scored if label == "before" and row["reward"] < RIGHT]
+        for row in [*wrong, *scored, *kept][:1]:
             reward = "no reward" if row["reward"] is None else f"reward {row['reward']:.3g}"
             lines.append(f"{label:<8} an episode of step {int(path.stem.removeprefix('step_'))}, {reward}:")
             lines += [f"{'':<9}{line}" for line in transcript_lines(row["prompt"], row["turns"], SHOWN_CHARS)]
