@@ -101,7 +101,7 @@ class Held:
         beginning = None
         if len(heard) == 1:
             reference, fields = write_long_json(asked.reference), write_long_json(asked.fields_of_environment)
-            beginning = Beginning(checker=asked.checker, reference=reference, fields=fields)
+            beginning = Beginning(checker=asked.checker, reference=reference, fields=fields, agent=asked.door is not None)
         return await asyncio.wrap_future(self._keeper.ask(asked.episode, beginning, heard))
 
     def leave(self, episode: str) -> None:

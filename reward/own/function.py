@@ -60,7 +60,7 @@ class OwnFunction:
             self.load()
         if self.yields:
             return self.play(Transcript.of(response), reference, fields).reward
-        return number_of(self._loop.result(self.begin(response, reference, fields)))
+        return number_of(self.result_of(response, reference, fields))
 
     def begin(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> object:
         """What one call returns: of an environment the generator, which has not begun."""
@@ -72,9 +72,13 @@ class OwnFunction:
             raise TypeError(f"it asks for {', '.join(absent)}, needed a caller that has this, as a run does")
         return self.call.make(self._function, given)
 
+    def result_of(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> object:
+        """What one call returns, awaited where it is awaitable."""
+        return self._loop.result(self.begin(response, reference, fields))
+
     def play(self, transcript: Transcript, reference: Any, fields: Mapping[str, Any] | None = None) -> Ran:
         """Run the environment over the turns so far; raises what it raises, and EpisodeError where it breaks the rules of episodes."""
-        return replay(lambda said: self._loop.result(self.begin(said, reference, fields)), transcript)
+        return replay(lambda said: self.result_of(said, reference, fields), transcript)
 
     def gold(self, reference: Any) -> str | list[str] | None:
         """A right response, or the right turns of an episode, None where the reference determines none.
@@ -131,7 +135,7 @@ def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
     except AttributeError:
         raise OwnCodeError(f"checker {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function):
-        raise OwnCodeError(f"checker {own.whole!r} is a {type(function).__name__}, no function; {functions_of(own, module)}")
+        raise OwnCodeError(f"checker {own.whole!r} has the type {type(function).__name__}, needed a function; {functions_of(own, module)}")
     if inspect.isclass(function):
         raise OwnCodeError(
             f"checker {own.whole!r} is a class, and to call it makes an object, no number: write a function, or name an object of the class"

@@ -40,9 +40,9 @@ class OwnTool(PoolTool):
         try:
             own = OwnName.read(self.entry)
             module = import_own(own)
-            function = find_tool(own, module)
         except OwnCodeError as error:  # its words are about checkers, which are imported in the same way
             raise OwnCodeError(str(error).replace("checker", "tool", 1)) from error.__cause__
+        function = find_tool(own, module)
         self.file = getattr(module, "__file__", None)
         self.schema = schema_of(self.entry, function)
         self._function = function
@@ -71,7 +71,7 @@ def find_tool(own: OwnName, module: Any) -> Callable[..., object]:
     except AttributeError:
         raise OwnCodeError(f"tool {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function) or inspect.isclass(function):
-        raise OwnCodeError(f"tool {own.whole!r} is a {type(function).__name__}, no function; {functions_of(own, module)}")
+        raise OwnCodeError(f"tool {own.whole!r} has the type {type(function).__name__}, needed a function; {functions_of(own, module)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise OwnCodeError(f"tool {own.whole!r} has a `yield`, but a tool answers once: use `return`; an environment is a reward.checker")
     return function
