@@ -1,16 +1,17 @@
 """Agents for tests: programs that ask the model over HTTP."""
 
+import asyncio
 import json
 import os
 import time
 import urllib.request
 from typing import Any
 
-from openai import OpenAI
-
 
 def shout(question: str, reference: Any, base_url: str, api_key: str) -> float:
     """Two turns by the client library, the second one streamed; right where the second says what the first said."""
+    from openai import OpenAI
+
     with OpenAI(base_url=base_url, api_key=api_key, max_retries=0) as client:
         messages: list[Any] = [{"role": "user", "content": question}]
         first = client.chat.completions.create(model="policy", messages=messages).choices[0].message
@@ -45,3 +46,9 @@ def scripted(question: str, reference: Any, base_url: str, api_key: str) -> floa
         while ask(base_url, api_key)["choices"][0]["finish_reason"] != "length":
             pass
     return 0.5
+
+
+async def waiting(task: str, truth: Any, base_url: str, api_key: str, seed: int) -> float:
+    """An agent may be a coroutine."""
+    await asyncio.to_thread(ask, base_url, api_key, messages=[{"role": "user", "content": task}])
+    return truth + seed

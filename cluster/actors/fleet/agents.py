@@ -74,6 +74,7 @@ class Agents:
     async def _outcome(self, playing: "asyncio.Future[Verdict]", visit: Visit) -> Verdict:
         """What the agent returned, or that it is late; raises what the engine raised."""
         reward = self.work.questions.config.reward
+        ends: set[asyncio.Future[Any]] = {playing, visit.broken}
         while True:
             asked = bool(visit.episode.transcript)
             key, limit = ("timeout_s", reward.timeout_s) if asked else ("held_start_s", reward.held_start_s)
@@ -83,7 +84,7 @@ class Agents:
                 return Verdict.failed(
                     Outcome.TIMED_OUT, f"timeout: the agent did nothing for {visit.thinking_s:.1f} s {what} (4 × reward.{key})"
                 )  # fmt: skip
-            await asyncio.wait({playing, visit.broken}, timeout=max(0.01, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=max(0.01, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
             if visit.broken.done():
                 visit.broken.result()
             if playing.done():
