@@ -9,7 +9,7 @@ import ray
 import torch
 from transformers import Qwen3Config, Qwen3MoeForCausalLM
 
-from cluster.cli import main, read_words
+from cluster.cli import main
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.pictures import artist
 from cluster.record.run_dir import lock_run_dir, write_config
@@ -270,21 +270,6 @@ def test_bad_usage_exits_with_two_and_shows_how_it_is_used(capsys: pytest.Captur
         main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: gatewise")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "play c.toml 3 --engine model.path=m run.seed=1",
-        "play c.toml 3 model.path=m --set eval run.seed=1",
-        "play c.toml 3 model.path=m run.seed=1 --to-end",
-        "evaluate c.toml --checkpoint d model.path=m run.seed=1",
-        "validate c.toml --gpu-memory 80 model.path=m run.seed=1",
-        "export c.toml --to d model.path=m run.seed=1",
-    ],
-)
-def test_settings_may_stand_behind_options(words: str):
-    assert read_words(words.split()).overrides == ["model.path=m", "run.seed=1"]
 
 
 def test_an_unexpected_failure_shows_where_it_happened_and_ends_with_its_first_cause(
