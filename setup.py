@@ -17,7 +17,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")]),
-    package_data={"configs": ["*.toml"]},
+    package_data={folder: ["*.toml", "py.typed"] for folder in FOLDERS},
     install_requires=[
         "accelerate",
         "datasets",
@@ -41,7 +41,10 @@ setup(
     ],
     extras_require={
         "gpu": ["vllm==0.30.0", "torch==2.13.0"],
-        "tools": ["mcp>=2.3,<3"],
+        "tools": ["mcp>=2.0,<3"],
+        "gymnasium": ["gymnasium>=1.0,<2"],
+        "openenv": ["openenv-core>=0.3,<0.4"],
+        "verifiers": ["verifiers>=0.4,<0.5"],
         "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},

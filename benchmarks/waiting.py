@@ -1,18 +1,23 @@
 """Tokens per second of an engine whose episodes wait for their environment between turns, against the same episodes without a wait.
 
-So many episodes are in flight all the time: each that ends is followed by a new one. A turn has at least TURN tokens. The environment
-sleeps 0 to SLEEP_S seconds and answers with a few words. The engine, and what asks the reward actor, are those of a run; only Ray and the
-workers are missing. A third side, in the same process, measures what asking costs where nobody sleeps.
+So many episodes are in flight all the time: each that ends is followed by a new one. They are more than the engine has slots, as in a full
+window. A turn has at least TURN tokens. The environment sleeps 0 to SLEEP_S seconds and answers with a few words. The engine, and what asks
+the reward actor, are those of a run; only Ray and the workers are missing.
+
+Other processes on the machine slow a round of one side and not of the other, so read the witnesses too, which they do not change: tokens of
+one step of the core (it makes one for each slot in use), the share of moments with every slot in use, and tokens per second of its CPU.
 """
 
 import asyncio
 import random
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks.peer import Work, peers
 from benchmarks.rounds import OUT, Row, Size, alternate, figures, ratio
@@ -29,13 +34,14 @@ from rollout.types import Prompt, Verdict
 
 CONFIG = "configs/tiny_cpu.toml"
 EPISODES, GROUP = 256, 8  # in flight, and of one prompt
+SLOTS = 64  # of the engine
 TURNS, TURN, SLEEP_S = 4, 96, 2.0
-WARM_S, MEASURED_S = 4.0, 12.0
+WARM_S, MEASURED_S, MOMENT_S = 4.0, 8.0, 0.05
 CHECKER = "world"
 OVERRIDES = (
     f"run.dir={OUT / 'waiting'}",
     f"rollout.max_response_tokens={TURNS * TURN * 2}",
-    "rollout.vllm={enforce_eager=true, hf_overrides={max_position_embeddings=1024}}",
+    f"rollout.vllm={{enforce_eager=true, max_num_seqs={SLOTS}, hf_overrides={{max_position_embeddings=1024}}}}",
 )
 
 
@@ -43,9 +49,10 @@ class Sleeper:
     """A reward actor whose environment sleeps, drawn once for each turn of each episode."""
 
     def __init__(self, sleep_s: float) -> None:
-        self.sleep_s = sleep_s
+        self.sleep_s, self.calls, self.turns = sleep_s, 0, 0
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
+        self.calls, self.turns = self.calls + 1, self.turns + len(asked)
         return list(await asyncio.gather(*map(self.answer, asked)))
 
     async def answer(self, asked: Asked) -> Answer:
@@ -72,7 +79,7 @@ class Local:
 
 
 def measure(size: Size) -> list[Row]:
-    """Rounds of some seconds each, with and without sleep, on one engine."""
+    """Rounds of some seconds each, with and without sleep, in turns on one engine."""
     env = engine_env(load(CONFIG, OVERRIDES), gpu=False)
     with peers({"waiting.engine": env}, OVERRIDES) as on:
         sides = {
@@ -80,12 +87,20 @@ def measure(size: Size) -> list[Row]:
             f"sleep 0-{SLEEP_S:g} s": lambda number: on["engine"].ask(sleep_s=SLEEP_S),
         }
         found = alternate(sides, Size(warm_up=0, rounds=min(size.rounds, 5), steps=0, runs=0))
-    quick, slow = ([answer["tokens"] / answer["seconds"] for answer in answers] for answers in found.values())
-    return [
-        ratio(f"sleeping 0-{SLEEP_S:g} s a turn / no sleep, tokens/s of {EPISODES} episodes", slow, quick),
-        *(Row(what=side, unit="tokens/s", values=values) for side, values in zip(found, (quick, slow), strict=True)),
-        *(figures(f"requests at the engine, {side}", "requests", answers, "requests") for side, answers in found.items()),
+    quick, slow = found.values()
+    rows = [
+        ratio(f"sleeping 0-{SLEEP_S:g} s a turn / no sleep, {what}", [one[key] for one in slow], [one[key] for one in quick])
+        for key, what in (("rate", f"tokens/s of {EPISODES} episodes"), ("batch", "tokens a step"), ("cpu_rate", "tokens/s of CPU"))
     ]
+    for side, answers in found.items():
+        rows += [
+            figures(f"tokens, {side}", "tokens/s", answers, "rate"),
+            figures(f"tokens of one step of {SLOTS} slots, {side}", "tokens", answers, "batch"),
+            figures(f"moments with every slot in use, {side}", "share", answers, "full"),
+            figures(f"requests at the engine, {side}", "requests", answers, "requests"),
+            figures(f"turns answered by one call, {side}", "turns", answers, "together"),
+        ]
+    return rows
 
 
 @contextmanager
@@ -113,19 +128,31 @@ def engine(config: Config) -> Iterator[Work]:
             await GroupWork(questions, mine, prompt, wants, size=GROUP, engine="engine-0/").run(served, None)
 
     async def rate(served: Any, sleep_s: float) -> dict[str, Any]:
-        questions = Questions(config, Local(Sleeper(sleep_s)))
+        sleeper = Sleeper(sleep_s)
+        questions = Questions(config, Local(sleeper))
         groups = [asyncio.create_task(forever(served, questions)) for _ in range(EPISODES // GROUP)]
-        loop, requests = asyncio.get_running_loop(), []
+        core = [psutil.Process(process.pid) for process in served.processes()]
+        loop, requests, running = asyncio.get_running_loop(), [], []
         await asyncio.sleep(WARM_S)
-        began, before = loop.time(), served.work.tokens
+        began, used, tokens, steps = loop.time(), cpu_s(core), served.work.tokens, served.work.steps
         while loop.time() < began + MEASURED_S:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(MOMENT_S)
             requests.append(served.pulse()["requests"])
-        seconds, tokens = loop.time() - began, served.work.tokens - before
+            running.append(served.work.queue[0])
+        seconds, used = loop.time() - began, cpu_s(core) - used
+        tokens, steps = served.work.tokens - tokens, served.work.steps - steps
         for group in groups:
             group.cancel()
         await asyncio.gather(*groups, return_exceptions=True)
-        return {"seconds": seconds, "tokens": tokens, "requests": float(np.mean(requests))}
+        return {
+            "seconds": seconds,
+            "rate": tokens / seconds,
+            "batch": tokens / steps,
+            "cpu_rate": tokens / used,
+            "together": sleeper.turns / sleeper.calls,
+            "requests": statistics.fmean(requests),
+            "full": statistics.fmean(number >= SLOTS for number in running),
+        }
 
     with asyncio.Runner() as runner:
         served = runner.run(build())
@@ -133,3 +160,8 @@ def engine(config: Config) -> Iterator[Work]:
             yield lambda job: runner.run(rate(served, job["sleep_s"]))
         finally:
             served.shutdown()
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of CPU that these have used."""
+    return sum(times.user + times.system for times in (one.cpu_times() for one in processes))

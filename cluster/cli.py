@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ from configs.schema import Config
 from configs.translate import describe_flags
 from configs.version import VERSION
 
+SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 EPILOG = """
 A run is a TOML file; shipped ones are in configs/. Any key can be set after it, in TOML syntax:
 
@@ -39,11 +41,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exits 0 on success, 1 with the cause as the last line, 2 on bad usage, 128 plus the signal that ended it."""
-    known = parser()
-    asked, extra = known.parse_known_args(argv)
-    if extra:
-        lines = describe_flags(extra) if hasattr(asked, "overrides") else []
-        known.error("\n".join(lines) or f"unrecognized arguments: {' '.join(extra)}")
+    asked = read_words(argv)
     asked.signals = signals = StopSignals()
     before = oom_kills()
     try:
@@ -67,6 +65,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("gatewise: stopped; everything that ran has been stopped", file=sys.stderr)
         say_how_to_continue(asked)
         sys.exit(signals.status)
+
+
+def read_words(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command with its arguments; exits with 2 where there is a word that it does not know. Settings may stand behind options."""
+    known = parser()
+    asked, extra = known.parse_known_args(argv)
+    if extra and hasattr(asked, "overrides") and all(map(SETTING.match, extra)):  # argparse leaves out what follows an option
+        asked.overrides += extra
+    elif extra:
+        lines = describe_flags(extra) if hasattr(asked, "overrides") else []
+        known.error("\n".join(lines) or f"unrecognized arguments: {' '.join(extra)}")
+    return asked
 
 
 def say_how_to_continue(asked: argparse.Namespace) -> None:

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reward.own.signature import AT_THE_END
+from configs.pickled import quickly_pickled
+from reward.own.signature import AT_THE_END, DOOR
 from rollout.episode import Turn
+from rollout.types import Verdict
 
+AGENT = "base_url"  # what an agent asks for, and nobody else
 YIELDS, HELD = "yields", "held"  # what a pool says of a function that is an environment, and of one with a process for each episode
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A finished response that needs a reward, or an episode whose last turn needs an answer."""
@@ -32,6 +36,8 @@ class Asked:
     turns: tuple[Turn, ...] = ()  # all turns so far, `response` the last one's text; empty where there was one turn
     episode: str = ""  # another one for each attempt at a member of a group
     group_seed: int = 0  # the same for every response to the prompt
+    door: tuple[str, str] | None = field(default=None, repr=False)  # of an agent: the base address and the key with which it asks
+    earned: Verdict | None = None  # what an agent has returned
     over: bool = False  # to be scored because the model has no further turn, not because the environment ended it
 
     @property
@@ -53,10 +59,11 @@ class Asked:
         }
 
     @property
-    def fields_of_world(self) -> dict[str, Any]:
+    def fields_of_environment(self) -> dict[str, Any]:
         """What an environment may ask for. Its seed is the group's, so that its members play the same game."""
         known = {name: value for name, value in self.fields.items() if name not in AT_THE_END}
-        return {**known, "seed": self.group_seed}
+        known["seed"] = self.group_seed
+        return known if self.door is None else known | dict(zip(DOOR, self.door, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +80,11 @@ class Wants:
 
     def talks(self, checker: str) -> bool:
         """Whether rows with that checker may have several turns: it yields, or tools are in use."""
-        return self.tools or YIELDS in self.by_checker.get(checker, ())
+        return self.tools or self.agent(checker) or YIELDS in self.by_checker.get(checker, ())
+
+    def agent(self, checker: str) -> bool:
+        """Whether rows with that checker are the work of an agent, which asks for the model's turns itself."""
+        return AGENT in self.by_checker.get(checker, ())
 
     def slow(self, checker: str) -> bool:
         """Whether an answer to a turn may take long, so that answers to others must not wait for it."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from configs.schema import Config
 from configs.tool_names import PYTHON_SESSION
-from reward.asked import HELD, YIELDS, Asked
+from reward.asked import AGENT, HELD, YIELDS, Asked
 from reward.episodes.transcript import Past, Transcript
 from reward.episodes.yielded import was_cut
 from reward.held.gate import Gate
@@ -59,7 +59,7 @@ class Episodes:
         self._gate = Gate(config.reward.held_episodes) if PYTHON_SESSION in config.tools.use else None
         self._sight = Sight(config.reward)
 
-    def is_world(self, checker: str) -> bool:
+    def is_environment(self, checker: str) -> bool:
         """Whether a checker is an environment."""
         return YIELDS in self._pool.asks.get(checker, ())
 
@@ -70,7 +70,11 @@ class Episodes:
 
     def is_held(self, checker: str) -> bool:
         """Whether an environment stays between turns."""
-        return self.is_world(checker) and (self._all_held or HELD in self._pool.asks[checker])
+        return self.is_environment(checker) and (self._all_held or HELD in self._pool.asks[checker])
+
+    def is_agent(self, checker: str) -> bool:
+        """Whether a checker is an agent, which has a process of its own for each episode."""
+        return AGENT in self._pool.asks.get(checker, ())
 
     async def ready(self) -> None:
         """Wait until environments that stay can be started, where there are any; RuntimeError where they cannot.
@@ -78,7 +82,7 @@ class Episodes:
         OwnCodeError where a checker of a part asks for the whole group: an environment would keep its place until the others of its group,
         which may wait for a place, are over.
         """
-        checkers = [name for name in self._pool.asks if self.is_held(name)]
+        checkers = [name for name in self._pool.asks if self.is_held(name) or self.is_agent(name)]
         if (checkers and self._held is None) or self._gate is not None:
             refuse_group_beside(self._config, self._pool.asks, checkers)
         if checkers and self._held is None:
@@ -98,7 +102,7 @@ class Episodes:
         answers = list(await asyncio.gather(*(tools.answer(one) for one in asked))) if tools else [None] * len(asked)
         open_ = [place for place, answer in enumerate(answers) if answer is None]
         held = [place for place in open_ if self.is_held(asked[place].checker)]
-        again = [place for place in open_ if place not in held and self.is_world(asked[place].checker)]
+        again = [place for place in open_ if place not in held and self.is_environment(asked[place].checker)]
         in_pool = self._pool.score([self.item(asked[place]) for place in again])
         ran, stayed = await asyncio.gather(in_pool, self._reply_held([asked[place] for place in held]))
         answers_of = dict(zip([*again, *held], [*map(answer_of, ran), *stayed], strict=True))
@@ -150,21 +154,26 @@ class Episodes:
             reference=asked.reference,
             prompt=asked.prompt,
             question=asked.question,
-            fields=asked.fields_of_world,
+            fields=asked.fields_of_environment,
             transcript=Transcript(turns=past, score=score, over=score and asked.over),
         )
 
     def view(self, asked: Asked) -> Asked:
         """The episode as its environment sees it: without thoughts, and without turns that tools have answered."""
-        seen = self._sight.turns(asked)
-        turns = tuple(replace(asked.said[place], said=seen[place]) for place in places_of_world(asked))
+        said, seen = asked.said, self._sight.turns(asked)
+        turns = tuple(turn_as(said[place], seen[place]) for place in places_of_environment(asked))
         return replace(asked, turns=turns, response=turns[-1].said)
 
 
-def places_of_world(asked: Asked) -> list[int]:
+def places_of_environment(asked: Asked) -> list[int]:
     """Which turns the environment sees: the last one, and those that no tool has answered."""
     turns = asked.said
     return [place for place, turn in enumerate(turns) if place == len(turns) - 1 or not is_a_tools(turn)]
+
+
+def turn_as(turn: Turn, said: str) -> Turn:
+    """The turn with these words of the model's; itself where it has them, as every turn passes here as often as the episode goes on."""
+    return turn if turn.said == said else replace(turn, said=said)
 
 
 def is_a_tools(turn: Turn) -> bool:
@@ -173,7 +182,7 @@ def is_a_tools(turn: Turn) -> bool:
 
 def with_tools_turns(asked: Asked, rewards: Sequence[float]) -> tuple[float, ...]:
     """The rewards of the environment's turns among all turns: a turn that a tool has answered has none."""
-    of_place = dict(zip(places_of_world(asked), rewards, strict=True))
+    of_place = dict(zip(places_of_environment(asked), rewards, strict=True))
     return tuple(of_place.get(place, 0.0) for place in range(len(asked.said)))
 
 
@@ -201,9 +210,11 @@ def refuse_environments_beside(config: Config, asks: Mapping[str, Sequence[str]]
     if config.reward.second:
         beside["reward.second"] = config.reward.second
     for key, checker in beside.items():
-        if is_own(checker) and YIELDS in asks.get(checker, ()):
+        marks = asks.get(checker, ()) if is_own(checker) else ()
+        if YIELDS in marks or AGENT in marks:
+            what = "has a `yield` and so is an environment" if YIELDS in marks else "asks for base_url and so is an agent"
             raise OwnCodeError(
-                f"{key} got {checker!r}, which has a `yield` and so is an environment, needed a checker of finished responses: name it in "
+                f"{key} got {checker!r}, which {what}, needed a checker of finished responses: name it in "
                 "reward.checker or in the rows, or write a function that returns"
             )
 

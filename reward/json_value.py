@@ -23,7 +23,7 @@ def read_json(text: bytes) -> object:
 
 
 def sendable(text: str) -> str:
-    """The text with a "?" for each half of a surrogate pair, which many services refuse to read."""
+    """The text with a "?" for each half of a surrogate pair, which is no text in UTF-8."""
     return text.encode(errors="replace").decode()
 
 

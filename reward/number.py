@@ -12,7 +12,10 @@ def number_of(value: object) -> float:
     Accepted: int, float, bool (True is 1), Fraction, Decimal, numpy scalars, and arrays and tensors without a dimension.
     """
     if isinstance(value, Real) or has_one_number(value):
-        return float(value)  # type: ignore[arg-type]
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            raise TypeError(f"checker returned {type(value).__name__} above 1.8e308, needed a number that a float can hold") from None
     raise TypeError(f"checker returned {describe(value)}, needed a number: {advice(value)}")
 
 

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+from configs.cut import cut_to
+
 TOOL = "tool:"  # begins the names of tools among those of checkers; no row can give such a name
 MOST_CHARS = 60_000  # of a result: a worker's line must hold it, with up to twelve bytes for a character
-CUT = "[cut]"
 
 
 class PoolTool(ABC):
@@ -36,4 +37,4 @@ class PoolTool(ABC):
 
 def cut(text: str) -> str:
     """A result of at most MOST_CHARS characters; a longer one ends in "[cut]"."""
-    return text if len(text) <= MOST_CHARS else text[: MOST_CHARS - len(CUT)] + CUT
+    return cut_to(text, MOST_CHARS)

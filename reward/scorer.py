@@ -101,6 +101,12 @@ class Scorer:
         answers = await self.episodes.reply(asked)
         return [self._placed(one, answer) for one, answer in zip(asked, answers, strict=True)]
 
+    async def run_agent(self, asked: Asked) -> Verdict:
+        """What the agent of one response returned, as correctness alone; `score` takes it as `Asked.earned`."""
+        await self._know_environments()
+        (earned,) = await self.episodes.score_held([asked])
+        return earned
+
     def leave(self, episodes: Sequence[str]) -> None:
         """Nobody will ask about these episodes again: end what is held for them."""
         self.episodes.leave(episodes)
@@ -139,13 +145,15 @@ class Scorer:
         second = [(SECOND, self.config.second, None)] if self.config.second else []
         return [("correct", None, None), *parts, *second]
 
-    def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | Asked | None:
-        """What one checker gets; the episode itself where its environment is held.
+    def _item(self, asked: Asked, name: str, checker: str | None, reference: Any) -> Item | Asked | Verdict | None:
+        """What one checker gets; the episode itself where its environment is held, and a verdict where an agent has earned it.
 
         None where a checker looks for an answer and the response ends within a thought.
         """
         named, own = checker or asked.checker, asked.reference if reference is None else reference
-        if self.episodes.is_world(named):
+        if name == "correct" and asked.earned is not None:
+            return asked.earned
+        if self.episodes.is_environment(named):
             return self.episodes.view(asked) if self.episodes.is_held(named) else self.episodes.item(asked, score=True)
         sees_all = self._sight.is_of_all(name, named, own)
         seen = self._sight.of(asked, asked.response, sees_all)
@@ -163,7 +171,7 @@ class Scorer:
         second = found.pop(SECOND, None)
         unfinished = any(one is UNFINISHED for one in found.values()) or (second is UNFINISHED)
         correct = found.pop("correct")
-        if self.episodes.is_world(asked.checker):
+        if self.episodes.is_environment(asked.checker):
             words, unfinished = {}, unfinished or self._sight.ends_in_thought(asked)
             if correct.turn_rewards:
                 correct = replace(correct, turn_rewards=with_tools_turns(asked, correct.turn_rewards))
@@ -180,7 +188,7 @@ class Scorer:
         see = self._see_log if own and failed.outcome is Outcome.UNSCORABLE else ""
         return replace(failed, failure=f"{failed.failure} [{place_of(asked)}{see}]")
 
-    async def _ask(self, items: Sequence[Item | Asked | None]) -> list[Verdict]:
+    async def _ask(self, items: Sequence[Item | Asked | Verdict | None]) -> list[Verdict]:
         """Services, processes and held environments are asked at the same time; where there is no answer, nobody is asked."""
         asked = [(place, item) for place, item in enumerate(items) if isinstance(item, Item)]
         held = [(place, item) for place, item in enumerate(items) if isinstance(item, Asked)]
@@ -192,7 +200,8 @@ class Scorer:
             self.episodes.score_held([item for _, item in held]),
         )
         places = [place for place, _ in (*far, *near, *held)]
-        verdicts = dict(zip(places, [one for found in scored for one in found], strict=True))
+        verdicts = {place: item for place, item in enumerate(items) if isinstance(item, Verdict)}
+        verdicts |= zip(places, [one for found in scored for one in found], strict=True)
         return [verdicts.get(place, UNFINISHED) for place in range(len(items))]
 
     async def close(self) -> None:

@@ -66,7 +66,7 @@ def plain(role: str) -> Form:
 
     def behind(template: Template, words: str, before: Before = FIRST) -> str:
         said = {"role": "assistant", "content": before.thought + SENTINEL}
-        return cut(template.render([*before.messages, said, {"role": role, "content": words}]))
+        return after_sentinel(template.render([*before.messages, said, {"role": role, "content": words}]))
 
     return behind
 
@@ -79,14 +79,14 @@ def of_a_call(template: Template, words: str, before: Before = FIRST) -> str:
     call = {"id": CALL_ID, "type": "function", "function": {"name": SENTINEL, "arguments": {}}}
     said = {"role": "assistant", "content": before.thought + SENTINEL, "tool_calls": [call]}
     result = {"role": "tool", "content": words, "tool_call_id": CALL_ID, "name": TOOL}
-    behind = cut(template.render([*before.messages, said, result]))
+    behind = after_sentinel(template.render([*before.messages, said, result]))
     ends = [place for stop in template.stops if (place := behind.find(template.name(stop))) >= 0]
     if not ends:
         raise UnfitWords("the chat template writes no token at which engines stop between a call and its result")
     return behind[min(ends) :]
 
 
-def cut(text: str) -> str:
+def after_sentinel(text: str) -> str:
     """What stands behind the sentinel; UnfitWords where the template left it out."""
     _, sentinel, behind = text.partition(SENTINEL)  # the first one: words may hold it too
     if not sentinel:

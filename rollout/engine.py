@@ -25,6 +25,7 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 from configs.schema import Config
 from rollout.chat import NOTHING, Chat
 from rollout.detokenise import Detokeniser
+from rollout.door.episode import Voice
 from rollout.engine_args import engine_args, stop_ids
 from rollout.episode import Reply
 from rollout.proof import Manifest, Proof, columns_of
@@ -66,14 +67,29 @@ class Engine:
 
         With `reply` it is an episode, whose turns it answers; it goes on until there is no answer, turn or room left.
         """
-        rollout = self.config.rollout
-        heat = rollout.temperature if temperature is None else temperature
-        tokens = limit or rollout.max_response_tokens
+        heat = self.config.rollout.temperature if temperature is None else temperature
+        tokens = limit or self.config.rollout.max_response_tokens
         if reply is None:
             return await self._sample(Ask(context=prompt.token_ids.tolist(), turn=0, limit=tokens, known=0), seed, heat, prompt.prompt_id)
-        bounds = Bounds(turns=rollout.max_turns, reply=rollout.max_reply_tokens, response=tokens, context=self.config.context_tokens)
         sample = partial(self._sample, seed=seed, temperature=heat, prompt_id=prompt.prompt_id)
-        return await Play(prompt.token_ids.tolist(), sample, reply, self.speller.for_prompt(prompt), bounds).respond()
+        return await Play(prompt.token_ids.tolist(), sample, reply, self.speller.for_prompt(prompt), self._bounds(tokens)).respond()
+
+    def voice(self, prompt: Prompt, seed: int, temperature: float | None) -> Voice:
+        """How it speaks to the agent of one response to a prompt."""
+        speller = self.speller.for_prompt(prompt)
+        heat = self.config.rollout.temperature if temperature is None else temperature
+        return Voice(
+            sample=partial(self._sample, seed=seed, temperature=heat, prompt_id=prompt.prompt_id),
+            speller=speller,
+            bounds=self._bounds(self.config.rollout.max_response_tokens),
+            plain=not speller.data.chat_template,
+            version=self.served.newest,
+        )
+
+    def _bounds(self, tokens: int) -> Bounds:
+        """How far an episode of so many tokens may go."""
+        rollout = self.config.rollout
+        return Bounds(turns=rollout.max_turns, reply=rollout.max_reply_tokens, response=tokens, context=self.config.context_tokens)
 
     async def _sample(self, ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
         """One turn of the model, a request of its own with a seed of its own."""

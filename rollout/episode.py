@@ -11,10 +11,12 @@ The engine asks; only `cluster` knows that reward actors answer.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from configs.pickled import quickly_pickled
 from rollout.messages import Message
 from rollout.verdict import Verdict
 
 
+@quickly_pickled  # each turn of an episode travels as often as the episode goes on
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What follows a turn of the model. At most one of `words`, `rewritten` and `failure` is there; with none the episode is over."""
@@ -34,6 +36,7 @@ class Answer:
         return self.words is None and self.rewritten is None
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One turn of the model, as text, and what was answered."""

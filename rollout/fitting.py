@@ -3,7 +3,8 @@
 from bisect import bisect_right
 from collections.abc import Callable
 
-CUT = "[cut]"
+from configs.cut import CUT
+
 CHARACTERS = 32  # of one token, at most; longer tokens are runs of blanks
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.schema import Config
-from rollout.behind import FIRST, MARK, Form, Template, UnfitWords, end_of_turn, form_for
-from rollout.chat import NOTHING, Chat, tokenise_messages, with_system
+from rollout.behind import FIRST, MARK, SENTINEL, Form, Template, UnfitWords, after_sentinel, end_of_turn, form_for
+from rollout.chat import NOTHING, Chat, Schema, tokenise_messages, with_system
 from rollout.data.row import DatasetError
 from rollout.messages import Message, read_messages
 from rollout.sources import every_source
@@ -41,6 +41,13 @@ class ReplyTokens:
             bound.data, bound._forms = self._of_source.get(key, self.data), {}
         return self._bound[key]
 
+    def showing(self, schemas: Sequence[Schema], *, system: bool = True) -> "ReplyTokens":
+        """The same with other tools in the prompts, and without `data.system` where the conversation has a system turn of its own."""
+        other = copy.copy(self)
+        other.schemas, other._forms, other._bound = schemas, {}, {}
+        other.data = self.data if system else self.data.model_copy(update={"system": None})
+        return other
+
     def of(self, words: str, role: str, last_token: int) -> list[int]:
         """The tokens to append after a turn that ended with `last_token`, up to where the model's next turn begins.
 
@@ -48,8 +55,23 @@ class ReplyTokens:
         """
         if not self.data.chat_template:
             return self._encode(words)
+        return self._behind(self.form(role or self.role)(self.template, clean(words), FIRST), last_token)
+
+    def after(self, messages: Sequence[Message], last_token: int) -> list[int]:
+        """The same for several messages, such as the results of several calls, which one turn of the model is followed by."""
+        if len(messages) == 1 or not self.data.chat_template:
+            return self.of("".join(one["content"] for one in messages), messages[0]["role"], last_token)
+        for role in {one["role"] for one in messages}:
+            self.form(role)  # refuses a role that the template does not show
+        turns = [one | {"content": clean(one["content"])} for one in messages]
+        behind = after_sentinel(self.template.render([*FIRST.messages, {"role": "assistant", "content": SENTINEL}, *turns]))
+        if lost := [one["role"] for one in turns if one["content"].strip() not in behind]:
+            raise UnfitWords(f'the chat template leaves out the words of a turn of role "{lost[0]}"')
+        return self._behind(behind, last_token)
+
+    def _behind(self, behind: str, last_token: int) -> list[int]:
+        """The tokens of what stands behind the sentinel, with the prefill of the model's next turn."""
         template = self.template
-        behind = self.form(role or self.role)(template, clean(words), FIRST)
         text = behind + (self.data.prefill or "")
         end = end_of_turn(template, behind)
         if end is not None and end[1] == last_token:  # the model has sampled the end of its turn

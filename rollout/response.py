@@ -3,7 +3,7 @@
 Legend for shapes: P prompt tokens, T tokens after the prompt, L decoder layers, K experts a token (in `turns`: turns of the model).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -91,6 +91,7 @@ class Response(Spans):
     turns: NDArray[np.int32] | None = (
         None  # [K, 2], where each turn of the model begins and ends in token_ids; None: all tokens are its own
     )
+    prompt_ids: NDArray[np.int32] | None = None  # [P], where an agent began with another context than the group's prompt
     later: tuple[Segment, ...] = ()  # what follows each rewritten context
     transcript: tuple[Turn, ...] = ()  # of all segments; empty for one turn without an answer
     tool_calls: int = 0
@@ -123,13 +124,14 @@ class Sampled(Spans):
     oldest_version: int
     newest_version: int
     turns: NDArray[np.int32] | None = None  # as in Response
-    prompt_ids: NDArray[np.int32] | None = None  # [P], of a later segment; None: the group's prompt
+    prompt_ids: NDArray[np.int32] | None = None  # [P], of a segment with a context of its own; None: the group's prompt
     later: tuple["Sampled", ...] = ()  # the later segments
 
     @classmethod
     def of(cls, response: Response) -> "Sampled":
         """That part of a response."""
-        return cls(**_sampled(response), later=tuple(cls(**_sampled(each), prompt_ids=each.prompt_ids) for each in response.later))
+        first, *later = (cls(**_sampled(each), prompt_ids=each.prompt_ids) for each in response.segments)
+        return replace(first, later=tuple(later))
 
     def segment(self, number: int) -> "Sampled":
         """A segment of it, counted from 0."""

@@ -170,17 +170,22 @@ class Play:
         return replace(answer, words=words, cut=answer.cut or words != answer.words)
 
     def _response(self, finish: Finish, text: str) -> Response:
-        first, *later = self.segments
-        answers = [turn.answer for turn in self.transcript]
-        alone = len(answers) == 1 and answers[0] == Answer()
-        return Response(
-            **first.parts() | {"newest_version": self.segments[-1].versions[-1][1]},
-            finish=finish,
-            text=text,
-            later=tuple(Segment(prompt_ids=np.asarray(segment.prompt, np.int32), **segment.parts()) for segment in later),
-            transcript=() if alone else tuple(self.transcript),
-            tool_calls=sum(answer.tool_calls for answer in answers),
-            tool_errors=sum(answer.tool_errors for answer in answers),
-            cut_replies=sum(answer.cut for answer in answers),
-            environment_s=sum(answer.seconds for answer in answers),
-        )
+        return response_of(self.segments, self.transcript, finish, text)
+
+
+def response_of(segments: Sequence[Growing], transcript: Sequence[Turn], finish: Finish, text: str) -> Response:
+    """The whole episode; `text` is that of its last turn."""
+    first, *later = segments
+    answers = [turn.answer for turn in transcript]
+    alone = len(answers) == 1 and answers[0] == Answer()
+    return Response(
+        **first.parts() | {"newest_version": max(newest for segment in segments for _, newest in segment.versions)},
+        finish=finish,
+        text=text,
+        later=tuple(Segment(prompt_ids=np.asarray(segment.prompt, np.int32), **segment.parts()) for segment in later),
+        transcript=() if alone else tuple(transcript),
+        tool_calls=sum(answer.tool_calls for answer in answers),
+        tool_errors=sum(answer.tool_errors for answer in answers),
+        cut_replies=sum(answer.cut for answer in answers),
+        environment_s=sum(answer.seconds for answer in answers),
+    )

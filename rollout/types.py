@@ -157,7 +157,8 @@ def _of_episodes(group: Group) -> dict[str, Any]:
                 "of turns: it needs one for each"
             )
     by_turn = any(verdict.turn_rewards for verdict in verdicts)
-    prompts = [(len(group.prompt.token_ids), *(len(segment.prompt_ids) for segment in r.later)) for r in responses]
+    asked = group.prompt.token_ids
+    prompts = [tuple(len(asked if part.prompt_ids is None else part.prompt_ids) for part in r.segments) for r in responses]
     sizes = tuple(
         tuple(SegmentSize(width, len(part), part.own_tokens, len(part.spans)) for width, part in zip(widths, r.segments, strict=True))
         for widths, r in zip(prompts, responses, strict=True)
@@ -166,7 +167,7 @@ def _of_episodes(group: Group) -> dict[str, Any]:
         "sampled": np.array([r.sampled_tokens for r in responses], np.int64),
         "turns": turns,
         "turn_rewards": tuple(map(_rewards_of_turns, verdicts, turns.tolist())) if by_turn else None,
-        "segments": sizes if any(r.later for r in responses) else (),
+        "segments": sizes if any(r.later or r.prompt_ids is not None for r in responses) else (),
         "tool_calls": np.array([r.tool_calls for r in responses], np.int64),
         "tool_errors": np.array([r.tool_errors for r in responses], np.int64),
         "cut_replies": np.array([r.cut_replies for r in responses], np.int64),

@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import Qwen3MoeForCausalLM
 
-from cluster.cli import main, parser
+from cluster.cli import main, read_words
 from configs.loader import load
 from tests.toys.model import tiny_config, toy_tokenizer
 
@@ -197,7 +197,7 @@ def test_every_command_line_parses_and_its_settings_make_a_config(command: str, 
     monkeypatch.chdir(ROOT)
     if re.fullmatch(r"(python -m cluster|gatewise)( [a-z]+)+", command):
         return  # the name alone, in a sentence
-    asked = parser().parse_args(settings(command))
+    asked = read_words(settings(command))
     if getattr(asked, "config", None):
         load(asked.config if Path(asked.config).exists() else TINY, asked.overrides)
 

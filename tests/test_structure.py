@@ -45,6 +45,7 @@ CATCH_ALL = {
     "cluster/cli.py",
     "gatewise/commands.py",
     "gatewise/errors.py",
+    "cluster/actors/fleet/door.py",
     "cluster/actors/fleet/questions.py",
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",

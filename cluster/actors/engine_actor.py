@@ -9,7 +9,9 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from cluster.actors.fleet.agents import Agents
 from cluster.actors.fleet.core_watch import CoreWatch
+from cluster.actors.fleet.door import Door
 from cluster.actors.fleet.group_work import GroupWork, episodes_of
 from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.questions import Questions
@@ -47,7 +49,7 @@ class EngineActor:
         self.engine = Engine(config, transport, chat)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
-        self.questions = Questions(config, reward)
+        self.questions, self.door = Questions(config, reward), Door()
         self._groups: list[GroupAtWork] = []
 
     async def ready(self) -> str:
@@ -90,7 +92,7 @@ class EngineActor:
 
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=episodes_of(self.index))
-        group, scoring_s = await work.run(self.engine, temperature)
+        group, scoring_s = await work.run(Agents(self.engine, self.door, work) if work.agent else self.engine, temperature)
         summary = replace(GroupSummary.of(group, scoring_s, talks=work.talks), answering_s=mine.answering_s)
         scored = group.verdicts
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
@@ -136,4 +138,5 @@ class EngineActor:
 
     async def shutdown(self) -> None:
         self.watch.expected = True
+        await self.door.close()
         self.engine.shutdown()

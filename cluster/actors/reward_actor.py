@@ -48,6 +48,10 @@ class RewardActor:
         """What follows the last turn of each episode; the slowest answer of a call is waited for."""
         return await self.scorer.reply(asked)
 
+    async def run_agent(self, asked: Asked) -> Verdict:
+        """Run the agent of one response to its end: how right the episode was, before parts and shaping."""
+        return await self.scorer.run_agent(asked)
+
     async def leave(self, episodes: Sequence[str]) -> None:
         """End what is held for these episodes: nobody will ask about them again."""
         self.scorer.leave(episodes)

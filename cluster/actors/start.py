@@ -37,6 +37,7 @@ from rollout.chat import NOTHING, Chat
 from rollout.transport import Transport, choose_transport
 
 GRACE_S = 5.0
+MOST_CALLS = 100_000  # of one reward actor at once: an agent's call lasts as long as its episode
 KEEP_WEIGHTS = 1  # the level of sleep in which vLLM keeps the weights in host memory
 AnyPlaces = Places | SharedPlaces
 
@@ -137,7 +138,7 @@ def _reward_actors(config: Config, places: AnyPlaces, actors: "Started", checker
     """The reward actor of each engine: one for all, on a node that Ray chooses, or one on every node that has an engine."""
     kind = ray.remote(RewardActor)
     # Ray asks a new actor again what the one that died has not answered; handles stay valid.
-    options = {"num_cpus": 0, "max_concurrency": 100_000, "max_restarts": config.reward.restarts}
+    options = {"num_cpus": 0, "max_concurrency": MOST_CALLS, "max_restarts": config.reward.restarts}
     options["max_task_retries"] = -1 if config.reward.restarts else 0
     folder = os.getcwd()
     if config.reward.nodes == "one":

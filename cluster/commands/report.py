@@ -90,12 +90,12 @@ def score_row(config: Config, examined: Examined) -> Iterator[str]:
 
 def play_first(config: Config, examined: Examined) -> Iterator[str]:
     """Lines about the first row that can have several turns, where there is one."""
-    replies, rows = examined.replies, talking(config, examined.checked.prompts.prompts, examined.environments)
-    if examined.found.problems or replies is None or not rows:
+    speller, rows = examined.speller, talking(config, examined.checked.prompts.prompts, examined.environments)
+    if examined.found.problems or speller is None or not rows:
         return
     with examined.found.collect():
         first = next((row for row in rows if row.checker in examined.environments), None)
-        yield from play_row(config, first, replies) if first else sample_result(rows[0], replies)
+        yield from play_row(config, first, speller) if first else sample_result(rows[0], speller)
 
 
 def describe_start(config: Config, examined: Examined, found: Findings, *, here: bool) -> Iterator[str]:

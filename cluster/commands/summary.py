@@ -6,7 +6,7 @@ from cluster.record.metrics.held_out import greedy_correctness
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.transcripts import transcript_lines
-from cluster.record.warnings import Episode, read_warnings
+from cluster.record.warnings import Period, read_warnings
 from configs.arithmetic import counted
 
 ENDS = 10  # steps averaged at either end
@@ -37,17 +37,21 @@ def summary(folder: Path) -> list[str]:
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
     lines += episodes(folder)
-    return [*lines, *(f"warning  {_when(episode)}: {episode.message}" for episode in read_warnings(folder))]
+    return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_warnings(folder))]
 
 
 def episodes(folder: Path) -> list[str]:
-    """An episode of the first step, a wrong one where one was kept, and one of the last step; nothing in a run without episodes."""
+    """An episode of the first step, a wrong one where one was kept, and one of the last step; nothing in a run without episodes.
+
+    One without a reward broke, and shows nothing of the model: it is taken only where no other one was kept.
+    """
     lines = []
     files = sorted(folder.glob("responses/step_*.jsonl"))
     for label, path in [*(("before", path) for path in files[:1]), *(("after", path) for path in files[1:][-1:])]:
         kept = [row for row in read_lines(path) if row.get("turns")]
-        wrong = [row for row in kept if label == "before" and (row["reward"] or 0.0) < RIGHT]
-        for row in [*wrong, *kept][:1]:
+        scored = [row for row in kept if row["reward"] is not None]
+        wrong = [row for row in scored if label == "before" and row["reward"] < RIGHT]
+        for row in [*wrong, *scored, *kept][:1]:
             reward = "no reward" if row["reward"] is None else f"reward {row['reward']:.3g}"
             lines.append(f"{label:<8} an episode of step {int(path.stem.removeprefix('step_'))}, {reward}:")
             lines += [f"{'':<9}{line}" for line in transcript_lines(row["prompt"], row["turns"], SHOWN_CHARS)]
@@ -60,7 +64,7 @@ def _best(course: list[tuple[int, float]]) -> str:
     return f" (best {best:.3f} at step {step})" if best > course[-1][1] else ""
 
 
-def _when(episode: Episode) -> str:
-    if episode.last is None:
-        return f"since step {episode.first}"
-    return f"steps {episode.first} to {episode.last}" if episode.last > episode.first else f"step {episode.first}"
+def _when(period: Period) -> str:
+    if period.last is None:
+        return f"since step {period.first}"
+    return f"steps {period.first} to {period.last}" if period.last > period.first else f"step {period.first}"

@@ -56,7 +56,7 @@ class Examined:
     found: Findings
     model: dict[str, Any]  # the Hugging Face config; empty where there is none
     tokenizer: Any  # None where there is none
-    replies: ReplyTokens | None = None  # what tells the model the words of environments and tools; None without a tokenizer
+    speller: ReplyTokens | None = None  # what tells the model the words of environments and tools; None without a tokenizer
     environments: Sequence[str] = ()  # checkers that are environments
     gpu_gb: float | None = None  # memory of a GPU: as given, or of this machine's smallest; None where it has none
 
@@ -105,11 +105,11 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         rewards = check_rewards(config, prompts, held_out)
         lines += rewards.lines
     every = (*prompts.prompts, *held_out.prompts)
-    replies: ReplyTokens | None = None
+    speller: ReplyTokens | None = None
     with found.collect():
         if tokenizer and (several := talking(config, every, rewards.environments)):
-            replies = ReplyTokens(config, tokenizer, stops_of(config, tokenizer), chat)
-            found.warnings += check_episodes(replies, config, several)
+            speller = ReplyTokens(config, tokenizer, stops_of(config, tokenizer), chat)
+            found.warnings += check_episodes(speller, config, several)
     family = model.get("model_type")
     seen = smallest_gpu() if gpu_gb is None else None
     found.warnings += [*doubtful(config, family, count_parameters(model)), *repeated_prompts(config, prompts.sizes)]
@@ -121,7 +121,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         found=found,
         model=model,
         tokenizer=tokenizer,
-        replies=replies,
+        speller=speller,
         environments=rewards.environments,
         gpu_gb=gpu_gb or seen,
     )

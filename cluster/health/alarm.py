@@ -34,12 +34,12 @@ class MismatchAlarm:
         self.parts = REPLAYED if config.learner.routing == "replay_rollout" else PARTS
         self.above = 0  # steps in a row
         self.calm: dict[str, deque[float]] = {part: deque(maxlen=REMEMBERED) for part in self.parts}
-        self.found: dict[str, float] = {}  # the last value of each part in this episode
+        self.found: dict[str, float] = {}  # the last value of each part in these steps
 
     def observe(self, step: int, values: Mapping[str, float]) -> str | None:
-        """The alarm's text once `mismatch.patience` steps in a row were above the limit, else None; once an episode. NaN counts as above.
+        """The alarm's text once `mismatch.patience` steps in a row were above the limit, else None; once in a row. NaN counts as above.
 
-        A step that learned no token with a known engine log-prob has no `mismatch/kl`; it neither ends an episode nor adds to it.
+        A step that learned no token with a known engine log-prob has no `mismatch/kl`; it neither ends the row nor adds to it.
         """
         kl = values.get("mismatch/kl")
         if self.limit is None or kl is None:

@@ -152,7 +152,7 @@ def refuse_changed_data(position: Position, prompts: Sequence[Prompt]) -> None:
     if position.data and position.data != now:
         raise CheckpointError(
             f"the run learned from {position.data}, but data.train now gives {now}: "
-            "restore the data and the tokenizer as they were, or start a new run in another run.dir"
+            "restore the data, the tokenizer and tools.use as they were, or start a new run in another run.dir"
         )
     references = identify_references(prompts)
     if position.references and position.references != references:

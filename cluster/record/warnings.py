@@ -13,7 +13,7 @@ WARNINGS = "warnings.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class Period:
     """One warning from its first to its last step; `last` is None while it goes on."""
 
     name: str
@@ -41,7 +41,7 @@ class WarningLog:
 
     def open(self) -> list[str]:
         """The names of the warnings that have begun and not ended."""
-        return [episode.name for episode in read_warnings(self.path.parent) if episode.last is None]
+        return [period.name for period in read_warnings(self.path.parent) if period.last is None]
 
     def flush(self) -> None:
         """Bring every line to the disk; OSError if that is impossible."""
@@ -52,15 +52,15 @@ class WarningLog:
         return self.file.complaint()
 
 
-def read_warnings(folder: Path) -> list[Episode]:
+def read_warnings(folder: Path) -> list[Period]:
     """The warnings of a run in the order in which they began."""
     path = folder / WARNINGS
-    episodes: list[Episode] = []
+    periods: list[Period] = []
     for line in read_lines(path) if path.exists() else ():
         if line["event"] == "begins":
-            episodes.append(Episode(line["warning"], line["step"], line["message"]))
+            periods.append(Period(line["warning"], line["step"], line["message"]))
             continue
-        place = max(place for place, episode in enumerate(episodes) if episode.name == line["warning"])
-        old = episodes[place]
-        episodes[place] = Episode(old.name, old.first, old.message, line["step"])
-    return episodes
+        place = max(place for place, period in enumerate(periods) if period.name == line["warning"])
+        old = periods[place]
+        periods[place] = Period(old.name, old.first, old.message, line["step"])
+    return periods

@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
 from configs.rules.effect import has_no_effect, is_default
-from configs.tool_names import BUILT_IN, MCP, MCP_STDIO, PYTHON
+from configs.tool_names import BUILT_IN, MCP, MCP_STDIO, PREFIX, PYTHON
 
-PREFIX = re.compile(rf"([A-Za-z]\w*)=(?={MCP})")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 FORMS = '"python", "python_session", "package.module:function", "path/to/file.py:function", "mcp:http://…" or "mcp:stdio COMMAND"'
 SERVER_KEYS = ("timeout_s", "retries", "concurrency", "key_env")

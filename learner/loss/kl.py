@@ -61,8 +61,3 @@ def kl_of_tokens(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio:
     """The estimated KL to the reference at each token [B, T], 0 off the mask."""
     policy, base, ratio = (torch.where(mask, values, 0) for values in (logprobs, reference, log_ratio))
     return torch.where(mask, ESTIMATORS[estimator](policy - base, ratio), 0)
-
-
-def kl_of_responses(estimator: str, logprobs: Tensor, reference: Tensor, log_ratio: Tensor, mask: Tensor) -> Tensor:
-    """The same summed over each response [B], float64."""
-    return kl_of_tokens(estimator, logprobs, reference, log_ratio, mask).sum(-1, dtype=torch.float64)

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from reward.episodes.transcript import CUT, EpisodeError, Messages, Past, Transcript
+from configs.cut import CUT
+from reward.episodes.transcript import EpisodeError, Messages, Past, Transcript
 from reward.episodes.words import NoMoreTurns
 from reward.episodes.yielded import SHOWN, line_of, spoken
 from reward.number import number_of
@@ -42,10 +43,8 @@ def replay(start: Callable[[str], object], transcript: Transcript) -> Ran:
     what is no number.
     """
     world = start(transcript.turns[0].said)
-    if not isinstance(world, Generator):  # a decorator runs the generator itself, or it was left out on some way
+    if not is_new(world):
         return ended([0.0] * len(transcript.turns), 0, final(world), transcript)
-    if inspect.isgenerator(world) and inspect.getgeneratorstate(world) != inspect.GEN_CREATED:
-        raise EpisodeError("the environment gave a generator that has run before, needed a new one for each call: remove its cache")
     try:
         ran = run(world, transcript)
     except BaseException:
@@ -54,6 +53,16 @@ def replay(start: Callable[[str], object], transcript: Transcript) -> Ran:
         raise
     close(world)
     return ran
+
+
+def is_new(made: object) -> TypeGuard[World]:
+    """Whether an environment gave a generator that has not begun; EpisodeError where it has.
+
+    False where it gave its number at once: a decorator runs the generator itself, or it was left out on some way.
+    """
+    if inspect.isgenerator(made) and inspect.getgeneratorstate(made) != inspect.GEN_CREATED:
+        raise EpisodeError("the environment gave a generator that has run before, needed a new one for each call: remove its cache")
+    return isinstance(made, Generator)
 
 
 def run(world: World, transcript: Transcript) -> Ran:

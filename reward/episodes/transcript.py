@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 Messages = list[dict[str, str]]
-CUT = "[cut]"  # the end of words that were longer than what fits
 
 
 class EpisodeError(Exception):

@@ -6,8 +6,10 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reward.episodes.transcript import CUT, EpisodeError, Messages
+from configs.cut import CUT, cut_to
+from reward.episodes.transcript import EpisodeError, Messages
 from reward.episodes.words import Rewrite, Words
+from reward.json_value import sendable
 from reward.number import number_of
 
 LONGEST_WORDS = 80_000  # characters; longer words are cut, as no context has room for them
@@ -45,13 +47,12 @@ def spoken(value: object, world: Generator[Any, Any, Any]) -> Spoken:
 
 def fitting(text: str) -> str:
     """The text as it can travel: of lone surrogates nothing, of very long words the beginning."""
-    whole = str(text) if len(text) <= LONGEST_WORDS else f"{text[:LONGEST_WORDS]}{CUT}"
-    return whole.encode(errors="replace").decode()
+    return sendable(cut_to(str(text), LONGEST_WORDS))
 
 
 def was_cut(words: str) -> bool:
     """Whether `fitting` has cut these words."""
-    return len(words) == LONGEST_WORDS + len(CUT) and words.endswith(CUT)
+    return len(words) == LONGEST_WORDS and words.endswith(CUT)
 
 
 def context(messages: object, world: Generator[Any, Any, Any]) -> Messages:
@@ -66,7 +67,7 @@ def context(messages: object, world: Generator[Any, Any, Any]) -> Messages:
                 f"the environment rewrote the context with {describe(message)} as message {number}{line_of(world)}, needed "
                 f'{{"role": one of {", ".join(ROLES)}, "content": text}}'
             )
-        kept.append({"role": role, "content": content.encode(errors="replace").decode()})
+        kept.append({"role": role, "content": sendable(content)})
     if kept[-1]["role"] == "assistant":
         raise EpisodeError(f"the environment rewrote the context so that it ends with the assistant{line_of(world)}, needed another role")
     if (size := len(json.dumps(kept))) > LONGEST_CONTEXT:

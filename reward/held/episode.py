@@ -24,6 +24,7 @@ class Beginning:
     checker: str
     reference: str  # as JSON
     fields: str  # as JSON: what a function of the user's may ask for
+    agent: bool = False  # one step that lasts as long as its episode; who answers its requests has its deadlines
 
 
 class Episode:

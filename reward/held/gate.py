@@ -3,6 +3,8 @@
 import asyncio
 from collections import OrderedDict
 
+from reward.held.names import named_by
+
 
 class Gate:
     """Lets in at most `most` episodes, first come, first served; an episode stays in until it is left. Used from one event loop.
@@ -27,8 +29,7 @@ class Gate:
 
     def leave(self, episode: str) -> None:
         """Let the next one in; of a name that ends in "/", all whose names begin with it leave. Those that wait go on, and find out."""
-        every = [one for one in (*self._inside, *self._waiting) if one == episode or (episode.endswith("/") and one.startswith(episode))]
-        for one in every:
+        for one in named_by(episode, (*self._inside, *self._waiting)):
             self._inside.discard(one)
             for place in self._waiting.pop(one, ()):
                 if not place.done():

@@ -100,8 +100,8 @@ class Held:
             raise ValueError("a question about a held environment needs the name of its episode, got none: give Asked.episode")
         beginning = None
         if len(heard) == 1:
-            reference, fields = write_long_json(asked.reference), write_long_json(asked.fields_of_world)
-            beginning = Beginning(checker=asked.checker, reference=reference, fields=fields)
+            reference, fields = write_long_json(asked.reference), write_long_json(asked.fields_of_environment)
+            beginning = Beginning(checker=asked.checker, reference=reference, fields=fields, agent=asked.door is not None)
         return await asyncio.wrap_future(self._keeper.ask(asked.episode, beginning, heard))
 
     def leave(self, episode: str) -> None:

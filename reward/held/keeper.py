@@ -9,6 +9,7 @@ When the template dies, so do all worlds, and their episodes fail. A late world 
 """
 
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -125,7 +126,7 @@ class Keeper(threading.Thread):
             case Phase.STARTING if wall > FORK_S:
                 self.lose(world, Outcome.TIMED_OUT, f"timeout: the world's process did not start in {FORK_S:g} s")
             case Phase.ANSWERING:
-                limit = bounds.start_s if world.first else bounds.timeout_s
+                limit = math.inf if world.agent else bounds.start_s if world.first else bounds.timeout_s
                 if now < world.look_at:
                     return world.look_at
                 left = min(limit - world.clock.spent(now), WALL_TIMES * limit - wall)
@@ -133,7 +134,7 @@ class Keeper(threading.Thread):
                     self.hear(world)  # an answer that has come is not late, however late we look
                 if left <= 0 and world.phase is Phase.ANSWERING:
                     self._late(world, limit, wall)
-                world.look_at = now + max(SOON_S, left)
+                world.look_at = now + min(max(SOON_S, left), TURN_S if world.agent else math.inf)
                 return world.look_at
             case Phase.WAITING if wall > bounds.idle_s:
                 self._fail(world, Outcome.TIMED_OUT, f"timeout: nobody asked its world for {bounds.idle_s:g} s, so that it was ended")
@@ -186,7 +187,7 @@ class Keeper(threading.Thread):
             return self._kill(world)
         begin, said = episode.beginning, episode.heard[0]
         given = f'"reference": {begin.reference}, "fields": {begin.fields}'
-        world.look_at = now
+        world.look_at, world.agent = now, begin.agent
         return world.ask(f'{{"begin": {json.dumps(begin.checker)}, "said": {json.dumps(said)}, {given}}}', now)
 
     def printed(self, world: World) -> None:

@@ -18,7 +18,6 @@ from enum import StrEnum
 from typing import Any, Self
 
 MAX_LINE_BYTES = 16 << 20
-MAX_WORDS = 1 << 20  # characters of one answer; no context of a model is longer
 
 
 class Kind(StrEnum):

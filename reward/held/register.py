@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from reward.held.episode import GONE, Beginning, Episode, Heard, Result, Results, give
+from reward.held.names import named_by
 from rollout.types import Outcome, Verdict
 
 MOST_PAST = 1024  # episodes that are over and whose last question may be asked again
@@ -78,8 +79,7 @@ class Register:
 
         A question that comes later gets a failure.
         """
-        names = [one for one in self.live if one.startswith(name)] if name.endswith("/") else [name]
-        left = [self.live[one] for one in names if one in self.live]
+        left = [self.live[one] for one in named_by(name, self.live)]
         for episode in left:
             episode.settle(LEFT)
             self._bury(episode)

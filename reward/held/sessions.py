@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from reward.held.names import named_by
 from reward.programs.launcher_owner import SandboxError
 from reward.programs.limits import CodeLimits
 from reward.programs.sandbox import Sandbox, describe_confinement
@@ -178,10 +179,10 @@ class Sessions:
 
     def leave(self, episode: str) -> None:
         """Nobody will run programs for this episode again; of a name that ends in "/", for any that begins with it."""
-        if episode.endswith("/"):
-            for one in [one for one in (*self._seats, *self._waiting) if one.startswith(episode)]:
-                self.leave(one)
-            return
+        for one in named_by(episode, (*self._seats, *self._waiting)):
+            self._leave(one)
+
+    def _leave(self, episode: str) -> None:
         for place in self._waiting.pop(episode, ()):
             if not place.done():
                 place.set_exception(SessionLost("the episode was left before it had an interpreter"))

@@ -1,11 +1,9 @@
 """A generator that stays suspended between the turns of one episode."""
 
-import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-from reward.episodes.replay import World, close, final, value_without_turns
-from reward.episodes.transcript import EpisodeError
+from reward.episodes.replay import World, close, final, is_new, value_without_turns
 from reward.episodes.yielded import spoken
 from reward.held.protocol import Kind, Step
 
@@ -21,10 +19,8 @@ class Suspended:
     def begin(self, start: Start) -> Step:
         """The model's first turn."""
         made = start()
-        if not isinstance(made, Generator):
+        if not is_new(made):
             return Step(kind=Kind.RETURNED, reward=final(made))
-        if inspect.isgenerator(made) and inspect.getgeneratorstate(made) != inspect.GEN_CREATED:
-            raise EpisodeError("the environment gave a generator that has run before, needed a new one for each call: remove its cache")
         self._world = made
         return self._run(made, None)
 

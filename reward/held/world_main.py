@@ -13,8 +13,10 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from configs.digits import read_long_json
+from reward.asked import AGENT
 from reward.checkers import get_checker
 from reward.episodes.transcript import EpisodeError
+from reward.held.knock import knock
 from reward.held.protocol import Kind, Step
 from reward.held.steps import Suspended
 from reward.own.function import OwnFunction
@@ -105,7 +107,9 @@ class World:
         assert isinstance(score, OwnFunction), f"only environments of the user's are held, got {order['begin']!r}"
         score.load()
         function = self.function = score
-        return self.suspended.begin(lambda: function.begin(order["said"], order["reference"], order["fields"]))
+        if AGENT in order["fields"]:
+            knock(order["fields"])
+        return self.suspended.begin(lambda: function.result_of(order["said"], order["reference"], order["fields"]))
 
     def close(self) -> None:
         """Run what the generator wants to do at its end; what it raises is printed, as nobody waits for it."""

@@ -45,6 +45,7 @@ class World:
         self.since = time.monotonic()  # when it came into its phase
         self.look_at = math.inf  # when to check whether it is late
         self.first = True  # whether its next step starts the world
+        self.agent = False
         self.closed_at = math.inf  # when its side of the channel was found closed
         self._printed_before = 0
         self._partial = self._unsent = b""

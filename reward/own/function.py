@@ -2,8 +2,6 @@
 
 import functools
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import ModuleType
@@ -19,9 +17,8 @@ from reward.own.brought import brought_by, gold_of
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.signature import Call, call_of
 from reward.own.source import import_own
-from reward.own.words import at_call, hidden_by_ours, in_the_row, named, own_frame
+from reward.own.words import at_call, hidden_by_ours, in_the_row, print_error
 
-SHOWN_FRAMES = 20
 QUOTED = 200
 MOST_LAYERS = 50  # decorators
 
@@ -63,7 +60,7 @@ class OwnFunction:
             self.load()
         if self.yields:
             return self.play(Transcript.of(response), reference, fields).reward
-        return number_of(self._loop.result(self.begin(response, reference, fields)))
+        return number_of(self.result_of(response, reference, fields))
 
     def begin(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> object:
         """What one call returns: of an environment the generator, which has not begun."""
@@ -75,9 +72,13 @@ class OwnFunction:
             raise TypeError(f"it asks for {', '.join(absent)}, needed a caller that has this, as a run does")
         return self.call.make(self._function, given)
 
+    def result_of(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> object:
+        """What one call returns, awaited where it is awaitable."""
+        return self._loop.result(self.begin(response, reference, fields))
+
     def play(self, transcript: Transcript, reference: Any, fields: Mapping[str, Any] | None = None) -> Ran:
         """Run the environment over the turns so far; raises what it raises, and EpisodeError where it breaks the rules of episodes."""
-        return replay(lambda said: self._loop.result(self.begin(said, reference, fields)), transcript)
+        return replay(lambda said: self.result_of(said, reference, fields), transcript)
 
     def gold(self, reference: Any) -> str | list[str] | None:
         """A right response, or the right turns of an episode, None where the reference determines none.
@@ -110,8 +111,7 @@ class OwnFunction:
 
     def report(self, error: BaseException, response: str) -> None:
         """Print the error's last frames to stderr, which the pool writes to its log."""
-        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{named(error)}\n"
-        print(f"{self.name} failed on the response {response[:QUOTED]!r}:\n{shown}", file=sys.__stderr__, end="", flush=True)
+        print_error(f"{self.name} failed on the response {response[:QUOTED]!r}", error, self.file)
 
 
 def stand_ins(response: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def find_function(own: OwnName, module: ModuleType) -> Callable[..., object]:
     except AttributeError:
         raise OwnCodeError(f"checker {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function):
-        raise OwnCodeError(f"checker {own.whole!r} is a {type(function).__name__}, no function; {functions_of(own, module)}")
+        raise OwnCodeError(f"checker {own.whole!r} has the type {type(function).__name__}, needed a function; {functions_of(own, module)}")
     if inspect.isclass(function):
         raise OwnCodeError(
             f"checker {own.whole!r} is a class, and to call it makes an object, no number: write a function, or name an object of the class"

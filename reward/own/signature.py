@@ -1,7 +1,8 @@
 """What a function of the user's asks for, read from its signature: each parameter gets the field of its name.
 
 The first two parameters with other names are the response and the reference, so `score(text, truth)` works too. An environment, a
-function that yields, gets what the model said in its first turn as its response, and may call it `said`.
+function that yields, gets what the model said in its first turn as its response, and may call it `said`. An agent, a function that asks
+for `base_url` and `api_key`, gets the question in its place.
 """
 
 import functools
@@ -17,6 +18,7 @@ from reward.own.name import OwnCodeError
 FIELDS = ("response", "reference", "prompt", "question", "row", "tokens", "truncated", "group", "index", "seed")
 FIRST = ("response", "reference")
 SAID = "said"  # what an environment calls its response
+DOOR = ("base_url", "api_key")  # what an agent asks for: where it asks for turns of the model, and as whom
 AT_THE_END = ("tokens", "truncated", "group")  # nobody knows them while an episode goes on
 # What other frameworks call a field.
 ELSEWHERE = {
@@ -62,7 +64,7 @@ class Call:
     def asks(self) -> list[str]:
         """The fields that it asks for beside response and reference, in the order of FIELDS."""
         asked = {*(place for place in self.places if isinstance(place, str)), *self.names.values()}
-        return [name for name in FIELDS if name in asked and name not in FIRST]
+        return [name for name in (*FIELDS, *DOOR) if name in asked and name not in FIRST]
 
     def make(self, function: Callable[..., object], fields: Mapping[str, Any]) -> object:
         """Call the function; KeyError names a field that is not among `fields`."""
@@ -82,6 +84,8 @@ def call_of(whole: str, function: Callable[..., object], *, yields: bool = False
     fixed = function.keywords if isinstance(function, functools.partial) else {}
     parameters = [one for one in signature.parameters.values() if one.name not in fixed]
     meaning = meanings(parameters, {SAID: "response"} if yields else {})
+    if any(name in meaning.values() for name in DOOR):
+        meaning = meaning_for_an_agent(whole, signature, meaning, yields)
     if yields:
         refuse_what_is_known_at_the_end(whole, signature, meaning)
     if unknown := [one for one in parameters if is_needed(one) and one.name not in meaning]:
@@ -113,6 +117,25 @@ def refuse_what_is_known_at_the_end(whole: str, signature: inspect.Signature, me
         )
 
 
+def meaning_for_an_agent(whole: str, signature: inspect.Signature, meaning: Mapping[str, str], yields: bool) -> dict[str, str]:
+    """What the parameters of an agent get: the first one the question, as there is no response before it has asked for one.
+
+    OwnCodeError where it yields, lacks a half of what it needs to ask for turns, or asks for what nobody knows before its end.
+    """
+    got = f"checker {whole!r} takes {signature}, so it is an agent"
+    if yields:
+        raise OwnCodeError(f"{got}, but it has a `yield`: ask the model at base_url, or yield words and remove {' and '.join(DOOR)}")
+    if missing := [name for name in DOOR if name not in meaning.values()]:
+        raise OwnCodeError(f"{got}, needed both {' and '.join(DOOR)}: add {missing[0]}")
+    late = [name for name in AT_THE_END if name in meaning.values()]
+    if late or meaning.get("response") == "response":
+        raise OwnCodeError(
+            f"{got}, and {(late or ['response'])[0]} cannot be known before it has returned: remove the parameter; an agent may ask for "
+            f"{', '.join(name for name in (*FIELDS, *DOOR) if name not in (*AT_THE_END, 'response', 'group'))}"
+        )
+    return {name: "question" if field == "response" else field for name, field in meaning.items()}
+
+
 def fields_of(*, yields: bool) -> list[str]:
     """The names that a function's parameters may have."""
     return [SAID, *(name for name in FIELDS[1:] if name not in AT_THE_END)] if yields else list(FIELDS)
@@ -122,7 +145,7 @@ def meanings(parameters: list[Parameter], others: Mapping[str, str]) -> dict[str
     """Which field each parameter gets, by the parameter's name; those left out keep their defaults. `others`: further names."""
     some = [one for one in parameters if one.kind in BY_PLACE]
     rest = any(one.kind is Parameter.VAR_POSITIONAL for one in parameters)
-    known = {**{name: name for name in FIELDS}, **others}
+    known = {**{name: name for name in (*FIELDS, *DOOR)}, **others}
     named = {one.name: known[one.name] for one in parameters if one.name in known and one.kind not in ANY_NUMBER}
     first = dict(zip((one.name for one in some), FIRST, strict=False))
     if (len(first) == len(FIRST) or rest) and all(known.get(name, meant) == meant for name, meant in first.items()):

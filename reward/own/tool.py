@@ -5,8 +5,6 @@ What the model can cause is a ValueError of the function, whose text the model g
 
 import inspect
 import json
-import sys
-import traceback
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -17,10 +15,9 @@ from reward.own.function import describe_missing, functions_of
 from reward.own.name import OwnCodeError, OwnName
 from reward.own.source import import_own
 from reward.own.tool_schema import schema_of
-from reward.own.words import at_call, named, own_frame, text_of
+from reward.own.words import at_call, print_error, text_of
 from reward.pool_tool import PoolTool, cut
 
-SHOWN_FRAMES = 20
 QUOTED = 200
 
 
@@ -43,9 +40,9 @@ class OwnTool(PoolTool):
         try:
             own = OwnName.read(self.entry)
             module = import_own(own)
-            function = find_tool(own, module)
         except OwnCodeError as error:  # its words are about checkers, which are imported in the same way
             raise OwnCodeError(str(error).replace("checker", "tool", 1)) from error.__cause__
+        function = find_tool(own, module)
         self.file = getattr(module, "__file__", None)
         self.schema = schema_of(self.entry, function)
         self._function = function
@@ -64,8 +61,7 @@ class OwnTool(PoolTool):
         return f"tool {self.entry!r}: {at_call(error, self.file)}"
 
     def report(self, error: BaseException, arguments: str) -> None:
-        shown = "".join(traceback.format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, self.file) else f"{named(error)}\n"
-        print(f"{self.entry} failed on the arguments {arguments[:QUOTED]}:\n{shown}", file=sys.__stderr__, end="", flush=True)
+        print_error(f"{self.entry} failed on the arguments {arguments[:QUOTED]}", error, self.file)
 
 
 def find_tool(own: OwnName, module: Any) -> Callable[..., object]:
@@ -75,7 +71,7 @@ def find_tool(own: OwnName, module: Any) -> Callable[..., object]:
     except AttributeError:
         raise OwnCodeError(f"tool {own.whole!r}: {describe_missing(own, module)}") from None
     if not callable(function) or inspect.isclass(function):
-        raise OwnCodeError(f"tool {own.whole!r} is a {type(function).__name__}, no function; {functions_of(own, module)}")
+        raise OwnCodeError(f"tool {own.whole!r} has the type {type(function).__name__}, needed a function; {functions_of(own, module)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise OwnCodeError(f"tool {own.whole!r} has a `yield`, but a tool answers once: use `return`; an environment is a reward.checker")
     return function

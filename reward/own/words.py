@@ -5,7 +5,7 @@ import sys
 import sysconfig
 from difflib import get_close_matches
 from pathlib import Path
-from traceback import FrameSummary, extract_tb
+from traceback import FrameSummary, extract_tb, format_exception
 
 from reward.episodes.transcript import EpisodeError
 from reward.own.name import OwnName
@@ -14,6 +14,7 @@ OUR_PACKAGES = ("cluster", "configs", "gatewise", "learner", "reward", "rollout"
 OUR_FOLDERS = tuple(str(Path(__file__).resolve().parents[2] / package) for package in OUR_PACKAGES)
 INSTALLED = tuple(os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
 NO_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory", "cannot apply additional memory protection")
+SHOWN_FRAMES = 20
 SEEN = "PATH, HOME, TMPDIR and LD_LIBRARY_PATH"
 
 
@@ -49,6 +50,12 @@ def text_of(error: BaseException) -> str:
 def named(error: BaseException) -> str:
     """An error's type with its text; of our own error about an environment the text alone."""
     return str(error) if isinstance(error, EpisodeError) else f"{type(error).__name__}: {text_of(error)}"
+
+
+def print_error(what: str, error: BaseException, file: str | None) -> None:
+    """Print an error's last frames to stderr, which the pool writes to its log; of an error that is none of the user's code its text."""
+    shown = "".join(format_exception(error, limit=-SHOWN_FRAMES)) if own_frame(error, file) else f"{named(error)}\n"
+    print(f"{what}:\n{shown}", file=sys.__stderr__, end="", flush=True)
 
 
 def at_call(error: BaseException, file: str | None) -> str:

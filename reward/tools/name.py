@@ -1,12 +1,9 @@
 """One entry of `tools.use`: a tool of ours, a function of the user's, or a server that has tools."""
 
-import re
 import shlex
 from dataclasses import dataclass
 
-from configs.tool_names import BUILT_IN, MCP, MCP_STDIO
-
-PREFIXED = re.compile(rf"(?P<prefix>[A-Za-z]\w*)=(?={MCP})")
+from configs.tool_names import BUILT_IN, MCP, MCP_STDIO, PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +27,7 @@ class ServerName:
 
 def server_of(entry: str) -> ServerName | None:
     """The server that an entry names; None for other tools."""
-    found = PREFIXED.match(entry)
+    found = PREFIX.match(entry)
     prefix, rest = (found["prefix"], entry[found.end() :]) if found else ("", entry)
     if not rest.startswith(MCP):
         return None

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from configs.cut import CUT
 from configs.schema import Config
 from configs.tool_names import PYTHON_SESSION
 from reward.asked import Asked
 from reward.json_value import sendable
-from reward.pool_tool import CUT
 from reward.thinking import ends_within
 from reward.tools.arguments import problems_of, typed
 from reward.tools.built_in import SCHEMAS
@@ -46,7 +46,7 @@ class Tools:
         self.config, self.pool = config.tools, pool
         self.sessions = python_sessions(config) if PYTHON_SESSION in config.tools.use else None
         self.format = FORMATS[config.tools.format]
-        self.wrapped = getattr(config.rollout, "reply_role", "user") == "tool"
+        self.wrapped = config.rollout.reply_role == "tool"
         self.marks = config.reward.thinking_marks
         self._servers: list[McpServer] = []
         self._tools: dict[str, Tool] = {}

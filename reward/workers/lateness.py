@@ -69,12 +69,12 @@ class Lateness:
         own, wall = worker.clock.spent(now), now - worker.clock.since
         left = min(self._timeout_s - own, WALL_TIMES * self._timeout_s - wall)
         if own >= self._timeout_s:
-            self._late(worker, task, f"more than {self._timeout_s:g} s to score the response")
+            self._late(worker, task, f"more than {self._timeout_s:g} s to {task.item.work}")
         elif left <= 0 and worker.lowered and not task.starved:
             task.starved = True
             self._postpone(worker)
         elif left <= 0:
-            self._late(worker, task, f"not scored in {wall:.1f} s on a busy machine; {own:.1f} s of them were its own")
+            self._late(worker, task, f"too slow to {task.item.work}: {wall:.1f} s on a busy machine; {own:.1f} s of them were its own")
         elif worker.place is Place.FRONT:
             self._make_room()
             self._crew.move_aside(worker)

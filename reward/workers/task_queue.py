@@ -112,7 +112,8 @@ class TaskQueue:
         """The next chunk, small enough that the other workers get their share; empty when nothing waits."""
         with self._lock:
             chunk: list[Task] = []
-            limit = min(MAX_CHUNK_ITEMS, -(-len(self._tasks) // (2 * self._workers)))
+            # One worker shares with nobody, and every chunk costs a round trip.
+            limit = min(MAX_CHUNK_ITEMS, -(-len(self._tasks) // (2 * self._workers if self._workers > 1 else 1)))
             chars = 0
             while self._tasks and len(chunk) < limit and chars < MAX_CHUNK_CHARS:
                 task = self._tasks.popleft()

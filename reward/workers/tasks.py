@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reward.episodes.transcript import Transcript
+from reward.pool_tool import TOOL
 from rollout.types import Outcome, Verdict
 
 
@@ -23,6 +24,13 @@ class Item:
     group: Sequence[str] = ()  # of those fields the one that all responses of a group share, as one object
     transcript: Transcript | None = None  # in place of the response, for a function of the user's that yields
     of_reference: bool = False  # nothing is scored: the user's function says whether the reference can be used, and a right response
+
+    @property
+    def work(self) -> str:
+        """What is asked for, in words, for the message of a worker that is late with it."""
+        if self.checker.startswith(TOOL):
+            return "answer a call"
+        return "answer a turn" if self.transcript is not None and not self.transcript.score else "score the response"
 
 
 class Call:

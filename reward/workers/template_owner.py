@@ -21,7 +21,8 @@ def worker_environment() -> dict[str, str]:
     """The part of our environment that a worker may see: where code lies, and no secrets."""
     passed = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    return passed | {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    one_thread = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # else numpy and pyarrow start some at import
+    return passed | {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"} | one_thread
 
 
 class TemplateGone(Exception):

@@ -64,6 +64,20 @@ def test_a_held_environment_may_take_longer_to_start_than_a_turn_may_take() -> N
     assert asyncio.run(tried()).endswith("held environment; timed_out where the model says '42'")
 
 
+def test_a_turn_that_is_late_gets_advice_about_time(tmp_path: Path) -> None:
+    slow = "import time\n\ndef slow(said, _):\n    said = yield 'go on'\n    time.sleep(9 if said == '42' else 0)\n    return 1.0\n"
+    (tmp_path / "late.py").write_text(slow)
+
+    async def tried() -> str:
+        name = f"{tmp_path}/late.py:slow"
+        sample = Item(checker=name, response="42", reference=42, fields={}, group=("42",))
+        async with RewardPool(workers=1, timeout_s=0.3, memory_mb=1024, warm=[name]) as pool:
+            return await try_environment(pool, name, [("t.jsonl line 1", sample)])
+
+    why = "timeout: more than 0.3 s to answer a turn: such an episode has no reward, so make it faster, or raise reward.timeout_s"
+    assert asyncio.run(tried()).endswith(f"it fails where the model says '42' twice: {why}")
+
+
 def test_the_gold_turns_of_every_row_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"prompt": "guess", "answer": secret}) + "\n" for secret in (5, 7, -3)))

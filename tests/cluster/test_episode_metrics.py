@@ -130,9 +130,9 @@ def test_the_end_of_a_run_shows_an_episode_of_its_first_and_of_its_last_step(tmp
     folder = tmp_path / "responses"
     folder.mkdir()
     rows = {
-        1: [response(["5"], 1.0), response(["9", "7"], 0.0), {"prompt": "", "response": "x", "reward": 0.0}],
+        1: [response(["8"], None), response(["5"], 1.0), response(["9", "7"], 0.0), {"prompt": "", "response": "x", "reward": 0.0}],
         2: [response(["0"], None)],
-        10: [response(["9", "\x1b[2J5"], 1.0)],
+        10: [response(["9"], None), response(["9", "\x1b[2J5"], 1.0)],
     }
     for step, kept in rows.items():
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)

@@ -115,7 +115,7 @@ def test_two_attempts_at_a_group_are_different_episodes_of_the_same_world():
     assert len({one.episode for call in reward.calls for one in call}) == 2 * SIZE
     assert len({one.group_seed for call in reward.calls for one in call}) == 1
     evaluated = group_work(reward, evaluated=True)
-    assert evaluated._asked(0, "").group_seed == seed_of_group(0, 7, evaluated=True) != seed_of_group(0, 7)
+    assert evaluated.asked(0, "").group_seed == seed_of_group(0, 7, evaluated=True) != seed_of_group(0, 7)
 
 
 def test_prompts_without_an_environment_are_answered_by_nobody():

@@ -10,7 +10,7 @@ import pytest
 from cluster.health.history import History
 from cluster.health.rule import Rule
 from cluster.health.watch import CALM, RULES, Watch
-from cluster.record.warnings import Episode, read_warnings
+from cluster.record.warnings import Period, read_warnings
 from tests.toys.run import run_config
 
 Row = dict[str, float]
@@ -140,10 +140,10 @@ def test_a_warning_is_said_once_until_it_has_been_gone_for_some_steps_and_is_rec
     assert said == ["step 2: is ill: set x", "step 30: is ill: set x", "step 31: seen"]
     watch.record(31, "alarm", "raised")
     assert read_warnings(tmp_path) == [
-        Episode("ill", 2, "is ill: set x", 5),
-        Episode("ill", 30, "is ill: set x"),
-        Episode("other", 31, "seen"),
-        Episode("alarm", 31, "raised", 31),
+        Period("ill", 2, "is ill: set x", 5),
+        Period("ill", 30, "is ill: set x"),
+        Period("other", 31, "seen"),
+        Period("alarm", 31, "raised", 31),
     ]
 
 

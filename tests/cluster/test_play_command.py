@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli import main
+from cluster.cli import main, read_words
 from tests.cluster.test_cli import config as config
 from tests.cluster.test_cli import model as model
 
@@ -63,3 +63,18 @@ def test_what_cannot_be_played_is_one_line(
         play(config, row, "", *options, monkeypatch=monkeypatch)
     assert ended.value.code == 1
     assert wrong in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "play c.toml 3 --engine model.path=m run.seed=1",
+        "play c.toml 3 model.path=m --set eval run.seed=1",
+        "play c.toml 3 model.path=m run.seed=1 --to-end",
+        "evaluate c.toml --checkpoint d model.path=m run.seed=1",
+        "validate c.toml --gpu-memory 80 model.path=m run.seed=1",
+        "export c.toml --to d model.path=m run.seed=1",
+    ],
+)
+def test_settings_may_stand_behind_options(words: str) -> None:
+    assert read_words(words.split()).overrides == ["model.path=m", "run.seed=1"]

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from configs.presets import PRESETS, Kl, Objective
 from learner.loss.advantages import ADVANTAGES
-from learner.loss.kl import ESTIMATORS, kl_of_responses
+from learner.loss.kl import ESTIMATORS, kl_of_tokens
 from learner.loss.objective import LossInputs, policy_loss
+from learner.penalty import in_turns
 from tests.toys.objective import BATCH, GARBAGE, GOLDEN, MASK, outcome, same
 
 EXACT = GOLDEN["kl_exact"]
@@ -89,7 +90,7 @@ def test_a_ratio_without_gradient_would_give_forward_kl() -> None:
 def test_in_the_reward_the_expected_gradient_is_the_golden_one(estimator: str) -> None:
     logits = POLICY.log().requires_grad_()
     one = torch.ones(4, 1, dtype=torch.bool)
-    cost = kl_of_responses(estimator, POLICY.log()[:, None], REFERENCE.log()[:, None], torch.zeros(4, 1), one)
+    cost = kl_of_tokens(estimator, POLICY.log()[:, None], REFERENCE.log()[:, None], torch.zeros(4, 1), one).sum(-1)
     (gradient,) = torch.autograd.grad((POLICY * cost * logits.log_softmax(0)).sum(), logits)
     near(gradient, golden(f"grad_{estimator}_in_reward_on_policy"))
     if estimator == "k1":
@@ -131,7 +132,7 @@ def test_the_kl_of_a_response_is_the_sum_over_its_unmasked_tokens(estimator: str
     mask = MASK & (torch.arange(len(MASK)) != 3)[:, None]
     policy, reference, ratio = BATCH["logp_new"], BATCH["logp_ref"], BATCH["logp_new"] - BATCH["logp_old"]
     filled = (values.masked_fill(~mask, garbage).requires_grad_() for values in (policy, reference, ratio))
-    ours = kl_of_responses(estimator, *filled, mask)
+    ours = in_turns(kl_of_tokens(estimator, *filled, mask), None)[:, 0]
     x = policy - reference
     k3 = (-x).exp() - 1 + x
     by_hand = {"k1": x, "k2": x * x / 2, "k3": k3, "k3_clamped": k3.clamp(max=10), "ratio_k3": ratio.exp() * k3}[estimator]
@@ -141,8 +142,7 @@ def test_the_kl_of_a_response_is_the_sum_over_its_unmasked_tokens(estimator: str
 
 
 def test_the_kl_of_responses_is_summed_in_float64() -> None:
-    one = torch.ones(1, 3, dtype=torch.float32)
-    assert kl_of_responses("k1", one, 0 * one, 0 * one, one.bool()).dtype == torch.float64
+    assert in_turns(torch.ones(1, 3, dtype=torch.float32), None).dtype == torch.float64
 
 
 def test_with_a_coefficient_of_zero_or_in_the_reward_the_distance_is_logged_and_nothing_pulls() -> None:

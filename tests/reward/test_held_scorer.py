@@ -46,6 +46,7 @@ async def play(scorer: Scorer, episode: str, said: list[str]) -> tuple[list[str 
     return answers, verdict.reward
 
 
+@pytest.mark.end_to_end
 def test_episodes_with_a_world_and_an_interpreter_share_one_place_without_waiting_for_ever() -> None:
     async def main() -> None:
         async with Scorer(config(["python_session"])) as scorer:

@@ -86,6 +86,7 @@ def test_further_episodes_wait_and_an_engine_that_is_gone_frees_its_places(held:
     asyncio.run(main())
 
 
+@pytest.mark.end_to_end
 def test_when_the_template_dies_its_episodes_fail_and_the_next_ones_find_a_new_one(held: Held) -> None:
     async def main() -> None:
         assert (await held.reply(asked("echo", "a", episode="engine-2.0/1"))).words == "1 a"

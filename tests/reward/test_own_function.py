@@ -133,6 +133,7 @@ async def coroutine() -> float:
         ([1.0], "returned list [1.0], needed"),
         ({"score": 1.0}, "returned dict {'score': 1.0}, needed"),
         (1j, "returned complex 1j, needed a number: return a float"),
+        (10**400, "returned int above 1.8e308, needed a number that a float can hold"),
         (np.ones(3), "returned ndarray of shape (3,), needed a number: return a float; of an array, its mean"),
         (torch.ones(1, 2), "returned Tensor of shape (1, 2), needed a number"),
         (coroutine, "returned coroutine <coroutine object coroutine"),
@@ -148,7 +149,7 @@ def test_what_is_no_number_is_described_with_what_to_do(value: object, said: str
 MISTAKES = {
     "def scor(r, f): return 1\nclass Other: ...\n": "the functions of mine.py are Other, scor; did you mean mine.py:scor?",
     "": "the functions of mine.py are none",
-    "score = 1.0": "is a float, no function",
+    "score = 1.0": "has the type float, needed a function",
     "class score:\n    def __init__(self, a, b): ...": "is a class, and to call it makes an object",
     "def score(source, answer, truth, e=None): return 1": "takes (source, answer, truth, e=None), but no field is called 'truth'",
     "def score(data_source, solution_str, ground_truth, extra_info): return 1": "called 'ground_truth'; did you mean reference?",

@@ -17,7 +17,7 @@ from rollout.types import Verdict
 pytestmark = pytest.mark.timeout(60)
 
 BUSY = """
-import json, multiprocessing, os, signal, threading, time
+import json, multiprocessing, os, pyarrow, signal, threading, time
 from concurrent.futures import ThreadPoolExecutor
 print("imported here")
 with open("imports.txt", "a") as file:

@@ -193,6 +193,7 @@ def test_further_episodes_wait_for_a_seat_and_nothing_is_left() -> None:
     assert not any(thread.name == "python-session" for thread in threading.enumerate())
 
 
+@pytest.mark.end_to_end
 def test_an_idle_episode_loses_its_interpreter() -> None:
     async def main() -> None:
         sessions = Sessions(LIMITS, 1, 0.2)

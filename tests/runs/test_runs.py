@@ -39,7 +39,7 @@ SETTINGS = (
     "rollout.max_turns=3",  # of the rows whose checker is an environment
     "rollout.max_response_tokens=24",
 )
-WORLD = "tests/toys/world.py:again"
+WORLD, HELD, ANEW = (f"tests/toys/world.py:{name}" for name in ("again", "again_held", "anew"))
 PROMPTS = 24  # so few that they come back within the run
 # What a clock says is another thing every time; everything else must repeat to the last bit.
 CLOCKED = ("seconds", "share", "tokens_per_second", "publish/seconds", "window/", "learner/restarts", "engines/", "groups/stragglers")
@@ -62,8 +62,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     nested = {"path": folder / "nested", "share": 0.75, "prompt_field": "asked.sum", "reference_field": "gold.-1.is", "checker": WORLD}
     tables = {
         "sources.nested": nested,
-        "sources.table": {"path": folder / "table.csv.gz", "share": 0.25},
-        "evals.seen": {"path": folder / "table.csv.gz", "limit": 8, "responses": 2, "checker": WORLD},
+        "sources.table": {"path": folder / "table.csv.gz", "share": 0.25, "checker": ANEW},
+        "evals.seen": {"path": folder / "table.csv.gz", "limit": 8, "responses": 2, "checker": HELD},
     }
     keys = [f"data.{table}.{key}={value}" for table, values in tables.items() for key, value in values.items()]
     return (str(folder / "run.toml"), *SETTINGS, *keys)
@@ -153,11 +153,12 @@ def test_every_response_brings_the_experts_that_are_replayed(straight: Path) -> 
 def test_rows_with_an_environment_have_several_turns_in_training_and_in_evaluation(straight: Path) -> None:
     """So the agreement of log-probs and experts, and the equality of a resumed run, are those of episodes too."""
     assert max(row["turns/max"] for row in steps(straight)) == 3
-    assert all(1 < row["turns/mean"] < 3 for row in steps(straight))
-    assert all(row["tokens/environment"] > 0 for row in steps(straight))
+    assert all(1 < row["turns/mean"] < 3 and row["tokens/environment"] > 0 for row in steps(straight))
     shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
-    turns = [row["turns"] for row in shown if row["source"] == "nested" and row.get("turns")]
-    assert any(turn[0]["answered"].endswith("+2=") for turn in turns)
+    turns = {name: [row["turns"] for row in shown if row["source"] == name and row.get("turns")] for name in ("nested", "table")}
+    assert any(turn[0]["answered"].endswith("+2=") for turn in turns["nested"])
+    assert any("+0=" in str(turn[0]["answered"]) for turn in turns["table"]), "a context was rewritten"
+    assert all(row["learned_tokens"] <= row["tokens"] and row["reward/failures"] == 0 for row in steps(straight))
 
 
 def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:

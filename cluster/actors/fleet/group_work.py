@@ -30,6 +30,8 @@ class GroupWork:
         """`engine` begins the names of its episodes, so that all of them can be left if the engine dies."""
         self.questions, self.mine, self.prompt, self.size = questions, mine, prompt, size
         self.wants, self.talks, self.slow = wants.of(prompt.checker), wants.talks(prompt.checker), wants.slow(prompt.checker)
+        self.agent = wants.agent(prompt.checker)
+        self.earned: dict[int, Verdict] = {}  # what agents have returned, by the place of the response
         self.seed = questions.config.run.seed
         attempt = uuid4().hex[:12]
         self.names = [f"{engine}{mine.group_id}.{member}.{attempt}" for member in range(size)]
@@ -65,11 +67,16 @@ class GroupWork:
         """What answers the turns of one response; nothing where there are no environment and no tools."""
 
         async def reply(turns: Sequence[Turn]) -> Answer:
-            self._open.add(self.names[member])
+            self.begins(member)
             with self.mine.answers():
-                return await self.questions.reply(replace(self._asked(member, turns[-1].said), turns=tuple(turns)), alone=self.slow)
+                return await self.questions.reply(replace(self.asked(member, turns[-1].said), turns=tuple(turns)), alone=self.slow)
 
-        return reply if self.talks else None
+        return reply if self.talks and not self.agent else None
+
+    def begins(self, member: int) -> str:
+        """The name of an episode that something is held for from now on."""
+        self._open.add(self.names[member])
+        return self.names[member]
 
     def score(self, member: int, response: Response, group: tuple[str, ...] = ()) -> asyncio.Future[Verdict]:
         """A future for the verdict on a finished response; of an episode that broke, its failure."""
@@ -78,7 +85,8 @@ class GroupWork:
             verdict.set_result(failure)
             return verdict
         asked = replace(
-            self._asked(member, response.text),
+            self.asked(member, response.text),
+            earned=self.earned.get(member),
             tokens=response.sampled_tokens,
             truncated=response.finish is Finish.LENGTH,
             turns=response.transcript,
@@ -99,7 +107,7 @@ class GroupWork:
         self.questions.leave(sorted(self._open))
         self._open.clear()
 
-    def _asked(self, member: int, said: str) -> Asked:
+    def asked(self, member: int, said: str) -> Asked:
         """A response as the reward actor knows it; columns of the row travel only where a function asks for them."""
         prompt, mine, seed = self.prompt, self.mine, self.seed
         return Asked(

@@ -91,6 +91,11 @@ class Questions:
         (self._slow.add if seconds > SLOW_S else self._slow.discard)(asked.checker)
         return replace(answer, seconds=seconds)
 
+    async def run_agent(self, asked: Asked) -> Verdict:
+        """What the agent of one response returned, or why it has no reward; it may take as long as its deadlines let it."""
+        verdict: Verdict = await self.reward.run_agent.remote(asked)
+        return verdict
+
     def leave(self, episodes: Sequence[str]) -> None:
         """These episodes will not be asked about again: what an environment holds for them ends. Nobody waits for it."""
         if episodes:

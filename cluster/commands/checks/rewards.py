@@ -16,7 +16,7 @@ from configs.digits import write_long_json
 from configs.errors import RewardError, in_one_line, raises
 from configs.schema import Config
 from configs.tool_names import PYTHON, PYTHON_SESSION
-from reward.asked import Asked
+from reward.asked import AGENT, Asked
 from reward.checkers import CHECKERS, check_reference, checkers_for_data, refuse_unknown
 from reward.code_limits import code_limits
 from reward.dispatch import refuse_environments_beside
@@ -103,6 +103,8 @@ async def try_function(pool: RewardPool, name: str, samples: Sequence[tuple[str,
     """The line about one function; ValueError where it is broken."""
     if not samples:
         return f"{name}: imported; no row of data.train asks for it"
+    if AGENT in pool.asks.get(name, ()):
+        return f"{name}: agent, imported; each response has a process of its own for it"
     if is_environment(pool, name):
         return await try_environment(pool, name, samples)
     where, item = samples[0]

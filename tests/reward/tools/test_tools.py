@@ -14,11 +14,13 @@ import pytest
 from configs.schema import Config
 from reward.asked import Asked
 from reward.code_limits import code_limits
+from reward.episodes.transcript import Past, Transcript
 from reward.scorer import Scorer
 from reward.tools.describe import tool_schemas
+from reward.tools.pooled import with_name
 from reward.tools.tools import Tools
 from reward.tools.warm import warm_tools
-from reward.workers.pool import RewardPool
+from reward.workers.pool import Item, RewardPool
 from rollout.episode import Answer, Turn
 from rollout.types import Outcome, Verdict
 
@@ -178,8 +180,8 @@ def test_a_call_that_cannot_be_read_and_one_too_many_are_observations(played: Pl
     [
         ("broken", {"how": "a bug"}, Outcome.UNSCORABLE, "KeyError: 'a bug'"),
         ("broken", {"how": "exit"}, Outcome.UNSCORABLE, "SystemExit"),
-        ("broken", {"how": "die"}, Outcome.CRASHED, "crash: "),
-        ("broken", {"how": "memory"}, Outcome.CRASHED, "memory: "),
+        ("broken", {"how": "die"}, Outcome.CRASHED, ":broken': the worker"),
+        ("broken", {"how": "memory"}, Outcome.CRASHED, ":broken': it needs more than memory_mb="),
         ("later", {"what": "bytes"}, Outcome.UNSCORABLE, "it returned bytes, needed a text or a JSON value"),
     ],
 )
@@ -276,3 +278,12 @@ def test_other_formats_answer_in_their_own_way(tmp_path: Path) -> None:
     finally:
         made.pool.close()
         made.loop.close()
+
+
+def test_the_time_that_a_call_or_a_turn_took_is_not_called_scoring() -> None:
+    turn = Transcript(turns=(Past("a"),))
+    items = [Item(checker=name, response="", reference=None, transcript=asked) for name, asked in (("exact", None), ("tool:f", None))]
+    items += [Item(checker="m:f", response="", reference=None, transcript=asked) for asked in (turn, replace(turn, score=True))]
+    assert [item.work for item in items] == ["score the response", "answer a call", "answer a turn", "score the response"]
+    assert with_name("m:f", "timeout: more than 5 s to answer a call") == "timeout: tool 'm:f': more than 5 s to answer a call"
+    assert with_name("m:f", "error: tool 'm:f': KeyError: 'x'") == "error: tool 'm:f': KeyError: 'x'"

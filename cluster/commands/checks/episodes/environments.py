@@ -13,6 +13,7 @@ from reward.workers.pool import Item, RewardPool
 from rollout.types import Outcome, Verdict
 
 RULES = (f"{ERROR}the environment ",)  # what breaks a rule of episodes
+LATE = "timeout: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,8 @@ async def try_environment(pool: RewardPool, name: str, samples: Sequence[tuple[s
     says = describe_words(first[0], found[0])
     if failures:
         what, why = failures[0]
-        says += f"; it fails where the model says {what}: {why.removeprefix(ERROR)}: such an episode has no reward, so answer it in words"
+        advice = "make it faster, or raise reward.timeout_s" if why.startswith(LATE) else "answer it in words"
+        says += f"; it fails where the model says {what}: {why.removeprefix(ERROR)}: such an episode has no reward, so {advice}"
     return f"{line}{says}"
 
 

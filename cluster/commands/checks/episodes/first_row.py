@@ -22,17 +22,17 @@ SHOWN_IDS = 24
 SAMPLE = "RESULT"
 
 
-def play_row(config: Config, prompt: Prompt, replies: ReplyTokens) -> list[str]:
+def play_row(config: Config, prompt: Prompt, speller: ReplyTokens) -> list[str]:
     """Lines about the episode of a row whose checker is an environment."""
 
     async def lines() -> list[str]:
-        return [line async for line in episode(config, prompt, replies.for_prompt(prompt))]
+        return [line async for line in episode(config, prompt, speller.for_prompt(prompt))]
 
     with worker_starts(config):
         return asyncio.run(lines())
 
 
-async def episode(config: Config, prompt: Prompt, replies: ReplyTokens) -> AsyncIterator[str]:
+async def episode(config: Config, prompt: Prompt, speller: ReplyTokens) -> AsyncIterator[str]:
     """Ask the environment as a run does, and score what came of it."""
     alone = config.model_copy(update={"reward": config.reward.model_copy(update={"workers": 1})})
     async with Scorer(alone, named_by_rows=[prompt.checker]) as scorer:
@@ -42,16 +42,16 @@ async def episode(config: Config, prompt: Prompt, replies: ReplyTokens) -> Async
         asked, ended = asked_of(prompt, said[0]), False
         for right in said[: config.rollout.max_turns]:
             text = continued(config, prompt, right)
-            yield described("model sampled", [*encoded(replies, text), replies.last_token], replies)
+            yield described("model sampled", [*encoded(speller, text), speller.last_token], speller)
             turns.append(Turn(said=text))
             asked = replace(asked_of(prompt, text), turns=tuple(turns), episode="validate")
             (answer,) = await scorer.reply([asked])
             if answer.words is not None:
-                words, ids = fit(answer.words, config.rollout.max_reply_tokens, spelled(replies, answer.role))
-                yield described("model is told", ids, replies)
+                words, ids = fit(answer.words, config.rollout.max_reply_tokens, spelled(speller, answer.role))
+                yield described("model is told", ids, speller)
                 answer = replace(answer, words=words)
             elif answer.rewritten is not None:
-                yield described("model goes on after", replies.context(answer.rewritten), replies)
+                yield described("model goes on after", speller.context(answer.rewritten), speller)
             turns[-1] = Turn(said=text, answer=answer)
             if ended := answer.ends:
                 break
@@ -73,23 +73,23 @@ async def right_turns(scorer: Scorer, prompt: Prompt) -> tuple[list[str], str]:
     return [response], f"its reference {shorten(response)}"
 
 
-def sample_result(prompt: Prompt, replies: ReplyTokens) -> list[str]:
+def sample_result(prompt: Prompt, speller: ReplyTokens) -> list[str]:
     """A line about the result of a tool, which nobody calls here."""
-    own = replies.for_prompt(prompt)
+    own = speller.for_prompt(prompt)
     return [described(f"after a call {shorten(SAMPLE)} is told as", own.of(SAMPLE, "", own.last_token), own)]
 
 
-def spelled(replies: ReplyTokens, role: str) -> Any:
-    return lambda words: replies.of(words, role, replies.last_token)
+def spelled(speller: ReplyTokens, role: str) -> Any:
+    return lambda words: speller.of(words, role, speller.last_token)
 
 
-def encoded(replies: ReplyTokens, text: str) -> list[int]:
-    ids: list[int] = replies.tokenizer.encode(text, add_special_tokens=False)
+def encoded(speller: ReplyTokens, text: str) -> list[int]:
+    ids: list[int] = speller.tokenizer.encode(text, add_special_tokens=False)
     return ids
 
 
-def described(who: str, ids: Sequence[int], replies: ReplyTokens) -> str:
+def described(who: str, ids: Sequence[int], speller: ReplyTokens) -> str:
     """Tokens as text and as ids."""
-    text = replies.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text = speller.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", …" if len(ids) > SHOWN_IDS else "")
     return f"{who} {shorten(text)}: {len(ids)} ids [{shown}]"

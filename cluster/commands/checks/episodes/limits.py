@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
+from configs.cut import CUT
 from configs.errors import DataError, raises
 from configs.schema import Config
 from reward.tools.describe import tool_schemas
 from reward.tools.formats.shown import format_shown
 from rollout.behind import UnfitWords
 from rollout.chat import Chat
-from rollout.fitting import CUT
 from rollout.reply_tokens import ReplyTokens
 from rollout.template import read_template
 from rollout.types import Prompt
@@ -28,20 +28,20 @@ def talking(config: Config, prompts: Sequence[Prompt], environments: Collection[
 
 
 @raises(DataError)
-def check_episodes(replies: ReplyTokens, config: Config, prompts: Sequence[Prompt]) -> list[str]:
+def check_episodes(speller: ReplyTokens, config: Config, prompts: Sequence[Prompt]) -> list[str]:
     """Warnings about episodes of these prompts; ValueError where their template or the limits leave no way to answer a turn."""
     for prompt in {prompt.key: prompt for prompt in prompts}.values():
-        refuse_template(replies.for_prompt(prompt), config, prompt)
-    return [*doubtful_limits(config), *untold_tools(config, replies, prompts), *other_format(config, prompts[0])] if prompts else []
+        refuse_template(speller.for_prompt(prompt), config, prompt)
+    return [*doubtful_limits(config), *untold_tools(config, speller, prompts), *other_format(config, prompts[0])] if prompts else []
 
 
-def refuse_template(replies: ReplyTokens, config: Config, prompt: Prompt) -> None:
+def refuse_template(speller: ReplyTokens, config: Config, prompt: Prompt) -> None:
     """Raise ValueError where the template of these rows cannot tell the model words, or where no words fit."""
     role, limits = config.rollout.reply_role, config.rollout
     try:
-        shortest = len(replies.of(CUT, "", replies.last_token))
+        shortest = len(speller.of(CUT, "", speller.last_token))
     except UnfitWords as error:
-        others = [other for other in ("user", "tool") if other != role and takes(replies, other)]
+        others = [other for other in ("user", "tool") if other != role and takes(speller, other)]
         remedy = f'set rollout.reply_role = "{others[0]}"' if others else "give another template in data.template_file"
         raise ValueError(
             f'rollout.reply_role: got "{role}", but rows of {prompt.key or "the data"} have several turns, and {error}: '
@@ -59,10 +59,10 @@ def refuse_template(replies: ReplyTokens, config: Config, prompt: Prompt) -> Non
         )
 
 
-def takes(replies: ReplyTokens, role: str) -> bool:
+def takes(speller: ReplyTokens, role: str) -> bool:
     """Whether the template can tell words in this role."""
     try:
-        replies.form(role)
+        speller.form(role)
     except UnfitWords:
         return False
     return True
@@ -93,9 +93,9 @@ def other_format(config: Config, prompt: Prompt) -> list[str]:
     ]
 
 
-def untold_tools(config: Config, replies: ReplyTokens, prompts: Sequence[Prompt]) -> list[str]:
+def untold_tools(config: Config, speller: ReplyTokens, prompts: Sequence[Prompt]) -> list[str]:
     """Tools that the first prompt does not name, where no chat template describes them."""
-    names = [str(schema.get("function", schema).get("name")) for schema in replies.schemas]
+    names = [str(schema.get("function", schema).get("name")) for schema in speller.schemas]
     hidden = [name for name in names if name not in prompts[0].text]
     if config.data.chat_template or not hidden:
         return []
