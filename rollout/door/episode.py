@@ -82,14 +82,17 @@ class AgentEpisode:
             limit = min(bounds.response - self._used - len(spelled), bounds.context - len(context))
             if limit < 1 or len(self.transcript) >= bounds.turns:
                 return self._none_left(len(context))
-            limit = min(limit, request.limit or limit)
+            own = min(limit, request.limit or limit)
             known = at.growing.known
-            turn = await self.voice.sample(Ask(context=context, turn=len(self.transcript), limit=limit, known=known))
+            turn = await self.voice.sample(Ask(context=context, turn=len(self.transcript), limit=own, known=known))
             if turn.finish is Finish.ABORTED or not len(turn):
                 raise Refused(503, "the engine ended this turn before it was finished")
             at.growing.tokens += spelled
             at.growing.add(turn)
-            return self._said(request, at, added, turn, len(context))
+            said = self._said(request, at, added, turn, len(context))
+            # A turn that its agent has cut short is no response for which the run's own limits were too narrow.
+            self.finish = Finish.STOP if own < limit else turn.finish
+            return said
 
     def _place(self, request: Request) -> tuple[Conversation, tuple[Message, ...], list[int]]:
         """Where the turn goes: a conversation, the messages that are new there, and their tokens behind what it has."""
@@ -146,7 +149,7 @@ class AgentEpisode:
         self._note(at, added)
         at.messages = [*request.messages, said.message]
         self.transcript.append(Turn(said=turn.text, answer=Answer(tool_calls=len(calls))))
-        self.finish, self.text = turn.finish, turn.text
+        self.text = turn.text
         return said
 
     def _note(self, at: Conversation, added: Sequence[Message]) -> None:

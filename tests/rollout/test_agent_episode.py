@@ -203,7 +203,7 @@ def test_calls_of_tools_are_given_to_the_agent_and_found_again_in_its_history():
         (Bounds(turns=8, reply=1, response=2, context=63), {}, [2, 0], Finish.LENGTH),
         (Bounds(turns=8, reply=1, response=60, context=6), {}, [3, 0], Finish.LENGTH),
         (Bounds(turns=8, reply=1, response=60, context=63), {"max_tokens": 2}, [2, 2], Finish.STOP),
-        (Bounds(turns=8, reply=1, response=60, context=63), {"max_completion_tokens": 1, "max_tokens": 9}, [1, 1], Finish.LENGTH),
+        (Bounds(turns=8, reply=1, response=60, context=63), {"max_completion_tokens": 1, "max_tokens": 9}, [1, 1], Finish.STOP),
     ],
 )
 def test_the_limits_of_a_run_are_finish_reason_length(bounds: Bounds, more: dict[str, int], lengths: list[int], finish: Finish):

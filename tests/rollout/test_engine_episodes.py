@@ -26,7 +26,7 @@ CLOSE = 1e-4
 
 def parts_of(prompt: Prompt, response: Response) -> list[tuple[NDArray[np.int32], Part]]:
     """Each segment with the context that it begins with."""
-    return [(prompt.token_ids, response), *((segment.prompt_ids, segment) for segment in response.later)]
+    return [(prompt.token_ids if part.prompt_ids is None else part.prompt_ids, part) for part in response.segments]
 
 
 def spans(part: Part) -> list[tuple[int, int]]:
@@ -86,21 +86,25 @@ def test_an_episode_is_the_same_to_the_bit_whatever_else_the_engine_does(episode
 
 
 def test_experts_of_several_turns_are_those_of_one_request_that_reads_the_whole(episodes: dict[str, Any]) -> None:
-    assert len(episodes["at_once"]) == MEMBERS + MEMBERS // 3
+    assert len(episodes["at_once"]) == MEMBERS + MEMBERS // 3 + 2 * len(episodes["agents"])
     for stitched, at_once in episodes["at_once"]:
         assert len(stitched) == len(at_once) - 1, "the whole has one token more, which it sampled"
         assert int((stitched != at_once[:-1]).sum()) == 0
 
 
 def test_engine_and_learner_agree_on_every_sampled_token(captured_folder: Path, episodes: dict[str, Any]) -> None:
-    parts = [part for response in episodes["together"] for part in parts_of(episodes["prompt"], response)]
+    played = [*episodes["together"], *episodes["agents"]]
+    parts = [part for response in played for part in parts_of(episodes["prompt"], response)]
     seen = 0
     for (_, part), live in zip(parts, learner_logprobs(captured_folder, parts, 1.0), strict=True):
         for began, ended in spans(part):
             assert part.logprobs is not None
             assert np.abs(part.logprobs - live)[began:ended].max() <= CLOSE
             seen += ended - began
-    assert seen == sum(response.sampled_tokens for response in episodes["together"])
+    assert seen == sum(response.sampled_tokens for response in played)
+    for response in episodes["agents"]:
+        assert [len(part.spans) for part in response.segments] == [3, 2], "two conversations, each a segment"
+        assert response.prompt_ids is not None
 
 
 def test_with_publishes_in_mid_episode_each_token_is_of_the_weights_of_its_version(captured_folder: Path, episodes: dict[str, Any]) -> None:

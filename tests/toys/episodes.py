@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rollout.door.episode import AgentEpisode
+from rollout.door.request import read_request
 from rollout.engine import Engine
 from rollout.episode import Answer, Reply, Turn
 from rollout.sampling import sampling
@@ -101,6 +103,21 @@ async def experts_at_once(engine: Engine, context: Sequence[int]) -> Any:
     return (await engine._sample(Ask(context=context, turn=0, limit=1, known=0), 0, 0.0, "whole")).routed_experts
 
 
+async def agents(engine: Engine, prompt: Prompt) -> list[Response]:
+    """Agents that go on with a conversation, begin another one, and go on with both, all at once."""
+
+    async def one(member: int) -> Response:
+        voice = engine.voice(prompt, seed_of_response(0, 7, member), None)
+        episode = AgentEpisode(prompt.token_ids.tolist(), voice, lambda text, tools: (text, []))
+        histories = [[{"role": "user", "content": words}] for words in ("12+34=" * 4, REWRITTEN[: 12 + member])]
+        for history in (histories[0], histories[0], histories[1], histories[0], histories[1]):
+            said = await episode.complete(read_request({"messages": history}, (1.0,)))
+            history += [said.sent, {"role": "user", "content": f"{member}+1="}]
+        return episode.response()
+
+    return await asyncio.gather(*map(one, range(4)))
+
+
 async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
     """Everything that the tests look at."""
     import rollout.engine
@@ -120,6 +137,12 @@ async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
     for response in found["together"]:
         for head, part in ((prompt.token_ids, response), *((segment.prompt_ids, segment) for segment in response.later)):
             found["at_once"].append((part.routed_experts, await experts_at_once(engine, [*head.tolist(), *part.token_ids.tolist()])))
+    found["agents"] = await agents(engine, prompt)
+    for response in found["agents"]:
+        for part in response.segments:
+            found["at_once"].append(
+                (part.routed_experts, await experts_at_once(engine, [*part.prompt_ids.tolist(), *part.token_ids.tolist()]))
+            )
     before = engine.served.newest
     found["published"], found["versions"] = await publish_between(engine, prompt, factors)
     found["before"] = before
