@@ -76,6 +76,8 @@ class Visit:
         for task in self._working:
             task.cancel()
         self._thinks.close()
+        if self.broken.done():
+            self.broken.exception()  # one response of the group raises it; asyncio would print it for the others
 
 
 class Door:
