@@ -45,8 +45,8 @@ def attempt(prompt: str, rng: random.Random) -> Transcript:
 
 
 def guess(rng: random.Random) -> str:
-    """A number of three or four digits that begins with a small digit more often, as products do."""
-    first = rng.choices(range(1, 10), [1 / digit for digit in range(1, 10)])[0]
+    """A number of three or four digits that mostly begins with 1, so that the likeliest first letter is a guess and not a call."""
+    first = rng.choices(range(1, 10), [12, *[1] * 8])[0]
     return str(first) + "".join(rng.choices("0123456789", k=rng.choice((2, 3, 3))))
 
 

@@ -26,7 +26,7 @@ TASKS = {
     "tool": Task(
         things="products",
         split=products.split_products,
-        warm_up=partial(imitate, attempts=products.attempts, steps=160),
+        warm_up=partial(imitate, attempts=products.attempts, steps=300),
         characters=CHARACTERS + "[]",
     ),
     "game": Task(things="secrets", split=guesses.split_games, warm_up=partial(imitate, attempts=guesses.attempts, steps=250)),
