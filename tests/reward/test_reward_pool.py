@@ -234,7 +234,8 @@ def test_workers_see_no_secrets_and_import_nothing_heavy(monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_TOKEN", "secret")
     seen, light = score([bad("environment"), bad("is_light", reference=["numpy", "torch", "ray", "vllm", "rollout.types"])])
     assert set(failure(seen).removeprefix("error: ValueError: ").partition(" (")[0].split(",")) <= {
-        "HOME", "JE_ARROW_MALLOC_CONF", "LC_CTYPE", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "TMPDIR",
+        "HOME", "JE_ARROW_MALLOC_CONF", "LC_CTYPE", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "PYTHONPATH",
+        "PYTHONUTF8", "TMPDIR",
     }  # fmt: skip
     assert light.reward == 1.0
 
