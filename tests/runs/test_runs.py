@@ -157,7 +157,7 @@ def test_rows_with_an_environment_have_several_turns_in_training_and_in_evaluati
     shown = [json.loads(line) for line in (straight / "responses" / "step_000001.jsonl").read_text().splitlines()]
     turns = {name: [row["turns"] for row in shown if row["source"] == name and row.get("turns")] for name in ("nested", "table")}
     assert any(turn[0]["answered"].endswith("+2=") for turn in turns["nested"])
-    assert any("+0=" in str(turn[0]["answered"]) for turn in turns["table"]), "a context was rewritten"
+    assert any(turn[0].get("rewritten") for turn in turns["table"])
     assert all(row["learned_tokens"] <= row["tokens"] and row["reward/failures"] == 0 for row in steps(straight))
 
 
