@@ -29,7 +29,7 @@ const report = (() => {
   function layoutOf(own) {
     const axis = {gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, fixedrange: touch()};
     const merged = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--ink"), size: 12, family: "inherit"},
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--ink"), size: 12, family: getComputedStyle(document.body).fontFamily},
       margin: {l: 44, r: 12, t: 8, b: 36}, hovermode: "x unified", dragmode: touch() ? false : "zoom",
       hoverlabel: {bgcolor: css("--card"), bordercolor: css("--line"), font: {color: css("--ink")}},
       legend: {orientation: "h", y: -0.22, x: 0, font: {size: 11}}, xaxis: {title: {text: "step", standoff: 4}}, ...own,
@@ -85,5 +85,11 @@ const report = (() => {
     addEventListener("hashchange", show);
     show();
   }
-  return {page: (name, make) => pages.set(name, make), more, chart, css, start};
+  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6BBE", "#7F7F7F"];
+  const colour = place => colours[place % colours.length];
+  function change(element, how) {
+    const figure = drawn.get(element.id);
+    if (figure) { how(figure); chart(element, figure); }
+  }
+  return {colour, change, page: (name, make) => pages.set(name, make), more, chart, css, start};
 })();
