@@ -75,6 +75,34 @@ const report = (() => {
     return open(current.id.slice("page-".length));
   }
 
+  // A report that is served: what is new replaces the pages, at once where a page has no controls of its own.
+  function follow() {
+    let version = document.body.dataset.live, waiting = null;
+    const news = document.getElementById("news");
+    const renew = async () => {
+      const found = new DOMParser().parseFromString(await (await fetch("./")).text(), "text/html");
+      for (const element of document.querySelectorAll("main .js-plotly-plot")) window.Plotly?.purge(element);
+      for (const name of ["main", ".names"]) document.querySelector(name).replaceWith(found.querySelector(name));
+      for (const old of document.querySelectorAll("script[type='application/x-packed']")) if (old.id !== "plotly") old.remove();
+      for (const block of found.querySelectorAll("script[type='application/x-packed']")) if (block.id !== "plotly") document.body.append(block);
+      version = found.body.dataset.live; waiting = null; news.hidden = true;
+      opened.clear(); drawn.clear();
+      await show();
+    };
+    const look = async () => {
+      if (document.hidden) return;
+      try {
+        const newest = await (await fetch("version")).text();
+        if (/^[0-9a-f]{16}$/.test(newest) && newest !== version) waiting = newest;
+        news.textContent = "show what is new";
+      } catch { news.textContent = "the server has ended"; news.hidden = false; return; }
+      const current = document.querySelector("main > section:not([hidden])").id.slice("page-".length);
+      if (waiting && !pages.has(current)) await renew(); else news.hidden = !waiting;
+    };
+    news.onclick = () => { if (waiting) renew(); };
+    setInterval(look, 5000);
+  }
+
   function start() {
     const root = document.documentElement;
     document.getElementById("theme").onclick = () => {
@@ -83,6 +111,7 @@ const report = (() => {
       for (const [id, figure] of drawn) chart(document.getElementById(id), figure);
     };
     addEventListener("hashchange", show);
+    if (document.body.dataset.live) follow();
     show();
   }
   const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6BBE", "#7F7F7F"];
