@@ -52,6 +52,8 @@ TESTED = {
     "python -m cluster init": "tests/cluster/test_init.py",
     "python -m cluster selfcheck": "tests/runs/test_selfcheck.py",
     "python -m cluster engines": "tests/cluster/test_engines_command.py",
+    "python -m cluster report": "tests/cluster/test_report.py",
+    "python -m cluster watch": "tests/cluster/test_watch.py",
     "gatewise engines": "tests/cluster/test_engines_command.py",
     "gatewise selfcheck": "tests/runs/test_selfcheck.py",
     "gatewise audit": "tests/cluster/test_audit_command.py",

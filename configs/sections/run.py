@@ -59,6 +59,10 @@ class RunConfig(Section):
         description="responses of every step written as readable text to `responses/`. They are one of each of the first groups; "
         "0 writes none",
     )
+    report: StrictBool = Field(
+        default=True,
+        description="write `report.html`, one page without a network that shows the run: now and then while it works, and at its end",
+    )
     tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
     deadline_s: Positive = Field(
         default=600,
