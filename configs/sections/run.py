@@ -59,6 +59,11 @@ class RunConfig(Section):
         description="responses of every step written as readable text to `responses/`. They are one of each of the first groups; "
         "0 writes none",
     )
+    sample_groups: Whole = Field(
+        default=0,
+        description="number of groups a step that `run.sample_responses` come from. With 1 they are members of one group, to be read side "
+        "by side. 0 takes one of each group before a second one of any",
+    )
     tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
     deadline_s: Positive = Field(
         default=600,
