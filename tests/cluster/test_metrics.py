@@ -11,10 +11,10 @@ from cluster.commands.summary import summary
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics, texts_per_group
 from cluster.record.metrics.responses import describe_response
 from cluster.record.warnings import WarningLog
-from cluster.scored import Text
 from configs.presets import PRESETS
 from learner.batch.plan import weigh
 from rollout.episode import Answer, Turn
+from rollout.scored import Text
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from cluster.record.metrics.lines import plain
 from cluster.record.metrics.transcripts import turns_as_json
-from cluster.scored import Scored, Text
 from configs.schema import Config
 from learner.batch.plan import Weighed, weigh
+from rollout.scored import Scored, Text
 from rollout.types import Finish, GroupSummary
 
 
