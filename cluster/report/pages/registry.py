@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from cluster.report.files import RunFiles
 from cluster.report.page import Page
 from cluster.report.pages.overview import overview
+from cluster.report.pages.responses import responses
 
 MakePage = Callable[[Sequence[RunFiles]], Page]
 
-PAGES: Sequence[MakePage] = (overview,)
+PAGES: Sequence[MakePage] = (overview, responses)

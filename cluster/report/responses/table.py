@@ -1,8 +1,8 @@
 """The responses of a run as the page's script reads them.
 
-    columns   a number or a short text of every response: all that filters and the list need
-    chunks    the whole responses, some of them in each, fetched when one is opened or searched
-    tokens    the numbers of tokens, one block a capsule
+columns   a number or a short text of every response: all that filters and the list need
+chunks    the whole responses, some of them in each, fetched when one is opened or searched
+tokens    the numbers of tokens, one block a capsule
 """
 
 from collections.abc import Mapping, Sequence
