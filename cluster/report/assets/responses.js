@@ -7,6 +7,10 @@ report.page("responses", (runs, root) => {
   const field = form.elements;
   let run = null, shown = [], first = 0, chosen = -1, find = null, kind = "logprob", turn = 0;
 
+  // A live report draws the page anew: what listens outside of it must not listen twice.
+  root.listening?.abort();
+  const {signal} = root.listening = new AbortController();
+
   // A run's columns with where each row's text and token numbers are.
   const opened = new Map();
   function open(place) {
@@ -67,11 +71,10 @@ report.page("responses", (runs, root) => {
     if (find && rows) rows = await withWords(rows, find, () => false, texts.words, mine);
     if (mine !== turn || !rows) return;  // a newer search has begun
     shown = ordered(rows);
-    first = 0;
+    first = PAGE * Math.floor(Math.max(0, shown.indexOf(chosen)) / PAGE);
     found.textContent = `${count(shown.length)} of ${count(run.size)} responses`;
     drawList();
-    if (!shown.includes(chosen)) choose(shown.length ? shown[0] : -1);
-    else choose(chosen);
+    await choose(shown.includes(chosen) ? chosen : shown[0] ?? -1);
   }
 
   // The rows that `at once` accepts, or else whose text has the words; null where a newer search has begun meanwhile.
@@ -102,7 +105,7 @@ report.page("responses", (runs, root) => {
       button.dataset.row = row;
       facts.append(node("b", "", `step ${c.step[row]}`), node("span", "", `group ${c.group[row] ?? "–"}.${c.member[row] ?? "–"}`));
       fact(facts, "reward", c.reward[row] === null ? c.outcome[row] ?? "none" : number(c.reward[row]), tone(c.reward[row]));
-      fact(facts, "adv", signed(c.advantage[row]), tone(c.advantage[row]));
+      if (c.advantage[row] !== null) fact(facts, "adv", signed(c.advantage[row]), tone(c.advantage[row]));
       facts.append(node("span", "", `${c.tokens[row] === null ? "–" : count(c.tokens[row])} tokens`));
       if (c.finish[row] && c.finish[row] !== "stop") facts.append(node("span", "none", c.finish[row] === "length" ? "cut off" : c.finish[row]));
       if (run.hasTokens(row)) facts.append(node("span", "", "◧ tokens"));
@@ -111,7 +114,7 @@ report.page("responses", (runs, root) => {
         line.dir = "auto";
         texts.draw(line, words || " ", null);
       }
-      button.onclick = () => { choose(row); if (getComputedStyle(browse).gridTemplateColumns.split(" ").length === 1) detail.scrollIntoView(); };
+      button.onclick = () => choose(row).then(() => { if (narrow()) detail.scrollIntoView(); });
       return item;
     }));
     const pages = Math.ceil(shown.length / PAGE), page = first / PAGE;
@@ -126,6 +129,7 @@ report.page("responses", (runs, root) => {
     pager.replaceChildren(turns("‹", page - 1), node("span", "", `page ${count(page + 1)} of ${count(pages)}`), turns("›", page + 1));
     mark();
   }
+  const narrow = () => getComputedStyle(browse).gridTemplateColumns.split(" ").length === 1;
   function mark() {
     for (const button of list.querySelectorAll("button")) button.setAttribute("aria-current", Number(button.dataset.row) === chosen);
   }
@@ -149,6 +153,9 @@ report.page("responses", (runs, root) => {
       prompt: text.prompt_id, row: text.row, checker: text.checker, source: text.source};
     for (const [name, value] of Object.entries(rest)) if (value !== null && value !== undefined && value !== "") fact(facts, name, texts.words(value).slice(0, 300));
     const buttons = node("div", "bar-of"), place = shown.indexOf(row);
+    const up = buttons.appendChild(node("button", "to-list", "↑ list"));
+    up.type = "button";
+    up.onclick = () => list.querySelector('[aria-current="true"]')?.scrollIntoView({block: "center"});
     step(buttons, "‹ before", place - 1);
     step(buttons, "next ›", place + 1);
     const group = members(row, text);
@@ -276,16 +283,18 @@ report.page("responses", (runs, root) => {
     return true;
   }
 
-  runs.forEach((one, place) => field.run.add(new Option(one.name, place)));
+  const before = field.run.value;
+  field.run.replaceChildren(...runs.map((one, place) => new Option(one.name, place)));
   root.querySelector(".of-run").hidden = runs.length < 2;
+  root.querySelector(".fold").onclick = () => form.classList.toggle("open");
   let waiting = 0;
   form.addEventListener("input", event => {
     if (event.target === field.run) take(Number(field.run.value));
     clearTimeout(waiting);
     waiting = setTimeout(search, event.target.type === "search" ? 250 : 0);
-  });
-  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(); }));
-  form.addEventListener("submit", event => { event.preventDefault(); search(); });
+  }, {signal});
+  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(); }), {signal});
+  form.addEventListener("submit", event => { event.preventDefault(); search(); }, {signal});
   list.addEventListener("keydown", event => {
     const move = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (!move) return;
@@ -293,9 +302,10 @@ report.page("responses", (runs, root) => {
     const button = list.querySelector(`[data-row="${chosen}"]`)?.parentElement[move > 0 ? "nextElementSibling" : "previousElementSibling"]?.firstChild;
     button?.focus();
     button?.click();
-  });
-  addEventListener("hashchange", () => { if (location.hash.startsWith("#responses/") && follow()) search(); });
-  take(0);
-  follow();
-  search();
+  }, {signal});
+  addEventListener("hashchange", () => { if (location.hash.startsWith("#responses/") && follow()) search(); }, {signal});
+  take(runs[Number(before)] ? Number(before) : 0);
+  field.run.value = run.place;
+  const linked = follow();
+  search().then(() => { if (linked && narrow()) detail.scrollIntoView(); });
 });

@@ -1,4 +1,4 @@
-"""The responses of a run that a report can show: those of `responses/`, and those of its capsules, each with what the ledger knows of it."""
+"""The responses of a run that a report can show: those of `responses/` and those of its capsules."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -58,7 +58,7 @@ def columns(kept: Kept) -> dict[str, Any]:
         group = kept.groups.get(row.get("group"), {})
         values = {name: plain(row.get(name)) for name in OF_THE_LIST} | {
             "step": step,
-            "tokens": length_of(row),
+            "tokens": plain(row.get("tokens")),
             "prompt": prompts.setdefault(named, len(prompts)),
             "start": start_of(row),
             "engine": plain(group.get("engine")),
@@ -67,11 +67,6 @@ def columns(kept: Kept) -> dict[str, Any]:
         for name, value in values.items():
             found[name].append(value)
     return {"columns": found, "prompts": [list(name) for name in prompts]}
-
-
-def length_of(row: Row) -> float | None:
-    """The tokens of a response, also in a row of an older version that only has its group's."""
-    return number(row.get("tokens"))
 
 
 def versions_of(row: Row, group: Row) -> dict[str, Any]:
@@ -83,10 +78,10 @@ def versions_of(row: Row, group: Row) -> dict[str, Any]:
 
 
 def start_of(row: Row) -> str:
-    """How a response begins; of an episode what the model said first."""
+    """How a response begins; of an episode what the model said, turn by turn."""
     turns = row.get("turns")
-    first = turns[0].get("said") if isinstance(turns, list) and turns and isinstance(turns[0], dict) else None
-    return short_text(first if isinstance(first, str) else row.get("response"))
+    said = [turn.get("said") for turn in turns[:START] if isinstance(turn, dict)] if isinstance(turns, list) else []
+    return short_text(" · ".join(str(one)[:START] for one in said) or row.get("response"))
 
 
 def short_text(value: object) -> str:
