@@ -61,14 +61,20 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def name_of(row: Row) -> tuple[object, object]:
+    """Group and member of a row; None for what is no name, as damaged rows may have it."""
+    group, member = (value if isinstance(value, int | str) else None for value in (row.get("group"), row.get("member")))
+    return group, member
+
+
 def of_capsule(capsule: Capsule, known: Sequence[Row]) -> Iterator[Row]:
     """Responses of a capsule that `known` lacks: first those whose group has some, so that these groups are whole."""
-    begun = {row.get("group") for row in known}
-    there = {(row.get("group"), row.get("member")) for row in known}
+    there = set(map(name_of, known))
+    begun = {group for group, _ in there}
     left = MOST_OF_A_CAPSULE
     for group in sorted(capsule.groups, key=lambda group: group.group_id not in begun):
         for row in whole_group(group):
-            if left and (row["group"], row["member"]) not in there:
+            if left and name_of(row) not in there:
                 left -= 1
                 yield row
 

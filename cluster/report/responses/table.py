@@ -13,7 +13,7 @@ from typing import Any
 from cluster.report.files import RunFiles
 from cluster.report.lines import Row, number
 from cluster.report.responses.pieces import pieces_of, tokenizer_of
-from cluster.report.responses.rows import Kept, keep
+from cluster.report.responses.rows import Kept, keep, name_of
 from cluster.report.responses.shading import MOST_OF_A_ROW, MOST_TOKENS, rows_within, shades_of
 from cluster.report.responses.shorten import BUDGET, shortened
 from configs.errors import InputError
@@ -55,7 +55,7 @@ def columns(kept: Kept) -> dict[str, Any]:
     found: dict[str, list[Any]] = {name: [] for name in (*OF_THE_LIST, "tokens", "prompt", "start", "engine", "oldest", "newest")}
     for step, row in kept.rows:
         named = short_text(row.get("prompt_id")), short_text(row.get("question") or row.get("prompt"))
-        group = kept.groups.get(row.get("group"), {})
+        group = kept.groups.get(name_of(row)[0], {})
         values = {name: plain(row.get(name)) for name in OF_THE_LIST} | {
             "step": step,
             "tokens": plain(row.get("tokens")),
@@ -124,7 +124,7 @@ def add_tokens(table: Table, run: RunFiles, kept: Kept, place: int, most: int) -
         kept.notes.append(f"Tokens are shown by their numbers: {model or 'the model'} has no tokenizer.json that can be read here.")
     blocks: dict[str, list[str]] = {}
     for number_of, capsule in enumerate(kept.capsules):
-        shown = [(row.get("group"), row.get("member")) for step, row in kept.rows if step == capsule.step]
+        shown = [name_of(row) for step, row in kept.rows if step == capsule.step]
         block = {
             f"{capsule.step}/{name[0]}/{name[1]}": [
                 shades_of(row, pieces_of(tokenizer, row.token_ids[:MOST_OF_A_ROW].tolist()), surrogate) for row in rows
