@@ -61,7 +61,7 @@ report.page("responses", (runs, root) => {
     return rows.sort((a, b) => key(b) === key(a) ? a - b : key(b) - key(a));
   }
 
-  async function search() {
+  async function search(toChosen) {
     const mine = ++turn;
     find = texts.pattern(field.words.value.trim());
     const ofPrompt = texts.pattern(field.prompt.value.trim()), prompts = run.prompts.map(words => !ofPrompt || words.some(one => one.search(ofPrompt) >= 0));
@@ -71,7 +71,7 @@ report.page("responses", (runs, root) => {
     if (find && rows) rows = await withWords(rows, find, () => false, texts.words, mine);
     if (mine !== turn || !rows) return;  // a newer search has begun
     shown = ordered(rows);
-    first = PAGE * Math.floor(Math.max(0, shown.indexOf(chosen)) / PAGE);
+    first = toChosen ? PAGE * Math.floor(Math.max(0, shown.indexOf(chosen)) / PAGE) : 0;
     found.textContent = `${count(shown.length)} of ${count(run.size)} responses`;
     drawList();
     await choose(shown.includes(chosen) ? chosen : shown[0] ?? -1);
@@ -291,10 +291,10 @@ report.page("responses", (runs, root) => {
   form.addEventListener("input", event => {
     if (event.target === field.run) take(Number(field.run.value));
     clearTimeout(waiting);
-    waiting = setTimeout(search, event.target.type === "search" ? 250 : 0);
+    waiting = setTimeout(() => search(false), event.target.type === "search" ? 250 : 0);
   }, {signal});
-  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(); }), {signal});
-  form.addEventListener("submit", event => { event.preventDefault(); search(); }, {signal});
+  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(false); }), {signal});
+  form.addEventListener("submit", event => { event.preventDefault(); search(false); }, {signal});
   list.addEventListener("keydown", event => {
     const move = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (!move) return;
@@ -303,9 +303,9 @@ report.page("responses", (runs, root) => {
     button?.focus();
     button?.click();
   }, {signal});
-  addEventListener("hashchange", () => { if (location.hash.startsWith("#responses/") && follow()) search(); }, {signal});
+  addEventListener("hashchange", () => { if (location.hash.startsWith("#responses/") && follow()) search(true); }, {signal});
   take(runs[Number(before)] ? Number(before) : 0);
   field.run.value = run.place;
   const linked = follow();
-  search().then(() => { if (linked && narrow()) detail.scrollIntoView(); });
+  search(linked).then(() => { if (linked && narrow()) detail.scrollIntoView(); });
 });
