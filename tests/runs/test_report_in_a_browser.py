@@ -13,7 +13,7 @@ import pytest
 
 from cluster.report.write import write_report
 from tests.toys.browser import Tab, browser, find_browser
-from tests.toys.shown_run import HOSTILE, response_row, write_capsule, write_rows, write_run
+from tests.toys.shown_run import HOSTILE, response_row, write_capsule, write_long_run, write_rows, write_run
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -66,7 +66,10 @@ def tab(chromium: Tab) -> Iterator[Tab]:
 
 
 # The words of the section "Response" of the chosen response.
-RESPONSE = "[...document.querySelectorAll('.detail section')].find(one => one.firstChild.innerText === 'Response').querySelector('.text').textContent"
+RESPONSE = (
+    "[...document.querySelectorAll('.detail section')].find(one => one.firstChild.innerText === 'Response')"
+    ".querySelector('.text').textContent"
+)
 
 
 def opened(tab: Tab, folder: Path, place: str = "", *, width: int = 1280) -> None:
@@ -249,3 +252,27 @@ def test_the_charts_have_the_numbers_of_metrics_jsonl(tab: Tab, folder: Path) ->
     drawn = tab.run("[...document.querySelectorAll('.chart')].filter(one => one.data).flatMap(one => one.data.map(line => [...line.y]))")
     wanted = [line["reward/mean"] for line in lines]
     assert any(values == pytest.approx(wanted) for values in drawn if len(values) == len(wanted))
+
+
+def test_a_report_of_a_thousand_steps_is_small_and_opens_at_once(tab: Tab, tmp_path: Path) -> None:
+    write_long_run(tmp_path, 1000)
+    started = time.process_time()
+    path = write_report([tmp_path])
+    spent, size = time.process_time() - started, path.stat().st_size
+    seconds: dict[str, list[float]] = {"overview": [], "responses": []}
+    ready = {
+        "overview": "document.querySelector('#page-overview .chart .main-svg')",
+        "responses": "document.querySelector('#page-responses .detail h2')",
+    }
+    for _ in range(3):  # the fastest counts: others share the machine
+        for name, seen in ready.items():
+            started = time.monotonic()
+            tab.open(f"{path.as_uri()}#{name}")
+            tab.until(seen)
+            seconds[name].append(time.monotonic() - started)
+    fastest = {name: min(found) for name, found in seconds.items()}
+    print(f"{size / 1e6:.1f} MB in {spent:.1f} s of CPU, open after {fastest} s")
+    assert size <= 15e6
+    assert max(fastest.values()) <= 3
+    tab.type("[name=words]", "no such words")
+    found(tab, 0)

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from cluster.record.capsules.files import CAPSULE, CONFIG, GROUPS, rank_file
 from cluster.record.capsules.groups import describe_summary
 from cluster.record.capsules.read import FORMAT
+from cluster.record.expert_log import ExpertLog
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.run_dir import write_config
@@ -140,3 +141,24 @@ def write_capsule(folder: Path, step: int, *, tokens: int = 6) -> None:
         "entropy_coefficient": 0.0, "files": {name: {"bytes": len(raw), "hash": hash_bytes(raw)} for name, raw in contents.items()},
     }  # fmt: skip
     (home / CAPSULE).write_text(json.dumps(head))
+
+
+def write_long_run(folder: Path, steps: int = 1000, *, words: int = 350) -> None:
+    """A run as large as real ones: 90 metrics a step, 4 responses of different prompts of some 2,000 characters, and loads of experts."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(run_config(folder, run={"dir": str(folder), "steps": steps}, rollout={"group_size": 8, "groups_per_step": 32}))
+    courses = {name: rng.normal(0, 0.02, steps).cumsum() for name in (*numbers_of(1, 1), *(f"metric/{place}" for place in range(60)))}
+    lines = ({"step": step, **{name: float(course[step - 1]) for name, course in courses.items()}} for step in range(1, steps + 1))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    known = np.array(["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(8000)])
+    often = 1 / np.arange(1, len(known) + 1)  # as often as words are: by Zipf's law
+    drawn = known[rng.choice(len(known), (steps * 4, words), p=often / often.sum())]
+    for step in range(1, steps + 1):
+        texts = [" ".join(drawn[4 * (step - 1) + place]) for place in range(4)]
+        rewards = rng.integers(0, 2, 4)
+        write_rows(folder, step, [response_row(32 * step + g, 0, text, float(rewards[g]), size=8) for g, text in enumerate(texts)])
+    log = ExpertLog(folder)
+    for step in range(1, 65):
+        log.write(step, rng.integers(100, 200, (24, 64)))
