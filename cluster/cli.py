@@ -34,6 +34,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster report runs/first                                     one HTML file: is the run well, and why not
+  python -m cluster watch runs/first                                      the same, live in the browser
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
   python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works

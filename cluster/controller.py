@@ -72,7 +72,7 @@ class Controller:
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
         self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
-        self.artist = Artist(config.run_dir)
+        self.artist = Artist(config.run_dir, config.run.report)
         self.stop = stop or Stop()
         records = (ledger, metrics, self.experts, self.watch.log)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)

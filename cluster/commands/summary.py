@@ -36,6 +36,8 @@ def summary(folder: Path) -> list[str]:
         lines.append(f"{name:<8} {before}{course[-1][1]:.3f} correctness of greedy responses{since}{_best(course)}")
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
+    if (folder / "report.html").exists():
+        lines.append(f"report   {folder / 'report.html'}")
     lines += episodes(folder)
     return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_warnings(folder))]
 

@@ -71,7 +71,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
         refuse_changed_data(begin.position, checked.prompts.prompts)
         for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings), *begin.describe(config)):
             show.say(line)
-        with drawn_at_the_end(folder, show.say, unless=lambda: stop.hurried and config.run.grace_s is not None):
+        with drawn_at_the_end(folder, show.say, lambda: stop.hurried and config.run.grace_s is not None, config.run.report):
             if begin.position.step >= config.run.steps:
                 show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
             else:

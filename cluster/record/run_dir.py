@@ -1,8 +1,8 @@
 """The run directory: its contents, and who may write to it.
 
 config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  engines.json
-engines-status.json  reward.png  experts.npz  experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  tensorboard/
-unstarted-N/  lock
+engines-status.json  reward.png  report.html  experts.npz  experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/
+tensorboard/  unstarted-N/  lock
 """
 
 import fcntl
@@ -22,6 +22,7 @@ from configs.errors import CheckpointError, RunDirTaken
 from configs.home import expanded
 from configs.loader import dump, load
 from configs.schema import Config
+from configs.version import VERSION
 from rollout.template import read_template
 
 
@@ -93,11 +94,13 @@ def refuse_unknown_resume(config: Config) -> None:
         )
 
 
+WRITTEN_BY = "# Gatewise"  # the first line of config.toml goes on with the version
+
 # All that a run writes into its directory but the lock.
 WRITTEN = (
     "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "warnings.jsonl",
-    "nodes.json", "engines.json", "engines-status.json", "reward.png", "experts.npz", "experts.png", "checkpoints", "responses",
-    "disagreements", "quarantine", "logs", "tensorboard",
+    "nodes.json", "engines.json", "engines-status.json", "reward.png", "report.html", "experts.npz", "experts.png", "checkpoints",
+    "responses", "disagreements", "quarantine", "logs", "tensorboard",
 )  # fmt: skip
 
 
@@ -129,14 +132,14 @@ def set_aside(folder: Path) -> Path:
 
 
 def write_config(config: Config) -> None:
-    """Write the resolved config into the run directory, and a copy of its chat template.
+    """Write the resolved config into the run directory, with the version that wrote it, and a copy of its chat template.
 
     The config of an earlier attempt becomes `config.N.toml` if it differs.
     """
     path = config.run_dir / "config.toml"
     if path.exists() and changes(load(path), config):
         shutil.copy2(path, _unused(config.run_dir, "config.{}.toml"))
-    replace_text(path, dump(recorded(config)))
+    replace_text(path, f"{WRITTEN_BY} {VERSION}\n{dump(recorded(config))}")
     if config.data.template_file:
         config.template_copy.write_text(read_template(config.data.template_file), encoding="utf-8")
 

@@ -66,7 +66,8 @@ def top(runs: Sequence[RunFiles], pages: Sequence[Page]) -> Iterator[str]:
             f'<span class="run"><i class="dot run-{place % 8}"></i><b dir="auto">{escape(run.name)}</b> '
             f'<span class="state {state.replace(" ", "-")}">{state}</span> <span class="quiet">{done}</span></span>'
         )
-    yield '</div><button id="theme" type="button" title="light or dark" aria-label="light or dark">◐</button></div><nav role="tablist">'
+    yield '</div><button id="news" type="button" hidden></button>'
+    yield '<button id="theme" type="button" title="light or dark" aria-label="light or dark">◐</button></div><nav role="tablist">'
     for page in pages:
         name = escape(page.name)
         yield f'<a role="tab" href="#{name}" id="tab-{name}" aria-controls="page-{name}">{escape(page.title)}</a>'

@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.record.expert_log import ExpertLog, History
 from cluster.record.metrics.sinks import METRICS
+from cluster.record.run_dir import WRITTEN_BY
 from cluster.record.scaling.asking import is_locked
 from cluster.report.lines import Row, number, read_rows, read_steps
 from configs.errors import InputError, NoRun
@@ -41,6 +42,16 @@ class RunFiles:
             return tomllib.loads((self.folder / "config.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+
+    @cached_property
+    def version(self) -> str | None:
+        """The version of Gatewise that wrote the config last; None in a run of 0.10 or before."""
+        try:
+            with (self.folder / "config.toml").open(encoding="utf-8", errors="replace") as file:
+                first = file.readline()
+        except OSError:
+            return None
+        return first.removeprefix(WRITTEN_BY).strip() if first.startswith(WRITTEN_BY) else None
 
     def key(self, name: str) -> Any:
         """The value of a key such as "run.steps"; None where the config lacks it."""

@@ -40,6 +40,7 @@ class Chart:
     figure: Figure
     wide: bool = False  # over the whole width of the page
     height: int = 240  # pixels
+    idle: bool = False  # nothing but zeros, as it should be: named, not drawn
 
     @property
     def html(self) -> str:
@@ -53,8 +54,11 @@ class Chart:
 
 
 def cards(charts: Sequence[Chart]) -> str:
-    """Charts side by side, as many as fit."""
-    return f'<div class="cards">{"".join(chart.html for chart in charts)}</div>' if charts else ""
+    """Charts side by side, as many as fit; idle ones in a sentence."""
+    drawn = "".join(chart.html for chart in charts if not chart.idle)
+    idle = ", ".join(chart.title for chart in charts if chart.idle)
+    quiet = f'<p class="quiet idle">Zero in every step: {escape(idle)}.</p>' if idle else ""
+    return (f'<div class="cards">{drawn}</div>' if drawn else "") + quiet
 
 
 def asset(name: str) -> str:

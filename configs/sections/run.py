@@ -64,6 +64,10 @@ class RunConfig(Section):
         description="number of groups a step that `run.sample_responses` come from. With 1 they are members of one group, to be read side "
         "by side. 0 takes one of each group before a second one of any",
     )
+    report: StrictBool = Field(
+        default=True,
+        description="write `report.html`, one page without a network that shows the run: now and then while it works, and at its end",
+    )
     tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
     deadline_s: Positive = Field(
         default=600,

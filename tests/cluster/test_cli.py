@@ -229,7 +229,7 @@ def test_resuming_from_a_damaged_checkpoint_is_refused(capsys: pytest.CaptureFix
 def test_a_run_that_is_done_says_so_and_starts_nothing(capsys: pytest.CaptureFixture[str], config: str, monkeypatch: pytest.MonkeyPatch):
     drawn: list[Path] = []
 
-    def draw(folder: Path) -> subprocess.Popen[bytes]:
+    def draw(folder: Path, *_: object) -> subprocess.Popen[bytes]:
         drawn.append(folder)
         return subprocess.Popen(["true"])
 

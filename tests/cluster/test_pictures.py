@@ -116,7 +116,7 @@ def test_a_run_is_drawn_by_another_process_when_it_ends_also_by_an_error(tmp_pat
 
 @pytest.mark.parametrize("code", ["raise IsADirectoryError", "import time; time.sleep(60)"])
 def test_a_picture_that_cannot_be_drawn_is_named_and_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(artist, "start_drawing", lambda _: subprocess.Popen([sys.executable, "-S", "-c", code], stderr=subprocess.DEVNULL))
+    monkeypatch.setattr(artist, "start_drawing", lambda *_: subprocess.Popen([sys.executable, "-S", "-c", code], stderr=subprocess.DEVNULL))
     monkeypatch.setattr(artist, "LONGEST_S", 0.2)
     said: list[str] = []
     with pytest.raises(ZeroDivisionError), drawn_at_the_end(run_dir(tmp_path), said.append):
@@ -137,7 +137,7 @@ class ToyProcess:
 def test_drawing_takes_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now, started = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(artist, "start_drawing", lambda _, niceness: started.append((now[0], niceness)) or ToyProcess())
+    monkeypatch.setattr(artist, "start_drawing", lambda _, niceness, __: started.append((now[0], niceness)) or ToyProcess())
     works = Artist(tmp_path)
     for second in range(1000):
         now[0] = float(second)

@@ -1,4 +1,4 @@
-"""Draws a run's pictures in a process of its own: now and then while the run works, and once more however it ends.
+"""Draws a run's pictures and its report in a process of its own: now and then while the run works, and once more however it ends.
 
 The driver never imports matplotlib, never waits for a picture in the loop, and no failure to draw ends a run.
 """
@@ -17,13 +17,15 @@ EVERY_S = 60.0  # least time between two pictures
 SHARE = 0.01  # of the time that drawing may take
 LAST = 19  # niceness of a drawing while the run works: everything else goes first
 LONGEST_S = 60.0  # that the end of a run waits for its picture
+PICTURES = "cluster.record.pictures.draw"
+REPORT = "cluster.report.draw"  # the pictures too; a name, because a report reads the record and is not read by it
 
 
 class Artist:
-    """Redraws the pictures of one run when they are due."""
+    """Redraws the pictures of one run, and with `report` its report, when they are due."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, report: bool = False) -> None:
+        self.folder, self.module = folder, REPORT if report else PICTURES
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.due = time.monotonic() + EVERY_S
@@ -38,18 +40,18 @@ class Artist:
         if now >= self.due:
             self.started = now
             try:
-                self.process = start_drawing(self.folder, LAST)
+                self.process = start_drawing(self.folder, LAST, self.module)
             except OSError:  # a full disk has no room for its log; a picture can wait
                 self.due = now + EVERY_S
 
 
-def start_drawing(folder: Path, niceness: int = 0) -> subprocess.Popen[bytes]:
+def start_drawing(folder: Path, niceness: int = 0, module: str = PICTURES) -> subprocess.Popen[bytes]:
     """A process that draws and ends; its output goes to `logs/pictures.log`."""
     log = log_of(folder)
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "cluster.record.pictures.draw", str(folder), str(os.getpid()), str(niceness)],
+            [sys.executable, "-m", module, str(folder), str(os.getpid()), str(niceness)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -63,19 +65,24 @@ def log_of(folder: Path) -> Path:
 
 
 @contextmanager
-def drawn_at_the_end(folder: Path, say: Callable[[str], None], unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Draw the pictures when the block ends, also by an error or a stop; nothing if the run has no numbers yet, or no time."""
+def drawn_at_the_end(
+    folder: Path, say: Callable[[str], None], unless: Callable[[], bool] = lambda: False, report: bool = False
+) -> Iterator[None]:
+    """Draw the pictures when the block ends, also by an error or a stop; nothing if the run has no numbers yet, or no time.
+
+    With `report` the report is written too.
+    """
     try:
         yield
     finally:
-        if (folder / METRICS).exists() and not unless() and not _draw(folder):
+        if (folder / METRICS).exists() and not unless() and not _draw(folder, REPORT if report else PICTURES):
             say(f"the pictures could not be drawn: see {log_of(folder)}")
 
 
-def _draw(folder: Path) -> bool:
+def _draw(folder: Path, module: str) -> bool:
     """Whether a drawing succeeds within LONGEST_S."""
     try:
-        process = start_drawing(folder)
+        process = start_drawing(folder, 0, module)
     except OSError:
         return False
     try:

@@ -29,7 +29,7 @@ const report = (() => {
   function layoutOf(own) {
     const axis = {gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, fixedrange: touch()};
     const merged = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--ink"), size: 12, family: "inherit"},
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--ink"), size: 12, family: getComputedStyle(document.body).fontFamily},
       margin: {l: 44, r: 12, t: 8, b: 36}, hovermode: "x unified", dragmode: touch() ? false : "zoom",
       hoverlabel: {bgcolor: css("--card"), bordercolor: css("--line"), font: {color: css("--ink")}},
       legend: {orientation: "h", y: -0.22, x: 0, font: {size: 11}}, xaxis: {title: {text: "step", standoff: 4}}, ...own,
@@ -75,6 +75,34 @@ const report = (() => {
     return open(current.id.slice("page-".length));
   }
 
+  // A report that is served: what is new replaces the pages, at once where a page has no controls of its own.
+  function follow() {
+    let version = document.body.dataset.live, waiting = null;
+    const news = document.getElementById("news");
+    const renew = async () => {
+      const found = new DOMParser().parseFromString(await (await fetch("./")).text(), "text/html");
+      for (const element of document.querySelectorAll("main .js-plotly-plot")) window.Plotly?.purge(element);
+      for (const name of ["main", ".names"]) document.querySelector(name).replaceWith(found.querySelector(name));
+      for (const old of document.querySelectorAll("script[type='application/x-packed']")) if (old.id !== "plotly") old.remove();
+      for (const block of found.querySelectorAll("script[type='application/x-packed']")) if (block.id !== "plotly") document.body.append(block);
+      version = found.body.dataset.live; waiting = null; news.hidden = true;
+      opened.clear(); drawn.clear();
+      await show();
+    };
+    const look = async () => {
+      if (document.hidden) return;
+      try {
+        const newest = await (await fetch("version")).text();
+        if (/^[0-9a-f]{16}$/.test(newest) && newest !== version) waiting = newest;
+        news.textContent = "show what is new";
+      } catch { news.textContent = "the server has ended"; news.hidden = false; return; }
+      const current = document.querySelector("main > section:not([hidden])").id.slice("page-".length);
+      if (waiting && !pages.has(current)) await renew(); else news.hidden = !waiting;
+    };
+    news.onclick = () => { if (waiting) renew(); };
+    setInterval(look, 5000);
+  }
+
   function start() {
     const root = document.documentElement;
     document.getElementById("theme").onclick = () => {
@@ -83,7 +111,14 @@ const report = (() => {
       for (const [id, figure] of drawn) chart(document.getElementById(id), figure);
     };
     addEventListener("hashchange", show);
+    if (document.body.dataset.live) follow();
     show();
   }
-  return {page: (name, make) => pages.set(name, make), more, chart, css, start};
+  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6BBE", "#7F7F7F"];
+  const colour = place => colours[place % colours.length];
+  function change(element, how) {
+    const figure = drawn.get(element.id);
+    if (figure) { how(figure); chart(element, figure); }
+  }
+  return {colour, change, page: (name, make) => pages.set(name, make), more, chart, css, start};
 })();
