@@ -92,9 +92,9 @@ def numbers_of(step: int, steps: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def write_capsule(folder: Path, step: int, *, tokens: int = 6) -> None:
-    """A capsule of one step: two responses of the step's group, of `tokens` tokens each, of which the third is clipped."""
-    home = folder / "capsules" / f"step_{step:06d}"
+def write_capsule(folder: Path, step: int, *, tokens: int = 6, number: str = "") -> None:
+    """A capsule of one step, ".2" is its third: two responses of `tokens` tokens, of which the third is clipped."""
+    home = folder / "capsules" / f"step_{step:06d}{number}"
     home.mkdir(parents=True)
     rows, count = 2, 2 * tokens
     line = np.tile(np.arange(tokens, dtype=np.float32), rows)

@@ -7,9 +7,8 @@ report.page("responses", (runs, root) => {
   const field = form.elements;
   let run = null, shown = [], first = 0, chosen = -1, find = null, kind = "logprob", turn = 0;
 
-  // A live report draws the page anew: what listens outside of it must not listen twice.
-  root.listening?.abort();
-  const {signal} = root.listening = new AbortController();
+  // A live report puts a new page in the place of this one: then nothing of it may listen any more.
+  const listening = new AbortController(), {signal} = listening;
 
   // A run's columns with where each row's text and token numbers are.
   const opened = new Map();
@@ -141,7 +140,7 @@ report.page("responses", (runs, root) => {
     mark();
     browse.classList.remove("whole-group");
     if (row < 0) return void detail.replaceChildren(node("p", "quiet", run.size ? "No response has all of this." : "This run has kept no responses: run.sample_responses says how many of each step."));
-    history.replaceState(null, "", address(row));
+    if (location.hash.startsWith("#responses")) history.replaceState(null, "", address(row));  // not while another tab is read
     const mine = run, text = await run.text(row), shades = run.hasTokens(row) ? await run.tokens(row) : null;
     if (chosen !== row || mine !== run) return;
     const c = run.columns, facts = node("div", "facts");
@@ -276,14 +275,13 @@ report.page("responses", (runs, root) => {
   function follow() {
     const [, place, ...name] = location.hash.slice(1).split("/");
     if (!name.length || !runs[Number(place)]) return false;
-    if (run?.place !== Number(place)) { field.run.value = place; take(Number(place)); }
-    const row = run.rowOf.get(name.join("/"));
-    if (row === undefined || row === chosen) return false;
+    const other = run.place !== Number(place), row = run.rowOf.get(name.join("/")) ?? -1;
+    if (other) { field.run.value = place; take(Number(place)); return follow() || true; }
+    if (row < 0 || row === chosen) return false;
     chosen = row;
     return true;
   }
 
-  const before = field.run.value;
   field.run.replaceChildren(...runs.map((one, place) => new Option(one.name, place)));
   root.querySelector(".of-run").hidden = runs.length < 2;
   root.querySelector(".fold").onclick = () => form.classList.toggle("open");
@@ -292,9 +290,9 @@ report.page("responses", (runs, root) => {
     if (event.target === field.run) take(Number(field.run.value));
     clearTimeout(waiting);
     waiting = setTimeout(() => search(false), event.target.type === "search" ? 250 : 0);
-  }, {signal});
-  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(false); }), {signal});
-  form.addEventListener("submit", event => { event.preventDefault(); search(false); }, {signal});
+  });
+  form.addEventListener("reset", () => setTimeout(() => { field.run.value = run.place; search(false); }));
+  form.addEventListener("submit", event => { event.preventDefault(); search(false); });
   list.addEventListener("keydown", event => {
     const move = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (!move) return;
@@ -302,10 +300,12 @@ report.page("responses", (runs, root) => {
     const button = list.querySelector(`[data-row="${chosen}"]`)?.parentElement[move > 0 ? "nextElementSibling" : "previousElementSibling"]?.firstChild;
     button?.focus();
     button?.click();
+  });
+  addEventListener("hashchange", () => {
+    if (!root.isConnected) listening.abort();
+    else if (location.hash.startsWith("#responses/") && follow()) search(true);
   }, {signal});
-  addEventListener("hashchange", () => { if (location.hash.startsWith("#responses/") && follow()) search(true); }, {signal});
-  take(runs[Number(before)] ? Number(before) : 0);
-  field.run.value = run.place;
+  take(0);
   const linked = follow();
   search(linked).then(() => { if (linked && narrow()) detail.scrollIntoView(); });
 });
