@@ -224,7 +224,7 @@ class Controller:
         prompt = self.prompts[self.stream.index(group_id)]
         self.ledger.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
         rollout = self.config.rollout
-        texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step)
+        texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step, self.config.run.sample_groups)
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
         # A group without signal only waits to be rejected: free its tokens in the object store now.
         return scored if self.worth_learning(scored) else scored.without_tokens()

@@ -1,4 +1,4 @@
-"""A run as it lies on disk, finished or at work: config, metrics, responses, ledger, checkpoints."""
+"""A run as it lies on disk, finished or at work: config, metrics, responses, ledger, capsules, checkpoints."""
 
 import sqlite3
 from contextlib import closing
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.commands.summary import summary
+from cluster.record.capsules.read import Capsule, list_capsules, read_capsule
 from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
@@ -81,6 +82,20 @@ class Run:
             except sqlite3.DatabaseError as error:
                 raise_known(error, path)
                 raise
+
+    def capsule(self, step: int) -> Capsule:
+        """What one step was learned from, token by token; NoCapsule where the run has none of that step, or it is not whole.
+
+        A step that was learned again, after a resume or a rollback, may have several: the last one counts.
+        """
+        name = f"step_{step:06d}"
+        of_step = [folder for folder in self.capsules if folder.name.partition(".")[0] == name]
+        return read_capsule(max(of_step, key=lambda folder: (len(folder.name), folder.name), default=self.dir / "capsules" / name))
+
+    @property
+    def capsules(self) -> list[Path]:
+        """The folders of the run's capsules, by their steps."""
+        return list_capsules(self.dir)
 
     @property
     def checkpoints(self) -> list[Path]:

@@ -59,6 +59,11 @@ class RunConfig(Section):
         description="responses of every step written as readable text to `responses/`. They are one of each of the first groups; "
         "0 writes none",
     )
+    sample_groups: Whole = Field(
+        default=0,
+        description="number of groups a step that `run.sample_responses` come from. With 1 they are members of one group, to be read side "
+        "by side. 0 takes one of each group before a second one of any",
+    )
     report: StrictBool = Field(
         default=True,
         description="write `report.html`, one page without a network that shows the run: now and then while it works, and at its end",

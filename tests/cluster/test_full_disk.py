@@ -21,7 +21,7 @@ from cluster.record.pictures.artist import Artist, drawn_at_the_end
 from cluster.record.progress import Progress
 from cluster.record.run_dir import write_config
 from cluster.record.warnings import WarningLog, read_warnings
-from tests.toys.run import run_config
+from tests.toys.run import run_config, toy_summary
 
 FULL = Path("/dev/full")  # takes no byte: every write fails as on a full disk
 
@@ -102,15 +102,16 @@ def test_texts_and_expert_counts_that_cannot_be_written_are_counted_and_leave_no
 
     metrics, experts = Metrics(run_config(tmp_path), 0), ExpertLog(tmp_path)
     experts.write(1, np.ones((1, 2), np.int64))
-    shown: Any = [(SimpleNamespace(), (0, "text", None))]
+    groups: Any = [SimpleNamespace(summary=toy_summary(0, [1.0]))]
+    shown: Any = [(0, (0, "text", None))]
     monkeypatch.setattr("cluster.record.metrics.metrics.describe_response", lambda *_: {"response": "text"})
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         patch.setattr(Path, "open", full)
         for step in (2, 3):
-            metrics._keep("responses", step, shown)
+            metrics._keep("responses", step, groups, shown)
             experts.write(step, np.ones((1, 2), np.int64))
-    metrics._keep("responses", 4, shown)
+    metrics._keep("responses", 4, groups, shown)
     experts.write(4, np.ones((1, 2), np.int64))
     assert metrics.complaint() == "responses/ lacks 2 steps from 2 to 3"
     assert experts.complaint() == "experts.npz lacks 2 steps from 2 to 3"

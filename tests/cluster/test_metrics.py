@@ -8,8 +8,12 @@ import pytest
 
 from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
-from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
+from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics, texts_per_group
+from cluster.record.metrics.responses import describe_response
 from cluster.record.warnings import WarningLog
+from configs.presets import PRESETS
+from learner.batch.plan import weigh
+from rollout.episode import Answer, Turn
 from rollout.scored import Text
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
@@ -207,3 +211,51 @@ def test_lines_of_layers_are_cut_with_the_others_when_a_run_is_continued(tmp_pat
             metrics.write(step, {"a/layer_00": float(after)})
         metrics.close()
     assert [(row["step"], row["a"]) for row in layers(tmp_path)] == [(1, [0.0]), (2, [0.0]), (3, [2.0]), (4, [2.0])]
+
+
+def test_a_kept_response_has_its_advantage_and_the_numbers_of_its_group(tmp_path: Path):
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
+    texts = [Text(member, "4", Verdict(reward=1.0)) for member in range(3)]
+    mixed = Scored(summary=toy_summary(7, [1.0, 0.0, None]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    equal = Scored(summary=toy_summary(8, [1.0, 1.0, 1.0]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    metrics = Metrics(run_config(tmp_path, objective={"preset": "dr_grpo"}), 0)
+    metrics.write_responses(1, [mixed, equal], limit=6)
+    rows = [json.loads(line) for line in (tmp_path / "responses/step_000001.jsonl").read_text().splitlines()]
+    assert [(row["group"], row["member"], row["advantage"]) for row in rows] == [
+        (7, 0, 0.5), (8, 0, 0.0), (7, 1, -0.5), (8, 1, 0.0), (7, 2, None), (8, 2, 0.0),
+    ]  # fmt: skip
+    assert (rows[0]["group_rewards"], rows[0]["group_advantages"]) == ([1.0, 0.0, None], [0.5, -0.5, None])
+    assert rows[0]["group_tokens"] == [2, 2, 2]
+
+
+def test_the_turns_of_an_episode_have_their_own_advantages_with_credit_by_turn():
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="own:guess", text="guess: ")
+    said = (Turn(said="1", answer=Answer(words="up")), Turn(said="2", answer=Answer(words=None)))
+    texts = [Text(member, "2", Verdict(reward=1.0), said) for member in range(2)]
+    earned = (np.array([1.0, 0.0]), np.array([0.0, 0.0]))
+    summary = replace(toy_summary(7, [1.0, 0.0]), turns=np.array([2, 2]), turn_rewards=earned)
+    group = Scored(summary=summary, texts=texts, tokens=None, engine=0, prompt=prompt)
+    (weighed,) = weigh([summary], PRESETS["grpo"], overlong_filter=False, credit="turn")
+    rows = [describe_response(group, text, weighed) for text in texts]
+    assert [[turn["advantage"] for turn in row["turns"]] for row in rows] == [[1.0, 0.0], [-1.0, 0.0]]
+    assert [row["advantage"] for row in rows] == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "spread", "kept"),
+    [
+        (4, 0, [(0, 0), (1, 0), (2, 0), (0, 1)]),
+        (4, 1, [(0, 0), (0, 1), (0, 2), (0, 3)]),
+        (4, 2, [(0, 0), (1, 0), (0, 1), (1, 1)]),
+        (4, 99, [(0, 0), (1, 0), (2, 0), (0, 1)]),  # more groups than a step has
+        (99, 1, [(0, 0), (0, 1), (0, 2), (0, 3)]),  # more responses than a group has
+        (0, 1, []),
+    ],
+)
+def test_kept_responses_come_from_as_many_groups_as_asked(tmp_path: Path, limit: int, spread: int, kept: list[tuple[int, int]]):
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact", text="2+2=")
+    texts = [Text(member, "4", Verdict(reward=1.0)) for member in range(4)][: texts_per_group(limit, 3, spread)]
+    groups = [Scored(summary=toy_summary(g, [1.0] * 4), texts=texts, tokens=None, engine=0, prompt=prompt) for g in range(3)]
+    Metrics(run_config(tmp_path, run={"dir": str(tmp_path), "steps": 4, "sample_groups": spread}), 0).write_responses(1, groups, limit)
+    files = list((tmp_path / "responses").glob("*"))
+    assert [(row["group"], row["member"]) for path in files for row in map(json.loads, path.read_text().splitlines())] == kept

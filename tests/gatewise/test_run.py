@@ -14,6 +14,7 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.run_dir import write_config
 from tests.toys.run import run_config
+from tests.toys.shown_run import write_capsule, write_run
 
 
 @pytest.fixture
@@ -100,6 +101,29 @@ def test_metrics_become_a_pandas_table_where_pandas_is_installed(folder: Path, m
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         run.metrics.to_pandas()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_responses_and_ledger_become_pandas_tables(folder: Path) -> None:
+    run = gatewise.load_run(folder)
+    assert run.responses().to_pandas().groupby("step")["reward"].mean().to_dict() == {1: 1.0, 2: 1.0}
+    assert list(run.ledger("SELECT prompt_id FROM groups").to_pandas()["prompt_id"]) == ["p0"]
+    assert run.responses(9).to_pandas().empty
+
+
+def test_a_step_that_was_learned_again_has_its_last_capsule(tmp_path: Path) -> None:
+    write_run(tmp_path, steps=2)
+    run = gatewise.load_run(tmp_path)
+    assert run.capsules == []
+    with pytest.raises(gatewise.InputError, match="holds no capsule"):
+        run.capsule(2)
+    write_capsule(tmp_path, 1)
+    for number in ("", ".1", ".2", ".10"):
+        write_capsule(tmp_path, 2, number=number)
+    assert [path.name for path in run.capsules] == ["step_000001", "step_000002", "step_000002.1", "step_000002.10", "step_000002.2"]
+    assert run.capsule(2).folder.name == "step_000002.10"
+    rows = run.capsule(1).rows
+    assert [(row.member, row.advantage, row.ratios.max()) for row in rows] == [(0, 0.75, 1.5), (1, -0.25, 1.5)]
 
 
 def test_a_run_that_has_not_made_a_step_is_a_run_too(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
-from cluster.record.metrics.responses import describe_response
+from cluster.record.metrics.responses import describe_response, weighed_groups
 from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
 from configs.arithmetic import counted
 from configs.digits import write_long_json
@@ -53,19 +53,25 @@ class Metrics:
             self.on_step({"step": step, **{key: plain(value) for key, value in sorted(values.items()) if not KEY.fullmatch(key)}})
 
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
-        """Write a few responses of the step for people to read: prompt, response, reference, verdict."""
-        each = texts_per_group(limit, len(groups))
-        self._keep("responses", step, by_turns([[(s, text) for text in s.texts if text.member < each] for s in groups])[:limit])
+        """Write a few responses of the step for people to read: prompt, response, reference, verdict, advantage."""
+        spread = self.config.run.sample_groups
+        each = texts_per_group(limit, len(groups), spread)
+        shown = [[(place, text) for text in scored.texts if text.member < each] for place, scored in enumerate(groups[: spread or None])]
+        self._keep("responses", step, groups, by_turns(shown)[:limit])
 
     def write_disagreements(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Write a few responses on which the row's checker and reward.second disagree, the first of each group first."""
-        self._keep("disagreements", step, by_turns([[(s, text) for text in s.texts if disagrees(text.verdict)] for s in groups])[:limit])
+        odd = [[(place, text) for text in scored.texts if disagrees(text.verdict)] for place, scored in enumerate(groups)]
+        self._keep("disagreements", step, groups, by_turns(odd)[:limit])
 
-    def _keep(self, name: str, step: int, shown: Sequence[tuple[Scored, Text]]) -> None:
+    def _keep(self, name: str, step: int, groups: Sequence[Scored], shown: Sequence[tuple[int, Text]]) -> None:
+        """Write texts of a step's groups, each with the position of its group."""
         if not shown:
             return
         path = self.folder / name / f"step_{step:06d}.jsonl"
-        lines = [write_long_json(describe_response(scored, text), ensure_ascii=False, default=str) + "\n" for scored, text in shown]
+        weighed = weighed_groups(self.config, groups)
+        rows = [describe_response(groups[place], text, weighed[place]) for place, text in shown]
+        lines = [write_long_json(row, ensure_ascii=False, default=str) + "\n" for row in rows]
         try:
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
@@ -98,12 +104,12 @@ class Metrics:
             self.sinks = []
 
 
-def texts_per_group(limit: int, groups: int) -> int:
-    """How many responses of each group keep their text, so that a step has `limit` of them."""
-    return -(-limit // groups)
+def texts_per_group(limit: int, groups: int, spread: int = 0) -> int:
+    """How many responses of each group keep their text, so that `spread` groups of a step, or with 0 all, have `limit` of them."""
+    return -(-limit // min(spread or groups, groups))
 
 
-def by_turns(rows: Sequence[Sequence[tuple[Scored, Text]]]) -> list[tuple[Scored, Text]]:
+def by_turns(rows: Sequence[Sequence[tuple[int, Text]]]) -> list[tuple[int, Text]]:
     """The first of every group, then the second of every group, and so on."""
     return [row for turn in zip_longest(*rows) for row in turn if row is not None]
 

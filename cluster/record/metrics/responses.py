@@ -1,16 +1,32 @@
 """A response as people, `rewards audit` and `play` read it: a line of `responses/`."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from cluster.record.metrics.lines import plain
 from cluster.record.metrics.transcripts import turns_as_json
+from configs.schema import Config
+from learner.batch.plan import Weighed, weigh
 from rollout.scored import Scored, Text
 from rollout.types import Finish, GroupSummary
 
 
-def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
-    """One response of a group. Of several turns, `response` is the last one, and `turns` has them all."""
+def weighed_groups(config: Config, groups: Sequence[Scored]) -> list[Weighed]:
+    """The advantages of a step's groups as the learner plans them, before any KL is taken off a reward."""
+    objective = config.objective
+    return weigh([scored.summary for scored in groups], objective.resolved, objective.overlong_filter, config.reward, objective.credit)
+
+
+def describe_response(scored: Scored, text: Text, weighed: Weighed | None = None) -> dict[str, Any]:
+    """One response of a group. Of several turns, `response` is the last one, and `turns` has them all.
+
+    With `weighed` it has its advantage, and the numbers of its whole group. An advantage is None where the response is not in the loss.
+    """
     member, response, verdict, transcript, versions = text
     prompt = scored.prompt
+    turns = turns_as_json(transcript, verdict)
+    if weighed is not None and weighed.by_turn and weighed.learned[member]:
+        turns = [{**turn, "advantage": float(own)} for turn, own in zip(turns, weighed.by_turn[member], strict=False)]
     return {
         "group": scored.summary.group_id,
         "member": member,
@@ -20,7 +36,7 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "row": prompt.where,
         **({"prefill": prompt.prefill} if prompt.prefill else {}),
         "response": response,
-        **({"turns": turns_as_json(transcript, verdict)} if transcript else {}),
+        **({"turns": turns} if transcript else {}),
         **({"versions": list(versions)} if versions else {}),
         "tokens": int(scored.summary.sampled[member]),
         "finish": finish(scored.summary, member),
@@ -33,6 +49,18 @@ def describe_response(scored: Scored, text: Text) -> dict[str, Any]:
         "failure": verdict.failure,
         "parts": verdict.parts,
         "words": verdict.words,
+        **({} if weighed is None else _numbers_of_group(weighed, member)),
+    }
+
+
+def _numbers_of_group(weighed: Weighed, member: int) -> dict[str, Any]:
+    """The advantage of a response beside the rewards, the advantages and the lengths of its whole group."""
+    advantages = [float(own) if learned else None for own, learned in zip(weighed.advantages, weighed.learned, strict=True)]
+    return {
+        "advantage": advantages[member],
+        "group_rewards": [plain(reward) for reward in weighed.summary.rewards],
+        "group_advantages": advantages,
+        "group_tokens": weighed.summary.sampled.tolist(),
     }
 
 

@@ -8,8 +8,9 @@ from cluster.report.pages.compare import compare
 from cluster.report.pages.experts import experts
 from cluster.report.pages.overview import overview
 from cluster.report.pages.prompts import prompts
+from cluster.report.pages.responses import responses
 from cluster.report.pages.rewards import rewards
 
 MakePage = Callable[[Sequence[RunFiles]], Page]
 
-PAGES: Sequence[MakePage] = (overview, experts, rewards, prompts, compare)
+PAGES: Sequence[MakePage] = (overview, responses, experts, rewards, prompts, compare)
