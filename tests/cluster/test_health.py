@@ -124,7 +124,6 @@ ILL: list[tuple[str, Callable[[int], Row], int, str, Any]] = [
     ("experts_die", after(9, **{"load/dead": 7.0}), 13, "(load/dead), where 1.2 did at the start: set learner.aux_loss = 0.001", {}),
     ("experts_uneven", after(9, **{"load/entropy_worst": 0.4}), 12, "its entropy fell from 0.75 to", {}),
     ("engines_die", after(9, **{"engines/died": 1.0}), 11, "engines died 3 times", {}),
-    ("engines_die", lambda s: {"learner/restarts": s // 5}, 15, "all ranks were started again 3 times", {}),
     ("stragglers", after(1, **{"window/finished": 50.0, "window/generating": 3.0}), 10, "run.max_staleness = 1 with rollout.ahead = 0", {}),
     ("learner_waits", after(1, **{"share/generate": 0.6}), 10, "rollout.engines from 1 to 2", AHEAD),
     ("engines_wait", after(1, **IDLE), 10, "learner.ranks from 1 to 2", AHEAD),

@@ -3,7 +3,7 @@
 from cluster.health.history import History, mean
 from cluster.health.rule import Finding, Rule
 
-STEPS = 10  # that a rule looks at: one slow step is no illness
+STEPS, LEAST_S = 10, 1.0  # steps that a rule looks at, and how long they are at least: a shorter one has nothing worth moving
 WAITS = 0.4  # share of the step in which the learner waits for groups though they are made ahead
 LITTLE, BUSY, MOST = 0.05, 0.1, 0.5  # share of the step, of the window at the engines, of the step that learns
 LATE, LATE_WAITS = 0.6, 0.3  # of the groups that are not taken yet are finished, while the learner waits
@@ -18,22 +18,20 @@ DEATH_STEPS, DEATHS = 20, 3
 
 
 def engines_die(history: History) -> Finding | None:
-    """Engines end again and again, or ranks do."""
-    died, restarts = history.values("engines/died")[-DEATH_STEPS:], history.values("learner/restarts")[-DEATH_STEPS:]
-    ranks = restarts[-1] - restarts[0] if restarts else 0.0
-    if max(sum(died), ranks) < DEATHS:
+    """Engines end again and again. A rank that is lost ends the attempt, which says so itself."""
+    died = sum(history.values("engines/died")[-DEATH_STEPS:])
+    if died < DEATHS:
         return None
-    what = f"engines died {sum(died):.0f} times" if sum(died) >= ranks else f"all ranks were started again {ranks:.0f} times"
     return Finding(
-        f"{what} in the last {DEATH_STEPS} steps",
-        "read the last lines in logs/; lower gpu_memory_utilization in [rollout.vllm] or learner.micro_batch_tokens if memory is short, "
-        "and raise rollout.stall_s or learner.stall_s if they were only slow",
+        f"engines died {died:.0f} times in the last {DEATH_STEPS} steps",
+        "read the last lines in logs/; lower gpu_memory_utilization in [rollout.vllm] if memory is short, and raise "
+        "rollout.stall_s if they were only slow",
     )
 
 
 def stragglers(history: History) -> Finding | None:
     """Most groups are finished and the step waits for a few late ones."""
-    finished, busy, waits = history.mean("window/finished", STEPS), _at_work(history), history.mean("share/generate", STEPS)
+    finished, busy, waits = history.mean("window/finished", STEPS), _at_work(history), _waiting(history)
     if finished is None or busy is None or waits is None or waits < LATE_WAITS or finished < LATE * (finished + busy):
         return None
     config = history.config
@@ -52,7 +50,7 @@ def stragglers(history: History) -> Finding | None:
 
 def learner_waits(history: History) -> Finding | None:
     """Generation is too slow to hide behind learning."""
-    config, waits = history.config, history.mean("share/generate", STEPS)
+    config, waits = history.config, _waiting(history)
     if not config.ahead or waits is None or waits < WAITS:
         return None
     engines = config.rollout.most_engines
@@ -66,7 +64,7 @@ def learner_waits(history: History) -> Finding | None:
 
 def engines_wait(history: History) -> Finding | None:
     """Engines have nothing to do most of the time, since the window is full of finished groups."""
-    config, waits, busy = history.config, history.mean("share/generate", STEPS), _at_work(history)
+    config, waits, busy = history.config, _waiting(history), _at_work(history)
     learns = history.mean("share/learn", STEPS)
     if not config.ahead or waits is None or busy is None or learns is None or waits > LITTLE or learns < MOST:
         return None
@@ -84,7 +82,7 @@ def engines_wait(history: History) -> Finding | None:
 def staleness_at_bound(history: History) -> Finding | None:
     """Every token is as old as `run.max_staleness` allows, for nothing or because of late groups."""
     run, ahead = history.config.run, history.config.ahead
-    stale, waits = history.last("staleness/mean", STEPS), history.mean("share/generate", STEPS)
+    stale, waits = history.last("staleness/mean", STEPS), _waiting(history)
     largest = history.last("staleness/max", STEPS)
     if stale is None or waits is None or largest is None or run.max_staleness < SEVERAL:
         return None
@@ -105,13 +103,19 @@ def staleness_at_bound(history: History) -> Finding | None:
 def overhead(history: History) -> Finding | None:
     """Publishing, saving or evaluating takes a large share of the time."""
     total = history.last("seconds/step", 2 * STEPS)
-    if total is None:
+    if total is None or mean(total) < LEAST_S:
         return None
     for stage, advice in OVERHEADS.items():
         seconds = history.last(f"seconds/{stage}", 2 * STEPS)
         if seconds is not None and sum(seconds) - max(seconds) >= OVERHEAD * (sum(total) - max(total)):
             return Finding(f"{stage} takes {sum(seconds) / sum(total):.0%} of the last {2 * STEPS} steps (seconds/{stage})", advice)
     return None
+
+
+def _waiting(history: History) -> float | None:
+    """Share of the step that waits for groups; None where steps are too short to care."""
+    seconds = history.mean("seconds/step", STEPS)
+    return None if seconds is None or seconds < LEAST_S else history.mean("share/generate", STEPS)
 
 
 def _at_work(history: History) -> float | None:
