@@ -1,7 +1,6 @@
 """The metrics of a run as its health rules read them: the first steps, the newest steps and every evaluation."""
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import pvariance
@@ -36,7 +35,7 @@ class History:
         """
         self.config, self.held_out, self.prompts = config, dict(held_out or {}), prompts
         self.first: list[Row] = []
-        self.recent: deque[Row] = deque(maxlen=RECENT)
+        self.recent: list[Row] = []
         self.evaluations: dict[str, list[Evaluation]] = {}
         for row in rows:
             self.add(row)
@@ -45,7 +44,7 @@ class History:
         """Append the row of a step; row 0 has an evaluation only."""
         step = int(row["step"] or 0)
         if step:
-            self.recent.append(row)
+            self.recent = [*self.recent[1 - RECENT :], row]
             if len(self.first) < FIRST:
                 self.first.append(row)
         rewards = self.values("reward/mean")[-AROUND:]
@@ -65,8 +64,7 @@ class History:
 
     def last(self, key: str, count: int) -> list[float] | None:
         """The values of the newest `count` steps; None if there are fewer steps or one value is unknown."""
-        rows = list(self.recent)[-count:]
-        values = [float(value) for row in rows if known(value := row.get(key)) and value is not None]
+        values = [float(value) for row in self.recent[-count:] if known(value := row.get(key)) and value is not None]
         return values if len(values) == count else None
 
     def values(self, key: str) -> list[float]:
