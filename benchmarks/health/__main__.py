@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = Table("setting", "expected", "first", "step", "all", "seconds", "")
     right = 0
     for setting in settings:
-        folder = asked.to / setting.name.replace(" ", "_").replace(",", "")
+        folder = folder_of(setting, asked.to)
         seconds, ended = carry_out(setting, folder)
         first, step, every = found_in(folder)
         fits = first == setting.rule and not ended
@@ -65,6 +65,11 @@ def wanted(setting: Setting, asked: argparse.Namespace) -> bool:
     if asked.names:
         return any(name in (setting.name, setting.rule) or name in setting.name.split() for name in asked.names)
     return not setting.rule if asked.healthy else bool(setting.rule)
+
+
+def folder_of(setting: Setting, to: Path) -> Path:
+    """Where a setting's run lies."""
+    return to / setting.name.replace(" ", "_").replace(",", "").replace(".", "_")
 
 
 def carry_out(setting: Setting, folder: Path) -> tuple[float, str]:

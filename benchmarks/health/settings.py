@@ -51,7 +51,7 @@ ILL = (
         30,
         (f"reward.parts.long.checker={OWN}:long", "reward.parts.long.weight=5", "rollout.max_response_tokens=32", "learner.lr=2e-4"),
     ),
-    Setting("every token is vetoed", "no_gradient", 4, ("correction.veto_low=2.0",)),
+    Setting("filter of every response", "nothing_learned", 4, ("rollout.max_response_tokens=2", "objective.overlong_filter=true")),
     Setting("entropy bonus of 1", "entropy_explodes", 16, ("entropy.coefficient=1.0",)),
     Setting(
         "prompts without signal",

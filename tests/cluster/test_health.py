@@ -39,7 +39,8 @@ def healthy(step: int) -> Row:
 
 def course(steps: int, change: Callable[[int], Row], prompts: int = 7844, **sections: Any) -> dict[str, str]:
     """The first text of each rule over a run whose steps differ from healthy ones by `change`."""
-    history, said = History(run_config(Path("x"), **{"rollout": SIZES, **sections}), prompts=prompts), {}
+    history = History(run_config(Path("x"), **{"rollout": SIZES, **sections}), prompts=prompts)
+    said: dict[str, str] = {}
     for step in range(1, steps + 1):
         history.add({"step": step, **healthy(step), **change(step)})
         for rule in RULES:
@@ -67,7 +68,7 @@ def rising(key: str, least: float, most: float, over: int = 20, **values: float)
 WRONG = {"reward/mean": 0.0, "reward/correct": 0.0, "reward/max": 0.0, "groups/all_equal": 1.0, "groups/no_signal": 1.0, "grad_norm": 0.0}
 RIGHT = {**WRONG, "reward/mean": 1.0, "reward/correct": 1.0}
 FORMAT = {"reward/correct": 0.0, "groups/all_equal": 1.0, "reward/part/tags": 0.4, "reward/part/second": 0.1}
-AHEAD = {"run": {"dir": "x", "max_staleness": 2}}
+AHEAD: Any = {"run": {"dir": "x", "max_staleness": 2}}
 SOURCES = {"data": {"train": None, "sources": {"sums": {"path": "a.jsonl"}, "words": {"path": "b.jsonl"}}, "chat_template": False}}
 TAGS = {"reward": {"checker": "exact", "parts": {"tags": {"checker": "tags", "weight": 0.5, "reference": ["think", "answer"]}}}}
 STALE = {"staleness/mean": 2.0, "staleness/max": 2.0, "share/generate": 0.01}
@@ -224,7 +225,7 @@ def test_what_looks_like_an_illness_and_is_none(change: Callable[[int], Row], se
 
 
 def test_a_few_small_steps_without_a_right_answer_say_nothing() -> None:
-    few = {"rollout": {"groups_per_step": 4, "group_size": 2, "max_response_tokens": 8}}
+    few: Any = {"rollout": {"groups_per_step": 4, "group_size": 2, "max_response_tokens": 8}}
     assert course(11, after(1, **WRONG), **few).keys() & {"all_wrong"} == set()
     assert "all_wrong" in course(12, after(1, **WRONG), **few)
 

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.health.__main__ import folder_of, main
 from benchmarks.health.recording import read, record
 from benchmarks.health.replay import findings, replay
+from benchmarks.health.settings import HEALTHY as SOUND
+from benchmarks.health.settings import ILL as SETTINGS
+from benchmarks.health.settings import Setting
+from cluster.health.ranked import RULES
+from cluster.record.health_log import HealthLog
+from configs.loader import load
 
 RECORDED = Path("tests/data/health")
 HEALTHY = sorted(path.name for path in RECORDED.glob("healthy_*"))
@@ -45,3 +52,21 @@ def test_a_run_is_recorded_and_replayed(tmp_path: Path) -> None:
     (found,) = replay(tmp_path)
     assert found[:2] == (3, "rate_too_high")
     assert findings(kept.config, kept.rows)[0][:2] == found[:2]
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS, *SOUND], ids=lambda setting: setting.name)
+def test_a_run_made_ill_on_purpose_has_a_config_that_loads_and_a_rule_that_exists(setting: Setting) -> None:
+    file, *overrides = setting.arguments
+    assert load(file, overrides).run.steps == setting.steps
+    assert setting.rule in {"", "reward_failures", *(rule.name for rule in RULES)}
+
+
+def test_the_command_compares_the_first_finding_with_the_expected_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for setting, rule in ((SETTINGS[0], SETTINGS[0].rule), (SETTINGS[1], "clipped")):
+        folder = folder_of(setting, tmp_path)
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text(f'{{"step": {setting.steps}}}\n')
+        HealthLog(folder).begin(3, rule, "seen", "advice")
+    assert main([SETTINGS[0].name, "--to", str(tmp_path)]) == 0
+    assert main([SETTINGS[0].rule, SETTINGS[1].rule, "--to", str(tmp_path)]) == 1
+    assert "1 of 2 as expected" in capsys.readouterr().out
