@@ -14,6 +14,7 @@ from functools import partial
 
 from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
+from cluster.health.rule import Finding
 from cluster.health.watch import Watch
 from cluster.loop.attempts import Attempts, Place
 from cluster.loop.clock import Clock
@@ -71,7 +72,7 @@ class Controller:
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
-        self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
+        self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out}, prompts=len(self.prompts))
         self.artist = Artist(config.run_dir, config.run.report)
         self.stop = stop or Stop()
         records = (ledger, metrics, self.experts, self.watch.log)
@@ -186,7 +187,7 @@ class Controller:
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
         values |= clock.shares()
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
-        alarm = self.alarm.observe(step, values)
+        alarm = self.alarm.observe(values)
         self.metrics.write(step, values | self.alarm.counted)
         await self._write_experts(step, stats)
         self.metrics.write_responses(step, groups, self.config.run.sample_responses)
@@ -251,9 +252,10 @@ class Controller:
                 f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
             )
 
-    def raise_alarm(self, step: int, text: str) -> None:
+    def raise_alarm(self, step: int, found: Finding) -> None:
         """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
-        self.watch.record(step, "mismatch_alarm", text)
+        self.watch.record(step, "mismatch_alarm", found)
+        text = f"step {step}: {found.message}"
         if self.alarm.stops:
             raise MismatchTooLarge(text)
         self.show.say(f"warning: {text}")
