@@ -16,6 +16,7 @@ from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.watch import Watch
 from cluster.loop.attempts import Attempts, Place
+from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
@@ -76,6 +77,7 @@ class Controller:
         self.stop = stop or Stop()
         records = (ledger, metrics, self.experts, self.watch.log)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
+        self.capsules = Capsules(config, actors.learners, actors.engines, self.checkpoints, lambda line: show.say(line))
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -120,6 +122,7 @@ class Controller:
             self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
+        self.capsules.begin(position.step, self.watch.seen)
         async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -155,7 +158,7 @@ class Controller:
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
         stats = await self.learners.step(groups)
-        groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
+        groups = [scored.with_words_alone() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
@@ -196,6 +199,7 @@ class Controller:
             self.show.say(f"warning: {warning}")
         self.show.step(step, values)
         self.artist.draw_when_due()
+        await self.capsules.after_step(step, groups, values, alarm, self.watch.seen)
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.

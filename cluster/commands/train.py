@@ -25,7 +25,7 @@ from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
 from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
-from cluster.record.damage import refuse_damaged_record
+from cluster.record.saves.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes

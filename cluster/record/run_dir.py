@@ -1,8 +1,8 @@
 """The run directory: its contents, and who may write to it.
 
 config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  engines.json
-engines-status.json  reward.png  experts.npz  experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  tensorboard/
-unstarted-N/  lock
+engines-status.json  reward.png  experts.npz  experts.png  checkpoints/  capsules/  responses/  disagreements/  quarantine/  logs/
+tensorboard/  unstarted-N/  lock
 """
 
 import fcntl
@@ -96,8 +96,8 @@ def refuse_unknown_resume(config: Config) -> None:
 # All that a run writes into its directory but the lock.
 WRITTEN = (
     "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "warnings.jsonl",
-    "nodes.json", "engines.json", "engines-status.json", "reward.png", "experts.npz", "experts.png", "checkpoints", "responses",
-    "disagreements", "quarantine", "logs", "tensorboard",
+    "nodes.json", "engines.json", "engines-status.json", "reward.png", "experts.npz", "experts.png", "checkpoints", "capsules",
+    "responses", "disagreements", "quarantine", "logs", "tensorboard",
 )  # fmt: skip
 
 
