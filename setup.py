@@ -17,7 +17,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")]),
-    package_data={folder: ["*.toml", "py.typed"] for folder in FOLDERS},
+    package_data={folder: ["*.toml", "py.typed"] for folder in FOLDERS} | {"cluster.report": ["assets/*"]},
     install_requires=[
         "accelerate",
         "datasets",
@@ -27,6 +27,7 @@ setup(
         "matplotlib",
         "mpmath",
         "packaging",
+        "plotly>=6",
         "psutil",
         "py3langid",
         "pyarrow",

@@ -17,13 +17,13 @@ import numpy as np
 from benchmarks.rounds import ROOT, Row, Size
 from cluster.actors.learner_actor import ObjectStore
 from cluster.actors.learners import Learners, Shared
-from cluster.scored import References, Scored
 from configs.expert_plan import recorded_bytes
 from configs.loader import load
 from configs.object_store import TOKEN_BYTES, response_token_bytes
 from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import Place, plan_for
+from rollout.scored import References, Scored
 from rollout.types import GroupSummary, Prompt
 
 RANKS_A_NODE = 8

@@ -13,11 +13,11 @@ from benchmarks.rounds import CONFIG, Row
 from cluster.actors.engines import references
 from cluster.actors.learner_actor import ObjectStore
 from cluster.actors.learners import Learners, Shared
-from cluster.scored import Scored
 from configs.loader import load
 from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import plan_for
+from rollout.scored import Scored
 from rollout.types import GroupSummary, Prompt, Sampled
 
 STORE_BYTES = 200_000_000

@@ -16,6 +16,7 @@ from cluster.commands.play.cli import add_play
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.scaling.cli import add_engines
+from cluster.report.cli import add_report
 from cluster.stop import StopSignals
 from cluster.working_folder import find_modules_in, refuse_hidden_modules
 from configs.loader import load
@@ -32,6 +33,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
+  python -m cluster report runs/first                                     one HTML file: is the run well, and why not
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
   python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works
@@ -128,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     add_play(commands)
     add_selfcheck(commands)
     add_engines(commands)
+    add_report(commands)
     return whole
 
 

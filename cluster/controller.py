@@ -35,13 +35,13 @@ from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
 from cluster.record.progress import Progress
 from cluster.record.saves.saver import Saver
-from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
 from configs.schema import Config
 from learner.loss.parts import worth_learning
 from rollout.order import open_stream
 from rollout.prompts import EvalSet, PromptSet
+from rollout.scored import Scored
 from rollout.types import GroupSummary
 from rollout.window import GroupWindow
 

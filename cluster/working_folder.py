@@ -10,8 +10,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = ("cluster", "configs", "gatewise", "learner", "reward", "rollout")
 LIBRARIES = (
     "accelerate", "datasets", "deepspeed", "httpx", "huggingface_hub", "jsonschema", "matplotlib", "mpmath", "numpy", "packaging",
-    "pandas", "PIL", "psutil", "py3langid", "pyarrow", "pydantic", "ray", "regex", "requests", "rich", "safetensors", "scipy", "sympy",
-    "tensorboard", "tokenizers", "torch", "tqdm", "transformers", "triton", "vllm", "yaml",
+    "pandas", "PIL", "plotly", "psutil", "py3langid", "pyarrow", "pydantic", "ray", "regex", "requests", "rich", "safetensors", "scipy",
+    "sympy", "tensorboard", "tokenizers", "torch", "tqdm", "transformers", "triton", "vllm", "yaml",
 )  # fmt: skip
 
 

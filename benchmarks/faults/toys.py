@@ -10,8 +10,8 @@ import ray
 
 from benchmarks.faults.plan import GROUPS_PER_STEP, SIGMA, number_of
 from benchmarks.faults.world import Process, World
-from cluster.scored import Text
 from rollout.proof import Manifest
+from rollout.scored import Text
 from rollout.transport import Rendezvous, Seat
 from rollout.types import GroupSummary, Outcome, Prompt, Verdict
 

@@ -17,12 +17,12 @@ from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
-from cluster.scored import Text
 from configs.schema import Config
 from reward.shaping import disagrees
 from rollout.chat import NOTHING, Chat
 from rollout.proof import Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
+from rollout.scored import Text
 from rollout.transport import Seat, Transport
 from rollout.types import GroupSummary, Prompt, Sampled
 

@@ -14,9 +14,9 @@ from cluster.actors.fleet.race import Ask, Race, references
 from cluster.actors.fleet.stragglers import Stragglers
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, RoleFailed
-from cluster.scored import Scored, Text
 from configs.errors import EngineFailed
 from configs.schema import Config
+from rollout.scored import Scored, Text
 from rollout.types import Prompt
 
 __all__ = ("EngineHandle", "EnginePool", "NoEngineLeft", "OnEvent", "Scored", "references")

@@ -15,11 +15,11 @@ from cluster.actors.process import log_path
 from cluster.causes.choice import follows_from_another
 from cluster.causes.lost import RANK
 from cluster.causes.roles import RankLost, Role, RoleLate
-from cluster.scored import Reference, Scored
 from configs.errors import RunFailed
 from configs.schema import Config
 from learner.batch.plan import Place, plan_for
 from rollout.proof import Manifest
+from rollout.scored import Reference, Scored
 from rollout.types import GroupSummary
 
 Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group

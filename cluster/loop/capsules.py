@@ -17,8 +17,8 @@ from cluster.record.capsules.write import DUE, FOLDER, begin, finish
 from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
-from cluster.scored import Scored, Text
 from configs.schema import Config
+from rollout.scored import Scored, Text
 
 COUNTED = {"updates_skipped": "an update was dropped", "updates_spiked": "an update spiked"}  # metrics that count since the run began
 OF_THE_POLICY = ("spike", "jump", "moved_far", "reward_falls", "collapse", "vanishes", "rate_too_high", "mismatch")  # in names of warnings

@@ -9,11 +9,11 @@ import pytest
 from benchmarks.plane import EXPERTS, ToyRank, model_of, planned, random_groups
 from cluster.actors.learner_actor import ObjectStore
 from cluster.actors.learners import Learners
-from cluster.scored import References, Scored
 from configs.loader import load
 from configs.schema import Config
 from learner.batch.fetched import Fetched
 from learner.batch.plan import plan_for
+from rollout.scored import References, Scored
 from rollout.types import GroupSummary, Sampled
 from tests.toys.holes import with_episodes
 from tests.toys.learner import toy_group

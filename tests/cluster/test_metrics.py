@@ -10,7 +10,7 @@ from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.warnings import WarningLog
-from cluster.scored import Text
+from rollout.scored import Text
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 

@@ -9,8 +9,8 @@ import pytest
 
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.metrics.transcripts import read_transcript, shown, transcript_lines, turns_as_json
-from cluster.scored import Scored, Text
 from rollout.episode import Answer, Turn
+from rollout.scored import Scored, Text
 from rollout.types import Outcome, Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 

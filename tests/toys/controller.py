@@ -20,10 +20,10 @@ from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger, Proven
 from cluster.record.metrics.metrics import Metrics, read_metrics
-from cluster.scored import Text
 from cluster.stop import Stop
 from configs.loader import dump
 from rollout.prompts import PromptSet
+from rollout.scored import Text
 from rollout.types import Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
 

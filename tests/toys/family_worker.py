@@ -28,12 +28,12 @@ from cluster.actors.learners import Learners
 from cluster.actors.session import engine_env, learner_env
 from cluster.publish.identity import prove_identity
 from cluster.publish.publisher import Publisher, PublishFailed
-from cluster.scored import Scored
 from configs.families import FAMILIES
 from configs.loader import load
 from configs.schema import Config
 from learner.learner import Learner
 from learner.weights.source import ZeroWeightSource
+from rollout.scored import Scored
 from rollout.transport import Gloo
 from rollout.types import Prompt
 from tests.toys.in_process import InProcess, Rank, ShareOfDigits

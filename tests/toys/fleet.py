@@ -11,7 +11,7 @@ from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.fleet.handle import Health
-from cluster.scored import Scored
+from rollout.scored import Scored
 from rollout.types import Prompt
 from tests.toys.engines import ToyEngineActor, kill
 from tests.toys.run import run_config

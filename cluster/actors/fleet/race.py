@@ -10,7 +10,7 @@ import ray
 from cluster.actors.died import has_died
 from cluster.actors.fleet.handle import EngineGone, EngineHandle
 from cluster.causes.roles import RoleLate
-from cluster.scored import Reference, References, Scored
+from rollout.scored import Reference, References, Scored
 from rollout.types import Prompt
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cluster.record.metrics.lines import plain
 from cluster.record.metrics.responses import describe_response
-from cluster.scored import Scored, Text
+from rollout.scored import Scored, Text
 from rollout.types import GroupSummary, Outcome, SegmentSize, Verdict
 
 OF_THE_PROMPT = ("prompt_id", "prompt", "question", "row", "prefill", "reference", "columns", "checker", "source")

@@ -13,12 +13,12 @@ from cluster.record.metrics.layers import KEY
 from cluster.record.metrics.lines import plain, read_lines
 from cluster.record.metrics.responses import describe_response
 from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
-from cluster.scored import Scored, Text
 from configs.arithmetic import counted
 from configs.digits import write_long_json
 from configs.schema import Config
 from learner.loss.advantages import differ
 from reward.shaping import DISAGREE, SECOND, disagrees
+from rollout.scored import Scored, Text
 from rollout.types import GroupSummary, Outcome
 
 Values = dict[str, float]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.record.metrics.transcripts import turns_as_json
-from cluster.scored import Scored, Text
+from rollout.scored import Scored, Text
 from rollout.types import Finish, GroupSummary
 
 
