@@ -20,7 +20,7 @@ from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
-from cluster.loop.unscored import many_failures, refuse_unscored
+from cluster.loop.unscored import describe_rejected, many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
 from cluster.record.audit.settings import Settings
@@ -177,8 +177,7 @@ class Controller:
             **describe_episodes(summaries, self.config.rollout.max_turns),
             **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
-            "groups/rejected": float(len(self.rejected)),
-            "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
+            **describe_rejected(self.rejected),
             **describe_publish(published),
             **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
@@ -192,8 +191,7 @@ class Controller:
         alarm = self.alarm.observe(step, values)
         self.metrics.write(step, values | self.alarm.counted)
         await self._write_experts(step, stats)
-        self.metrics.write_responses(step, groups, self.config.run.sample_responses)
-        self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
+        self.metrics.write_texts(step, groups)
         unscored = many_failures([*summaries, *self.rejected], self.config.reward.warn_failures)
         for warning in self.watch.observe(step, values, {"reward_failures": unscored}):
             self.show.say(f"warning: {warning}")

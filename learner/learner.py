@@ -18,6 +18,7 @@ from torch import Tensor
 
 from configs.schema import Config
 from learner.balance import Balanced, balance
+from learner.batch.costs import charged
 from learner.batch.fetched import Fetched, Source, fetch
 from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_for
 from learner.batch.recorded import ExpertShape
@@ -34,7 +35,7 @@ from learner.model.policy import load_policy
 from learner.model.reference import Reference
 from learner.model.schedule import learning_rate
 from learner.model.zero import ZeroEngine
-from learner.penalty import charged, kl_costs, repriced
+from learner.penalty import kl_costs, repriced
 from learner.statistics import StepStatistics
 from rollout.types import GroupSummary
 

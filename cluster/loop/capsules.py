@@ -8,6 +8,7 @@ learned step ──► due, or a cause? ──► every rank writes its rows ─
 import asyncio
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,19 @@ from configs.schema import Config
 from rollout.scored import Scored, Text
 
 COUNTED = {"updates_skipped": "an update was dropped", "updates_spiked": "an update spiked"}  # metrics that count since the run began
-OF_THE_POLICY = ("spike", "jump", "moved_far", "reward_falls", "collapse", "vanishes", "rate_too_high", "mismatch")  # in names of warnings
+# Warnings about the policy, by parts of their names; a step says nothing about the others.
+OF_THE_POLICY = (
+    "spike",
+    "jump",
+    "collapse",
+    "explodes",
+    "vanishes",
+    "reward_falls",
+    "rate_too_high",
+    "moved_far",
+    "mismatch_high",
+    "bad_log",
+)
 
 
 class Ranks(Protocol):
@@ -58,7 +71,7 @@ class Capsules:
             shutil.rmtree(left, ignore_errors=True)
 
     async def after_step(
-        self, step: int, groups: Sequence[Scored], values: Mapping[str, float], alarm: str | None, open_warnings: Collection[str]
+        self, step: int, groups: Sequence[Scored], values: Mapping[str, float], alarm: object | None, open_warnings: Collection[str]
     ) -> None:
         """Keep the step that was just learned, if it is worth it; of causes that go on, the first step. A full disk ends no run."""
         causes = self._causes(values, alarm, open_warnings)
@@ -73,7 +86,7 @@ class Capsules:
             self.say(f"step {step}: {', '.join(new)}; kept as a capsule: gatewise replay {self.newest}")
         self.complaint = why
 
-    def _causes(self, values: Mapping[str, float], alarm: str | None, open_warnings: Collection[str]) -> list[str]:
+    def _causes(self, values: Mapping[str, float], alarm: object | None, open_warnings: Collection[str]) -> list[str]:
         """Why this step is worth keeping, in words; empty if it is not."""
         grown = [name for name in COUNTED if values.get(name, 0.0) > self.counted.get(name, 0.0)]
         self.counted |= {name: values[name] for name in COUNTED if name in values}
@@ -92,8 +105,8 @@ class Capsules:
                 return failed[0]
             words = await self.engines.words(groups)
             described = [describe_group(one, texts, one.prompt.token_ids.tolist()) for one, texts in zip(groups, words, strict=True)]
-            finished = dict(step=step, reasons=reasons, metrics=values, groups=described, ranks=written)
-            self.newest = await asyncio.to_thread(finish, aside, self.config, **finished)
+            whole = partial(finish, aside, self.config, step=step, reasons=reasons, metrics=values, groups=described, ranks=written)
+            self.newest = await asyncio.to_thread(whole)
             await asyncio.to_thread(drop_old, run_dir, self.config.run.keep_capsules)
         except OSError as error:
             return error.strerror or str(error)
