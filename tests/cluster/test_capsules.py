@@ -13,8 +13,9 @@ from transformers import Qwen3MoeForCausalLM
 
 from cluster.commands.replay import replay as command
 from cluster.commands.replay.found import Check
+from cluster.commands.replay.rewards import compare_with_the_plan
 from cluster.record.capsules.files import read_tensors, write_tensors
-from cluster.record.capsules.read import Capsule, NoCapsule
+from cluster.record.capsules.read import Capsule, NoCapsule, read_capsule
 from tests.toys.capsules import episodes, learn, right_or_wrong
 from tests.toys.model import tiny_config
 from tests.toys.process_group import alone
@@ -46,6 +47,30 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "episodes",
     ),
 }
+
+
+WITH_MODEL = ("dapo, two updates", "cispo, packed", "replay of the engine's experts", "replay of its own experts", "episodes")
+# Arrays of which a number is changed, and the line of the replay that names it.
+CHANGED = [
+    ("grpo", "advantages", "advantages"),
+    ("grpo", "row.advantage", "advantages"),
+    ("grpo", "token_weights", "weights"),
+    ("grpo", "row.weight", "weights"),
+    ("grpo", "mask", "weights"),
+    ("grpo", "logprobs", "ratios"),
+    ("grpo", "old_logprobs", "ratios"),
+    ("grpo", "ratios", "ratios"),
+    ("grpo", "losses", "loss"),
+    ("corrected", "engine_logprobs", "loss"),
+    ("a KL in the loss", "reference_logprobs", "loss"),
+    ("a KL in the reward", "measured_logprobs", "advantages"),
+    ("an entropy bonus", "entropy", "loss"),
+    ("a router shift", "log_shift", "ratios"),
+    ("episodes, credit by turn", "by_turn", "advantages"),
+    ("grpo", "token_ids", "log-probs"),
+    ("grpo", "prompt_ids", "log-probs"),
+    ("replay of the engine's experts", "experts", "log-probs"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +115,7 @@ def rewards_as_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_computed_again_from_its_capsule_is_the_same(name: str, capsules: Capsules, model: Path, rewards_as_recorded: None) -> None:
-    found = command.replay(capsules[name].folder, None if name == "two ranks" else model)  # these toy ranks exchange no gradients
+    found = command.replay(capsules[name].folder, model if name in WITH_MODEL else None)
     assert [line for check in found.checks for line in check.different] == []
     assert not found.differs
     assert len(found.capsule.rows) >= 6
@@ -118,35 +143,37 @@ def test_a_capsule_has_what_its_objective_needs(capsules: Capsules) -> None:
     assert [member.text for member in group.members or ()] == [str(int(reward or 0)) for reward in group.rewards]
 
 
-@pytest.mark.parametrize("damage", ["advantage", "weight", "loss", "logprob", "reward", "summary"])
-def test_a_number_that_was_changed_is_found_and_named(damage: str, capsules: Capsules, tmp_path: Path, rewards_as_recorded: None) -> None:
+@pytest.mark.parametrize(("name", "array", "line"), CHANGED)
+def test_a_number_that_was_changed_is_found_and_named(
+    name: str, array: str, line: str, capsules: Capsules, model: Path, tmp_path: Path, rewards_as_recorded: None
+) -> None:
+    folder = tmp_path / "capsule"
+    shutil.copytree(capsules[name].folder, folder)
+    path = folder / "rank_0.safetensors"
+    arrays = read_tensors(path)
+    flat = arrays[array].copy().reshape(-1)
+    moved = np.flatnonzero(arrays["log_shift"] * arrays["mask"]) if array == "log_shift" else np.flatnonzero(arrays["mask"])
+    place = moved[2] if len(flat) == len(arrays["mask"]) else 1 if len(flat) > 1 else 0
+    flat[place] = not flat[place] if array == "mask" else (flat[place] + 1) % 4 if flat.dtype.kind in "iu" else flat[place] + 0.125
+    write_tensors(path, arrays | {array: flat.reshape(arrays[array].shape)})
+    found = command.replay(folder, model if line == "log-probs" else None)
+    assert [one.name for one in found.capsule.damage] == [path.name]
+    different = next(one.different for one in found.checks if one.name == line)
+    assert different
+    assert different[0].startswith(("group 11, response", "group 12, response", "rank 0, update"))
+
+
+def test_a_reward_that_was_changed_in_the_plan_is_named(capsules: Capsules, tmp_path: Path) -> None:
     folder = tmp_path / "capsule"
     shutil.copytree(capsules["grpo"].folder, folder)
-    where = {
-        "advantage": ("advantages", "advantages"),
-        "weight": ("token_weights", "weights"),
-        "loss": ("losses", "loss"),
-        "logprob": ("logprobs", "loss"),
-    }
-    if damage in where:
-        name, check = where[damage]
-        path = folder / "rank_0.safetensors"
-        arrays = read_tensors(path)
-        arrays[name] = arrays[name].copy()
-        arrays[name][np.flatnonzero(arrays["mask"])[2] if name != "losses" else 0] += 1e-2
-        write_tensors(path, arrays)
-        changed = path.name
-    else:
-        path, check = folder / "groups.json", "advantages"
-        groups = json.loads(path.read_text())
-        groups[0]["summary"]["rewards"][1] = 0.5
-        path.write_text(json.dumps(groups))
-        changed = path.name
-    found = command.replay(folder)
-    assert [one.name for one in found.capsule.damage] == [changed]
-    lines = next(one.different for one in found.checks if one.name == check)
-    assert lines
-    assert any(line.startswith(("group 11, response", "group 12, response", "rank 0, update 1, micro-batch")) for line in lines)
+    groups = json.loads((folder / "groups.json").read_text())
+    groups[0]["summary"]["rewards"][1] += 0.25
+    (folder / "groups.json").write_text(json.dumps(groups))
+    capsule = read_capsule(folder)
+    (member,) = [one for one in capsule.groups[0].members or () if one.line["member"] == 1]
+    check = Check("rewards")
+    compare_with_the_plan(check, "group 11, response 1", capsule.groups[0].summary, member)
+    assert check.different == ["group 11, response 1: reward in the plan: recorded 1, computed 1.25"]
 
 
 def test_any_bit_that_is_flipped_anywhere_is_found(capsules: Capsules, tmp_path: Path, rewards_as_recorded: None) -> None:

@@ -55,7 +55,8 @@ class PlainLearner(Learner):
     def __init__(self, config: Config, model: Path, rank: int, world: int) -> None:
         self.config, self.rank, self.world, self.device = config, rank, world, LEARNED
         self.objective = config.whole_objective
-        self.zero: Any = PlainZero(config, model)
+        plain: Any = PlainZero(config, model)
+        self.zero = plain
         frozen = load_policy(config, str(model)) if config.kl.reference else None
         self.reference: Any = None if frozen is None else Frozen(frozen)
         self.shape = expert_shape(self.zero.module.language_model)
@@ -86,7 +87,7 @@ def right_or_wrong(seed: int, *, members: int = 4, experts: bool = False) -> Gro
     rng = np.random.default_rng(seed)
     prompt = rng.integers(4, 32, rng.integers(1, 5)).astype(np.int32)
     right = [bool(place % 2 == seed % 2 or place == 0) for place in range(members)]
-    responses = []
+    responses: list[Response] = []
     for length in rng.integers(2, 8, members):
         routed = np.stack([rng.permutation(4)[:2] for _ in range((len(prompt) + length - 1) * 2)]) if experts else None
         responses.append(

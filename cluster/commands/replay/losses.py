@@ -38,8 +38,8 @@ def check_losses(capsule: Capsule, config: Config, batches: Sequence[LearnedBatc
         "grad_norm": mean_norm(capsule),
     }
     for name, value in metrics.items():
-        before = capsule.metrics.get(name)
-        of_losses.compare(f"the step's {name}", float("nan") if before is None else before, value)
+        known = capsule.metrics.get(name)
+        of_losses.compare(f"the step's {name}", float("nan") if known is None else known, value)
     of_ratios.compared = f"those of {counted(sum(len(row.token_ids) for row in capsule.rows), 'token')}"
     of_losses.compared = f"{len(batches)} {'micro-batch' if len(batches) == 1 else 'micro-batches'}"
     return of_ratios, of_losses

@@ -18,7 +18,6 @@ from cluster.commands.replay.losses import loss_of
 from cluster.commands.replay.tensors import LearnedBatch
 from cluster.record.capsules.read import Capsule
 from configs.arithmetic import counted
-from configs.errors import InputError
 from configs.presets import Objective
 from configs.schema import Config
 from learner.loss.objective import LossInputs
@@ -29,8 +28,6 @@ TOLERANCES = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 0.1)}
 
 def check_model(capsule: Capsule, config: Config, batches: Sequence[LearnedBatch], folder: Path) -> tuple[Check, Check]:
     """The log-probs of every row, and the norm of the first update's gradient."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"--model got {folder}, which has no config.json: give a Hugging Face folder")
     of_logprobs, of_norm = Check("log-probs"), Check("gradient")
     nearness, relative = TOLERANCES[config.model.dtype]
     policy, objective = load(config, folder), config.whole_objective

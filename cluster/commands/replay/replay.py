@@ -7,7 +7,7 @@ from cluster.commands.replay.found import Check
 from cluster.commands.replay.rewards import check_rewards
 from cluster.record.capsules.files import CONFIG
 from cluster.record.capsules.read import Capsule, NoCapsule, read_capsule
-from configs.errors import ConfigError
+from configs.errors import ConfigError, InputError
 from configs.loader import load
 from configs.schema import Config
 
@@ -30,6 +30,8 @@ def replay(folder: Path, model: Path | None = None) -> Replay:
 
     NoCapsule where the folder holds none that can be read.
     """
+    if model is not None and not (model / "config.json").is_file():
+        raise InputError(f"--model got {model}, which has no config.json: give a Hugging Face folder")
     capsule = read_capsule(folder)
     config = config_of(capsule)
     from cluster.commands.replay.losses import check_losses
