@@ -17,10 +17,11 @@ from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.rule import Finding
 from cluster.health.watch import Watch
 from cluster.loop.attempts import Attempts, Place
+from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
-from cluster.loop.unscored import many_failures, refuse_unscored
+from cluster.loop.unscored import describe_rejected, many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
 from cluster.record.audit.settings import Settings
@@ -77,6 +78,7 @@ class Controller:
         self.stop = stop or Stop()
         records = (ledger, metrics, self.experts, self.watch.log)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
+        self.capsules = Capsules(config, actors.learners, actors.engines, self.checkpoints, lambda line: show.say(line))
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -121,6 +123,7 @@ class Controller:
             self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
+        self.capsules.begin(position.step, self.watch.seen)
         async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -156,7 +159,7 @@ class Controller:
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
         stats = await self.learners.step(groups)
-        groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
+        groups = [scored.with_words_alone() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
@@ -175,8 +178,7 @@ class Controller:
             **describe_episodes(summaries, self.config.rollout.max_turns),
             **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
-            "groups/rejected": float(len(self.rejected)),
-            "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
+            **describe_rejected(self.rejected),
             **describe_publish(published),
             **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
@@ -190,13 +192,13 @@ class Controller:
         alarm = self.alarm.observe(values)
         self.metrics.write(step, values | self.alarm.counted)
         await self._write_experts(step, stats)
-        self.metrics.write_responses(step, groups, self.config.run.sample_responses)
-        self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
+        self.metrics.write_texts(step, groups)
         unscored = many_failures([*summaries, *self.rejected], self.config.reward.warn_failures)
         for warning in self.watch.observe(step, values, {"reward_failures": unscored}):
             self.show.say(f"warning: {warning}")
         self.show.step(step, values)
         self.artist.draw_when_due()
+        await self.capsules.after_step(step, groups, values, alarm, self.watch.seen)
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.

@@ -57,6 +57,7 @@ TESTED = {
     "gatewise engines": "tests/cluster/test_engines_command.py",
     "gatewise selfcheck": "tests/runs/test_selfcheck.py",
     "gatewise audit": "tests/cluster/test_audit_command.py",
+    "gatewise replay": "tests/cluster/test_replay.py",
     "gatewise rewards check": "tests/cluster/test_rewards_cli.py",
     "gatewise rewards audit": "tests/cluster/test_rewards_cli.py",
     "gatewise play": "tests/cluster/test_play_command.py",

@@ -27,5 +27,10 @@ def many_failures(summaries: Sequence[GroupSummary], limit: float) -> Finding | 
     return Finding(f"{what} (reward.warn_failures = {limit:g}); the first failure is {first}", ADVICE)
 
 
+def describe_rejected(rejected: Sequence[GroupSummary]) -> dict[str, float]:
+    """The metrics of the groups without signal that a step did not learn."""
+    return {"groups/rejected": float(len(rejected)), "reward/failures_rejected": float(sum(summary.unscored for summary in rejected))}
+
+
 def first_failure(summaries: Sequence[GroupSummary]) -> str:
     return next((text for summary in summaries for text in summary.failures), "none was named")
