@@ -19,6 +19,7 @@ from cluster.loop.attempts import Attempts, Place
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
+from cluster.loop.spikes import refuse_spikes
 from cluster.loop.unscored import many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
@@ -67,7 +68,8 @@ class Controller:
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.sizes = prompts.sizes
         self.stream = open_stream(config.data, self.sizes, config.run.seed)
-        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, ledger.event)
+        recorded = (ledger.event, ledger.rates(), ledger.rolled_back)
+        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, *recorded)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -155,6 +157,7 @@ class Controller:
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
         stats = await self.learners.step(groups)
+        refuse_spikes(self.config, step, stats, ends=self.stop.asked)
         groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         await self._copy_in_the_ranks_turn(step, clock)
@@ -179,7 +182,7 @@ class Controller:
             **describe_publish(published),
             **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
-            "learner/restarts": float(self.attempts.restarts),
+            **self.attempts.describe(),
         }
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")

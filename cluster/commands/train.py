@@ -43,6 +43,7 @@ from cluster.record.run_dir import (
 from cluster.record.scaling.files import forget
 from cluster.record.scaling.scaling import Scaling
 from cluster.stop import Stop, Stopped
+from configs.arithmetic import counted
 from configs.schema import Config
 
 STARTING = "starting engines, ranks and reward workers"
@@ -137,6 +138,9 @@ async def _ready(
             await actors.learners.load(begin.checkpoint)
         elif begin.origin:
             await actors.learners.load_weights(begin.origin, optimizer=config.run.from_optimizer)
+        if rates := ledger.rates():
+            show.say(f"the learning rate is {rates[-1]:.3g} times learner.lr, as {counted(len(rates), 'rollback')} lowered it")
+            await actors.learners.scale_rate(rates[-1])
         if begin.checkpoint or begin.origin:
             await publisher.publish(begin.position.step)
         engines = actors.engines
