@@ -63,10 +63,9 @@ class Controller:
         first: Place | None = None,
     ) -> None:
         """`first` is where the run begins, and goes back to while it has no checkpoint of its own; by default at the model."""
-        self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
+        self.config, self.prompts, self.held_out, self.sizes = config, prompts.prompts, held_out, prompts.sizes
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.sizes = prompts.sizes
         self.stream = open_stream(config.data, self.sizes, config.run.seed)
         recorded = (ledger.event, ledger.rates(), ledger.rolled_back)
         self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, *recorded)
@@ -157,7 +156,6 @@ class Controller:
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
         stats = await self.learners.step(groups)
-        refuse_spikes(self.config, step, stats, ends=self.stop.asked)
         groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         await self._copy_in_the_ranks_turn(step, clock)
@@ -199,8 +197,7 @@ class Controller:
             self.show.say(f"warning: {warning}")
         self.show.step(step, values)
         self.artist.draw_when_due()
-        if alarm is not None:
-            self.raise_alarm(step, alarm)
+        self.raise_alarm(step, values, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
         position = Position(step=step, next_group=window.next_group, pending=tuple(window.pending))
         await self.saver.after_step(position, self.stream.state())
@@ -254,8 +251,11 @@ class Controller:
                 f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
             )
 
-    def raise_alarm(self, step: int, text: str) -> None:
-        """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
+    def raise_alarm(self, step: int, values: Values, text: str | None) -> None:
+        """Warn, go back, or end the run before this step is saved, so that the newest checkpoint is from before a spike or an alarm."""
+        refuse_spikes(self.config, step, values, ends=self.stop.asked)
+        if text is None:
+            return
         self.watch.record(step, "mismatch_alarm", text)
         if self.alarm.stops:
             raise MismatchTooLarge(text)

@@ -13,7 +13,7 @@ from cluster.actors.start import Actors, start_actors
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.resuming.beginning import Beginning, where_to_begin
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
 from cluster.loop.attempts import Place

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.health.episode_rules import EPISODE_RULES
 from cluster.health.history import History
 from cluster.health.reward_rules import REWARD_RULES

@@ -175,7 +175,7 @@ def train(
     run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness, "sample_responses": 16}
     rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
     data = {"train": None if sources else "t.jsonl", "sources": sources or {}, "sampler": sampler, "max_prompt_tokens": 16}
-    config = run_config(folder, run=run, rollout=rollout, data=data, learner={"restarts": restarts, **(learner or {})})
+    config = run_config(folder, run=run, rollout=rollout, data=data, learner={"restarts": restarts} | (learner or {}))
     prompts = [of_source(prompt, "hard" if n < 8 else "soft") if sources else prompt for n, prompt in enumerate(PROMPTS)]
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoints" / f"step_{resume:06d}"
@@ -211,12 +211,9 @@ def train(
 
     asyncio.run(run())
     assert to_lose == learners.spikes == []
-    rolled_back = [line for line in said if "the run goes back to" in line and "spiked" in line]
-    assert len(rolled_back) == len(ledger.rates())
+    rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
     assert len(said) == len(lost_in) + len(rolled_back) + (stop_in is not None)
-    assert [line for line in said if line.startswith("warning: learner rank 1 died: all ranks start again")] == [
-        line for line in said if line.startswith("warning: learner")
-    ]
+    assert sum(line.startswith("warning: learner rank 1 died: all ranks start again") for line in said) == len(lost_in)
     metrics.close()
     return outcome(folder, controller, ledger, staleness)
 
