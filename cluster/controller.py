@@ -33,7 +33,7 @@ from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.saves.saver import Saver
 from cluster.scored import Scored
 from cluster.stop import Stop, Stopped
@@ -134,6 +134,7 @@ class Controller:
                 max_staleness=self.slack_within,
                 spent=lambda scored: {"answering": scored.summary.answering_s, "scoring": scored.summary.scoring_s},
             )
+            self.show.follow_window(window.occupancy.counts)
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             watching = tasks.create_task(self.learners.watch(), name="watch the ranks")
             with suppress(Stopped):

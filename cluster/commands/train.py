@@ -30,7 +30,7 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import (
     lock_run_dir,
     never_began,
@@ -126,6 +126,7 @@ async def _ready(
                 start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event, checked.chat)
             )
         actors.engines.on_straggler = show.straggler
+        show.follow_engines(actors.engines.now)
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):

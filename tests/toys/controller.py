@@ -65,9 +65,9 @@ class ToyEngines:
 class ToyLearners:
     """Learns nothing, and minds that it is given tokens."""
 
-    def __init__(self, version: list[int], reached: Reached, spikes: list[int]) -> None:
+    def __init__(self, version: list[int], reached: Reached, spikes: Sequence[int] = ()) -> None:
         """`spikes` are steps whose update spikes, each once."""
-        self.version, self.reached, self.spikes = version, reached, spikes
+        self.version, self.reached, self.spikes = version, reached, list(spikes)
         self.rates: list[float] = []
 
     async def scale_rate(self, share: float) -> None:
@@ -196,10 +196,10 @@ def train(
         if (stage, step) == stop_in:
             stop.ask()
 
-    learners = ToyLearners(version, reached, list(spikes))
+    learners = ToyLearners(version, reached, spikes)
     actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=learners)
     publisher: Any = ToyPublisher(version, reached, ledger)
-    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
+    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append, follow_window=lambda _: None)
     controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show, stop)
     if resume:
         controller.stream.load(read_stream(checkpoint))
