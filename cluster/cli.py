@@ -14,6 +14,7 @@ from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.play.cli import add_play
 from cluster.commands.rewards.cli import add_rewards
+from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.scaling.cli import add_engines
 from cluster.stop import StopSignals
@@ -31,6 +32,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster train configs/tiny_cpu.toml run.resume=auto           continue where a run stopped
   python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
+  python -m cluster runs                                                  the runs below runs/: state, step, reward, best step
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
@@ -128,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     add_play(commands)
     add_selfcheck(commands)
     add_engines(commands)
+    add_runs(commands)
     return whole
 
 

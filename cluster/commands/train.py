@@ -4,12 +4,13 @@ check ──► lock run.dir ──► Ray ──► actors ──► identity p
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from cluster.actors.nodes.addresses import nodes_of
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
+from cluster.causes.cause import find_cause
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.resuming.beginning import Beginning, where_to_begin
@@ -26,7 +27,7 @@ from cluster.record.audit.settings import Settings
 from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.damage import refuse_damaged_record
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import END, Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
@@ -100,6 +101,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             stack.callback(ledger.close)
             position, settings = begin.position, Settings.of(config).as_json()
             ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
+            stack.enter_context(end_on_record(ledger, config, stop))
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
             try:
@@ -113,6 +115,20 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 controller.stream.load(read_stream(begin.checkpoint))
             with show.training(begin.position.step):
                 await controller.run(begin.position)
+
+
+@contextmanager
+def end_on_record(ledger: Ledger, config: Config, stop: Stop) -> Iterator[None]:
+    """Enter in the ledger how the attempt within ends, for `gatewise runs`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ledger.event(END, "stopped", "interrupted")
+        raise
+    except BaseException as error:
+        ledger.event(END, "failed", find_cause(error, config).line)
+        raise
+    ledger.event(END, "stopped" if stop.asked else "finished", "")
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from cluster.record.saves.backlog import Backlog, waits_for_room
 from configs.errors import CheckpointError
 
+END = "end"  # the kind of event with which an attempt ends; who: "finished", "stopped" or "failed". A killed driver leaves none
 VERSION = 1  # PRAGMA user_version of the file; 0 in those of Gatewise 0.8 and before
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
