@@ -15,6 +15,7 @@ from cluster.commands.init.cli import add_init
 from cluster.commands.play.cli import add_play
 from cluster.commands.replay.cli import add_replay
 from cluster.commands.rewards.cli import add_rewards
+from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.scaling.cli import add_engines
 from cluster.report.cli import add_report
@@ -33,6 +34,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster train configs/tiny_cpu.toml run.resume=auto           continue where a run stopped
   python -m cluster validate configs/qwen3_30b_a3b_gspo.toml              check a config in seconds, without a GPU
   python -m cluster doctor                                                look for what is wrong with this machine and what is installed
+  python -m cluster runs                                                  the runs below runs/: state, step, reward, best step
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster report runs/first                                     one HTML file: is the run well, and why not
   python -m cluster watch runs/first                                      the same, live in the browser
@@ -134,6 +136,7 @@ def parser() -> argparse.ArgumentParser:
     add_selfcheck(commands)
     add_engines(commands)
     add_report(commands)
+    add_runs(commands)
     return whole
 
 

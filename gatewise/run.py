@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.record.capsules.read import Capsule, list_capsules, read_capsule
 from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.lines import read_lines

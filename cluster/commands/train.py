@@ -4,16 +4,17 @@ check ──► lock run.dir ──► Ray ──► actors ──► identity p
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from cluster.actors.nodes.addresses import nodes_of
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
+from cluster.causes.cause import find_cause
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.resuming.beginning import Beginning, where_to_begin
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
 from cluster.loop.attempts import Place
@@ -25,11 +26,11 @@ from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
 from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
-from cluster.record.ledger import Ledger
+from cluster.record.ledger import END, Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import (
     lock_run_dir,
     never_began,
@@ -43,6 +44,7 @@ from cluster.record.saves.damage import refuse_damaged_record
 from cluster.record.scaling.files import forget
 from cluster.record.scaling.scaling import Scaling
 from cluster.stop import Stop, Stopped
+from configs.arithmetic import counted
 from configs.schema import Config
 
 STARTING = "starting engines, ranks and reward workers"
@@ -99,6 +101,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             stack.callback(ledger.close)
             position, settings = begin.position, Settings.of(config).as_json()
             ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
+            stack.enter_context(end_on_record(ledger, config, stop))
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
             try:
@@ -114,6 +117,20 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 await controller.run(begin.position)
 
 
+@contextmanager
+def end_on_record(ledger: Ledger, config: Config, stop: Stop) -> Iterator[None]:
+    """Enter in the ledger how the attempt within ends, for `gatewise runs`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ledger.event(END, "stopped", "interrupted")
+        raise
+    except BaseException as error:
+        ledger.event(END, "failed", find_cause(error, config).line)
+        raise
+    ledger.event(END, "stopped" if stop.asked else "finished", "")
+
+
 @asynccontextmanager
 async def _ready(
     config: Config, checked: Checked, begin: Beginning, ledger: Ledger, show: Progress
@@ -125,6 +142,7 @@ async def _ready(
                 start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event, checked.chat)
             )
         actors.engines.on_straggler = show.straggler
+        show.follow_engines(actors.engines.now)
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):
@@ -137,6 +155,9 @@ async def _ready(
             await actors.learners.load(begin.checkpoint)
         elif begin.origin:
             await actors.learners.load_weights(begin.origin, optimizer=config.run.from_optimizer)
+        if rates := ledger.rates():
+            show.say(f"the learning rate is {rates[-1]:.3g} times learner.lr, as {counted(len(rates), 'rollback')} lowered it")
+            await actors.learners.scale_rate(rates[-1])
         if begin.checkpoint or begin.origin:
             await publisher.publish(begin.position.step)
         engines = actors.engines
