@@ -146,11 +146,11 @@ class Episodes:
 
     def item(self, asked: Asked, *, score: bool = False) -> Item:
         """What the pool runs: the environment from its start over the turns, for the next words or the reward."""
-        view = self.view(asked)
-        past = tuple(map(past_of, view.turns))
+        said, seen = asked.said, self._sight.turns(asked)
+        past = tuple(past_of(said[place], seen[place]) for place in places_of_environment(asked))
         return Item(
             checker=asked.checker,
-            response=view.response,
+            response=past[-1].said,
             reference=asked.reference,
             prompt=asked.prompt,
             question=asked.question,
@@ -186,12 +186,12 @@ def with_tools_turns(asked: Asked, rewards: Sequence[float]) -> tuple[float, ...
     return tuple(of_place.get(place, 0.0) for place in range(len(asked.said)))
 
 
-def past_of(turn: Turn) -> Past:
-    """A turn as it travels to a worker."""
+def past_of(turn: Turn, said: str) -> Past:
+    """A turn as it travels to a worker, with these words of the model's."""
     answer = turn.answer
     if answer.rewritten is not None:
-        return Past(turn.said, [{"role": one["role"], "content": one["content"]} for one in answer.rewritten])
-    return Past(turn.said, answer.words, answer.cut)
+        return Past(said, [{"role": one["role"], "content": one["content"]} for one in answer.rewritten])
+    return Past(said, answer.words, answer.cut)
 
 
 def answer_of(verdict: Verdict) -> Answer:

@@ -25,16 +25,23 @@ class Sight:
 
         Every turn of the model begins as the first does: after `data.prefill`, and within a thought if the chat template opens one.
         """
-        whole = asked.prefill + text
-        if sees_all:
-            return whole if self._config.see_prefill else text
-        if self._config.see_prefill:
-            return answer_of(whole, self._marks, ends_within(asked.prompt.removesuffix(asked.prefill), "", self._marks))
-        return answer_of(text, self._marks, ends_within(asked.prompt, asked.prefill, self._marks))
+        return self._of(asked, text, sees_all, opened=not sees_all and self._opened(asked))
 
     def turns(self, asked: Asked) -> list[str]:
         """What an environment sees of each turn; nothing of one that ends within a thought."""
-        return [self.of(asked, turn.said, self._config.thinking == "keep") or "" for turn in asked.said]
+        sees_all = self._config.thinking == "keep"
+        opened = not sees_all and self._opened(asked)
+        return [self._of(asked, turn.said, sees_all, opened=opened) or "" for turn in asked.said]
+
+    def _opened(self, asked: Asked) -> bool:
+        """Whether the text that a checker sees of a turn begins within a thought."""
+        if self._config.see_prefill:
+            return ends_within(asked.prompt.removesuffix(asked.prefill), "", self._marks)
+        return ends_within(asked.prompt, asked.prefill, self._marks)
+
+    def _of(self, asked: Asked, text: str, sees_all: bool, *, opened: bool) -> str | None:
+        whole = asked.prefill + text if self._config.see_prefill else text
+        return whole if sees_all else answer_of(whole, self._marks, opened)
 
     def ends_in_thought(self, asked: Asked) -> bool:
         """Whether an environment sees nothing of the last turn, because it ends within a thought."""

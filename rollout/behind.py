@@ -5,7 +5,7 @@ sentinel is appended to the tokens as they were sampled. So templates that rewri
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configs.errors import in_one_line
@@ -83,7 +83,10 @@ def of_a_call(template: Template, words: str, before: Before = FIRST) -> str:
     ends = [place for stop in template.stops if (place := behind.find(template.name(stop))) >= 0]
     if not ends:
         raise UnfitWords("the chat template writes no token at which engines stop between a call and its result")
-    return behind[min(ends) :]
+    behind = behind[min(ends) :]
+    if SENTINEL in behind.replace(words, ""):
+        raise UnfitWords("the chat template repeats the name of a call with its result, which is not known here")
+    return behind
 
 
 def after_sentinel(text: str) -> str:
@@ -101,7 +104,8 @@ def form_for(template: Template, role: str) -> Form:
         if (problem := unfit(template, form, role)) is None:
             return form
         problems.append(problem)
-    raise UnfitWords(problems[0])
+    first, *later = problems
+    raise UnfitWords("; as the result of a call: ".join([first, *(problem for problem in later if problem != first)]))
 
 
 def unfit(template: Template, form: Form, role: str) -> str | None:
@@ -157,19 +161,36 @@ def refuse_dependence(template: Template, form: Form, behind: str, role: str) ->
     """Raise UnfitWords where other turns before the words change the text."""
     again: Message = {"role": "assistant", "content": "41"}
     earlier: Message = {"role": role, "content": "no", "tool_call_id": CALL_ID, "name": TOOL}
-    histories = (
-        Before(messages=(QUESTION, again, earlier)),
-        Before(messages=(QUESTION, {**again, "content": f"{THOUGHT}41"}, {**QUESTION, "content": "once more"})),
-        Before(messages=(SYSTEM, QUESTION)),
-        Before(thought=THOUGHT),
-    )
-    for before in histories:
+    histories = {
+        "earlier turns": Before(messages=(QUESTION, again, earlier)),
+        "the thoughts of earlier turns": Before(
+            messages=(QUESTION, {**again, "content": f"{THOUGHT}41"}, {**QUESTION, "content": "once more"})
+        ),
+        "a system turn": Before(messages=(SYSTEM, QUESTION)),
+        "the thought of that turn": Before(thought=THOUGHT),
+    }
+    for what, before in histories.items():
         try:
             other = form(template, MARK, before)
         except UnfitWords:  # a history that this template does not take; it is never rendered
             continue
         if other != behind:
-            raise UnfitWords(f"what the chat template writes after a turn depends on earlier turns: {shorten(behind)} or {shorten(other)}")
+            raise UnfitWords(
+                f"what the chat template writes after a turn depends on {what}: {shorten(behind)} or {shorten(other)}; give a template "
+                "that writes every turn where it stands, in data.template_file"
+            )
+
+
+def written_around(template: Template) -> str:
+    """What a template writes around turns of a question, of the system and of the model, without their words."""
+    said: Message = {"role": "assistant", "content": SENTINEL}
+    text = ""
+    for messages in ([QUESTION, said, QUESTION], [SYSTEM, QUESTION]):
+        try:
+            text += replace(template, schemas=()).render(messages)
+        except UnfitWords:  # a template without the role "system"
+            continue
+    return text
 
 
 def shorten(text: str) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.schema import Config
-from rollout.behind import FIRST, MARK, SENTINEL, Form, Template, UnfitWords, after_sentinel, end_of_turn, form_for
+from rollout.behind import FIRST, MARK, SENTINEL, Form, Template, UnfitWords, after_sentinel, end_of_turn, form_for, written_around
 from rollout.chat import NOTHING, Chat, Schema, tokenise_messages, with_system
 from rollout.data.row import DatasetError
 from rollout.messages import Message, read_messages
 from rollout.sources import every_source
 from rollout.stops import all_stops
+from rollout.strangers import Strangers
 from rollout.template import read_template
 from rollout.types import Prompt
 
@@ -32,19 +33,20 @@ class ReplyTokens:
         self._of_source = {source.key: source.data for source in every_source(config)}
         self._bound: dict[str, ReplyTokens] = {}
         self._forms: dict[str, Form] = {}  # by role
+        self._strangers: Strangers | None = None
 
     def for_prompt(self, prompt: Prompt) -> "ReplyTokens":
         """The same by the keys of the prompt's own rows."""
         key = prompt.key if prompt.key in self._of_source else ""
         if key not in self._bound:
             self._bound[key] = bound = copy.copy(self)
-            bound.data, bound._forms = self._of_source.get(key, self.data), {}
+            bound.data, bound._forms, bound._strangers = self._of_source.get(key, self.data), {}, None
         return self._bound[key]
 
     def showing(self, schemas: Sequence[Schema], *, system: bool = True) -> "ReplyTokens":
         """The same with other tools in the prompts, and without `data.system` where the conversation has a system turn of its own."""
         other = copy.copy(self)
-        other.schemas, other._forms, other._bound = schemas, {}, {}
+        other.schemas, other._forms, other._bound, other._strangers = schemas, {}, {}, self.strangers  # tools change no mark
         other.data = self.data if system else self.data.model_copy(update={"system": None})
         return other
 
@@ -54,8 +56,8 @@ class ReplyTokens:
         `role` is the template's, empty for `rollout.reply_role`. `data.prefill` begins every turn of the model, as it begins the first.
         """
         if not self.data.chat_template:
-            return self._encode(words)
-        return self._behind(self.form(role or self.role)(self.template, clean(words), FIRST), last_token)
+            return self._encode(self.strangers.hide(words))
+        return self._behind(self.form(role or self.role)(self.template, self._heard(words), FIRST), last_token)
 
     def after(self, messages: Sequence[Message], last_token: int) -> list[int]:
         """The same for several messages, such as the results of several calls, which one turn of the model is followed by."""
@@ -63,11 +65,15 @@ class ReplyTokens:
             return self.of("".join(one["content"] for one in messages), messages[0]["role"], last_token)
         for role in {one["role"] for one in messages}:
             self.form(role)  # refuses a role that the template does not show
-        turns = [one | {"content": clean(one["content"])} for one in messages]
-        behind = after_sentinel(self.template.render([*FIRST.messages, {"role": "assistant", "content": SENTINEL}, *turns]))
-        if lost := [one["role"] for one in turns if one["content"].strip() not in behind]:
+        turns = [one | {"content": self._heard(one["content"])} for one in messages]
+        marked = [one | {"content": f"{MARK}{place}x"} for place, one in enumerate(messages)]  # a template may escape the words themselves
+        shown = self._behind_several(marked)
+        if lost := [one["role"] for one in marked if one["content"] not in shown]:
             raise UnfitWords(f'the chat template leaves out the words of a turn of role "{lost[0]}"')
-        return self._behind(behind, last_token)
+        return self._behind(self._behind_several(turns), last_token)
+
+    def _behind_several(self, turns: Sequence[Message]) -> str:
+        return after_sentinel(self.template.render([*FIRST.messages, {"role": "assistant", "content": SENTINEL}, *turns]))
 
     def _behind(self, behind: str, last_token: int) -> list[int]:
         """The tokens of what stands behind the sentinel, with the prefill of the model's next turn."""
@@ -91,15 +97,14 @@ class ReplyTokens:
 
     def _context(self, messages: list[Message]) -> list[int]:
         data = self.data
-        turns = [turn | {"content": clean(turn["content"])} for turn in read_messages(REWRITTEN, messages)]
+        turns = [turn | {"content": self._heard(turn["content"])} for turn in read_messages(REWRITTEN, messages)]
         if not turns or turns[-1]["role"] == "assistant":
             raise UnfitWords(f"{REWRITTEN} must end before the model's turn, with a message of another role than the assistant's")
         if data.chat_template:
-            return tokenise_messages(data, REWRITTEN, REWRITTEN, with_system(data, REWRITTEN, turns), self.tokenizer, self.schemas)[1]
+            return tokenise_messages(data, REWRITTEN, REWRITTEN, with_system(data, REWRITTEN, turns), self.strangers, self.schemas)[1]
         if len(turns) > 1:
             raise UnfitWords(f"{REWRITTEN} has {len(turns)} messages, but with data.chat_template = false it is one message with the text")
-        ids: list[int] = self.tokenizer.encode(turns[0]["content"])
-        return ids
+        return self.strangers.encode(turns[0]["content"])
 
     def form(self, role: str) -> Form:
         """How words of a role are given to the template."""
@@ -120,9 +125,20 @@ class ReplyTokens:
         """The chat template with what it is rendered with."""
         return Template(tokenizer=self.tokenizer, stops=self.stops, arguments=dict(self.data.template_arguments), schemas=self.schemas)
 
+    @property
+    def strangers(self) -> Strangers:
+        """What makes tokens of words that the model's author did not write."""
+        if self._strangers is None:
+            written = written_around(self.template) if self.data.chat_template else ""
+            self._strangers = Strangers(self.tokenizer, self.stops, written)
+        return self._strangers
+
+    def _heard(self, words: str) -> str:
+        """Words of an environment, a tool or an agent, with a stand-in for every special token that they spell."""
+        return self.strangers.hide(clean(words))
+
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(clean(text), add_special_tokens=False)
-        return ids
+        return self.strangers.encode(clean(text), add_special_tokens=False)
 
 
 def clean(text: str) -> str:

@@ -67,7 +67,7 @@ class RewardActor:
     def _keep(self, item: Item, failure: str) -> None:
         row = {"checker": item.checker, "failure": failure, "response": item.response, "reference": item.reference, "prompt": item.prompt}
         if item.transcript is not None:
-            row["turns"] = item.transcript.as_json()["turns"]
+            row["turns"] = list(map(list, item.transcript.turns))
         self.quarantine.parent.mkdir(exist_ok=True)
         with self.quarantine.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(write_long_json(row, ensure_ascii=False) + "\n")

@@ -30,7 +30,7 @@ class Transcript:
 
     def as_json(self) -> dict[str, Any]:
         """A JSON value that `read` reads."""
-        return {"turns": [list(turn) for turn in self.turns], "score": self.score, "over": self.over}
+        return {"turns": self.turns, "score": self.score, "over": self.over}  # JSON writes a tuple with names as a list
 
     @classmethod
     def read(cls, value: dict[str, Any]) -> Self:

@@ -15,6 +15,7 @@ from reward.number import number_of
 from reward.own.awaited import Loop
 from reward.own.brought import brought_by, gold_of
 from reward.own.name import OwnCodeError, OwnName
+from reward.own.returns import NEVER_RETURNS, never_returns
 from reward.own.signature import Call, call_of
 from reward.own.source import import_own
 from reward.own.words import at_call, hidden_by_ours, in_the_row, print_error
@@ -31,6 +32,7 @@ class OwnFunction:
         self.file: str | None = None
         self.call = Call()
         self.brought: dict[str, Any] = {}
+        self.endless = False  # whether it is an environment that returns no number on any way
         self.yields = self.held = False  # whether it is an environment, and one with a process of its own for each episode
         self._function: Callable[..., object] | None = None
         self._loop = Loop()
@@ -42,13 +44,14 @@ class OwnFunction:
         self.file = getattr(module, "__file__", None)
         self._function = find_function(own, module)
         self.yields, self.held = yields(self._function), is_held(own, self._function)
+        self.endless = never_returns(layers(self._function))
         self.call = call_of(own.whole, self._function, yields=self.yields)
         self.brought = brought_by(own.whole, self._function)
 
     @property
     def marks(self) -> list[str]:
-        """What its owner must know of it: the fields that it asks for, "brings NAME", "yields" and "held"."""
-        kinds = {"yields": self.yields, "held": self.held}
+        """What its owner must know of it: the fields that it asks for, "brings NAME", "yields", "held" and "never returns"."""
+        kinds = {"yields": self.yields, "held": self.held, NEVER_RETURNS: self.endless}
         return [*self.call.asks, *(f"brings {name}" for name in self.brought), *(name for name, true in kinds.items() if true)]
 
     def __call__(self, response: str, reference: Any, fields: Mapping[str, Any] | None = None) -> float:

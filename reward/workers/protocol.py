@@ -4,7 +4,8 @@
 owner → worker   one line a chunk:  [[checker, response, reference] or [checker, response, reference, fields], ...]
                  `fields` is what a function of the user's asks for. The response null asks what the function says of the reference.
                  The response is an object for an environment: the turns so far, a `reward.episodes.transcript`.
-worker → owner   STARTED                                     once: chunks may come
+worker → owner   one line a report, [state, item, reward, failure, words, turns]:
+                 STARTED                                     once: chunks may come
                  ( [LOADING LOADED] (SCORED | FAILED) )*     for each item that it claimed, in the order of the chunk
                  DROPPED                                     when it could claim no more of the chunk
                  MEMORY | FILLED                             instead of a verdict; the worker then ends
@@ -52,27 +53,16 @@ class Message:
 
     def encode(self) -> bytes:
         """The line to send."""
-        fields: dict[str, object] = {
-            "state": self.state,
-            "item": self.item,
-            "reward": self.reward,
-            "failure": self.failure,
-            "words": self.words,
-        }
-        if self.turns:
-            fields["turns"] = self.turns
-        return json.dumps(fields).encode() + b"\n"
+        return json.dumps([self.state, self.item, self.reward, self.failure, self.words, self.turns]).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> "Message":
-        """Read a line from a worker; ValueError when it is not a message."""
-        fields = json.loads(line)
-        match fields:
-            case {
-                "state": str(state), "item": int(item), "reward": float(reward), "failure": str(failure), "words": dict(words), **rest
-            } if not rest.keys() - {"turns"}:  # fmt: skip
-                turns: object = rest.get("turns", [])
-                if not isinstance(turns, list) or not all(isinstance(one, float) and math.isfinite(one) for one in (reward, *turns)):
-                    raise ValueError(f"rewards must be finite, got {reward!r} and {turns!r}")
+        """Read a line from a worker; ValueError when it is not a message. A hostile checker may have written it."""
+        match json.loads(line):
+            case [str(state), int(item), float(reward), str(failure), dict(words), list(turns)] if math.isfinite(reward):
+                if words and not all(isinstance(text, str) for text in words.values()):
+                    raise ValueError(f"words must be text, got {line[:200]!r}")
+                if turns and not all(isinstance(one, float) and math.isfinite(one) for one in turns):
+                    raise ValueError(f"rewards must be finite, got {turns!r}")
                 return cls(state=State(state), item=item, reward=reward, failure=failure, words=words, turns=turns)
         raise ValueError(f"not a worker's message: {line[:200]!r}")

@@ -9,8 +9,8 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum, auto
-from pathlib import Path
 
 from reward.processes.children import describe_end
 from reward.processes.output import Output
@@ -61,6 +61,7 @@ class WorkerProcess:
         self.hurried_at = -math.inf  # when it was last asked to start sooner
         self._printed_before = 0  # bytes, until its last report
         self._partial = self._unsent = b""
+        self._memory = -1  # /proc/PID/statm, kept open: it is read after every chunk
 
     @property
     def theirs(self) -> Sequence[int]:
@@ -97,6 +98,8 @@ class WorkerProcess:
         since = self.clock.since
         self.clock.close()
         self.pid, self.clock = pid, OwnTime(pid)
+        with suppress(FileNotFoundError):
+            self._memory = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         self.clock.restart(since)
 
     def hand_over(self) -> None:
@@ -171,9 +174,11 @@ class WorkerProcess:
 
     def address_space_mb(self) -> float:
         """The megabytes that count against the worker's memory limit now."""
+        if self._memory < 0:
+            return 0.0
         try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
-        except (ProcessLookupError, FileNotFoundError):
+            pages = int(os.pread(self._memory, 100, 0).split()[0])
+        except ProcessLookupError:
             return 0.0
         return pages * resource.getpagesize() / 2**20
 
@@ -186,6 +191,9 @@ class WorkerProcess:
             os.close(self.output.descriptor)
             os.close(self.claims)
             self.clock.close()
+            if self._memory >= 0:
+                os.close(self._memory)
+                self._memory = -1
             self.output.descriptor = -1  # its number may soon be another file's
 
 

@@ -67,8 +67,9 @@ def test_workers_die_with_an_owner_that_is_killed() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\x80\x04K\x01.", b"null", b"[1]", b'{"state":"scored"}', b'{"state":"scored","item":0,"reward":NaN,"failure":""}',
-     b'{"state":"won","item":0,"reward":1.0,"failure":""}', b'{"state":"scored","item":0,"reward":1.0,"failure":"","more":1}'],
+    [b"", b"\x80\x04K\x01.", b"null", b"[1]", b"{}", b'["scored"]', b'["scored",0,NaN,"",{},[]]', b'["scored",0,Infinity,"",{},[]]',
+     b'["won",0,1.0,"",{},[]]', b'["scored",0,1.0,"",{},[],1]', b'["scored",0,1,"",{},[]]', b'["scored",0,1.0,"",{"words":1},[]]',
+     b'["scored","0",1.0,"",{},[]]', b'["scored",0,1.0,null,{},[]]', b'["scored",0,1.0,"",[],[]]', b'{"state":"scored"}'],
 )  # fmt: skip
 def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):

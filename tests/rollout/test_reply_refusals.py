@@ -48,6 +48,13 @@ def shown(content: str) -> str:
     return LOOP.replace("{{ m.content }}", content) + OPEN
 
 
+NAMED_BY_ITS_CALL = (
+    "{% for m in messages %}{% if m.role == 'tool' and not (loop.previtem or {}).tool_calls %}{{ raise_exception('no call') }}{% endif %}"
+    "<|im_start|>{{ loop.previtem.tool_calls[0].function.name if m.role == 'tool' else m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}<|im_end|>\n{% endfor %}" + OPEN
+)
+
+
 @pytest.mark.parametrize(
     ("template", "stops", "role", "message"),
     [
@@ -63,6 +70,13 @@ def shown(content: str) -> str:
         ),
         (shown("{{ m.content }}.") + "?", QWEN_STOPS, "user", r"ends the assistant's turn with '\.'"),
         (shown("{{ loop.index }}{{ m.content }}"), QWEN_STOPS, "user", "depends on earlier turns"),
+        (
+            shown("{{ m.content }}{{ messages[0].content if loop.last and messages[0].role == 'system' }}"),
+            QWEN_STOPS,
+            "user",
+            "a system turn",
+        ),
+        (NAMED_BY_ITS_CALL, QWEN_STOPS, "tool", "repeats the name of a call with its result"),
         (LOOP + "{% if messages|length == 1 %}" + OPEN + "{% endif %}", QWEN_STOPS, "user", "opens the model's turn with"),
     ],
 )

@@ -15,6 +15,7 @@ from tests.toys.templates import (
     OF_FAMILY,
     QWEN_STOPS,
     SEARCH,
+    TELLING,
     Case,
     chatml,
     of_case,
@@ -25,7 +26,7 @@ from tests.toys.templates import (
 )
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", TELLING.values(), ids=TELLING)
 def test_words_follow_the_end_that_the_model_sampled_and_open_its_next_turn(case: Case) -> None:
     made = of_case(case)
     assert text_of(made, made.of("12", "", token(made, case.end))) == case.user
@@ -43,7 +44,7 @@ def test_words_of_a_tool_follow_in_the_templates_own_way_or_are_refused(case: Ca
         assert text_of(made, made.of("12", "", token(made, end))) == expected
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", TELLING.values(), ids=TELLING)
 def test_the_tokens_of_an_episode_are_those_of_its_text_and_each_turn_begins_with_all_before(case: Case) -> None:
     """Three turns: what the model reads in turn k + 1 begins with what it read and said in turn k."""
     made = of_case(case)
@@ -54,18 +55,26 @@ def test_the_tokens_of_an_episode_are_those_of_its_text_and_each_turn_begins_wit
         delta = made.of("12", "", sampled[-1])
         longer = [*context, *sampled, *delta]
         assert longer[: len(context)] == context
+        assert case.user is not None
         context, text = longer, text + said + case.user
     assert context == made.tokenizer.encode(text, add_special_tokens=False)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", TELLING.values(), ids=TELLING)
 def test_another_stop_than_the_templates_leaves_the_templates_own_end_in_the_words(case: Case) -> None:
     made = of_case(case)
     for stop in case.stops:
         if stop != case.end:
             behind = text_of(made, made.of("12", "", token(made, stop)))
             assert behind.lstrip().startswith(case.end)
-            assert behind.endswith(case.user)
+            assert behind.endswith(str(case.user))
+
+
+def test_a_template_that_moves_the_systems_words_is_refused_for_the_user_and_not_for_tools() -> None:
+    made = of_case(CASES["mistral"])
+    with pytest.raises(UnfitWords, match=r"depends on a system turn: .*; give a template .* in data\.template_file"):
+        made.of("12", "user", token(made, "</s>"))
+    assert text_of(made, made.of("12", "tool", token(made, "</s>"))) == CASES["mistral"].tool
 
 
 def test_without_a_template_words_are_the_text_itself() -> None:

@@ -28,7 +28,7 @@ class Case:
     template: str
     stops: tuple[str, ...]
     end: str
-    user: str
+    user: str | None
     tool: str | None
     arguments: dict[str, Any]
 
@@ -54,13 +54,13 @@ CASES = {
         "mistral_tools",
         ("</s>",),
         "</s>",
-        "[INST]12[/INST]",
+        None,
         '[TOOL_RESULTS] {"content": "12", "call_id": "gatewise9"}[/TOOL_RESULTS]',
         {},
     ),
     "olmoe": Case("olmoe", ("<|endoftext|>",), "<|endoftext|>", "\n<|user|>\n12\n<|assistant|>\n", "\n<|tool|>\n12\n<|assistant|>\n", {}),
 }
-
+TELLING = {name: case for name, case in CASES.items() if case.user is not None}
 
 OF_FAMILY = {
     "qwen3_moe": ("qwen3 thinking", "qwen3 not thinking"),

@@ -15,34 +15,46 @@ from rollout.types import Verdict
 
 T = TypeVar("T")
 TOGETHER = 32  # questions of one call, at most: so many wait for the slowest answer among them
+WAIT_S = 0.01  # for a call in flight, at most: a call of its own costs as much CPU time as dozens of questions
 SLOW_S = 0.25  # an answer that took so long has cost far more than a call of its own
 
 
 class Arrivals(Generic[T]):
-    """Questions that arrive in one turn of the event loop share a call; no call waits for an earlier one."""
+    """Questions that arrive in one turn of the event loop share a call, and so do those that arrive while a call is in flight.
+
+    These wait until it is back, or for WAIT_S: nobody waits for a slow answer to another question.
+    """
 
     def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[T]]], most: int | None = None) -> None:
         """`ask` returns the results in order; a call has `most` questions at most."""
         self.ask, self.most = ask, most
         self._waiting: list[tuple[Asked, asyncio.Future[T]]] = []
         self._calls: set[asyncio.Task[None]] = set()
+        self._send_at: asyncio.Handle | None = None
 
     def put(self, asked: Asked) -> asyncio.Future[T]:
         """A future for the result."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._send)
+            self._send_at = loop.call_later(WAIT_S, self._send) if self._calls else loop.call_soon(self._send)
         self._waiting.append((asked, result))
         return result
 
     def _send(self) -> None:
-        arrivals, self._waiting = self._waiting, []
+        if self._send_at is not None:
+            self._send_at.cancel()
+        arrivals, self._waiting, self._send_at = self._waiting, [], None
         most = self.most or len(arrivals)
         for first in range(0, len(arrivals), most):
             task = asyncio.create_task(self._call(arrivals[first : first + most]))
             self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            task.add_done_callback(self._came_back)
+
+    def _came_back(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if self._waiting and not self._calls:
+            self._send()
 
     async def _call(self, arrivals: Sequence[tuple[Asked, asyncio.Future[T]]]) -> None:
         try:

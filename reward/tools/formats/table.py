@@ -1,11 +1,14 @@
 """The table of `tools.format`: how a model writes calls, and how it gets their results back."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reward.thinking import Marks
 from reward.tools.call import Found
 from reward.tools.formats import glm, hermes, json_objects, pythonic, xml
+
+TAG = re.compile(r"<(?=/?tool_response>)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,8 @@ class Format:
         """
         if not self.tags:
             return "\n".join(texts)
-        inner = "\n</tool_response>\n<tool_response>\n".join(texts)
+        # A blank breaks a tag that a result spells: it would end this result, and begin one that no tool gave.
+        inner = "\n</tool_response>\n<tool_response>\n".join(TAG.sub("< ", text) for text in texts)
         return inner if wrapped else f"<tool_response>\n{inner}\n</tool_response>"
 
 

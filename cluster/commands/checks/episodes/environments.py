@@ -9,6 +9,7 @@ from configs.errors import in_one_line
 from reward.asked import HELD, YIELDS
 from reward.episodes.transcript import Past
 from reward.gold import as_episode, gold_turns, whole_episode
+from reward.own.returns import NEVER_RETURNS
 from reward.workers.pool import Item, RewardPool
 from rollout.types import Outcome, Verdict
 
@@ -45,6 +46,11 @@ async def try_environment(pool: RewardPool, name: str, samples: Sequence[tuple[s
     if failed:
         refuse_broken(name, where, failures, len(failed))
     says = describe_words(first[0], found[0])
+    if NEVER_RETURNS in pool.asks[name]:
+        says += (
+            "; it has no `return` with a number, so every episode lasts until no turn is left and earns nothing but rewards inside: return "
+            "a number where the episode is over"
+        )
     if failures:
         what, why = failures[0]
         advice = "make it faster, or raise reward.timeout_s" if why.startswith(LATE) else "answer it in words"
