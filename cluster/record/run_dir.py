@@ -2,7 +2,7 @@
 
 config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  engines.json
 engines-status.json  reward.png  experts.npz  experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/  tensorboard/
-unstarted-N/  lock
+trackers/  unstarted-N/  lock
 """
 
 import fcntl
@@ -97,7 +97,7 @@ def refuse_unknown_resume(config: Config) -> None:
 WRITTEN = (
     "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "warnings.jsonl",
     "nodes.json", "engines.json", "engines-status.json", "reward.png", "experts.npz", "experts.png", "checkpoints", "responses",
-    "disagreements", "quarantine", "logs", "tensorboard",
+    "disagreements", "quarantine", "logs", "tensorboard", "trackers",
 )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class RunConfig(Section):
         description="responses of every step written as readable text to `responses/`. They are one of each of the first groups; "
         "0 writes none",
     )
-    tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
+    tensorboard: StrictBool = Field(default=False, description='the same as "tensorboard" in `trackers.use`')
     deadline_s: Positive = Field(
         default=600,
         description="longest time in seconds for any single wait: a start, a group, a learner call, each stage of a publish. "
