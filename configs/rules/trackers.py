@@ -2,13 +2,27 @@
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from configs.keys import Keys
 from configs.rules.common import Problem, Rule
+from configs.sections.trackers import NAMES
+from configs.toml_writer import write_value
 
 # What keys of the services look like: forty hexadecimal digits or more, or a service's own beginning.
 SECRET = re.compile(r"[0-9a-fA-F]{40,}|hf_[A-Za-z0-9]{20,}|wandb_v\d_\w{20,}|local-[0-9a-f]{40}|\w+://\S*@")
+OTHER_NAMES = {"w&b": "wandb", "weights_and_biases": "wandb", "weightsandbiases": "wandb", "tb": "tensorboard", "ml_flow": "mlflow"}
 FORBIDDEN = "/\\#?%:"  # in a project of Weights & Biases
+
+
+def trackers_are_known(config: Keys) -> Iterator[Problem]:
+    """`trackers.use` holds names of trackers: "wandb", "mlflow", "trackio", "tensorboard", "prometheus"."""
+    for name in config.trackers.use:
+        if name not in NAMES:
+            given = "what looks like a key or password, which is not shown" if SECRET.search(name) else f'"{name}"'
+            meant = OTHER_NAMES.get(name.lower()) or next(iter(get_close_matches(name.lower(), NAMES, 1)), None)
+            hint = f'did you mean "{meant}"?' if meant else f"use {', '.join(map(write_value, NAMES))}"
+            yield Problem(("trackers.use",), f"got {given}, which is no tracker here: {hint}")
 
 
 def trackers_are_named_once(config: Keys) -> Iterator[Problem]:
@@ -54,6 +68,7 @@ def offline_is_for_services(config: Keys) -> Iterator[Problem]:
 
 
 TRACKER_RULES: tuple[Rule, ...] = (
+    trackers_are_known,
     trackers_are_named_once,
     names_are_no_secrets,
     a_project_has_letters_that_services_take,

@@ -1,12 +1,12 @@
 """Keys of `[trackers]`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StrictBool, StrictStr
 
 from configs.section import Int, Positive, Section, Whole
 
-TrackerName = Literal["wandb", "mlflow", "trackio", "tensorboard", "prometheus"]
+NAMES = ("wandb", "mlflow", "trackio", "tensorboard", "prometheus")
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 Port = Annotated[Int, Field(ge=0, le=65535)]
 
@@ -14,7 +14,7 @@ Port = Annotated[Int, Field(ge=0, le=65535)]
 class TrackersConfig(Section):
     """Where else a run's numbers, responses and pictures are shown. Keys and passwords come from the environment alone."""
 
-    use: list[TrackerName] = Field(
+    use: list[StrictStr] = Field(
         default=[],
         description='trackers of the run: "wandb", "mlflow", "trackio", "tensorboard", "prometheus". One that is down neither slows nor '
         "ends the run",

@@ -19,8 +19,8 @@ def tracker_problems(config: Config) -> Iterator[str]:
         package = TRACKERS[name].package
         if not installed(package):
             yield (
-                f'trackers.use has "{name}", and its package {package} is not installed: install it with '
-                f"`pip install 'gatewise[{name}]'` or `pip install {package}`, or remove it from trackers.use"
+                f'trackers.use has "{name}", and its package {package} is not installed: install it (`pip install {package}`), or remove '
+                "the name from trackers.use"
             )
     if "wandb" in config.followed_by and not config.trackers.offline and not has_wandb_key():
         yield (
