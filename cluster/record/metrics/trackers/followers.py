@@ -18,6 +18,7 @@ from configs.schema import Config
 TROUBLED_S = 10.0  # that the end of a run waits for a tracker that is in trouble
 HURRIED_S = 2.0  # the same where whoever stops the run will soon kill it
 LOOK_S = 0.1
+FOLLOW = "cluster.record.metrics.trackers.follow"
 Say = Callable[[str], object]
 
 
@@ -44,7 +45,7 @@ class Followers:
         self.looked[name] = stamp(self.folder, name)  # what an earlier attempt left is no news
         with log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "cluster.record.metrics.trackers.follow", str(self.folder), name, self.asked.model_dump_json()],
+                [sys.executable, "-m", FOLLOW, str(self.folder), name, self.asked.model_dump_json()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -94,6 +94,7 @@ class MLflow:
 
 
 def allowed(key: str) -> str:
-    """A key in the letters that MLflow allows. One that must change gets a number that tells it from the others that become the same."""
+    """A key in the letters that MLflow allows; @ is _at_. Any other change adds a number, which tells such keys apart."""
+    key = key.replace("@", "_at_")
     name = ALLOWED.sub("_", key)
     return name if name == key else f"{name}_{zlib.crc32(key.encode()) % 1000:03d}"
