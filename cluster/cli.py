@@ -17,6 +17,7 @@ from cluster.commands.replay.cli import add_replay
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
+from cluster.record.metrics.trackers.cli import add_track
 from cluster.record.scaling.cli import add_engines
 from cluster.report.cli import add_report
 from cluster.stop import StopSignals
@@ -38,6 +39,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster report runs/first                                     one HTML file: is the run well, and why not
   python -m cluster watch runs/first                                      the same, live in the browser
+  python -m cluster track runs/first --to mlflow                          send a finished run to a tracker
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
   python -m cluster engines runs/NAME --count 4                           more or fewer engines while a run works
@@ -137,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add_engines(commands)
     add_report(commands)
     add_runs(commands)
+    add_track(commands)
     return whole
 
 

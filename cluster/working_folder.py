@@ -9,9 +9,9 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = ("cluster", "configs", "gatewise", "learner", "reward", "rollout")
 LIBRARIES = (
-    "accelerate", "datasets", "deepspeed", "httpx", "huggingface_hub", "jsonschema", "matplotlib", "mpmath", "numpy", "packaging",
+    "accelerate", "datasets", "deepspeed", "httpx", "huggingface_hub", "jsonschema", "matplotlib", "mlflow", "mpmath", "numpy", "packaging",
     "pandas", "PIL", "plotly", "psutil", "py3langid", "pyarrow", "pydantic", "ray", "regex", "requests", "rich", "safetensors", "scipy",
-    "sympy", "tensorboard", "tokenizers", "torch", "tqdm", "transformers", "triton", "vllm", "yaml",
+    "sympy", "tensorboard", "tokenizers", "torch", "tqdm", "trackio", "transformers", "triton", "vllm", "wandb", "yaml",
 )  # fmt: skip
 
 

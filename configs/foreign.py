@@ -23,7 +23,16 @@ PARALLEL = "set rollout.vllm.tensor_parallel_size (vLLM's own name) in [rollout.
 MEMORY = "set rollout.vllm.gpu_memory_utilization (vLLM's own name) in [rollout.vllm]"
 GROUP = "rollout.group_size"
 PROMPTS = "rollout.groups_per_step: it counts prompts, each with rollout.group_size responses"
-LOGGING = "every step is written to metrics.jsonl in run.dir; run.tensorboard = true adds TensorBoard; remove it"
+LOGGING = 'trackers.use: such as ["wandb", "tensorboard"]; every step is in metrics.jsonl of run.dir in any case'
+TRACKER_PROJECT, TRACKER_RUN = "trackers.project", "trackers.name"
+WANDB_KEY = "set WANDB_API_KEY in the environment, and remove it here: a config is written to run.dir"
+MLFLOW_KEY = "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment, and remove it here"
+MLFLOW_PLACE = "set MLFLOW_TRACKING_URI in the environment, and remove it here: an address may hold a password"
+TRACKIO_PLACE = "set TRACKIO_SERVER_URL or TRACKIO_SPACE_ID in the environment, and remove it here: the address holds a token"
+TRACKIO_KEY = "set TRACKIO_WRITE_TOKEN in the environment, and remove it here: a config is written to run.dir"
+WANDB_PLACE = "set WANDB_BASE_URL in the environment, and remove it here"
+WANDB_MODE = "trackers.offline: true writes to the run directory alone"
+WANDB_TEAM = "set WANDB_ENTITY in the environment, and remove it here"
 TOKEN = "set HF_TOKEN in the environment, and remove it here: a config is written to run.dir"
 API_KEY = "put it into a variable of the environment and name that in judge.key_env or http.key_env: a config is written to run.dir"
 NAMES = "a run has a folder and no name: set run.dir"
@@ -187,11 +196,20 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("val_before_train eval_on_start", "a new run with data.eval always evaluates before its first step: remove it"),
     ("output_dir default_local_dir save_path ckpt_path save_dir", "run.dir"),
     ("resume_mode resume_from_checkpoint resume_from_path load_checkpoint", "run.resume"),
-    ("project_name experiment_name run_name wandb_project wandb_run_name wandb_group", NAMES),
+    ("project_name wandb_project mlflow_experiment_name trackio_project", TRACKER_PROJECT),
+    ("experiment_name run_name wandb_run_name wandb_name", TRACKER_RUN),
+    ("wandb_group", NAMES),
     ("logger report_to use_wandb wandb logging_steps log_interval use_tensorboard", LOGGING),
     ("hf_token hub_token huggingface_token use_auth_token", TOKEN),
     ("api_key openai_api_key", API_KEY),
-    ("wandb_key wandb_api_key wandb.api_key", LOGGING),
+    ("wandb_key wandb_api_key wandb.api_key trackers.api_key trackers.key trackers.token trackers.password", WANDB_KEY),
+    ("wandb_entity wandb_team trackers.entity", WANDB_TEAM),
+    ("wandb_mode", WANDB_MODE),
+    ("wandb_base_url wandb_host", WANDB_PLACE),
+    ("mlflow_tracking_token mlflow_token mlflow_password mlflow_tracking_password mlflow_username", MLFLOW_KEY),
+    ("mlflow_tracking_uri mlflow_uri mlflow_url tracking_uri", MLFLOW_PLACE),
+    ("trackio_space_id trackio_server_url trackio_url space_id", TRACKIO_PLACE),
+    ("trackio_write_token trackio_token", TRACKIO_KEY),
     ("config_name config_path", "a run is one TOML file: give its path after the command"),
 )
 FOREIGN: dict[str, str] = {name: text for names, text in ROWS for name in names.split()}

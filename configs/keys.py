@@ -21,6 +21,7 @@ from configs.sections.reward import CodeConfig, HttpConfig, JudgeConfig, RewardC
 from configs.sections.rollout import RolloutConfig
 from configs.sections.run import RunConfig
 from configs.sections.tools import ToolsConfig
+from configs.sections.trackers import TrackersConfig
 
 
 class Keys(Section):
@@ -42,6 +43,7 @@ class Keys(Section):
     kl: KlConfig = Field(default_factory=KlConfig)
     entropy: EntropyConfig = Field(default_factory=EntropyConfig)
     mismatch: MismatchConfig = Field(default_factory=MismatchConfig)
+    trackers: TrackersConfig = Field(default_factory=TrackersConfig)
 
     @property
     def whole_objective(self) -> Objective:
@@ -74,6 +76,12 @@ class Keys(Section):
     @property
     def run_dir(self) -> Path:
         return expanded(self.run.dir).absolute()
+
+    @property
+    def followed_by(self) -> list[str]:
+        """The trackers that have a process of their own; `run.tensorboard` is the older way to ask for one."""
+        asked = [name for name in self.trackers.use if name != "prometheus"]
+        return [*asked, "tensorboard"] if self.run.tensorboard and "tensorboard" not in asked else asked
 
     @property
     def template_copy(self) -> Path:

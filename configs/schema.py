@@ -21,6 +21,7 @@ from configs.rules.placement import PLACEMENT_RULES
 from configs.rules.reward import REWARD_RULES
 from configs.rules.saves import SAVE_RULES
 from configs.rules.tools import TOOLS_RULES
+from configs.rules.trackers import TRACKER_RULES
 
 ALL_RULES = (
     *RULES,
@@ -35,6 +36,7 @@ ALL_RULES = (
     *TOOLS_RULES,
     *PLACEMENT_RULES,
     *SAVE_RULES,
+    *TRACKER_RULES,
     *EFFECT_RULES,
 )
 

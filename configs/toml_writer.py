@@ -8,6 +8,7 @@ from datetime import date, time
 from typing import Any
 
 LONGEST_SHOWN = 60
+PASSWORD = re.compile(r"(?<=://)[^/@\s\"]+@")  # in an address, with the user
 SECRET = re.compile(r"(?:^|_)(?:api_?key|access_key|wandb_key|token|secret|password)$", re.IGNORECASE)  # at the end of a key
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -64,7 +65,9 @@ def shorten(value: object) -> str:
 
 def shown(key: str, value: object) -> str:
     """A key's value for a message, but no value of a key that sounds like a secret: messages go to logs."""
-    return "a value that may be a secret, so it is not shown" if has_secret(key.rpartition(".")[2], value) else shorten(value)
+    if has_secret(key.rpartition(".")[2], value):
+        return "a value that may be a secret, so it is not shown"
+    return PASSWORD.sub("***@", shorten(value))
 
 
 def has_secret(leaf: str, value: object) -> bool:

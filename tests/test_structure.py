@@ -50,6 +50,7 @@ CATCH_ALL = {
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
+    "cluster/record/metrics/trackers/follow.py",
     "cluster/record/saves/saver.py",
     "reward/held/keeper.py",
     "reward/held/sessions.py",

@@ -79,6 +79,7 @@ def _start(config: Config | None) -> None:
                 num_gpus=int(count_gpus(here)) if config and on_gpu(config, here) else 0,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
+                _metrics_export_port=(config.trackers.prometheus_port or None) if config else None,
                 runtime_env={"env_vars": {"PYTHONPATH": paths}},
                 log_to_driver=False,
                 logging_level=logging.ERROR,

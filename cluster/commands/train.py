@@ -18,6 +18,7 @@ from cluster.commands.runs.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
 from cluster.loop.attempts import Place
+from cluster.loop.shown import Shown
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
 from cluster.publish.provenance import recorded_in
@@ -28,6 +29,7 @@ from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
 from cluster.record.ledger import END, Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
+from cluster.record.metrics.trackers.followers import followed
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
 from cluster.record.progress.progress import Progress
@@ -64,6 +66,10 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     warnings = check_folder(config)
     refuse_broken_machine(config)
     refuse_unknown_resume(config)
+
+    def hurried() -> bool:
+        return stop.hurried and config.run.grace_s is not None
+
     with lock_run_dir(config) as folder:
         forget(folder)
         refuse_damaged_record(config)
@@ -73,7 +79,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
         refuse_changed_data(begin.position, checked.prompts.prompts)
         for line in (*checked.lines, *(f"warning: {warning}" for warning in warnings), *begin.describe(config)):
             show.say(line)
-        with drawn_at_the_end(folder, show.say, lambda: stop.hurried and config.run.grace_s is not None, config.run.report):
+        with followed(config, show.say, hurried) as followers, drawn_at_the_end(folder, show.say, hurried, config.run.report):
             if begin.position.step >= config.run.steps:
                 show.say("the only step is done" if config.run.steps == 1 else f"all {config.run.steps} steps are done")
             else:
@@ -81,7 +87,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
                     show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
                 write_config(with_origin(config, begin))
                 with ray_session(config) as watch:
-                    asyncio.run(watch.guard(_train(config, checked, begin, show, on_step, stop)))
+                    asyncio.run(watch.guard(_train(config, checked, begin, show, Shown(config, show, followers, on_step), stop)))
         if (folder / "metrics.jsonl").exists():
             for line in summary(folder):
                 show.say(line)
@@ -92,7 +98,7 @@ def with_origin(config: Config, begin: Beginning) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"origin": str(begin.origin)})}) if begin.origin else config
 
 
-async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: OnStep | None, stop: Stop) -> None:
+async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: Shown, stop: Stop) -> None:
     Checkpoints(config).set_aside_after(begin.position.step)  # before anything else, so that a crash from here on resumes at this position
     grace = config.run.grace_s
     with stop.answered(show.say, float(config.run.stop_s), None if grace is None else float(grace)):
@@ -104,6 +110,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             stack.enter_context(end_on_record(ledger, config, stop))
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
+            on_step.begin()
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
             except Stopped:

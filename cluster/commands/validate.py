@@ -19,6 +19,7 @@ from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
 from cluster.commands.init.machine import gpus_here, host_bytes
 from cluster.models.folder import described_folder, model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
+from cluster.record.metrics.trackers.ready import tracker_problems
 from configs.arithmetic import GB, plan
 from configs.errors import ModelError, in_one_line, raises
 from configs.families import families_that, family_of, number_of_experts
@@ -82,6 +83,7 @@ def examine(config: Config, *, here: bool = True, gpu_gb: float | None = None) -
         check_model(config, settings, found)
     if here:
         check_machine(config, model, found)
+        found.problems += tracker_problems(config)
     tokenizer: Any = None
     if settings is not None:
         with found.collect():

@@ -2,8 +2,7 @@
 
 config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  health.jsonl  nodes.json  engines.json
 engines-status.json  reward.png  report.html  experts.npz  experts.png  checkpoints/  capsules/  responses/  disagreements/
-quarantine/  logs/
-tensorboard/  unstarted-N/  lock
+quarantine/  logs/  tensorboard/  trackers/  unstarted-N/  lock
 """
 
 import fcntl
@@ -102,7 +101,7 @@ WRITTEN = (
     "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "health.jsonl",
     "warnings.jsonl", "nodes.json", "engines.json", "engines-status.json", "reward.png", "report.html", "experts.npz", "experts.png",
     "checkpoints", "capsules",
-    "responses", "disagreements", "quarantine", "logs", "tensorboard",
+    "responses", "disagreements", "quarantine", "logs", "tensorboard", "trackers",
 )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class RunConfig(Section):
         description="most capsules to keep. Those that were only due go first. Of those with a cause the first and the newest stay. "
         "0 keeps none, also where an update is dropped",
     )
-    tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
+    tensorboard: StrictBool = Field(default=False, description='the same as "tensorboard" in `trackers.use`')
     deadline_s: Positive = Field(
         default=600,
         description="longest time in seconds for any single wait: a start, a group, a learner call, each stage of a publish. "

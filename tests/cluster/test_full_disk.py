@@ -18,7 +18,6 @@ from cluster.record.health_log import HealthLog, read_health
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.lines import LineFile, read_lines
 from cluster.record.metrics.metrics import Metrics, read_metrics
-from cluster.record.metrics.sinks import TensorBoard
 from cluster.record.pictures.artist import Artist, drawn_at_the_end
 from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import write_config
@@ -121,31 +120,6 @@ def test_texts_and_expert_counts_that_cannot_be_written_are_counted_and_leave_no
     assert kept is not None
     assert kept[0].tolist() == [1, 4]
     assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_a_tensorboard_that_fails_is_opened_anew_and_its_lost_steps_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = pytest.importorskip("torch.utils.tensorboard")
-    said: list[tuple[str, float, int]] = []
-    full = [False]
-
-    class Board:
-        def __init__(self, folder: str, purge_step: int | None = None) -> None: ...
-        def add_scalar(self, *values: Any) -> None:
-            if full[0]:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            said.append(values)
-
-        def flush(self) -> None: ...
-        def close(self) -> None: ...
-
-    monkeypatch.setattr(writer, "SummaryWriter", Board)
-    board = TensorBoard(run_config(tmp_path), 0)
-    for step in range(1, 6):
-        full[0] = step in (2, 3)
-        board.write(step, {"a": 1.0})
-        board.flush()
-    assert [step for *_, step in said] == [1, 4, 5]
-    assert board.complaint() == "tensorboard/ lacks 2 steps from 2 to 3 (No space left on device)"
 
 
 @pytest.fixture

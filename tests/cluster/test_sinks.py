@@ -46,30 +46,6 @@ def test_a_new_destination_is_one_class_and_one_row(tmp_path: Path, monkeypatch:
     assert read_metrics(tmp_path) == [{"step": 5, "b": 1.0}]
 
 
-def test_tensorboard_gets_every_value_and_drops_what_came_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    said: list[tuple[object, ...]] = []
-
-    class Board:
-        """Stands for torch's writer."""
-
-        def __init__(self, folder: str, purge_step: int) -> None:
-            said.append((folder, purge_step))
-
-        def add_scalar(self, key: str, value: float, step: int) -> None:
-            said.append((key, value, step))
-
-        def flush(self) -> None: ...
-        def close(self) -> None: ...
-
-    tensorboard = pytest.importorskip("torch.utils.tensorboard")
-    monkeypatch.setattr(tensorboard, "SummaryWriter", Board)
-    metrics = Metrics(run_config(tmp_path, run={"tensorboard": True}), 4)
-    metrics.write(5, {"b": 1.0, "a/layer_00": 2.0})
-    metrics.flush()
-    metrics.close()
-    assert said == [(str(tmp_path / "tensorboard"), 5), ("b", 1.0, 5), ("a/layer_00", 2.0, 5)]
-
-
 def test_a_sink_that_cannot_close_leaves_no_other_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Broken(Remote):
         def close(self) -> None:

@@ -1,5 +1,6 @@
 """What this machine cannot run of a config. With RAY_ADDRESS the run goes to a cluster, whose nodes are not known here."""
 
+from cluster.actors.nodes.gauges import port_problems
 from cluster.actors.nodes.object_store import local_store
 from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
 from cluster.actors.places.fit import engines_at_start, needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
@@ -44,6 +45,7 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
     if gpu and config.placement.share and (sizes := sizes_of(model)) is not None and (here := gpus_here()):
         with found.collect():
             refuse_no_room(config, sizes, min(here) * SEEN)
+    found.problems += port_problems(config)
     check_store(config, model, found)
     if len(found.problems) > before:
         found.notes.append(

@@ -1,21 +1,17 @@
-"""Where a run's metrics go: one class for each destination, with a row in SINKS.
+"""Where the driver itself writes a run's metrics: one class for each destination, with a row in SINKS.
 
-A new destination is a class here, its row, and the key of `[run]` that asks for it.
+Places outside the run are trackers (`cluster/record/metrics/trackers/`), which follow the files in processes of their own.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from cluster.record.metrics.layers import LayerMetrics
 from cluster.record.metrics.lines import LineFile, cut_lines, plain
-from configs.arithmetic import counted
 from configs.schema import Config
 
 METRICS = "metrics.jsonl"
-ROOM = 1 << 18  # bytes free without which a sink that failed is not opened anew
 
 
 class Sink(Protocol):
@@ -73,62 +69,7 @@ class JsonLines:
         self.layers.close()
 
 
-class TensorBoard:
-    """Event files in `tensorboard/`, for `run.tensorboard = true`. Steps that it cannot write are counted, and it is opened anew."""
-
-    def __init__(self, config: Config, from_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imports torch, which nothing else of a run's record needs
-
-        self.folder = config.run_dir / "tensorboard"
-        self.open = partial(SummaryWriter, str(self.folder))
-        self.board: Any = self.open(purge_step=from_step + 1)
-        self.lost: list[int] = []  # steps
-        self.why = ""
-
-    @classmethod
-    def wanted(cls, config: Config) -> bool:
-        return bool(config.run.tensorboard)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a curve's point for every value."""
-        try:
-            if self.board is None:
-                if shutil.disk_usage(self.folder.parent).free < ROOM:  # its thread would print a traceback
-                    self.lost.append(step)
-                    return
-                self.board = self.open()
-            for key, value in values.items():
-                self.board.add_scalar(key, value, step)
-        except OSError as error:  # of the writer's own thread, which ends with it
-            self._lose(step, error)
-
-    def flush(self) -> None:
-        """TensorBoard's files are for looking at: a step that they lack does not keep a checkpoint from being written."""
-        try:
-            if self.board is not None:
-                self.board.flush()
-        except OSError as error:
-            self._lose(0, error)
-
-    def complaint(self) -> str:
-        if not self.lost:
-            return ""
-        first, last = min(self.lost), max(self.lost)
-        return f"tensorboard/ lacks {counted(len(self.lost), 'step')} from {first} to {last} ({self.why})"
-
-    def close(self) -> None:
-        try:
-            if self.board is not None:
-                self.board.close()
-        except OSError as error:
-            self._lose(0, error)
-
-    def _lose(self, step: int, error: OSError) -> None:
-        self.board, self.why = None, error.strerror or str(error)
-        self.lost += [step] if step else []
-
-
-SINKS: Sequence[type[Sink]] = (JsonLines, TensorBoard)
+SINKS: Sequence[type[Sink]] = (JsonLines,)
 
 
 def open_sinks(config: Config, from_step: int) -> list[Sink]:
