@@ -21,6 +21,7 @@ SAID = {
     "rewrites": "environment; it rewrites the context where the model says '42'",
     "stays": "held environment; it says 'held' where the model says '42'",
 }
+NO_RETURN = "; it has no `return` with a number, so every episode lasts until no turn is left and earns nothing but rewards inside: return"
 REFUSED = {
     "wrong_gold": "the gold turns of t.jsonl line 1 got the environment ended the episode after 2 of 3 turns, needed reward 1",
     "slips": "fails, tried on t.jsonl line 1 where the model says '42': NameError: name 'no_such_name' is not defined",
@@ -49,6 +50,7 @@ def test_an_environment_is_tried_before_anything_starts() -> None:
     found = asyncio.run(tried())
     for name, said in SAID.items():
         assert found[f"{TOYS}:{name}"].startswith(f"{TOYS}:{name}: {said}"), found[f"{TOYS}:{name}"]
+        assert NO_RETURN not in found[f"{TOYS}:{name}"]
     for name, said in REFUSED.items():
         assert found[f"{TOYS}:{name}"].startswith(f"refused: checker '{TOYS}:{name}'"), found[f"{TOYS}:{name}"]
         assert said in found[f"{TOYS}:{name}"], found[f"{TOYS}:{name}"]
@@ -62,6 +64,18 @@ def test_a_held_environment_may_take_longer_to_start_than_a_turn_may_take() -> N
             return await try_environment(pool, name, [("t.jsonl line 1", sample)])
 
     assert asyncio.run(tried()).endswith("held environment; timed_out where the model says '42'")
+
+
+def test_an_environment_that_never_returns_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text("def echo(said, _):\n    while True:\n        said = yield said or 'nothing'\n")
+
+    async def tried() -> str:
+        name = f"{tmp_path}/echo.py:echo"
+        sample = Item(checker=name, response="42", reference=42, fields={}, group=("42",))
+        async with RewardPool(workers=1, timeout_s=5.0, memory_mb=1024, warm=[name]) as pool:
+            return await try_environment(pool, name, [("t.jsonl line 1", sample)])
+
+    assert f"it says '42' where the model says '42'{NO_RETURN}" in asyncio.run(tried())
 
 
 def test_a_turn_that_is_late_gets_advice_about_time(tmp_path: Path) -> None:
