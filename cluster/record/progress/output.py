@@ -21,7 +21,7 @@ class Output:
         try:
             return stream.write(text)
         except UnicodeEncodeError:
-            coding = stream.encoding or "ascii"
+            coding = getattr(stream, "encoding", None) or "ascii"
             return stream.write(text.encode(coding, "backslashreplace").decode(coding))
         except OSError as error:
             return forgive(error, len(text))

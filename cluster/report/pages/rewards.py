@@ -141,7 +141,8 @@ def disagreements(run: RunFiles) -> Iterator[str]:
     yield "<h2>Disagreements</h2><p class='quiet'>The newest ones. Read some: one of the two checkers is wrong, or the reference is.</p>"
     lines = []
     for row in rows[::-1][:SHOWN]:
-        parts = row.get("parts") if isinstance(row.get("parts"), dict) else {}
+        found = row.get("parts")
+        parts = found if isinstance(found, dict) else {}
         lines.append(
             [row["step"], text(row, "question"), text(row, "response"), text(row, "reference"), parts.get("correct"), parts.get("second")]
         )
@@ -162,7 +163,7 @@ def slowest(run: RunFiles) -> Iterator[str]:
     spans = [
         (seconds, row["step"], str(span.get("lane", "")), str(span.get("name", "")))
         for row in read_rows(run.timeline)
-        for span in (row.get("spans") if isinstance(row.get("spans"), list) and type(row.get("step")) is int else ())
+        for span in (found if isinstance(found := row.get("spans"), list) and type(row.get("step")) is int else ())
         if isinstance(span, dict) and span.get("kind") == "score" and (seconds := length(span)) is not None
     ]
     if spans:
