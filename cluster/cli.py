@@ -13,6 +13,7 @@ from cluster.commands.audit.cli import add_audit
 from cluster.commands.doctor.cli import add_doctor
 from cluster.commands.init.cli import add_init
 from cluster.commands.play.cli import add_play
+from cluster.commands.replay.cli import add_replay
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.scaling.cli import add_engines
@@ -128,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     add_doctor(commands)
     add_audit(commands)
     add_rewards(commands)
+    add_replay(commands)
     add_play(commands)
     add_selfcheck(commands)
     add_engines(commands)

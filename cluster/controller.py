@@ -14,12 +14,14 @@ from functools import partial
 
 from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
+from cluster.health.rule import Finding
 from cluster.health.watch import Watch
 from cluster.loop.attempts import Attempts, Place
+from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
-from cluster.loop.unscored import many_failures, refuse_unscored
+from cluster.loop.unscored import describe_rejected, many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
 from cluster.record.audit.settings import Settings
@@ -71,11 +73,12 @@ class Controller:
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
-        self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out})
+        self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out}, prompts=len(self.prompts))
         self.artist = Artist(config.run_dir, config.run.report)
         self.stop = stop or Stop()
         records = (ledger, metrics, self.experts, self.watch.log)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
+        self.capsules = Capsules(config, actors.learners, actors.engines, self.checkpoints, lambda line: show.say(line))
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -120,6 +123,7 @@ class Controller:
             self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
         self.watch.begin(position.step)
+        self.capsules.begin(position.step, self.watch.seen)
         async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
             window: GroupWindow[Scored] = GroupWindow(
                 tasks,
@@ -155,7 +159,7 @@ class Controller:
         summaries = [scored.summary for scored in groups]
         refuse_unscored(step, summaries)
         stats = await self.learners.step(groups)
-        groups = [scored.without_tokens() for scored in groups]  # the next groups already fill the object store
+        groups = [scored.with_words_alone() for scored in groups]  # the next groups already fill the object store
         clock.lap("learn")
         await self._copy_in_the_ranks_turn(step, clock)
         published = await self.publisher.publish(step)
@@ -174,8 +178,7 @@ class Controller:
             **describe_episodes(summaries, self.config.rollout.max_turns),
             **describe_sources(self.config.data.sources, summaries, self.rejected),
             **sampler,
-            "groups/rejected": float(len(self.rejected)),
-            "reward/failures_rejected": float(sum(summary.unscored for summary in self.rejected)),
+            **describe_rejected(self.rejected),
             **describe_publish(published),
             **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
@@ -186,16 +189,16 @@ class Controller:
         clock.laps["save"], self.saving_s = self.saving_s, 0.0
         values |= clock.shares()
         values["tokens_per_second"] = values["tokens"] / max(values["seconds/step"], 1e-9)
-        alarm = self.alarm.observe(step, values)
+        alarm = self.alarm.observe(values)
         self.metrics.write(step, values | self.alarm.counted)
         await self._write_experts(step, stats)
-        self.metrics.write_responses(step, groups, self.config.run.sample_responses)
-        self.metrics.write_disagreements(step, groups, self.config.reward.keep_disagreements)
+        self.metrics.write_texts(step, groups)
         unscored = many_failures([*summaries, *self.rejected], self.config.reward.warn_failures)
         for warning in self.watch.observe(step, values, {"reward_failures": unscored}):
             self.show.say(f"warning: {warning}")
         self.show.step(step, values)
         self.artist.draw_when_due()
+        await self.capsules.after_step(step, groups, values, alarm, self.watch.seen)
         if alarm is not None:
             self.raise_alarm(step, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
@@ -251,9 +254,10 @@ class Controller:
                 f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
             )
 
-    def raise_alarm(self, step: int, text: str) -> None:
+    def raise_alarm(self, step: int, found: Finding) -> None:
         """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
-        self.watch.record(step, "mismatch_alarm", text)
+        self.watch.record(step, "mismatch_alarm", found)
+        text = f"step {step}: {found.message}"
         if self.alarm.stops:
             raise MismatchTooLarge(text)
         self.show.say(f"warning: {text}")

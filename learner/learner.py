@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from configs.schema import Config
 from learner.balance import Balanced, balance
+from learner.batch.costs import charged
 from learner.batch.fetched import Fetched, Source, fetch
 from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_for
 from learner.batch.recorded import ExpertShape
+from learner.batch.trace import LearnedPass, StepTrace
 from learner.experts.load import ExpertLoad, Table, describe_load
 from learner.experts.router_shift import Shift
 from learner.experts.routers import expert_shape
@@ -32,7 +35,7 @@ from learner.model.policy import load_policy
 from learner.model.reference import Reference
 from learner.model.schedule import learning_rate
 from learner.model.zero import ZeroEngine
-from learner.penalty import charged, kl_costs, repriced
+from learner.penalty import kl_costs, repriced
 from learner.statistics import StepStatistics
 from rollout.types import GroupSummary
 
@@ -60,10 +63,13 @@ class Learner:
         self.steps_done = self.updates_done = self.skipped = 0
         self.counted = ExpertLoad()
         self.experts: Table | None = None
+        self.trace: StepTrace | None = None  # of the newest step, until the next one begins
 
     def step(self, summaries: Sequence[GroupSummary], source: Source) -> dict[str, float]:
         """Learn from one step's groups, whose tokens come from `source`; the step's metrics, equal on every rank."""
         started = time.perf_counter()
+        kept = bool(self.config.run.keep_capsules)
+        self.trace = StepTrace(preset=self.objective.preset, entropy_coefficient=self.entropy.coefficient) if kept else None
         plan = self._plan(summaries)
         rows = plan.of_rank(self.rank)
         mine = plan.rows_of_rank(self.rank)
@@ -85,6 +91,8 @@ class Learner:
             if update.rows
         ]
         self.experts = self.counted.table()
+        if self.trace is not None:
+            self.trace.end(plan, fetched, norms)
         lr = self._lr()
         self.steps_done += 1
         if self.reference is not None:
@@ -190,12 +198,31 @@ class Learner:
         # A loss that is not finite makes the whole gradient NaN on purpose: every rank then sees it and drops the update.
         if torch.is_grad_enabled():
             self.zero.backward(loss if torch.isfinite(loss) else loss * float("nan"))
+        if self.trace is not None:
+            self._trace(self.trace, part, inputs, logprobs, entropy, old, loss)
         statistics.add(sums | {"entropy": torch.where(batch.mask, entropy.detach(), 0).sum(), "loss": loss.detach()})
         statistics.add({"bad_logprobs": batch.bad_logprobs, "unrouted": batch.unrouted, "micro_batches": 1})
         if shift is not None:
             statistics.add(shift.sums(batch.mask))
         if first or part.old_logprobs is not None:
             statistics.add_mismatch(old, batch)
+
+    def _trace(
+        self, trace: StepTrace, part: Part, inputs: LossInputs, logprobs: Tensor, entropy: Tensor, old: Tensor, loss: Tensor
+    ) -> None:
+        """Hold what a micro-batch was learned from until the step has ended."""
+        learned = LearnedPass(
+            rows=part.rows,
+            batch=part.batch,
+            inputs=inputs,
+            replay=part.replay,
+            logprobs=logprobs.detach(),
+            old_logprobs=old,
+            measured_logprobs=part.old_logprobs if self.objective.kl.in_reward else None,
+            entropy=entropy.detach() if trace.entropy_coefficient else None,
+            loss=loss.detach(),
+        )
+        trace.passes.append(learned)
 
     def _lr(self) -> float:
         """The learning rate of the newest update of this step, or of its first one."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from configs.presets import Objective, Preset
 from configs.schema import Config
+from learner.batch.costs import ratio_base
 from learner.batch.fetched import Fetched
 from learner.batch.plan import MicroBatch
 from learner.batch.recorded import ExpertShape, Recording
@@ -35,9 +36,8 @@ class Part:
         return self.batch.attention if self.rows else torch.zeros_like(self.batch.attention)
 
     def ratio_base(self, preset: Preset, old_logprobs: Tensor) -> Tensor:
-        """The log-probs that the ratio is taken to [B, T]: the old ones, or the engine's if the preset says so and they are known."""
-        engine = self.batch.engine_logprobs
-        return engine if preset.old == "engine" and engine is not None else old_logprobs
+        """The log-probs that the ratio is taken to [B, T]."""
+        return ratio_base(preset, old_logprobs, self.batch.engine_logprobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class References:
 
     tokens: Sequence[Reference]  # [G], each to a `rollout.types.Sampled`
     experts: Sequence[Reference] = ()  # [G], each to `rollout.types.Recorded`; empty if the engines record none
+    words: Reference | None = None  # to a `Text` of every response, for a capsule; None if the run keeps none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Scored:
     engine: int
     prompt: Prompt
     life: int = 0  # of the engine in its place: how often it was replaced before
+    words: Reference | None = None  # as in References, after the tokens were freed
 
     @property
     def learnable(self) -> References:
@@ -54,3 +56,7 @@ class Scored:
     def without_tokens(self) -> "Scored":
         """The same without references, so that Ray frees the tokens at once."""
         return replace(self, tokens=None)
+
+    def with_words_alone(self) -> "Scored":
+        """The same without tokens, but with the words of all responses until its step has ended: a capsule may need them."""
+        return replace(self, tokens=None, words=self.tokens.words if isinstance(self.tokens, References) else None)

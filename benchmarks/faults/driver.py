@@ -29,9 +29,9 @@ from cluster.commands.resuming.beginning import where_to_begin
 from cluster.commands.validate import Checked
 from cluster.publish import callback
 from cluster.record.checkpoint import refuse_changed_data
-from cluster.record.damage import refuse_damaged_record
 from cluster.record.pictures.artist import Artist
 from cluster.record.run_dir import never_began, set_aside, write_config
+from cluster.record.saves.damage import refuse_damaged_record
 from cluster.stop import Stop
 from configs.schema import Config
 from rollout.chat import NOTHING, Chat

@@ -59,6 +59,8 @@ class EngineActor:
     async def respond(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         """A scored group: its head for the driver, the tokens of every response, and every response's recorded experts if there are any.
 
+        Where the run keeps capsules, a last part has the words of all responses.
+
         The head is the summary with a few texts: of the first `texts` responses and of those on which two checkers disagree. A group that
         will not be `learned` is the head alone. Ray makes an object of each part, and the driver that asked for them owns them all: they
         outlive this process.
@@ -101,7 +103,8 @@ class EngineActor:
         if not learned:
             return head
         experts = [response.recorded for response in group.responses] if self.config.rollout.capture_routing else []
-        return (head, *map(Sampled.of, group.responses), *experts)
+        words = [list(map(Text.of, range(size), group.responses, scored))] if self.config.run.keep_capsules else []
+        return (head, *map(Sampled.of, group.responses), *experts, *words)
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import ray
 
@@ -16,7 +16,7 @@ from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, RoleFailed
 from configs.errors import EngineFailed
 from configs.schema import Config
-from rollout.scored import Scored
+from rollout.scored import Scored, Text
 from rollout.types import Prompt
 
 __all__ = ("EngineHandle", "EnginePool", "NoEngineLeft", "OnEvent", "Scored", "references")
@@ -123,11 +123,12 @@ class EnginePool:
 
         The tokens of a group that will not be `learned` never leave the engine.
         """
-        objects = size * (1 + self.config.rollout.capture_routing) if learned else 0
+        words = learned and self.config.run.keep_capsules > 0
+        objects = size * (1 + self.config.rollout.capture_routing) + words if learned else 0
         deadline = float(self.config.run.deadline_s)
         ask = Ask(
             group_id=group_id, prompt=prompt, size=size, temperature=temperature, texts=texts, learned=learned, objects=objects,
-            deadline_s=deadline,
+            deadline_s=deadline, words=words,
         )  # fmt: skip
         with self._racing(Race(ask, self.bury)) as race:
             while True:
@@ -136,6 +137,20 @@ class EnginePool:
                 if (scored := await race.first()) is not None:
                     return scored
                 self.on_retry(group_id)
+
+    async def words(self, groups: Sequence[Scored]) -> list[Sequence[Text] | None]:
+        """The words of every response of each group, for a capsule; None where the node that had them is gone, or they were not kept."""
+        return await asyncio.gather(*(self._words(scored) for scored in groups))
+
+    async def _words(self, scored: Scored) -> Sequence[Text] | None:
+        if scored.words is None:
+            return None
+        try:
+            async with asyncio.timeout(float(self.config.run.deadline_s)):
+                found: Sequence[Text] = await cast(Any, scored.words)
+        except (ray.exceptions.RayError, TimeoutError):
+            return None
+        return found
 
     def look_for_stragglers(self) -> None:
         """Name groups that have become late, the oldest of them; run each again on an idle engine if `rollout.hedge` says so."""

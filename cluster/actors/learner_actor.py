@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cluster.actors.learners import Shared
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.record.capsules.write import write_rank
 from configs.schema import Config
 from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
@@ -147,6 +148,12 @@ class LearnerActor:
     def expert_load(self) -> Any:
         """The tokens that each expert took in the last step [L, E]; None for a dense model."""
         return self.learner.expert_load()
+
+    def capsule(self, folder: str, room: int) -> dict[str, Any]:
+        """Write what this rank learned in the last step; `room` bytes of the disk stay free."""
+        trace = self.learner.trace
+        assert trace is not None, "a run that keeps no capsules asked for one"
+        return write_rank(Path(folder), self.rank, self.config.learner.ranks, trace, room)
 
     def snapshot(self) -> None:
         """Copy this rank's state into host memory; training waits only for this."""

@@ -208,6 +208,10 @@ class Learners:
         table: NDArray[np.int64] = await self._within(self.actors[0].expert_load.remote(), "report the load of its experts")
         return table
 
+    async def capsule(self, folder: Path, room: int) -> list[dict[str, Any]]:
+        """Let every rank write what it learned in the last step into `folder`; of each rank what `write_rank` says."""
+        return await self.all("capsule", str(folder), room)
+
     async def manifest(self) -> Manifest:
         manifest: Manifest = (await self.all("manifest"))[0]
         return manifest

@@ -15,8 +15,8 @@ from cluster.commands.resuming.beginning import Beginning, where_to_begin
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
-from cluster.record.damage import refuse_damaged_record
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
+from cluster.record.saves.damage import refuse_damaged_record
 from configs.memory.table import describe_memory
 from configs.parameters import count_parameters
 from configs.schema import Config

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from cluster.record.health_log import Period, read_health
 from cluster.record.metrics.held_out import greedy_correctness
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.transcripts import transcript_lines
-from cluster.record.warnings import Period, read_warnings
 from configs.arithmetic import counted
 
 ENDS = 10  # steps averaged at either end
@@ -39,7 +39,7 @@ def summary(folder: Path) -> list[str]:
     if (folder / "report.html").exists():
         lines.append(f"report   {folder / 'report.html'}")
     lines += episodes(folder)
-    return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_warnings(folder))]
+    return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_health(folder))]
 
 
 def episodes(folder: Path) -> list[str]:

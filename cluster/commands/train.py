@@ -25,7 +25,6 @@ from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
 from cluster.record.audit.steps import LOST
 from cluster.record.checkpoint import Checkpoints, read_stream, refuse_changed_data
-from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
@@ -40,6 +39,7 @@ from cluster.record.run_dir import (
     set_aside,
     write_config,
 )
+from cluster.record.saves.damage import refuse_damaged_record
 from cluster.record.scaling.files import forget
 from cluster.record.scaling.scaling import Scaling
 from cluster.stop import Stop, Stopped

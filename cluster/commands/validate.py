@@ -14,9 +14,9 @@ from cluster.commands.checks.findings import Findings
 from cluster.commands.checks.machine import check_machine
 from cluster.commands.checks.model import experts_of_the_model, refuse_impossible_numbers
 from cluster.commands.checks.rewards import Rewards, check_rewards
+from cluster.commands.checks.rows.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.checks.sense import doubtful, repeated_prompts
 from cluster.commands.checks.weights import refuse_other_weights
-from cluster.commands.data_lines import describe_eval_sets, describe_prompts
 from cluster.commands.init.machine import gpus_here, host_bytes
 from cluster.models.folder import described_folder, model_folder, refuse_generation_config, refuse_kind, refuse_no_tokenizer
 from configs.arithmetic import GB, plan

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
+from cluster.health.rule import Finding
 from configs.errors import RunFailed
 from configs.schema import Config
 from configs.sections.mismatch import PARTS
@@ -36,8 +37,8 @@ class MismatchAlarm:
         self.calm: dict[str, deque[float]] = {part: deque(maxlen=REMEMBERED) for part in self.parts}
         self.found: dict[str, float] = {}  # the last value of each part in these steps
 
-    def observe(self, step: int, values: Mapping[str, float]) -> str | None:
-        """The alarm's text once `mismatch.patience` steps in a row were above the limit, else None; once in a row. NaN counts as above.
+    def observe(self, values: Mapping[str, float]) -> Finding | None:
+        """The alarm once `mismatch.patience` steps in a row were above the limit, else None; once in a row. NaN counts as above.
 
         A step that learned no token with a known engine log-prob has no `mismatch/kl`; it neither ends the row nor adds to it.
         """
@@ -55,23 +56,26 @@ class MismatchAlarm:
         if self.above != self.patience:
             return None
         steps = "1 step" if self.patience == 1 else f"{self.patience} steps in a row"
-        return f"step {step}: mismatch/kl is {kl:.3g}, above mismatch.alarm = {self.limit:g} for {steps}; {self._what_grew()}"
+        grew, advice = self._what_grew()
+        return Finding(f"mismatch/kl is {kl:.3g}, above mismatch.alarm = {self.limit:g} for {steps}; {grew}", advice)
 
     @property
     def counted(self) -> dict[str, float]:
         """The alarm's own metric; nothing where no alarm is set."""
         return {} if self.limit is None else {"mismatch/above": float(self.above)}
 
-    def _what_grew(self) -> str:
+    def _what_grew(self) -> tuple[str, str]:
         """The part that grew most since calm steps, and what helps against it."""
         if not self.splits:
             return (
-                "what grew is unknown: set mismatch.share, for example to 0.05, to split the mismatch into routing, staleness and numerics"
+                "what grew is unknown",
+                "set mismatch.share, for example to 0.05, to split the mismatch into routing, staleness and numerics",
             )
         if not self.found:
-            return "what grew is unknown: no response of these steps could be split (split/cut, split/not_held, split/unrouted say why)"
+            unsplit = "no response of these steps could be split (split/cut, split/not_held, split/unrouted say why)"
+            return "what grew is unknown", f"raise mismatch.share: {unsplit}"
         before = {part: median(known) if (known := self.calm[part]) else 0.0 for part in self.found}
         growth = {part: math.inf if math.isnan(value) else value - before[part] for part, value in self.found.items()}
         part = max(growth, key=growth.__getitem__)
         calm = f"up from {before[part]:.3g} in calm steps" if self.calm[part] else "with no calm step yet to compare it with"
-        return f"what grew most is {part}, split/{part}_kl = {self.found[part]:.3g}, {calm}: {REMEDIES[part]}"
+        return f"what grew most is {part}, split/{part}_kl = {self.found[part]:.3g}, {calm}", REMEDIES[part]

@@ -1,4 +1,4 @@
-"""A health rule: a name, and a pure test of a run's history that answers with a warning or None."""
+"""A health rule: a name, and a pure test of a run's history that answers with a finding or None."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,20 @@ from cluster.health.history import History
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One symptom of an ill run. The message says what was seen, what to do, and the key to set."""
+class Finding:
+    """What was seen, with its numbers, and what to do about it: the key to set and a value to try."""
 
-    name: str  # as warnings.jsonl records it
-    test: Callable[[History], str | None]
+    seen: str
+    advice: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.seen}: {self.advice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One symptom of an ill run."""
+
+    name: str  # as health.jsonl records it
+    test: Callable[[History], Finding | None]

@@ -1,7 +1,8 @@
 """The run directory: its contents, and who may write to it.
 
-config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  warnings.jsonl  nodes.json  engines.json
-engines-status.json  reward.png  report.html  experts.npz  experts.png  checkpoints/  responses/  disagreements/  quarantine/  logs/
+config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  health.jsonl  nodes.json  engines.json
+engines-status.json  reward.png  report.html  experts.npz  experts.png  checkpoints/  capsules/  responses/  disagreements/
+quarantine/  logs/
 tensorboard/  unstarted-N/  lock
 """
 
@@ -98,8 +99,9 @@ WRITTEN_BY = "# Gatewise"  # the first line of config.toml goes on with the vers
 
 # All that a run writes into its directory but the lock.
 WRITTEN = (
-    "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "warnings.jsonl",
-    "nodes.json", "engines.json", "engines-status.json", "reward.png", "report.html", "experts.npz", "experts.png", "checkpoints",
+    "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "health.jsonl",
+    "warnings.jsonl", "nodes.json", "engines.json", "engines-status.json", "reward.png", "report.html", "experts.npz", "experts.png",
+    "checkpoints", "capsules",
     "responses", "disagreements", "quarantine", "logs", "tensorboard",
 )  # fmt: skip
 

@@ -96,11 +96,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The report or its version; 404 for whoever lacks the token."""
-        _, given, *rest = [*self.path.partition("?")[0].split("/"), ""]
+        given, slash, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
         known = hmac.compare_digest(given.encode("utf-8", errors="replace"), self.server.token.encode()) and self._host_is_known()
-        if known and rest[:1] == ["version"]:
+        if known and not slash:
+            self._answer(HTTPStatus.PERMANENT_REDIRECT, "text/plain", b"", Location=f"/{self.server.token}/")
+        elif known and rest == "version":
             self._answer(HTTPStatus.OK, "text/plain", self.server.live.newest().encode())
-        elif known and rest[:1] == [""]:
+        elif known and not rest:
             try:
                 self._answer(HTTPStatus.OK, "text/html", self.server.live.page())
             except (InputError, OSError) as error:  # the folder was moved away, or a file cannot be read now
@@ -113,9 +115,9 @@ class Handler(BaseHTTPRequestHandler):
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         return not is_loopback(self.server.host) or name in (*NAMES, self.server.host)
 
-    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes, **more: str) -> None:
         self.send_response(status)
-        for name, value in (HEADERS | {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}).items():
+        for name, value in (HEADERS | more | {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

@@ -60,6 +60,7 @@ def is_a_statistic(value: str) -> bool:
 
 A_STATISTIC = '"token", "sequence" or "geometric"'
 NEEDS: tuple[Needs, ...] = (
+    Needs("run.capsule_every", "run.keep_capsules", is_positive, "run.keep_capsules above 0"),
     Needs("data.difficulty_floor", "data.sampler", is_difficulty, 'data.sampler = "difficulty"'),
     Needs("data.difficulty_half_life", "data.sampler", is_difficulty, 'data.sampler = "difficulty"'),
     Needs("data.template_file", "data.chat_template", is_true, "data.chat_template = true"),

@@ -68,6 +68,16 @@ class RunConfig(Section):
         default=True,
         description="write `report.html`, one page without a network that shows the run: now and then while it works, and at its end",
     )
+    capsule_every: Whole = Field(
+        default=0,
+        description="steps between capsules: a capsule in `capsules/` has what a step was learned from, and `gatewise replay` computes it "
+        "again. 0 keeps one only where an update is dropped or spikes, or an alarm is raised",
+    )
+    keep_capsules: Whole = Field(
+        default=10,
+        description="most capsules to keep. Those that were only due go first. Of those with a cause the first and the newest stay. "
+        "0 keeps none, also where an update is dropped",
+    )
     tensorboard: StrictBool = Field(default=False, description="also write every metric to `tensorboard/`")
     deadline_s: Positive = Field(
         default=600,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
-from cluster.record.damage import refuse_damaged_record
 from cluster.record.ledger import Ledger
+from cluster.record.saves.damage import refuse_damaged_record
 from configs.errors import CheckpointError
 from tests.cluster.test_validate import config, model, refused, with_checkpoint  # noqa: F401 - fixtures
 from tests.configs.test_configs import config_with
@@ -31,7 +31,7 @@ def test_a_damaged_ledger_is_named(tmp_path: Path, damage: Callable[[bytes], byt
         refuse_damaged_record(asked)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "layers.jsonl", "warnings.jsonl"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "layers.jsonl", "health.jsonl", "warnings.jsonl"])
 @pytest.mark.parametrize(
     ("raw", "damaged"),
     [

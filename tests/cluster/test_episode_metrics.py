@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from cluster.commands.summary import summary
-from cluster.health.episode_rules import EPISODE_RULES
 from cluster.health.history import History
-from cluster.health.reward_rules import REWARD_RULES
+from cluster.health.ranked import RULES
 from cluster.loop.evaluation import evaluate_set
 from cluster.record.metrics.episodes import describe_episodes
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
@@ -68,13 +67,13 @@ def test_the_line_of_a_step_has_turns_and_calls_where_there_are_any(more: dict[s
     assert said in describe_step(LINE | more, 9.0)
 
 
-def rules(*names: str, steps: int = 12, change: Callable[[int], dict[str, float]], **sections: Any) -> dict[str, str]:
+def rules(*names: str, steps: int = 16, change: Callable[[int], dict[str, float]], **sections: Any) -> dict[str, str]:
     """What the named rules say at the end of a run of such steps."""
     history = History(run_config(Path("x"), **sections))
     for step in range(1, steps + 1):
         history.add({"step": step, **change(step)})
-    found = {rule.name: rule.test(history) for rule in (*EPISODE_RULES, *REWARD_RULES)}
-    return {name: text for name in names if (text := found[name])}
+    found = {rule.name: rule.test(history) for rule in RULES}
+    return {name: finding.message for name in names if (finding := found[name])}
 
 
 EVERY = ("out_of_turns", "answers_cut", "calls_fail", "no_calls", "truncated")

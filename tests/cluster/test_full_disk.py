@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cluster.record.expert_log import ExpertLog
+from cluster.record.health_log import HealthLog, read_health
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.lines import LineFile, read_lines
 from cluster.record.metrics.metrics import Metrics, read_metrics
@@ -20,7 +21,6 @@ from cluster.record.metrics.sinks import TensorBoard
 from cluster.record.pictures.artist import Artist, drawn_at_the_end
 from cluster.record.progress import Progress
 from cluster.record.run_dir import write_config
-from cluster.record.warnings import WarningLog, read_warnings
 from tests.toys.run import run_config, toy_summary
 
 FULL = Path("/dev/full")  # takes no byte: every write fails as on a full disk
@@ -74,13 +74,13 @@ def test_a_file_that_is_full_says_so_and_its_end_raises_nothing() -> None:
 
 
 def test_metrics_layers_and_warnings_go_on_and_keep_a_checkpoint_from_promising_what_is_not_on_record(tmp_path: Path, disk: Disk) -> None:
-    metrics, warnings = Metrics(run_config(tmp_path), 0), WarningLog(tmp_path)
+    metrics, warnings = Metrics(run_config(tmp_path), 0), HealthLog(tmp_path)
     disk.free = 0
     metrics.write(1, {"a": 1.0, "b/layer_00": 2.0})
-    warnings.begin(1, "truncated", "text")
+    warnings.begin(1, "truncated", "seen", "advice")
     assert "1 line of metrics.jsonl cannot" in metrics.complaint()
     assert "1 line of layers.jsonl cannot" in metrics.complaint()
-    assert "1 line of warnings.jsonl cannot" in warnings.complaint()
+    assert "1 line of health.jsonl cannot" in warnings.complaint()
     for record in (metrics, warnings):
         with pytest.raises(OSError, match="No space left"):
             record.flush()
@@ -90,7 +90,7 @@ def test_metrics_layers_and_warnings_go_on_and_keep_a_checkpoint_from_promising_
     metrics.close()
     assert (metrics.complaint(), warnings.complaint()) == ("", "")
     assert read_metrics(tmp_path) == [{"step": 1, "a": 1.0}]
-    assert [episode.name for episode in read_warnings(tmp_path)] == ["truncated"]
+    assert [period.rule for period in read_health(tmp_path)] == ["truncated"]
 
 
 def test_texts_and_expert_counts_that_cannot_be_written_are_counted_and_leave_no_half_file(

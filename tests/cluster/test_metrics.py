@@ -8,9 +8,9 @@ import pytest
 
 from cluster.actors.engines import Scored
 from cluster.commands.summary import summary
+from cluster.record.health_log import HealthLog
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics, texts_per_group
 from cluster.record.metrics.responses import describe_response
-from cluster.record.warnings import WarningLog
 from configs.presets import PRESETS
 from learner.batch.plan import weigh
 from rollout.episode import Answer, Turn
@@ -158,18 +158,18 @@ def test_the_end_of_a_run_says_where_it_lies_and_what_it_achieved(tmp_path: Path
         metrics.write(step, {"reward/mean": step / 20 if step != 20 else float("nan"), "tokens": 300.0, "seconds/step": 1.5})
     metrics.write(21, {"reward/mean": 1.0, "tokens": 300.0, "seconds/step": 1.5, "eval/greedy": 0.75})
     (tmp_path / "reward.png").touch()
-    warnings = WarningLog(tmp_path)
-    warnings.begin(3, "truncated", "all responses are cut off")
+    warnings = HealthLog(tmp_path)
+    warnings.begin(3, "truncated", "all responses are cut off", "raise it")
     warnings.end(9, "truncated")
-    warnings.begin(20, "no_signal", "nothing is learned")
+    warnings.begin(20, "no_signal", "nothing is learned", "lower it")
     assert summary(tmp_path) == [
         f"run      {tmp_path}",
         "reward   0.050 at step 1 -> 0.775 (mean of the last 10 steps)",
         "speed    200 generated tokens/s over 20 steps, 1.50 s a step",
         "held-out 0.250 -> 0.750 correctness of greedy responses",
         f"picture  {tmp_path / 'reward.png'}",
-        "warning  steps 3 to 9: all responses are cut off",
-        "warning  since step 20: nothing is learned",
+        "warning  steps 3 to 9: all responses are cut off: raise it",
+        "warning  since step 20: nothing is learned: lower it",
     ]
 
 

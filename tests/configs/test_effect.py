@@ -20,6 +20,7 @@ VALUES = {
     "data.template_arguments": ("{deep = 1}", "data.chat_template=true"),
     "data.prefill": ('"So"', "data.chat_template=true"),
     "rollout.reply_role": ('"tool"', "data.chat_template=true"),
+    "run.capsule_every": ("5", "run.keep_capsules=1"),
     "rollout.hedge": ("true", "rollout.engines=2"),
     "rollout.restarts": ("5", "placement.share=false"),
     "rollout.restart_window_s": ("60", "rollout.restarts=2"),
@@ -41,6 +42,7 @@ VALUES = {
 }
 # What takes the effect away, where the default of the other key does not.
 WITHOUT = {
+    "run.capsule_every": "run.keep_capsules=0",
     "mismatch.share": "rollout.logprobs=false",
     "mismatch.alarm": "rollout.logprobs=false",
     "data.template_file": "data.chat_template=false",

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from configs.presets import PRESETS, Kl, Objective
+from learner.batch.costs import in_turns
 from learner.loss.advantages import ADVANTAGES
 from learner.loss.kl import ESTIMATORS, kl_of_tokens
 from learner.loss.objective import LossInputs, policy_loss
-from learner.penalty import in_turns
 from tests.toys.objective import BATCH, GARBAGE, GOLDEN, MASK, outcome, same
 
 EXACT = GOLDEN["kl_exact"]

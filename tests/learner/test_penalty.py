@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from configs.presets import PRESETS, Kl, Objective
+from learner.batch.costs import charged
 from learner.batch.plan import plan_step
 from learner.measurement import Part
-from learner.penalty import charged, kl_costs, repriced
+from learner.penalty import kl_costs, repriced
 from rollout.types import Group, GroupSummary, Verdict
 from tests.toys.batches import whole_batch
 from tests.toys.holes import episode, group_of, segment

@@ -16,6 +16,8 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
+from cluster.commands.replay.replay import replay
+from cluster.record.capsules.read import list_capsules
 from rollout.digest import digest
 from rollout.proof import fingerprint
 from tests.toys.drive import Driver, driving, gpu_box, metrics, train, wait_for_row, wait_for_step
@@ -122,6 +124,15 @@ def test_spread_experts_come_back_as_often_as_restarts_allow(run: Path) -> None:
     assert int(back.group(1)) % STEPS == 0
     assert "learner.restarts = 1 are used up" in said
     assert metrics(run)[-1]["learner/restarts"] == 1
+
+
+def test_the_step_that_raised_the_alarm_is_kept_and_can_be_computed_again(run: Path) -> None:
+    found = replay(list_capsules(run)[0])
+    assert "mismatch alarm" in found.capsule.reason
+    assert [line for check in found.checks for line in check.different] == []
+    assert not found.differs
+    assert {row.rank for row in found.capsule.rows} == {0, 1}
+    assert "kept as a capsule: gatewise replay" in (run.parent / "said.txt").read_text()
 
 
 def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:

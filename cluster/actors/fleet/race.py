@@ -26,6 +26,7 @@ class Ask:
     learned: bool  # tokens of other groups never leave the engine
     objects: int  # that the engine returns beside the head
     deadline_s: float
+    words: bool = False  # whether the last of these objects has the words of all responses
 
     @property
     def evaluated(self) -> bool:
@@ -89,7 +90,7 @@ class Race:
         try:
             head, parts = ask.of(engine.actor)
             summary, shown = await engine.answer(head, ask.deadline_s)
-            tokens = references(parts, ask.size) if ask.learned else None
+            tokens = references(parts, ask.size, words=ask.words) if ask.learned else None
             return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, life=engine.life, prompt=ask.prompt)
         except ray.exceptions.RayError as error:
             if not has_died(error):
@@ -100,7 +101,11 @@ class Race:
             raise RoleLate(engine.role, f"did not finish group {ask.group_id}", ask.deadline_s) from error
 
 
-def references(parts: Sequence[Any], size: int) -> References:
-    """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any."""
+def references(parts: Sequence[Any], size: int, *, words: bool = False) -> References:
+    """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any.
+
+    With `words` a last one has the words of all of them.
+    """
     made = [Reference(part) for part in parts]
-    return References(tokens=made[:size], experts=made[size:])
+    last = made.pop() if words else None
+    return References(tokens=made[:size], experts=made[size:], words=last)

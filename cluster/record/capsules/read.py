@@ -58,6 +58,7 @@ class CapsuleRow:
     advantages: Floats  # [T]
     token_weights: Floats  # [T]
     entropy: Floats | None  # [T], where its bonus is in the loss
+    measured_logprobs: Floats | None  # [T], as the old ones, of the pass that measured a KL in the reward
     log_shift: Floats | None  # [T], RSPO's router shift, where it is in use
     spans: NDArray[np.int32]  # [K, 2], where each turn of the model begins and ends
     experts: NDArray[Any] | None  # [P+T, L, E], those that the tokens replayed; None if there was none
@@ -243,7 +244,7 @@ def rows_of(table: Table, rank: int, group_ids: Sequence[int]) -> list[CapsuleRo
 
 NUMBERS = ("member", "segment", "update", "micro_batch", "first_turn", "oldest_version", "newest_version")
 ALWAYS = ("token_ids", "sampled", "mask", "logprobs", "old_logprobs", "ratios", "advantages", "token_weights")
-SOMETIMES = ("engine_logprobs", "reference_logprobs", "entropy", "log_shift")
+SOMETIMES = ("engine_logprobs", "reference_logprobs", "measured_logprobs", "entropy", "log_shift")
 
 
 def group_of(position: int, found: Mapping[str, Any], summary: GroupSummary, rows: Sequence[CapsuleRow]) -> CapsuleGroup:

@@ -52,6 +52,11 @@ class Metrics:
         if self.on_step is not None and step > 0:
             self.on_step({"step": step, **{key: plain(value) for key, value in sorted(values.items()) if not KEY.fullmatch(key)}})
 
+    def write_texts(self, step: int, groups: Sequence[Scored]) -> None:
+        """Write what a step keeps for people to read."""
+        self.write_responses(step, groups, self.config.run.sample_responses)
+        self.write_disagreements(step, groups, self.config.reward.keep_disagreements)
+
     def write_responses(self, step: int, groups: Sequence[Scored], limit: int) -> None:
         """Write a few responses of the step for people to read: prompt, response, reference, verdict, advantage."""
         spread = self.config.run.sample_groups

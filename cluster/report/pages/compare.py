@@ -5,9 +5,9 @@ from html import escape
 from typing import Any
 
 from cluster.report.files import RunFiles
+from cluster.report.findings.parting import partings
 from cluster.report.pack import short
 from cluster.report.page import Page, asset
-from cluster.report.parting import partings
 from cluster.report.tables import table
 
 NAME = "compare"

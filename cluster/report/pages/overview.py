@@ -7,10 +7,10 @@ from typing import Any
 
 from cluster.record.metrics.held_out import FIRST, LAST, UNNAMED
 from cluster.report.curves import axis, from_keys, idle_at_zero, per_run, stacked
-from cluster.report.facts import facts
 from cluster.report.files import RunFiles
+from cluster.report.findings.facts import facts
+from cluster.report.findings.periods import Complaint, complaints
 from cluster.report.page import Chart, Page, cards
-from cluster.report.periods import Complaint, complaints
 from cluster.report.tables import note, table
 
 NAME = "overview"

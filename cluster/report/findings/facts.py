@@ -54,8 +54,8 @@ def results(run: RunFiles) -> Iterator[Fact]:
     courses = {name: [(step, correct[name]) for step, correct in found if name in correct] for name in (found[-1][1] if found else ())}
     yield "held-out", "; ".join(course(name, values) for name, values in courses.items()) or None
     tokens, seconds = run.curve("tokens")[1], run.curve("seconds/step")[1]
-    speed = f"{sum(tokens) / sum(seconds):,.0f} tokens/s, {sum(seconds) / len(seconds):.3g} s a step"
-    yield "speed", speed if tokens and sum(seconds) > 0 else None
+    known = tokens and sum(seconds) > 0
+    yield "speed", f"{sum(tokens) / sum(seconds):,.0f} tokens/s, {sum(seconds) / len(seconds):.3g} s a step" if known else None
     yield "tokens learned", shown(sum(run.curve("learned_tokens")[1])) if run.curve("learned_tokens")[1] else None
 
 
