@@ -51,6 +51,7 @@ CATCH_ALL = {
     "cluster/commands/selfcheck/attempt.py",
     "cluster/commands/validate.py",
     "cluster/record/saves/saver.py",
+    "cluster/report/responses/pieces.py",
     "reward/held/keeper.py",
     "reward/held/sessions.py",
     "reward/held/world_main.py",
