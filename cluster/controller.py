@@ -20,6 +20,7 @@ from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
+from cluster.loop.spikes import refuse_spikes
 from cluster.loop.unscored import describe_rejected, many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
@@ -33,7 +34,7 @@ from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.pictures.artist import Artist
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.saves.saver import Saver
 from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
@@ -63,12 +64,12 @@ class Controller:
         first: Place | None = None,
     ) -> None:
         """`first` is where the run begins, and goes back to while it has no checkpoint of its own; by default at the model."""
-        self.config, self.prompts, self.held_out = config, prompts.prompts, held_out
+        self.config, self.prompts, self.held_out, self.sizes = config, prompts.prompts, held_out, prompts.sizes
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
         self.ledger, self.metrics, self.show = ledger, metrics, show
-        self.sizes = prompts.sizes
         self.stream = open_stream(config.data, self.sizes, config.run.seed)
-        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, ledger.event)
+        recorded = (ledger.event, ledger.rates(), ledger.rolled_back)
+        self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, *recorded)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
         self.alarm = MismatchAlarm(config)
@@ -136,6 +137,7 @@ class Controller:
                 max_staleness=self.slack_within,
                 spent=lambda scored: {"answering": scored.summary.answering_s, "scoring": scored.summary.scoring_s},
             )
+            self.show.follow_window(window.occupancy.counts)
             filling = tasks.create_task(window.keep_full(), name="keep the window full")
             watching = tasks.create_task(self.learners.watch(), name="watch the ranks")
             with suppress(Stopped):
@@ -181,7 +183,7 @@ class Controller:
             **describe_publish(published),
             **self.engines.counts(),
             **{f"window/{state}": mean for state, mean in window.occupancy.means().items()},
-            "learner/restarts": float(self.attempts.restarts),
+            **self.attempts.describe(),
         }
         values |= await self._evaluate_when_due(step)
         clock.lap("evaluate")
@@ -198,8 +200,7 @@ class Controller:
         self.show.step(step, values)
         self.artist.draw_when_due()
         await self.capsules.after_step(step, groups, values, alarm, self.watch.seen)
-        if alarm is not None:
-            self.raise_alarm(step, alarm)
+        self.raise_alarm(step, values, alarm)
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
         position = Position(step=step, next_group=window.next_group, pending=tuple(window.pending))
         await self.saver.after_step(position, self.stream.state())
@@ -253,8 +254,11 @@ class Controller:
                 f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
             )
 
-    def raise_alarm(self, step: int, text: str) -> None:
-        """Warn, or end the run before this step is saved, so that the newest checkpoint is from before the alarm."""
+    def raise_alarm(self, step: int, values: Values, text: str | None) -> None:
+        """Warn, go back, or end the run before this step is saved, so that the newest checkpoint is from before a spike or an alarm."""
+        refuse_spikes(self.config, step, values, ends=self.stop.asked)
+        if text is None:
+            return
         self.watch.record(step, "mismatch_alarm", text)
         if self.alarm.stops:
             raise MismatchTooLarge(text)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 
 LOG = logging.getLogger("gatewise")
 

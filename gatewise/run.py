@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics

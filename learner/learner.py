@@ -7,9 +7,11 @@
 Every rank computes the same plan from the same summaries, so ranks exchange only gradients and sums.
 """
 
+import math
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from learner.mismatch.routing_watch import RoutingWatch
 from learner.model.policy import load_policy
 from learner.model.reference import Reference
 from learner.model.schedule import learning_rate
+from learner.model.spikes import Spikes
 from learner.model.zero import ZeroEngine
 from learner.penalty import kl_costs, repriced
 from learner.statistics import StepStatistics
@@ -60,6 +63,8 @@ class Learner:
         self.watch = RoutingWatch(captured.sparse if captured else (), device)
         self.rescoring = Rescoring(config, self.zero, captured, device)
         self.entropy = EntropyControl(config.entropy)
+        self.spikes = Spikes(config.learner)
+        self.rate = 1.0  # of the learning rate that the config asks for; lower after a rollback
         self.steps_done = self.updates_done = self.skipped = 0
         self.counted = ExpertLoad()
         self.experts: Table | None = None
@@ -107,6 +112,7 @@ class Learner:
             "grad_norm": float(np.mean(norms)) if norms else float("nan"),
             "responses_left_out": float(sum(update.left_out for update in plan.updates)),
             "updates_skipped": float(self.skipped),
+            **self.spikes.describe(),
             "updates_empty": float(len(plan.updates) - len(norms)),
             "updates_without_signal": float(sum(flat)),
             "seconds/learn_fetch": arrived - started,
@@ -159,17 +165,18 @@ class Learner:
         return 0.0
 
     def _update(self, parts: Sequence[Part], statistics: StepStatistics, first: bool) -> float:
-        """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where the update was dropped."""
+        """One optimizer update from this rank's micro-batches; the gradient's norm, NaN where it was not finite."""
         coefficient = float(self.config.learner.aux_loss)
         balanced = balance(self.zero, parts, coefficient) if coefficient else None
         for part in parts:
             self._learn(part, balanced, statistics, first)
         if balanced is not None:
             statistics.add({"aux_loss": balanced.value})
-        self.updates_done += 1
-        norm, applied = self.zero.update(self._lr())
+        self.updates_done = update = self.updates_done + 1
+        norm, applied = self.zero.update(self._lr(), partial(self.spikes.refuses, update=update) if self.spikes.drops else None)
+        self.spikes.observe(norm, update)
         self.skipped += not applied
-        return norm if applied else float("nan")
+        return norm if math.isfinite(norm) else float("nan")
 
     def _learn(self, part: Part, balanced: Balanced | None, statistics: StepStatistics, first: bool) -> None:
         """Forward and backward pass of one micro-batch; its gradient is added to the update's. Without autograd the forward pass alone."""
@@ -226,7 +233,8 @@ class Learner:
 
     def _lr(self) -> float:
         """The learning rate of the newest update of this step, or of its first one."""
-        return learning_rate(self.config.learner, steps=self.config.run.steps, step=self.steps_done, updates=self.updates_done)
+        steps = self.config.run.steps
+        return self.rate * learning_rate(self.config.learner, steps=steps, step=self.steps_done, updates=self.updates_done)
 
 
 def refuse_without_routers(config: Config, shape: ExpertShape | None) -> None:

@@ -14,6 +14,7 @@ from cluster.actors.fleet.race import Ask, Race, references
 from cluster.actors.fleet.stragglers import Stragglers
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, RoleFailed
+from cluster.record.progress.board import EngineNow
 from configs.errors import EngineFailed
 from configs.schema import Config
 from rollout.scored import Scored, Text
@@ -185,6 +186,10 @@ class EnginePool:
             "groups/stragglers": float(happened["stragglers"]),
             "groups/hedged": float(happened["hedged"]),
         }
+
+    def now(self) -> list[EngineNow]:
+        """Each engine with its health and the groups it works on. Any thread may ask."""
+        return [EngineNow(engine.index, str(engine.health), engine.outstanding) for engine in list(self.engines)]
 
     def changed(self) -> None:
         """Wake everybody who waits for an engine."""

@@ -172,6 +172,10 @@ class LearnerActor:
     def load_weights(self, folder: str, optimizer: bool) -> None:
         self.state.load_weights(Path(folder), optimizer=optimizer)
 
+    def scale_rate(self, share: float) -> None:
+        """Learn with this share of the learning rate that the config asks for."""
+        self.learner.rate = share
+
     def export(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""
         from learner.weights.export import export

@@ -234,6 +234,10 @@ class Learners:
         await self.take_turn()
         await self.all("load_weights", str(folder), optimizer)
 
+    async def scale_rate(self, share: float) -> None:
+        """Learn from now on with this share of the learning rate that the config asks for. Ranks begin with all of it."""
+        await self.all("scale_rate", share)
+
     async def export(self, folder: Path) -> None:
         await self.take_turn()
         await self.all("export", str(folder))

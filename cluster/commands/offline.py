@@ -20,7 +20,7 @@ from cluster.publish.renewing import renewing
 from cluster.publish.turns import open_publisher
 from cluster.record.changes import NEEDED_TO_LOAD, changes, config_of
 from cluster.record.checkpoint import Checkpoints, read_position
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.stop import Stop
 from configs.errors import CheckpointError, DataError, InputError
 from configs.schema import Config

@@ -13,7 +13,7 @@ from cluster.actors.start import Actors, start_actors
 from cluster.commands.checks.folder import check_folder
 from cluster.commands.doctor.at_start import refuse_broken_machine
 from cluster.commands.resuming.beginning import Beginning, where_to_begin
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.commands.validate import Checked, check
 from cluster.controller import Controller
 from cluster.loop.attempts import Place
@@ -29,7 +29,7 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
 from cluster.record.nodes import describe_nodes, write_nodes
 from cluster.record.pictures.artist import drawn_at_the_end
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import (
     lock_run_dir,
     never_began,
@@ -43,6 +43,7 @@ from cluster.record.saves.damage import refuse_damaged_record
 from cluster.record.scaling.files import forget
 from cluster.record.scaling.scaling import Scaling
 from cluster.stop import Stop, Stopped
+from configs.arithmetic import counted
 from configs.schema import Config
 
 STARTING = "starting engines, ranks and reward workers"
@@ -125,6 +126,7 @@ async def _ready(
                 start_actors(config, ledger.retried, checked.checkers, show.say, ledger.event, checked.chat)
             )
         actors.engines.on_straggler = show.straggler
+        show.follow_engines(actors.engines.now)
         nodes = await nodes_of(actors)
         write_nodes(config.run_dir, nodes)
         for line in describe_nodes(nodes):
@@ -137,6 +139,9 @@ async def _ready(
             await actors.learners.load(begin.checkpoint)
         elif begin.origin:
             await actors.learners.load_weights(begin.origin, optimizer=config.run.from_optimizer)
+        if rates := ledger.rates():
+            show.say(f"the learning rate is {rates[-1]:.3g} times learner.lr, as {counted(len(rates), 'rollback')} lowered it")
+            await actors.learners.scale_rate(rates[-1])
         if begin.checkpoint or begin.origin:
             await publisher.publish(begin.position.step)
         engines = actors.engines

@@ -1,14 +1,15 @@
-"""How a run goes on without the ranks that it lost: back to its newest whole checkpoint, with new ranks in the same places.
+"""How a run goes on after a spike or the loss of a rank: back to its newest whole checkpoint, with new ranks in the same places.
 
     a rank is lost ──► groups dropped ──► every rank killed ──► publisher reset ──► ranks start, load, publish ──► the next attempt
                             ▲                                                                   │
                             └──────────────────── a rank is lost again, restarts are left ◄─────┘
 
-Engines stay up with their weights until the publish. What the new attempt learns is what a resumed run would learn.
+Engines stay up with their weights until the publish. What the new attempt learns is what a resumed run would learn: after a spike too, for
+which ranks that work start again, since only new ones hold nothing of the steps that are undone.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.causes.cause import find_cause
 from cluster.causes.lost import lost_rank
+from cluster.loop.spikes import Record, Rollbacks, spike_in
 from cluster.publish.publisher import Publisher
 from cluster.record.checkpoint import Checkpoints, Position, read_position
 from configs.errors import RunFailed
@@ -48,9 +50,15 @@ class Attempts:
         say: Callable[[str], object],
         first: Place | None = None,
         on_event: Callable[[str, str, str], object] = lambda kind, who, text: None,
+        rates: Sequence[float] = (),
+        on_rollback: Record = lambda spiked, back, rate, text: None,
     ) -> None:
-        """`first` is where the run began; by default at the model. `on_event` gets each loss: its kind, who was lost, and why."""
+        """`first` is where the run began; by default at the model. `on_event` gets each loss: its kind, who was lost, and why.
+
+        `rates` are those of rollbacks so far, and `on_rollback` records another one.
+        """
         self.on_event = on_event
+        self.rollbacks = Rollbacks(config, rates, on_rollback, say)
         self.config, self.engines, self.learners, self.publisher, self.say = config, engines, learners, publisher, say
         self.first = first
         self.restarts = 0
@@ -59,13 +67,17 @@ class Attempts:
     async def next(self, error: Exception) -> Place:
         """The place where the run goes on after `error`, once new ranks and the engines have its weights.
 
-        Raises `error` if it is not the loss of a rank, or if learner.restarts are used up.
+        Raises `error` if it is no spike and not the loss of a rank, or if learner.restarts are used up; Spiked if learner.rollbacks are.
         """
         while True:
-            if not lost_rank(error):
+            spike = spike_in(error)
+            if spike is None and not lost_rank(error):
                 raise error
             place = self.newest()
-            self._count(place, error)
+            if spike is None:
+                self._count(place, error)
+            else:
+                self.rollbacks.add(spike, place.position.step, place.name)
             try:
                 await self._prepare(place)
             except RunFailed as again:
@@ -100,12 +112,18 @@ class Attempts:
             f"{len(self._counted)} of {learner.restarts} (learner.restarts). {cause.line}; its log: {cause.log}"
         )
 
+    def describe(self) -> dict[str, float]:
+        """Metrics: how often the run went back so far."""
+        return {"learner/restarts": float(self.restarts), **self.rollbacks.describe()}
+
     async def _prepare(self, place: Place) -> None:
         """Bring new ranks and the engines to the weights of a place."""
         await self.engines.drop_groups()
         self.learners.end()  # their partners in an exchange fail now, and not at the deadline
         await self.publisher.reset()
         await self.learners.restart()
+        if self.rollbacks.count:
+            await self.learners.scale_rate(self.rollbacks.rate)
         watching = asyncio.ensure_future(self.learners.watch())
         try:
             if place.checkpoint:

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.record.metrics.best import best_step
+from cluster.record.metrics.metrics import read_metrics
+from cluster.record.metrics.sinks import METRICS
 from cluster.record.saves.integrity import STATE, Files, State, damage, describe_files, read_state, write_state
 from cluster.record.saves.replace import flush, replace_text
 from configs.digits import write_long_json
@@ -36,7 +39,7 @@ class Checkpoints:
     """The checkpoints of one run. The oldest are deleted first, never the only whole one."""
 
     def __init__(self, config: Config, prompts: Sequence[Prompt] = ()) -> None:
-        self.folder = config.run_dir / "checkpoints"
+        self.folder, self.run_dir, self.keep_best = config.run_dir / "checkpoints", config.run_dir, config.run.keep_best
         self.keep, self.keep_every, self.ranks = config.run.keep_checkpoints, config.run.keep_every, config.learner.ranks
         self.data, self.references = identify(prompts), identify_references(prompts)
 
@@ -86,16 +89,17 @@ class Checkpoints:
             )
 
     def _delete_old(self) -> None:
-        """Delete all but the newest whole checkpoints and those to keep for ever, and what a killed save or a resume left behind."""
+        """Delete all but the newest whole checkpoints, the best one, those to keep for ever, and what a killed save or a resume left."""
         whole = self.whole()
-        kept = [*whole[-self.keep :], *(path for path in whole if self.keep_every and _step_of(path) % self.keep_every == 0)]
+        kept = [*whole[-self.keep :], *(path for path in whole if self.keep_every and step_of(path) % self.keep_every == 0)]
+        kept += best_of(whole, self.run_dir) if self.keep_best else []
         for other in list(self.folder.glob("step_*")):
             if other not in kept:
                 shutil.rmtree(other, ignore_errors=True)
 
     def whole(self) -> list[Path]:
         """Every checkpoint whose files are all there with their sizes, oldest first. Their contents are not read."""
-        return [path for path in _named(self.folder) if not faults(path, read=False)]
+        return whole_in(self.folder)
 
     def size(self) -> int:
         """Bytes of the newest whole checkpoint; 0 without one."""
@@ -104,7 +108,7 @@ class Checkpoints:
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps, so that they are not found again once the run continues. The next commit deletes them."""
         for path in _named(self.folder):
-            if _step_of(path) > step:
+            if step_of(path) > step:
                 undone = path.with_suffix(".undone")
                 shutil.rmtree(undone, ignore_errors=True)
                 path.rename(undone)
@@ -121,7 +125,19 @@ class Checkpoints:
     def passed_over(self) -> list[str]:
         """The checkpoints after the newest complete one, each with what is wrong with it."""
         found = self.newest()
-        return [f"{path.name} ({faults(path)[0]})" for path in _named(self.folder) if found is None or _step_of(path) > _step_of(found)]
+        return [f"{path.name} ({faults(path)[0]})" for path in _named(self.folder) if found is None or step_of(path) > step_of(found)]
+
+
+def best_of(checkpoints: Sequence[Path], run_dir: Path) -> list[Path]:
+    """The best of these checkpoints by the run's metrics; none where they say nothing of any."""
+    rows = read_metrics(run_dir) if (run_dir / METRICS).exists() else []
+    best = best_step(rows, map(step_of, checkpoints))
+    return [path for path in checkpoints if best is not None and step_of(path) == best.step]
+
+
+def whole_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder `checkpoints` whose files are all there with their sizes, oldest first. Their contents are not read."""
+    return [path for path in _named(folder) if not faults(path, read=False)]
 
 
 def identify(prompts: Sequence[Prompt]) -> str:
@@ -202,8 +218,9 @@ def _position(state: State) -> Position:
 
 def _named(folder: Path) -> list[Path]:
     """The checkpoints of a folder, whole or not, oldest first."""
-    return sorted((path for path in folder.glob("step_*") if path.name[5:].isdecimal()), key=_step_of)
+    return sorted((path for path in folder.glob("step_*") if path.name[5:].isdecimal()), key=step_of)
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, by its name."""
     return int(checkpoint.name[5:])

@@ -6,7 +6,8 @@ of a run that died is marked `undone` on resume, and submitted again under the n
     submitted ──► learned (step) | rejected        both are final, but for a crash: ──► undone
 
 `publishes` has a row for each engine and publish: what the learner sent, and what the engine proved to have. `events` is the witness of
-what happened to engines and ranks. `gatewise audit` compares all of it.
+what happened to engines and ranks. `rollbacks` has a row for each spike after which the run went back, with the share of the learning rate
+that it goes on with. `gatewise audit` compares all of it.
 """
 
 import json
@@ -49,6 +50,9 @@ CREATE TABLE IF NOT EXISTS publishes (
 );
 CREATE TABLE IF NOT EXISTS events (
     attempt INTEGER NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, who TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rollbacks (
+    attempt INTEGER NOT NULL, at REAL NOT NULL, step INTEGER NOT NULL, back_to INTEGER NOT NULL, rate REAL NOT NULL, text TEXT NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS step_once ON steps (step) WHERE NOT undone;
 CREATE TRIGGER IF NOT EXISTS settled_once BEFORE UPDATE OF outcome ON groups
@@ -145,6 +149,15 @@ class Ledger:
     def event(self, kind: str, who: str, text: str) -> None:
         """Something happened to an engine, a rank or the run: `who` is its name, "engine 1"; `text` says why."""
         self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (self.attempt, time.time(), kind, who, text))
+
+    @waits_for_room
+    def rolled_back(self, step: int, back_to: int, rate: float, text: str) -> None:
+        """An update of `step` spiked: the run goes back to the step `back_to`, with `rate` times the learning rate of its config."""
+        self.db.execute("INSERT INTO rollbacks VALUES (?, ?, ?, ?, ?, ?)", (self.attempt, time.time(), step, back_to, rate, text))
+
+    def rates(self) -> list[float]:
+        """The share of the config's learning rate that the run went on with after each rollback, the newest last."""
+        return [rate for (rate,) in self.db.execute("SELECT rate FROM rollbacks ORDER BY rowid")]
 
     @waits_for_room
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:

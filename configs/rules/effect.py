@@ -54,6 +54,10 @@ def is_replay_rollout(value: str) -> bool:
     return value == "replay_rollout"
 
 
+def is_rollback(value: str) -> bool:
+    return value == "rollback"
+
+
 def is_a_statistic(value: str) -> bool:
     return value not in ("all", "none")
 
@@ -75,6 +79,8 @@ NEEDS: tuple[Needs, ...] = (
     Needs("reward.keep_disagreements", "reward.second", is_set, "reward.second"),
     Needs("learner.missing_routing", "learner.routing", is_replay_rollout, 'learner.routing = "replay_rollout"'),
     Needs("learner.min_lr", "learner.schedule", falls, 'learner.schedule = "cosine"'),
+    Needs("learner.rollback_lr", "learner.on_spike", is_rollback, 'learner.on_spike = "rollback"'),
+    Needs("learner.rollbacks", "learner.on_spike", is_rollback, 'learner.on_spike = "rollback"'),
     Needs("entropy.change", "entropy.target", is_set, "entropy.target (for example to 0.2)"),
     Needs("entropy.largest", "entropy.target", is_set, "entropy.target (for example to 0.2)"),
     Needs("correction.cap", "correction.weight", is_a_statistic, f"correction.weight to {A_STATISTIC}"),

@@ -18,4 +18,15 @@ def keep_every_names_steps_that_are_saved(config: Keys) -> Iterator[Problem]:
         yield Problem(("run.keep_every", "run.save_every"), message)
 
 
-SAVE_RULES: tuple[Rule, ...] = (keep_every_names_steps_that_are_saved,)
+def the_best_checkpoint_is_among_evaluated_ones(config: Keys) -> Iterator[Problem]:
+    """With `run.keep_best` and evaluations every step that is saved must be evaluated."""
+    run, data = config.run, config.data
+    if run.keep_best and (data.eval or data.evals) and run.eval_every and run.save_every % run.eval_every:
+        message = (
+            f"got true with run.save_every = {run.save_every} and run.eval_every = {run.eval_every}, so some checkpoints would have no "
+            "held-out correctness to be the best by: make run.save_every a multiple of run.eval_every"
+        )
+        yield Problem(("run.keep_best", "run.save_every", "run.eval_every"), message)
+
+
+SAVE_RULES: tuple[Rule, ...] = (keep_every_names_steps_that_are_saved, the_best_checkpoint_is_among_evaluated_ones)

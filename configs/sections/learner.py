@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, DecayRate, NonNegative, Positive, Section, Whole
+from configs.section import AboveOne, Count, DecayRate, Fraction, NonNegative, Positive, Section, Whole
 from configs.tables import Table, inner_table
 
 
@@ -32,6 +32,24 @@ class LearnerConfig(Section):
     weight_decay: NonNegative = Field(default=0.0, description="weight decay of AdamW")
     betas: tuple[DecayRate, DecayRate] = Field(default=(0.9, 0.999), description="decay rates of AdamW's two moments")
     max_grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
+    on_spike: Literal["go on", "skip", "rollback"] = Field(
+        default="go on",
+        description="what happens to an update whose gradient spikes: it is made, clipped like any other; it is dropped; or it is dropped, "
+        "the run goes back to its newest checkpoint, and its learning rate is multiplied by `rollback_lr`. An update that is not finite is "
+        'always dropped; with "rollback" the run goes back too',
+    )
+    spike_factor: AboveOne = Field(
+        default=10.0,
+        description="a gradient spikes if its norm is above this many times the median norm of the last 50 updates. "
+        "The warm-up does not count, and nothing spikes in the 20 updates after it",
+    )
+    rollback_lr: Fraction = Field(
+        default=0.5,
+        description="by what the learning rate is multiplied with every rollback. The ledger keeps it, so a resumed run has it too",
+    )
+    rollbacks: Count = Field(
+        default=3, description='how often a run with `on_spike = "rollback"` goes back in all, resumed or not. The next spike ends it'
+    )
     micro_batch_tokens: Count = Field(
         default=16384,
         description="most tokens of a rank in one forward pass. Without `packing`: rows × (longest prompt + longest response)",

@@ -45,6 +45,11 @@ class RunConfig(Section):
         default=0,
         description="also keep, for ever, each checkpoint whose step is a multiple of this; a multiple of `run.save_every`. 0 keeps none",
     )
+    keep_best: StrictBool = Field(
+        default=False,
+        description="also keep the best checkpoint so far: by held-out correctness (the mean over the eval sets) where there are two "
+        "evaluations or more, else by the mean reward of its last 10 steps. Off, because it takes the disk of one more checkpoint",
+    )
     export_checkpoints: StrictBool = Field(
         default=False,
         description="also write the policy of each checkpoint as a Hugging Face folder, `huggingface/` inside the checkpoint. "

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from learner.model.policy import Policy
 from learner.model.precision import apply_precision
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
+Refuses = Callable[[float], bool]  # gets the global norm of a gradient, which is finite
 
 
 def zero_config(config: Config, world: int) -> dict[str, Any]:
@@ -111,21 +113,22 @@ class ZeroEngine:
         """
         self.engine.backward(loss * self.world, scale_wrt_gas=False)
 
-    def update(self, lr: float) -> tuple[float, bool]:
+    def update(self, lr: float, refuses: Refuses | None = None) -> tuple[float, bool]:
         """Apply the gathered gradient; its global norm before clipping, and whether it was applied.
 
-        A gradient that is not finite on any rank is dropped on all of them.
+        A gradient that is not finite on any rank is dropped on all of them. So is one whose norm `refuses`, on which ranks must agree.
         """
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         if self.stage == 0:
-            return self._plain_update()
+            return self._plain_update(refuses)
         skipped = self.engine.skipped_steps
-        self.engine.step()
-        norm = self.engine.get_global_grad_norm()
+        with judged(self.engine.optimizer, refuses) as refused:
+            self.engine.step()
+        norm = refused[0] if refused else self.engine.get_global_grad_norm()
         return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
 
-    def _plain_update(self) -> tuple[float, bool]:
+    def _plain_update(self, refuses: Refuses | None) -> tuple[float, bool]:
         """Without ZeRO, DeepSpeed neither reports nor checks the norm, so both happen here on a copy of the averaged gradient."""
         grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         if self.world > 1:
@@ -134,7 +137,7 @@ class ZeroEngine:
             whole /= self.world
             grads = list(whole.split([grad.numel() for grad in grads]))
         norm = float(torch.nn.utils.get_total_norm(grads))
-        if not math.isfinite(norm):
+        if not math.isfinite(norm) or (refuses is not None and refuses(norm)):
             self.engine.optimizer.zero_grad()
             return norm, False
         self.engine.step()
@@ -159,6 +162,34 @@ class ZeroEngine:
         buckets = getattr(self.engine.optimizer, "ipg_buckets", {}).values()
         held = [bucket.buffer for bucket in buckets if bucket.buffer is not None]
         return [tensor for buffer in held for tensor in (buffer if isinstance(buffer, list) else [buffer])]
+
+
+@contextmanager
+def judged(optimizer: Any, refuses: Refuses | None) -> Iterator[list[float]]:
+    """Within: an update of ZeRO whose norm `refuses` is dropped. The list gets the norm of a dropped one.
+
+    Every optimizer of DeepSpeed asks its module's `is_invalid_grad_norm` about the global norm before it changes anything, and drops the
+    update where that says so. Nothing else would clear its buffers of gradients alike under every stage and offload.
+    """
+    refused: list[float] = []
+    if refuses is None:
+        yield refused
+        return
+    module: Any = sys.modules[type(optimizer).__module__]
+    is_invalid = module.is_invalid_grad_norm
+
+    def is_invalid_or_refused(norm: Any) -> bool:
+        if is_invalid(norm):
+            return True
+        if refuses(float(norm)):
+            refused.append(float(norm))
+        return bool(refused)
+
+    module.is_invalid_grad_norm = is_invalid_or_refused
+    try:
+        yield refused
+    finally:
+        module.is_invalid_grad_norm = is_invalid
 
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:

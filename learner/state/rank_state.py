@@ -83,6 +83,7 @@ class RankState:
         torch.set_rng_state(random)
         learner.steps_done, learner.updates_done, learner.skipped = mine["steps_done"], mine["updates_done"], mine["skipped"]
         learner.entropy.restore(mine.get("entropy", {}))
+        learner.spikes.restore(mine.get("norms", ()))
 
     def load_weights(self, folder: Path, *, optimizer: bool) -> None:
         """Take a checkpoint's weights, and its moments if asked; counters, reference and randomness stay new. A collective."""
@@ -125,6 +126,7 @@ class RankState:
             "steps_done": learner.steps_done,
             "updates_done": learner.updates_done,
             "skipped": learner.skipped,
+            "norms": list(learner.spikes.norms),
             "adam_steps": steps,
         }
         return found | ({"entropy": entropy} if (entropy := learner.entropy.state()) else {})

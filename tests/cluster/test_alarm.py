@@ -139,7 +139,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     ledger.begin(0, 0, ())
     actors: Any = SimpleNamespace(engines=ToyEngines(0, version, nowhere), learners=DriftingLearners(version))
     publisher: Any = ToyPublisher(version, nowhere, ledger)
-    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
+    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append, follow_window=lambda _: None)
     controller = Controller(config, actors, publisher, PromptSet(prompts=PROMPTS, dropped=0), [], ledger, metrics, show)
     position = Position(step=0, next_group=0, pending=())
     if on_alarm == "warn":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.health.episode_rules import EPISODE_RULES
 from cluster.health.history import History
 from cluster.health.reward_rules import REWARD_RULES
@@ -19,7 +19,7 @@ from cluster.loop.evaluation import evaluate_set
 from cluster.record.metrics.episodes import describe_episodes
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.metrics.sources import describe_sources
-from cluster.record.progress import describe_step
+from cluster.record.progress.line import describe_step
 from rollout.prompts import EvalSet
 from rollout.types import GroupSummary
 from tests.toys.run import run_config, toy_summary

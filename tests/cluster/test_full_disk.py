@@ -1,6 +1,7 @@
 """A disk that takes nothing more: what the ledger, the metrics and the rest of a run's record do then."""
 
 import errno
+import io
 import os
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from cluster.record.metrics.lines import LineFile, read_lines
 from cluster.record.metrics.metrics import Metrics, read_metrics
 from cluster.record.metrics.sinks import TensorBoard
 from cluster.record.pictures.artist import Artist, drawn_at_the_end
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import write_config
 from cluster.record.warnings import WarningLog, read_warnings
 from tests.toys.run import run_config
@@ -232,15 +233,17 @@ def test_pictures_that_cannot_be_drawn_end_no_run(tmp_path: Path, monkeypatch: p
 
 def test_an_output_file_on_a_full_disk_costs_lines_and_not_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            if "lost" in text:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            printed.append(text)
+            return len(text)
+
+    monkeypatch.setattr("sys.stdout", Full())
+    monkeypatch.setattr("cluster.record.progress.output.write_to_nowhere", lambda *_: pytest.fail("later lines have room"))
     show = Progress(3)
-
-    def output(text: str, **_: object) -> None:
-        if text == "lost":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        printed.append(text)
-
-    monkeypatch.setattr(show.console, "print", output)
-    monkeypatch.setattr("cluster.record.progress.write_to_nowhere", lambda *_: pytest.fail("later lines have room"))
     for text in ("a", "lost", "b"):
         show.say(text)
-    assert printed == ["a", "b"]
+    assert "".join(printed) == "a\nb\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.loop.evaluation import EVALUATION, evaluate
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.metrics.metrics import Metrics

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cluster.actors.engines import Scored
-from cluster.commands.summary import summary
+from cluster.commands.runs.summary import summary
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.warnings import WarningLog
 from rollout.scored import Text
@@ -163,6 +163,7 @@ def test_the_end_of_a_run_says_where_it_lies_and_what_it_achieved(tmp_path: Path
         "reward   0.050 at step 1 -> 0.775 (mean of the last 10 steps)",
         "speed    200 generated tokens/s over 20 steps, 1.50 s a step",
         "held-out 0.250 -> 0.750 correctness of greedy responses",
+        "best     reward 0.775 at step 21",
         f"picture  {tmp_path / 'reward.png'}",
         "warning  steps 3 to 9: all responses are cut off",
         "warning  since step 20: nothing is learned",

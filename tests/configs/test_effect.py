@@ -27,6 +27,8 @@ VALUES = {
     "reward.keep_disagreements": ("3", "reward.second=exact"),
     "learner.missing_routing": ('"mask"', "learner.routing=replay_rollout rollout.capture_routing=true"),
     "learner.min_lr": ("1e-07", "learner.schedule=linear"),
+    "learner.rollback_lr": ("0.25", "learner.on_spike=rollback"),
+    "learner.rollbacks": ("5", "learner.on_spike=rollback"),
     "entropy.change": ("0.001", "entropy.target=0.2"),
     "entropy.largest": ("0.5", "entropy.target=0.2"),
     "correction.cap": ("2.5", "correction.weight=token"),

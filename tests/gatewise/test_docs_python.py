@@ -11,7 +11,7 @@ from transformers import Qwen3MoeForCausalLM
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, OnStep
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.record.run_dir import write_config
 from cluster.stop import Stop
 from configs.loader import load

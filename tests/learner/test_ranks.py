@@ -78,6 +78,18 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_dropped_on_all(results: Re
     assert result["proofs"]["after"] == result["proofs"]["before"]
 
 
+@pytest.mark.parametrize("name", ["poisoned0", "poisoned2", "poisoned3"])
+def test_an_update_that_spikes_is_dropped_on_all_ranks_before_the_optimizer_moves(results: Results, name: str) -> None:
+    result = results[name, 2]
+    (stats, proof, steps), (usual, moved, counted) = result["spiking"]["spikes"], result["spiking"]["usual"]
+    assert (stats["updates_spiked"], stats["updates_skipped"]) == (2, 5), "three were not finite"
+    assert stats["grad_norm"] > 0, "the norm of a spike is known"
+    assert proof == result["proofs"]["before"]
+    assert (usual["updates_spiked"], usual["updates_skipped"]) == (0, 5)
+    assert moved != proof
+    assert [now - before for before, now in zip(steps, counted, strict=True)] == [2]
+
+
 def test_an_update_whose_advantages_are_all_0_leaves_every_bit_as_it_was(results: Results) -> None:
     for key, result in results.items():
         assert result["alike"]["updates_without_signal"] == 2, key

@@ -30,7 +30,7 @@ from tests.toys.run import run_config, toy_summary
 STEPS = 18
 PROMPTS = [Prompt(prompt_id=f"q{n}", token_ids=np.array([1, n], np.int32), reference="1", checker="exact") for n in range(17)]
 SETTLED = "SELECT group_id, prompt_id, outcome, step FROM groups WHERE outcome IN ('learned', 'rejected') ORDER BY group_id"
-CLOCKED = ("seconds", "share", "tokens_per_second", "window/", "learner/restarts")
+CLOCKED = ("seconds", "share", "tokens_per_second", "window/", "learner/re", "learner/ro")
 
 
 Reached = Callable[[str, int], None]  # called with the stage and the step that it works for
@@ -65,14 +65,23 @@ class ToyEngines:
 class ToyLearners:
     """Learns nothing, and minds that it is given tokens."""
 
-    def __init__(self, version: list[int], reached: Reached) -> None:
-        self.version, self.reached = version, reached
+    def __init__(self, version: list[int], reached: Reached, spikes: Sequence[int] = ()) -> None:
+        """`spikes` are steps whose update spikes, each once."""
+        self.version, self.reached, self.spikes = version, reached, list(spikes)
+        self.rates: list[float] = []
+
+    async def scale_rate(self, share: float) -> None:
+        self.rates.append(share)
 
     async def step(self, groups: list[Scored]) -> dict[str, float]:
         assert [scored.learnable for scored in groups] == ["tokens"] * len(groups)
         self.reached("learn", self.version[0] + 1)
         await asyncio.sleep(0)
-        return {"loss": float(sum(scored.summary.group_id for scored in groups))}
+        loss = {"loss": float(sum(scored.summary.group_id for scored in groups))}
+        if self.spikes[:1] != [self.version[0] + 1]:
+            return loss
+        self.spikes.pop(0)
+        return loss | {"updates_spiked": 1.0, "grad_norm": 50.0, "grad_norm_median": 0.5}
 
     async def expert_load(self, stats: dict[str, float]) -> Any:
         return np.array([[int(stats["loss"]), 1]])
@@ -158,13 +167,15 @@ def train(
     sources: dict[str, Any] | None = None,
     stop_in: tuple[str, int] | None = None,
     lost_in: Sequence[tuple[str, int]] = (),
+    spikes: Sequence[int] = (),
     restarts: int = 3,
+    learner: dict[str, Any] | None = None,
 ) -> tuple[list[Any], list[dict[str, float]]]:
     """A run, or its continuation after a step, until its end or a stop: the outcome of every group, and all metrics that are no clock."""
     run = {"dir": str(folder), "steps": STEPS, "save_every": 3, "keep_checkpoints": 100, "max_staleness": staleness, "sample_responses": 16}
     rollout = {"groups_per_step": 4, "group_size": 4, "dynamic_sampling": dynamic, "max_refill": 100, "max_response_tokens": 8}
     data = {"train": None if sources else "t.jsonl", "sources": sources or {}, "sampler": sampler, "max_prompt_tokens": 16}
-    config = run_config(folder, run=run, rollout=rollout, data=data, learner={"restarts": restarts})
+    config = run_config(folder, run=run, rollout=rollout, data=data, learner={"restarts": restarts} | (learner or {}))
     prompts = [of_source(prompt, "hard" if n < 8 else "soft") if sources else prompt for n, prompt in enumerate(PROMPTS)]
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "checkpoints" / f"step_{resume:06d}"
@@ -185,9 +196,10 @@ def train(
         if (stage, step) == stop_in:
             stop.ask()
 
-    actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=ToyLearners(version, reached))
+    learners = ToyLearners(version, reached, spikes)
+    actors: Any = SimpleNamespace(engines=ToyEngines(timing, version, reached), learners=learners)
     publisher: Any = ToyPublisher(version, reached, ledger)
-    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append)
+    show: Any = SimpleNamespace(step=lambda *_: None, say=said.append, follow_window=lambda _: None)
     controller = Controller(config, actors, publisher, PromptSet(prompts=prompts, dropped=0), [], ledger, metrics, show, stop)
     if resume:
         controller.stream.load(read_stream(checkpoint))
@@ -198,9 +210,10 @@ def train(
             await controller.run(position)
 
     asyncio.run(run())
-    assert to_lose == []
-    assert len(said) == len(lost_in) + (stop_in is not None)
-    assert [line for line in said if line.startswith("warning: learner rank 1 died: all ranks start again")] == said[: len(lost_in)]
+    assert to_lose == learners.spikes == []
+    rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
+    assert len(said) == len(lost_in) + len(rolled_back) + (stop_in is not None)
+    assert sum(line.startswith("warning: learner rank 1 died: all ranks start again") for line in said) == len(lost_in)
     metrics.close()
     return outcome(folder, controller, ledger, staleness)
 

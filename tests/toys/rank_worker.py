@@ -12,7 +12,9 @@ import torch
 
 from cluster.actors.process import freeze_gc
 from learner.learner import Learner
-from learner.model.masters import Moments
+from learner.model.masters import Moments, parts
+from learner.model.spikes import LEAST
+from learner.weights.source import ZeroWeightSource
 from rollout.types import Group, Verdict
 from tests.toys.care_worker import CareRank
 from tests.toys.expert_worker import ExpertRank, FamilyRank
@@ -56,12 +58,25 @@ class LearningRank(Rank):
         half = self.step(learner, [*alike[:2], *self.groups[2:]])
         dict(source)
         proofs["half"] = source.proof
+        spiking = self.spike(learner, source) if "poisoned" in name else {}
         changed = self.continue_changed(fresh)
         changed |= {"moved": max(float((dict(restored)[key] - old).abs().max()) for key, old in loaded.items())}
         if self.rank == 0:
             result = {"before": before, "weights": weights, "stats": stats, "proofs": proofs, "updates_done": counted, "changed": changed}
-            result |= {"alike": still, "half": half, "done": (rate, learner.updates_done)}
+            result |= {"alike": still, "half": half, "done": (rate, learner.updates_done), "spiking": spiking}
             torch.save(result, self.folder / f"{name}-{self.world}.pt")
+
+    def spike(self, learner: Learner, source: ZeroWeightSource) -> dict[str, Any]:
+        """A step whose updates are far above those before, and one whose updates are usual; the proofs and what AdamW counts after each."""
+        learner.zero.__dict__.pop("backward", None)  # no poison any more
+        found: dict[str, Any] = {}
+        for kind, norms in (("spikes", [1e-9] * LEAST), ("usual", [1e9] * LEAST)):
+            learner.spikes.restore(norms)
+            stats = self.step(learner)
+            dict(source)
+            adam = Moments(learner.zero)
+            found[kind] = (stats, source.proof, [adam.steps(part) for part in parts(learner.zero) if part.owner is not None][:1])
+        return found
 
     def continue_changed(self, learner: Learner) -> dict[str, Any]:
         """One step of a loaded learner whose settings were changed; what AdamW used, and its moments before and after it forgot them."""

@@ -73,7 +73,7 @@ MEMORIES = [
 RUNS_OF_TWO = [
     *((f"learn-zero{n}", stage(n)) for n in (1, 2, 3)),
     SMALL,
-    *((f"learn-poisoned{n}", stage(n)) for n in (0, 2, 3)),
+    *((f"learn-poisoned{n}", stage(n, 'learner.on_spike="skip"')) for n in (0, 2, 3)),
     *GRADIENTS,
     PACKED_GRADIENT,
     ("reference-zero3", stage(3, GRPO, BARE)),

@@ -19,7 +19,7 @@ from cluster.commands.offline import export_offline
 from cluster.commands.selfcheck.rows import PartFailed
 from cluster.commands.selfcheck.victim import kill_engine
 from cluster.commands.train import train
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from cluster.stop import Stop, Stopped
 from configs.schema import Config
 

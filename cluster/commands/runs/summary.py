@@ -1,7 +1,10 @@
-"""The last lines of a run: its folder, what it achieved, and what it warned about."""
+"""The last lines of a run: its folder, what it achieved, its best step, and what it warned about."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.record.checkpoint import best_of, step_of, whole_in
+from cluster.record.metrics.best import Row, best_step
 from cluster.record.metrics.held_out import greedy_correctness
 from cluster.record.metrics.lines import read_lines
 from cluster.record.metrics.metrics import read_metrics
@@ -9,13 +12,14 @@ from cluster.record.metrics.transcripts import transcript_lines
 from cluster.record.warnings import Period, read_warnings
 from configs.arithmetic import counted
 
+SEVERAL = 2  # steps from which one of them is the best
 ENDS = 10  # steps averaged at either end
 RIGHT = 1.0
 SHOWN_CHARS = 80  # of a turn
 
 
 def summary(folder: Path) -> list[str]:
-    """Reward from first to last step, speed, held-out correctness before and after, the picture and the warnings, from the run's files."""
+    """Reward from first to last step, speed, held-out correctness, the best step, the picture and the warnings, from the run's files."""
     rows = read_metrics(folder)
     steps = [row for row in rows if row.get("reward/mean") is not None]
     evaluated = [(row["step"], found) for row in rows if (found := greedy_correctness(row))]
@@ -34,10 +38,25 @@ def summary(folder: Path) -> list[str]:
         before = f"{course[0][1]:.3f} -> " if len(course) > 1 else ""
         since = "" if len(course) > 1 else f" at step {course[0][0]}, not evaluated since"
         lines.append(f"{name:<8} {before}{course[-1][1]:.3f} correctness of greedy responses{since}{_best(course)}")
+    lines += best(folder, rows)
     if (folder / "reward.png").exists():
         lines.append(f"picture  {folder / 'reward.png'}")
     lines += episodes(folder)
     return [*lines, *(f"warning  {_when(period)}: {period.message}" for period in read_warnings(folder))]
+
+
+def best(folder: Path, rows: Sequence[Row]) -> list[str]:
+    """The best step and its checkpoint; where that is not kept, the best checkpoint there is."""
+    found = best_step(rows)
+    if found is None or sum(row["step"] > 0 for row in rows) < SEVERAL:
+        return []
+    line = f"best     {found.by} {found.value:.3f} at step {found.step}"
+    checkpoints = whole_in(folder / "checkpoints")
+    kept = [path for path in checkpoints if step_of(path) == found.step]
+    if kept or not checkpoints:
+        return [f"{line}: {kept[0]}" if kept else line]
+    of_kept = best_of(checkpoints, folder)
+    return [f"{line}, not kept{f'; best of the kept ones: {of_kept[0]}' if of_kept else ' (run.keep_best)'}"]
 
 
 def episodes(folder: Path) -> list[str]:
