@@ -30,7 +30,7 @@ def assert_computed_again(run: Path, model: Path) -> None:
     for found in (replay(first, model), replay(second)):
         assert [line for check in found.checks for line in check.different] == []
         assert not found.differs
-        assert {bool(row.sampled.all()) for row in found.capsule.rows} == {True, False}, "some responses have several turns, some have one"
+        assert any(not row.sampled.all() for row in found.capsule.rows), "an environment has answered"
 
 
 @pytest.fixture(scope="module")
