@@ -149,6 +149,12 @@ def test_a_folder_without_runs_is_said(tmp_path: Path, folder: str, capsys: pyte
     assert "`gatewise runs FOLDER`" in capsys.readouterr().err
 
 
+def test_an_error_that_quotes_a_hostile_name_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runs", "no\x1b[2J\u202esuch"])
+    assert "gatewise: NoRun: no\\x1b[2J\\u202esuch is no folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (7_199, "120 min"), (7_200, "2 h"), (180_000, "2 d")]
 )
