@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster.cli import main
-from cluster.commands.runs.cli import table
+from cluster.commands.runs.listing import table
 from cluster.commands.runs.state import RunState, age, runs_below, state_of
 from cluster.commands.train import end_on_record
 from cluster.record.ledger import END, Ledger

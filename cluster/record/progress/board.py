@@ -12,6 +12,7 @@ from rich.text import Text
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.progress.harmless import harmless
 from cluster.record.progress.line import clock, describe_step
+from rollout.occupancy import State
 
 NAMED = 8  # engines that are shown one by one; of more, those alone that do not serve
 DRAWN = 40  # rewards in the small curve
@@ -34,8 +35,8 @@ class Board:
 
     def __init__(self, steps: int, now: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.now = steps, now
-        self.engines: Callable[[], Sequence[EngineNow]] = tuple
-        self.window: Mapping[str, int] = {}  # groups by state, changed in place by whoever counts them
+        self.engines: Callable[[], Sequence[EngineNow]] = lambda: ()
+        self.window: Mapping[State, int] = {}  # groups by state, changed in place by whoever counts them
         self.rewards: deque[float] = deque(maxlen=DRAWN)
         self.warnings: deque[str] = deque(maxlen=WARNED)
         self.warned = 0
