@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster.cli import main
-from cluster.commands.runs.cli import table
+from cluster.commands.runs.listing import table
 from cluster.commands.runs.state import RunState, age, runs_below, state_of
 from cluster.commands.train import end_on_record
 from cluster.record.ledger import END, Ledger
@@ -147,6 +147,12 @@ def test_a_folder_without_runs_is_said(tmp_path: Path, folder: str, capsys: pyte
         main(["runs", str(tmp_path / folder)])
     assert ended.value.code == 1
     assert "`gatewise runs FOLDER`" in capsys.readouterr().err
+
+
+def test_an_error_that_quotes_a_hostile_name_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runs", "no\x1b[2J\u202esuch"])
+    assert "gatewise: NoRun: no\\x1b[2J\\u202esuch is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Board:
 
     def __init__(self, steps: int, now: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.now = steps, now
-        self.engines: Callable[[], Sequence[EngineNow]] = tuple
+        self.engines: Callable[[], Sequence[EngineNow]] = lambda: ()
         self.window: Mapping[State, int] = {}  # groups by state, changed in place by whoever counts them
         self.rewards: deque[float] = deque(maxlen=DRAWN)
         self.warnings: deque[str] = deque(maxlen=WARNED)

@@ -1,7 +1,7 @@
 """Rewards: what they consist of, what had none and why, where two checkers disagree, and which were slow."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import chain
 from typing import Any
@@ -163,7 +163,7 @@ def slowest(run: RunFiles) -> Iterator[str]:
     spans = [
         (seconds, row["step"], str(span.get("lane", "")), str(span.get("name", "")))
         for row in read_rows(run.timeline)
-        for span in (found if isinstance(found := row.get("spans"), list) and type(row.get("step")) is int else ())
+        for span in spans_of(row)
         if isinstance(span, dict) and span.get("kind") == "score" and (seconds := length(span)) is not None
     ]
     if spans:
@@ -180,3 +180,9 @@ def length(span: dict[str, Any]) -> float | None:
 def text(row: dict[str, Any], key: str) -> str | None:
     value = row.get(key)
     return None if value is None else str(value)[:CUT]
+
+
+def spans_of(row: Mapping[str, Any]) -> list[Any]:
+    """The spans of a line of the timeline; none where the line is damaged."""
+    spans = row.get("spans")
+    return spans if isinstance(spans, list) and type(row.get("step")) is int else []
