@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.report.curves import axis, colour, from_keys, identifier, idle_at_zero, line, per_run, stacked
 from cluster.report.files import RunFiles
-from cluster.report.lines import number, read_rows
+from cluster.report.lines import number, read_rows, read_steps
 from cluster.report.page import Chart, Page, cards
 from cluster.report.tables import table
 
@@ -160,10 +160,11 @@ def quarantine(run: RunFiles) -> Iterator[str]:
 
 def slowest(run: RunFiles) -> Iterator[str]:
     """The longest times of scoring that the timeline recorded."""
+    kept = [(row["step"], row["spans"]) for row in read_steps(run.timeline) if isinstance(row.get("spans"), list)]
     spans = [
-        (seconds, row["step"], str(span.get("lane", "")), str(span.get("name", "")))
-        for row in read_rows(run.timeline)
-        for span in (found if isinstance(found := row.get("spans"), list) and type(row.get("step")) is int else ())
+        (seconds, step, str(span.get("lane", "")), str(span.get("name", "")))
+        for step, found in kept
+        for span in found
         if isinstance(span, dict) and span.get("kind") == "score" and (seconds := length(span)) is not None
     ]
     if spans:
