@@ -1,14 +1,14 @@
 """Rewards: what they consist of, what had none and why, where two checkers disagree, and which were slow."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import chain
 from typing import Any
 
 from cluster.report.curves import axis, colour, from_keys, identifier, idle_at_zero, line, per_run, stacked
 from cluster.report.files import RunFiles
-from cluster.report.lines import number, read_rows
+from cluster.report.lines import number, read_rows, read_steps
 from cluster.report.page import Chart, Page, cards
 from cluster.report.tables import table
 
@@ -160,10 +160,11 @@ def quarantine(run: RunFiles) -> Iterator[str]:
 
 def slowest(run: RunFiles) -> Iterator[str]:
     """The longest times of scoring that the timeline recorded."""
+    kept = [(row["step"], row["spans"]) for row in read_steps(run.timeline) if isinstance(row.get("spans"), list)]
     spans = [
-        (seconds, row["step"], str(span.get("lane", "")), str(span.get("name", "")))
-        for row in read_rows(run.timeline)
-        for span in spans_of(row)
+        (seconds, step, str(span.get("lane", "")), str(span.get("name", "")))
+        for step, found in kept
+        for span in found
         if isinstance(span, dict) and span.get("kind") == "score" and (seconds := length(span)) is not None
     ]
     if spans:
@@ -180,9 +181,3 @@ def length(span: dict[str, Any]) -> float | None:
 def text(row: dict[str, Any], key: str) -> str | None:
     value = row.get(key)
     return None if value is None else str(value)[:CUT]
-
-
-def spans_of(row: Mapping[str, Any]) -> list[Any]:
-    """The spans of a line of the timeline; none where the line is damaged."""
-    spans = row.get("spans")
-    return spans if isinstance(spans, list) and type(row.get("step")) is int else []
