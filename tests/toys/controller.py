@@ -192,6 +192,7 @@ def train(
     (folder / "config.toml").write_text(dump(config))
     ledger, version = Ledger(folder / "ledger.db"), [resume]
     ledger.begin(position.step, position.next_group, position.pending, settings=Settings.of(config).as_json())
+    rollbacks = len(ledger.rates())
     metrics = Metrics(config, resume)
     stop = Stop()
     said: list[str] = []
@@ -220,6 +221,7 @@ def train(
     asyncio.run(run())
     assert to_lose == learners.spikes == []
     rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
+    assert len(rolled_back) == len(ledger.rates()) - rollbacks
     kept = [line for line in said if line.startswith("step ") and "kept as a capsule" in line]
     assert len(kept) == len(spikes), said
     other = [line for line in said if not line.startswith("warning: step") and line not in kept]
