@@ -17,6 +17,7 @@ from cluster.commands.replay.cli import add_replay
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
+from cluster.record.metrics.timeline.cli import add_trace
 from cluster.record.metrics.trackers.cli import add_track
 from cluster.record.scaling.cli import add_engines
 from cluster.report.cli import add_report
@@ -138,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add_selfcheck(commands)
     add_engines(commands)
     add_report(commands)
+    add_trace(commands)
     add_runs(commands)
     add_track(commands)
     return whole
