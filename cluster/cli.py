@@ -19,6 +19,7 @@ from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
 from cluster.record.metrics.timeline.cli import add_trace
 from cluster.record.metrics.trackers.cli import add_track
+from cluster.record.progress.harmless import harmless_lines
 from cluster.record.scaling.cli import add_engines
 from cluster.report.cli import add_report
 from cluster.stop import StopSignals
@@ -66,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()  # into one file, as `ray job submit` and `2>&1` do, the cause must come last
         config: Config | None = getattr(asked, "loaded", None)
         *lines, cause = report(error, config, before)
-        print("\n".join(lines), file=sys.stderr) if lines else None
+        print(harmless_lines("\n".join(lines)), file=sys.stderr) if lines else None
         say_how_to_continue(asked)
-        print(cause, file=sys.stderr, flush=True)
+        print(harmless_lines(cause), file=sys.stderr, flush=True)
         sys.exit(1)
     if signals.stop.asked:
         print("gatewise: stopped; everything that ran has been stopped", file=sys.stderr)

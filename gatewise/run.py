@@ -83,14 +83,14 @@ class Run:
                 raise_known(error, path)
                 raise
 
-    def capsule(self, step: int) -> Capsule:
-        """What one step was learned from, token by token; NoCapsule where the run has none of that step, or it is not whole.
+    def capsule(self, step: int | None = None) -> Capsule:
+        """What a step was learned from, token by token, by default the newest kept; NoCapsule where there is none, or it is not whole.
 
         A step that was learned again, after a resume or a rollback, may have several: the last one counts.
         """
-        name = f"step_{step:06d}"
-        of_step = [folder for folder in self.capsules if folder.name.partition(".")[0] == name]
-        return read_capsule(max(of_step, key=lambda folder: (len(folder.name), folder.name), default=self.dir / "capsules" / name))
+        of_step = self.capsules if step is None else [folder for folder in self.capsules if _step_of(folder) == step]
+        newest = max(of_step, key=lambda folder: (_step_of(folder), len(folder.name), folder.name), default=None)
+        return read_capsule(newest or self.dir / "capsules" / f"step_{step or 0:06d}")
 
     @property
     def capsules(self) -> list[Path]:
@@ -110,6 +110,11 @@ class Run:
     def __repr__(self) -> str:
         done = max((int(row["step"]) for row in self.metrics), default=0)
         return f"Run({str(self.dir)!r}, {done} of {self.config.run.steps} steps)"
+
+
+def _step_of(capsule: Path) -> int:
+    """The step in a name such as "step_000012.1"."""
+    return int(capsule.name.removeprefix("step_").partition(".")[0])
 
 
 def load_run(folder: str | PathLike[str]) -> Run:

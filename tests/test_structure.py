@@ -52,6 +52,7 @@ CATCH_ALL = {
     "cluster/commands/validate.py",
     "cluster/record/metrics/trackers/follow.py",
     "cluster/record/saves/saver.py",
+    "cluster/report/responses/pieces.py",
     "reward/held/keeper.py",
     "reward/held/sessions.py",
     "reward/held/world_main.py",

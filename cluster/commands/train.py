@@ -4,8 +4,9 @@ check ──► lock run.dir ──► Ray ──► actors ──► identity p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
 
 from cluster.actors.nodes.addresses import nodes_of
 from cluster.actors.session import ray_session, refuse_ray_in_use
@@ -107,7 +108,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             stack.callback(ledger.close)
             position, settings = begin.position, Settings.of(config).as_json()
             ledger.begin(position.step, position.next_group, position.pending, begin.changes, settings)
-            stack.enter_context(end_on_record(ledger, config, stop))
+            stack.enter_context(EndOnRecord(ledger, config, stop))
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
             on_step.begin()
@@ -124,18 +125,22 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 await controller.run(begin.position)
 
 
-@contextmanager
-def end_on_record(ledger: Ledger, config: Config, stop: Stop) -> Iterator[None]:
-    """Enter in the ledger how the attempt within ends, for `gatewise runs`."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        ledger.event(END, "stopped", "interrupted")
-        raise
-    except BaseException as error:
-        ledger.event(END, "failed", find_cause(error, config).line)
-        raise
-    ledger.event(END, "stopped" if stop.asked else "finished", "")
+class EndOnRecord:
+    """Within: an attempt, of which the ledger gets how it ended, for `gatewise runs`."""
+
+    def __init__(self, ledger: Ledger, config: Config, stop: Stop) -> None:
+        self.ledger, self.config, self.stop = ledger, config, stop
+
+    def __enter__(self) -> None:
+        """The attempt begins."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.ledger.event(END, "stopped" if self.stop.asked else "finished", "")
+        elif isinstance(error, KeyboardInterrupt):
+            self.ledger.event(END, "stopped", "interrupted")
+        else:
+            self.ledger.event(END, "failed", find_cause(error, self.config).line)
 
 
 @asynccontextmanager

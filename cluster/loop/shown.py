@@ -5,7 +5,7 @@ from typing import Any
 from cluster.actors.nodes.gauges import Gauges, addresses
 from cluster.record.metrics.metrics import OnStep
 from cluster.record.metrics.trackers.followers import Followers
-from cluster.record.progress import Progress
+from cluster.record.progress.progress import Progress
 from configs.schema import Config
 
 

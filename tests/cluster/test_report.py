@@ -30,9 +30,9 @@ from tests.toys.report import LINE, run_dir
 
 
 def blocks(html: str) -> dict[str, Any]:
-    """The packed data of a report by the id of its element."""
-    found = re.findall(r'<script type="application/x-packed" id="([^"]+)">([^<]*)</script>', html)
-    return {name: json.loads(gzip.decompress(b64decode(text))) for name, text in found if name != "plotly"}
+    """The packed charts and data of each page of a report."""
+    found = re.findall(r'<script type="application/x-packed" id="data-([^"]+)">([^<]*)</script>', html)
+    return {name: json.loads(gzip.decompress(b64decode(text))) for name, text in found}
 
 
 @pytest.fixture(scope="module")

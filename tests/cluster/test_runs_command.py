@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from cluster.cli import main
-from cluster.commands.runs.cli import table
+from cluster.commands.runs.listing import table
 from cluster.commands.runs.state import RunState, age, runs_below, state_of
-from cluster.commands.train import end_on_record
+from cluster.commands.train import EndOnRecord
 from cluster.record.ledger import END, Ledger
 from cluster.record.metrics.best import Best
 from tests.toys.run import run_config
@@ -43,7 +43,7 @@ def write(folder: Path, steps: int = 4, of: int = 4, end: str = "", why: str = "
         (2, "failed", "failed"), (2, "", "ended"), (0, "failed", "failed"), (0, "", "ended"),
     ],
 )  # fmt: skip
-def test_the_state_follows_from_the_lock_the_steps_and_the_end_on_record(tmp_path: Path, steps: int, end: str, state: str) -> None:
+def test_the_state_follows_from_the_lock_the_steps_and_the_EndOnRecord(tmp_path: Path, steps: int, end: str, state: str) -> None:
     folder = write(tmp_path / "run", steps, end=end)
     found = state_of(folder)
     assert (found.state, found.step, found.steps) == (state, steps, 4)
@@ -69,7 +69,7 @@ def test_an_attempt_enters_how_it_ended(tmp_path: Path, error: BaseException | N
     with closing(Ledger(tmp_path / "ledger.db")) as ledger:
         ledger.begin(0, 0, ())
         raised = nullcontext() if error is None else pytest.raises(type(error))
-        with raised, end_on_record(ledger, run_config(tmp_path), SimpleNamespace(asked=asked)):  # type: ignore[arg-type]
+        with raised, EndOnRecord(ledger, run_config(tmp_path), SimpleNamespace(asked=asked)):  # type: ignore[arg-type]
             if error is not None:
                 raise error
         assert ledger.db.execute("SELECT who, text FROM events WHERE kind = ?", (END,)).fetchall() == [end]
@@ -147,6 +147,12 @@ def test_a_folder_without_runs_is_said(tmp_path: Path, folder: str, capsys: pyte
         main(["runs", str(tmp_path / folder)])
     assert ended.value.code == 1
     assert "`gatewise runs FOLDER`" in capsys.readouterr().err
+
+
+def test_an_error_that_quotes_a_hostile_name_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runs", "no\x1b[2J\u202esuch"])
+    assert "gatewise: NoRun: no\\x1b[2J\\u202esuch is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

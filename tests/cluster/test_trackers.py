@@ -16,7 +16,6 @@ from cluster.record.metrics.trackers.hiding import hide
 from cluster.record.metrics.trackers.ready import tracker_problems
 from cluster.record.metrics.trackers.state import path_of, read_state
 from cluster.record.metrics.trackers.to_mlflow import allowed
-from cluster.record.metrics.trackers.to_tensorboard import TensorBoard
 from cluster.record.metrics.trackers.tracker import Row, Tracked, cell, flat
 from tests.toys.run import run_config
 
@@ -286,20 +285,3 @@ def test_a_folder_without_code_is_no_package(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(str(tmp_path))
     assert not ready.installed("trackerless")
     assert ready.installed("json")
-
-
-def test_tensorboard_drops_what_is_undone(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    rows = [{"response": "<b>r</b> \ud800", "reward": 1.0}]
-    for resumed, last in ((False, -1), (True, 2)):
-        run = Tracked(
-            folder=tmp_path, project="p", name="n", id="i", resumed=resumed, attempt=1, sent=last, offline=False, config={"a": {"b": 1}}
-        )
-        board = TensorBoard(run)
-        board.scalars([(step, {"a": step + resumed / 2}) for step in range(last + 1, last + 4)])
-        board.responses(last + 3, rows)
-        board.close()
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("a")] == [(0, 0), (1, 1), (2, 2), (3, 3.5), (4, 4.5), (5, 5.5)]
-    assert events.Tensors("responses/text_summary")[-1].step == 5

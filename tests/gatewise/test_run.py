@@ -115,13 +115,14 @@ def test_a_step_that_was_learned_again_has_its_last_capsule(tmp_path: Path) -> N
     write_run(tmp_path, steps=2)
     run = gatewise.load_run(tmp_path)
     assert run.capsules == []
-    with pytest.raises(gatewise.InputError, match="holds no capsule"):
-        run.capsule(2)
+    for step in (None, 2):
+        with pytest.raises(gatewise.InputError, match="holds no capsule"):
+            run.capsule(step)
     write_capsule(tmp_path, 1)
     for number in ("", ".1", ".2", ".10"):
         write_capsule(tmp_path, 2, number=number)
     assert [path.name for path in run.capsules] == ["step_000001", "step_000002", "step_000002.1", "step_000002.10", "step_000002.2"]
-    assert run.capsule(2).folder.name == "step_000002.10"
+    assert run.capsule(2).folder.name == run.capsule().folder.name == "step_000002.10"
     rows = run.capsule(1).rows
     assert [(row.member, row.advantage, row.ratios.max()) for row in rows] == [(0, 0.75, 1.5), (1, -0.25, 1.5)]
 

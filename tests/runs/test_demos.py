@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.commands.replay.replay import replay
 from cluster.commands.validate import check
+from cluster.record.capsules.read import list_capsules
 from configs.loader import load
 from learner.tiny.make import make_tiny
 from tests.toys.drive import ROOT, driving, metrics
@@ -22,6 +24,15 @@ def made(folder: Path, task: str, steps: int) -> list[str]:
     return [f"{key}={folder / name}" for key, name in files.items()]
 
 
+def assert_computed_again(run: Path, model: Path) -> None:
+    """Both steps of a run are the same when they are computed again from their capsules, the first one from the model too."""
+    first, second = list_capsules(run)
+    for found in (replay(first, model), replay(second)):
+        assert [line for check in found.checks for line in check.different] == []
+        assert not found.differs
+        assert any(not row.sampled.all() for row in found.capsule.rows), "an environment has answered"
+
+
 @pytest.fixture(scope="module")
 def game(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return made(tmp_path_factory.mktemp("demos") / "game", "game", FORM)
@@ -35,7 +46,7 @@ def test_the_config_of_the_tool_passes_all_checks(tmp_path: Path, monkeypatch: p
 
 def test_the_game_runs_and_shows_an_episode_before_and_after(game: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    few = ("rollout.groups_per_step=8", "rollout.group_size=4", "data.eval_limit=16", "run.steps=2")
+    few = ("rollout.groups_per_step=8", "rollout.group_size=4", "data.eval_limit=16", "run.steps=2", "run.capsule_every=1")
     with driving(["train", "configs/tiny_game.toml", *game, *few, f"run.dir={run}"], tmp_path) as driver:
         assert driver.wait() == 0, driver.text()
     said = driver.text()
@@ -47,5 +58,6 @@ def test_the_game_runs_and_shows_an_episode_before_and_after(game: list[str], tm
     answered = [turn["answered"] for row in kept for turn in row.get("turns", []) if turn["answered"] is not None]
     assert set(answered) <= {"up", "down"}
     assert answered
+    assert_computed_again(run, Path(game[0].partition("=")[2]))
     assert "before " in said
     assert "after " in said

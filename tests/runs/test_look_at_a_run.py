@@ -22,7 +22,8 @@ def test_the_notebook_shows_metrics_responses_ledger_and_a_capsule(tmp_path: Pat
     nbformat.validate(notebook)
     for name, value in {"PYTHONPATH": ROOT, "RUN": folder, "IPYTHONDIR": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}}).execute()
+    place = {"metadata": {"path": NOTEBOOK.parent}}
+    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300, kernel_name="python3", resources=place).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = "\n".join(output.text if "text" in output else output.data.get("text/plain", "") for output in outputs)
     assert "reward   0.233 at step 1" in shown

@@ -11,10 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cluster.commands.replay.replay import replay
 from cluster.publish.turns import ARROWS
 from cluster.record.audit.audit import audit
-from cluster.record.capsules.read import list_capsules
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.record.ledger import Ledger
 from configs.loader import load
@@ -30,7 +28,6 @@ SETTINGS = (
     "run.save_every=2",
     "run.eval_every=3",
     "run.seed=3",
-    "run.capsule_every=3",
     "objective.preset=dapo",
     "data.sampler=difficulty",
     "correction.preset=tis",
@@ -162,22 +159,6 @@ def test_rows_with_an_environment_have_several_turns_in_training_and_in_evaluati
     assert any(turn[0]["answered"].endswith("+2=") for turn in turns["nested"])
     assert any(turn[0].get("rewritten") for turn in turns["table"])
     assert all(row["learned_tokens"] <= row["tokens"] and row["reward/failures"] == 0 for row in steps(straight))
-
-
-@pytest.mark.parametrize("kind", ["straight", "shared"])
-def test_steps_computed_again_from_their_capsules_are_the_same(kind: str, request: pytest.FixtureRequest) -> None:
-    """Environments run again, contexts that they rewrote, replayed experts, a correction and a KL; also where the engine has the memory."""
-    run: Path = request.getfixturevalue(kind)
-    folders = list_capsules(run)
-    assert [folder.name for folder in folders] == ["step_000003", "step_000006"]
-    for folder in folders:
-        found = replay(folder)
-        assert [line for check in found.checks for line in check.different] == []
-        assert not found.differs
-        rows = found.capsule.rows
-        assert {row.segment > 0 for row in rows} == {not row.sampled.all() for row in rows} == {True, False}
-        assert all(row.experts is not None and row.reference_logprobs is not None for row in rows)
-        assert all(group.members for group in found.capsule.groups)
 
 
 def test_no_token_is_stale_in_a_synchronous_run(straight: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-START_S, ANSWER_S = 60.0, 60.0
+START_S, ANSWER_S = 180.0, 180.0  # for machines that do much else
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions", "--disable-background-networking",
          "--hide-scrollbars", "--remote-debugging-port=0", "--disable-dev-shm-usage")  # fmt: skip
 

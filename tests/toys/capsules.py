@@ -1,7 +1,7 @@
 """Capsules of the real learner's steps, without DeepSpeed, Ray or an engine: plain gradient descent on the tiny model."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from learner.mismatch.rescoring import Rescoring
 from learner.mismatch.routing_watch import RoutingWatch
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
+from learner.model.spikes import Spikes
 from rollout.scored import Scored, Text
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
 from tests.toys.holes import with_episodes
@@ -42,7 +43,7 @@ class PlainZero:
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()
 
-    def update(self, lr: float) -> tuple[float, bool]:
+    def update(self, lr: float, refuses: Callable[[float], bool] | None = None) -> tuple[float, bool]:
         norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None]))
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -63,7 +64,7 @@ class PlainLearner(Learner):
         captured = self.shape if config.rollout.capture_routing else None
         self.watch = RoutingWatch(captured.sparse if captured else (), LEARNED)
         self.rescoring = Rescoring(config, self.zero, captured, LEARNED)
-        self.entropy = EntropyControl(config.entropy)
+        self.entropy, self.spikes, self.rate = EntropyControl(config.entropy), Spikes(config.learner), 1.0
         self.steps_done = self.updates_done = self.skipped = 0
         self.trace = None
 

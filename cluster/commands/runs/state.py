@@ -20,7 +20,7 @@ from configs.errors import NoRun
 from configs.sections.run import RunConfig
 
 State = Literal["running", "finished", "stopped", "failed", "ended"]
-DEPTH = 3  # folders below the one that is asked for
+DEPTH = 3  # folders between the one that is asked for and a run
 STEPS = "SELECT max(step), max(finished) FROM steps WHERE NOT undone"
 STARTED = "SELECT max(attempt), max(started) FROM attempts"
 ENDED = "SELECT who, text FROM events WHERE kind = ? AND attempt = ? ORDER BY rowid DESC LIMIT 1"
@@ -73,8 +73,10 @@ def state_of(folder: Path) -> RunState:
         state = "running"
     elif steps is not None and found["step"] >= steps:
         state = "finished"
-    elif end[0] in ("stopped", "failed"):
-        state, why = ("stopped", why) if end[0] == "stopped" else ("failed", end[1])
+    elif end[0] == "stopped":
+        state = "stopped"
+    elif end[0] == "failed":
+        state, why = "failed", end[1]
     return RunState(
         folder=folder, state=state, steps=steps, reward=mean(rewards) if rewards else None, best=best_step(rows), why=why, **found
     )  # fmt: skip

@@ -110,10 +110,11 @@ def gradient_spikes(history: History) -> Finding | None:
     large = [norm for norm in norms[-SPIKE_STEPS:] if norm > max(SPIKE * usual, limit)]
     if usual <= 0 or len(large) < SPIKES:
         return None
+    skip = 'set learner.on_spike = "skip", ' if history.config.learner.on_spike == "go on" else ""
     return Finding(
         f"{len(large)} of the last {SPIKE_STEPS} steps have a gradient norm above {SPIKE:g} times the usual {usual:.3g}, up to "
         f"{max(large):.3g}",
-        f"{lower_rate(history)}, or learner.max_grad_norm from {limit:g} to {max(2 * usual, limit / 4):.2g}",
+        f"{lower_rate(history)}, {skip}or learner.max_grad_norm from {limit:g} to {max(2 * usual, limit / 4):.2g}",
     )
 
 

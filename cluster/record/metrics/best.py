@@ -43,7 +43,7 @@ def scores_of(rows: Sequence[Row]) -> tuple[str, dict[int, float]]:
     evaluated = {int(row["step"]): mean(found.values()) for row in rows if (found := greedy_correctness(row))}
     if sum(step > 0 for step in evaluated) >= EVALUATIONS:
         return UNNAMED, evaluated
-    rewards = [(int(row["step"]), float(reward)) for row in rows if is_number(reward := row.get("reward/mean"))]
+    rewards = [(int(row["step"]), float(reward)) for row in rows if (reward := row.get("reward/mean")) is not None and is_number(reward)]
     width = max(1, min(SMOOTHED, len(rewards)))
     stretches = [rewards[end - width : end] for end in range(width, len(rewards) + 1)]
     return "reward", {stretch[-1][0]: mean(reward for _, reward in stretch) for stretch in stretches}

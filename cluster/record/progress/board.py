@@ -12,6 +12,7 @@ from rich.text import Text
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.progress.harmless import harmless
 from cluster.record.progress.line import clock, describe_step
+from rollout.occupancy import State
 
 NAMED = 8  # engines that are shown one by one; of more, those alone that do not serve
 DRAWN = 40  # rewards in the small curve
@@ -24,7 +25,7 @@ COLOURS = {"serving": "green", "suspect": "yellow", "dead": "red"}
 class EngineNow(NamedTuple):
     """An engine at one moment."""
 
-    index: int
+    number: int
     health: str
     groups: int  # that it works on
 
@@ -34,8 +35,8 @@ class Board:
 
     def __init__(self, steps: int, now: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.now = steps, now
-        self.engines: Callable[[], Sequence[EngineNow]] = tuple
-        self.window: Mapping[str, int] = {}  # groups by state, changed in place by whoever counts them
+        self.engines: Callable[[], Sequence[EngineNow]] = lambda: ()
+        self.window: Mapping[State, int] = {}  # groups by state, changed in place by whoever counts them
         self.rewards: deque[float] = deque(maxlen=DRAWN)
         self.warnings: deque[str] = deque(maxlen=WARNED)
         self.warned = 0
@@ -93,7 +94,7 @@ class Board:
             line.append(f" with {sum(engine.groups for engine in engines)} groups")
         for engine in engines if len(engines) <= NAMED else [one for one in engines if one.health != "serving"][:NAMED]:
             line.append("   " if line else "")
-            line.append(f"{engine.index} ", style="dim")
+            line.append(f"{engine.number} ", style="dim")
             line.append(engine.health, style=COLOURS.get(engine.health, "cyan"))
             line.append(f" {engine.groups}" if engine.groups else "")
         return line

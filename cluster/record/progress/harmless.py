@@ -14,3 +14,8 @@ def harmless(text: str, most: int = MOST_CHARS) -> str:
     if shown.isascii() and shown.isprintable():
         return shown
     return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in STEERING and letter not in JOINERS else letter for letter in shown)
+
+
+def harmless_lines(text: str) -> str:
+    """A text of several lines, each made harmless and kept whole."""
+    return "\n".join(harmless(line, len(line)) for line in text.split("\n"))

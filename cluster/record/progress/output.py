@@ -3,16 +3,16 @@
 import errno
 import os
 import sys
-from typing import IO, Any
+from typing import Any, TextIO
 
 
 class Output:
     """Standard output as it is at each write: a closed terminal or pipe ends no training, and a full disk costs only lines."""
 
     @property
-    def stream(self) -> IO[str]:
+    def stream(self) -> TextIO:
         """The stream itself; a live table puts a proxy over it."""
-        stream: IO[str] = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+        stream: TextIO = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
         return stream
 
     def write(self, text: str) -> int:
@@ -21,7 +21,7 @@ class Output:
         try:
             return stream.write(text)
         except UnicodeEncodeError:
-            coding = stream.encoding or "ascii"
+            coding = getattr(stream, "encoding", None) or "ascii"
             return stream.write(text.encode(coding, "backslashreplace").decode(coding))
         except OSError as error:
             return forgive(error, len(text))

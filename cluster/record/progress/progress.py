@@ -15,6 +15,7 @@ from cluster.record.progress.board import Board, EngineNow
 from cluster.record.progress.harmless import harmless
 from cluster.record.progress.line import step_line
 from cluster.record.progress.output import Output
+from rollout.occupancy import State
 
 PACE = 10  # steps averaged for the time left
 PER_SECOND = 2  # drawings of the table
@@ -71,7 +72,7 @@ class Progress:
         """Show the engines that this function returns."""
         self.board.engines = engines
 
-    def follow_window(self, groups: Mapping[str, int]) -> None:
+    def follow_window(self, groups: Mapping[State, int]) -> None:
         """Show the groups in flight by state, a mapping that changes as they do."""
         self.board.window = groups
 

@@ -97,7 +97,7 @@ def differ_by_layer(run: RunFiles, place: int) -> Chart | None:
         return None
     depth = max(len(values) for _, values in rows)
     values = [[number(value) for value in (*values, *(None,) * (depth - len(values)))] for _, values in rows]
-    trace = {"type": "heatmap", "x": [step for step, _ in rows], "z": [list(layer) for layer in zip(*values, strict=True)]}
+    trace: dict[str, Any] = {"type": "heatmap", "x": [step for step, _ in rows], "z": [list(layer) for layer in zip(*values, strict=True)]}
     trace |= {"colorscale": "YlOrRd", "reversescale": True, "zmin": 0, "colorbar": {"thickness": 10, "tickformat": ".1~%"}}
     trace |= {"hovertemplate": "step %{x}, layer %{y}: %{z:.2%} of the tokens<extra></extra>"}
     how = "Tokens that take other experts in the learner than in the engine. Healthy: pale; 0 with learner.routing = replay_rollout."

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.report.curves import axis, colour, from_keys, identifier, idle_at_zero, line, per_run, stacked
 from cluster.report.files import RunFiles
-from cluster.report.lines import number, read_rows
+from cluster.report.lines import number, read_rows, read_steps
 from cluster.report.page import Chart, Page, cards
 from cluster.report.tables import table
 
@@ -141,7 +141,8 @@ def disagreements(run: RunFiles) -> Iterator[str]:
     yield "<h2>Disagreements</h2><p class='quiet'>The newest ones. Read some: one of the two checkers is wrong, or the reference is.</p>"
     lines = []
     for row in rows[::-1][:SHOWN]:
-        parts = row.get("parts") if isinstance(row.get("parts"), dict) else {}
+        found = row.get("parts")
+        parts = found if isinstance(found, dict) else {}
         lines.append(
             [row["step"], text(row, "question"), text(row, "response"), text(row, "reference"), parts.get("correct"), parts.get("second")]
         )
@@ -159,10 +160,11 @@ def quarantine(run: RunFiles) -> Iterator[str]:
 
 def slowest(run: RunFiles) -> Iterator[str]:
     """The longest times of scoring that the timeline recorded."""
+    kept = [(row["step"], row["spans"]) for row in read_steps(run.timeline) if isinstance(row.get("spans"), list)]
     spans = [
-        (seconds, row["step"], str(span.get("lane", "")), str(span.get("name", "")))
-        for row in read_rows(run.timeline)
-        for span in (row.get("spans") if isinstance(row.get("spans"), list) and type(row.get("step")) is int else ())
+        (seconds, step, str(span.get("lane", "")), str(span.get("name", "")))
+        for step, found in kept
+        for span in found
         if isinstance(span, dict) and span.get("kind") == "score" and (seconds := length(span)) is not None
     ]
     if spans:

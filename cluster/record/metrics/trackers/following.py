@@ -17,7 +17,7 @@ from cluster.record.metrics.trackers.tracker import Tracked, Tracker
 
 AT_ONCE = 200  # steps between two notes of how far it is
 PICTURES_S = 300.0  # least time between two pictures of a kind while the run works
-SLOW_S = 20.0  # without an answer, after which the user is told
+SLOW_S = 60.0  # without an answer, after which the user is told; a busy machine may need half of it to import a library
 LONGEST = 300  # letters of a complaint
 
 
