@@ -92,11 +92,8 @@ class GroupAtWork:
         now = time.monotonic()
         if self._idle_since is not None:
             self.answering_s += now - self._idle_since
-            began, ends = self._idle_since - self.since, now - self.since
-            if self.answered and self.answered[-1][1] == began:  # another answer was asked for meanwhile
-                self.answered[-1] = self.answered[-1][0], ends
-            elif len(self.answered) < MOST_WAITS:
-                self.answered.append((began, ends))
+            if now > self._idle_since and len(self.answered) < MOST_WAITS:
+                self.answered.append((self._idle_since - self.since, now - self.since))
         self._idle_since = now if self.waits else None
 
 

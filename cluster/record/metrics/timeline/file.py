@@ -17,6 +17,7 @@ TIMELINE = "timeline.jsonl"
 LARGEST = 8 << 20  # bytes
 MOST_SPANS = 5_000  # of a step, about 450 kB; the longest stay
 FIRST = 2  # steps that are recorded at the beginning
+RAREST = 1 << 40  # steps between recorded ones
 
 
 def is_recorded(step: int, every: int) -> bool:
@@ -62,20 +63,20 @@ class TimelineFile:
 
     def _thin(self) -> None:
         """Drop every second pair of steps, and record half as often, where the file has become too large. A full disk ends no run."""
-        path = self.file.path
+        path, every = self.file.path, self.every
         try:
             if self.file.waiting or path.stat().st_size <= self.largest:
                 return
-            lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if is_recorded(_step_of(line), 2 * self.every)]
-            if len(kept) == len(lines):
-                kept = lines[len(lines) // 2 :]
+            kept = lines = path.read_bytes().splitlines(keepends=True)
+            while len(kept) == len(lines) and every < RAREST:
+                every *= 2
+                kept = [line for line in lines if is_recorded(_step_of(line), every)]
             self.file.close()  # the file is replaced, and the next line must not go to the old one
             replace_text(path, b"".join(kept).decode())
         except OSError as error:
             self.file.why = error.strerror or str(error)
             return
-        self.every *= 2
+        self.every = every
 
 
 def _length(span: Span) -> float:
