@@ -19,6 +19,7 @@ from cluster.report.findings.bound import bound
 from cluster.report.pages.time import time as time_page
 from rollout.pulse import GroupAtWork
 from tests.toys.run import run_config
+from tests.toys.trace import check_trace
 
 
 class Now:
@@ -162,29 +163,6 @@ def test_a_publish_is_no_generation_and_groups_at_once_count_once() -> None:
     assert [len(row) for row in rows([Span("e", "a", "g", 0, 1), Span("e", "b", "g", 1, 2), Span("e", "c", "g", 0, 2)])] == [2, 1]
 
 
-def check_trace(trace: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The complete events by the name of their process; fails where an event is not as the format demands."""
-    assert isinstance(trace["traceEvents"], list)
-    names: dict[int, str] = {}
-    threads: dict[tuple[int, int], int] = {}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for event in trace["traceEvents"]:
-        assert {"ph", "name", "ts", "pid", "tid", "args"} <= set(event)
-        assert all(type(event[key]) is int for key in ("pid", "tid", "ts"))
-        if event["ph"] == "M":
-            assert event["name"] in ("process_name", "process_sort_index", "thread_name", "thread_sort_index")
-            if event["name"] == "process_name":
-                names[event["pid"]] = event["args"]["name"]
-        else:
-            assert event["ph"] == "X"
-            assert type(event["dur"]) is int
-            assert event["ts"] >= threads.get((event["pid"], event["tid"]), 0), "slices of a thread may only nest"
-            assert event["dur"] >= 0
-            threads[event["pid"], event["tid"]] = event["ts"] + event["dur"]
-            found.setdefault(names[event["pid"]], []).append(event)
-    return found
-
-
 def test_the_trace_is_in_chromes_format_and_has_every_span_at_its_time(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["trace", str(run), "--to", str(run / "trace.json")])
     assert "6 spans of 3 steps; open it at ui.perfetto.dev" in capsys.readouterr().out
@@ -261,7 +239,9 @@ def test_with_generation_ahead_the_split_moves_and_a_rule_that_holds_says_it_in_
 
 def test_the_page_shows_each_recorded_stretch_and_says_where_there_is_none(run: Path) -> None:
     page = time_page([RunFiles(run)])
-    assert [one["name"] for one in page.data["time-0-lanes"]] == ["steps 10 and 11", "step 20"]
+    shown = page.data["time-0-lanes"]
+    assert (shown["first"], [one["name"] for one in shown["stretches"]]) == (0, ["steps 10 and 11", "step 20"])
+    assert "<h3>Lanes, steps 10 and 11</h3>" in page.html
     lanes, busy = page.more["0-0"]
     assert lanes["figure"]["layout"]["yaxis"]["ticktext"] == ["driver", "engine 0", "reward workers", "rank 0"]
     generated = next(trace for trace in lanes["figure"]["data"] if trace["name"] == "generate")

@@ -1,11 +1,11 @@
 report.page("time", (data, root) => {
-  for (const [id, stretches] of Object.entries(data)) {
+  for (const [id, {first, stretches}] of Object.entries(data)) {
     if (stretches.length < 2) continue;
     const card = document.getElementById(id).closest(".card");
     const label = Object.assign(document.createElement("label"), {className: "picker", textContent: "recorded steps "});
     const choice = document.createElement("select");
     for (const {key, name} of stretches) choice.append(new Option(name, key));
-    choice.selectedIndex = stretches.length - 1;
+    choice.selectedIndex = first;
     label.append(choice);
     card.querySelector("h3").after(label);
     choice.onchange = async () => {

@@ -25,7 +25,7 @@ OTHER = ("#555555", "other")
 MOST_LANES = 48
 MOST_BARS = 2_500  # of a stretch; the longest are drawn
 LANE, ROW, ROWS, GAP = 18, 5, 14, 6  # pixels: a lane of one row, a row of several; rows that get a height of their own; between lanes
-FRAME = 110  # pixels for axis and legend
+FRAME = 110  # pixels for the axis and a legend of two lines
 LEAST_S = 0.0001  # a shorter bar cannot be seen
 
 
@@ -55,7 +55,7 @@ def lane_figure(stretch: Stretch, lanes: Lanes) -> tuple[Figure, int]:
     ]
     layout: dict[str, Any] = {
         "barmode": "overlay", "hovermode": "closest", "shapes": edges, "legend": legend(at),
-        "xaxis": {"title": {"text": f"seconds from the start of step {stretch.steps[0]}"}, "range": [0, stretch.length]},
+        "xaxis": {"ticksuffix": " s", "range": [0, stretch.length]},
         "yaxis": {"tickvals": list(places.values()), "ticktext": [escape(lane) for lane in places], "range": [at, -GAP], "showgrid": False,
                   "zeroline": False, "tickfont": {"size": 11}},
     }  # fmt: skip
@@ -64,7 +64,7 @@ def lane_figure(stretch: Stretch, lanes: Lanes) -> tuple[Figure, int]:
 
 def legend(height: float) -> dict[str, Any]:
     """Below the axis, whatever the height of the picture."""
-    return {"orientation": "h", "y": -45 / max(height, 1), "yanchor": "top", "x": 0, "font": {"size": 11}}
+    return {"orientation": "h", "y": -30 / max(height, 1), "yanchor": "top", "x": 0, "traceorder": "normal", "font": {"size": 11}}
 
 
 def trace(kind: str, bars: Sequence[tuple[Span, float, float]]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def busy_figure(stretch: Stretch, lanes: Lanes) -> tuple[Figure, int]:
     height = (LANE + GAP) * len(names)
     layout: dict[str, Any] = {
         "barmode": "stack", "hovermode": "closest", "annotations": totals, "bargap": 0.25, "legend": legend(height),
-        "xaxis": {"range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%", "title": {"text": "share of the time"}},
+        "xaxis": {"range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%"},
         "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False, "tickfont": {"size": 11}},
     }  # fmt: skip
     return {"data": traces, "layout": layout}, height + FRAME

@@ -51,8 +51,10 @@ def time(runs: Sequence[RunFiles]) -> Page:
         parts += what_bounds(run)
         shown = chosen(stretches(read_timeline(run.folder)), max(2, MOST_STRETCHES // len(runs)))
         if shown:
-            own = pictures(shown[-1], place)
-            data[own[0].id] = [{"key": f"{place}-{number}", "name": stretch.name} for number, stretch in enumerate(shown)]
+            first = max(range(len(shown)), key=lambda number: (len(shown[number].steps) > 1, number))  # a pair shows what overlaps
+            own = pictures(shown[first], place)
+            names = [{"key": f"{place}-{number}", "name": stretch.name} for number, stretch in enumerate(shown)]
+            data[own[0].id] = {"first": first, "stretches": names}
             more |= {f"{place}-{number}": of_script(stretch, place) for number, stretch in enumerate(shown)}
             parts += [cards(own), *left_out(shown)]
             charts += own
