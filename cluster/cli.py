@@ -17,6 +17,7 @@ from cluster.commands.replay.cli import add_replay
 from cluster.commands.rewards.cli import add_rewards
 from cluster.commands.runs.cli import add_runs
 from cluster.commands.selfcheck.cli import add_selfcheck
+from cluster.record.metrics.timeline.cli import add_trace
 from cluster.record.metrics.trackers.cli import add_track
 from cluster.record.progress.harmless import harmless_lines
 from cluster.record.scaling.cli import add_engines
@@ -40,6 +41,7 @@ A run is a TOML file; shipped ones are in configs/. Any key can be set after it,
   python -m cluster audit runs/first                                      prove that a run lost nothing and learned nothing twice
   python -m cluster report runs/first                                     one HTML file: is the run well, and why not
   python -m cluster watch runs/first                                      the same, live in the browser
+  python -m cluster trace runs/first --to trace.json                      who did what when, for ui.perfetto.dev
   python -m cluster track runs/first --to mlflow                          send a finished run to a tracker
   python -m cluster rewards --help                                        check a dataset's checkers, audit a run's rewards
   python -m cluster play CONFIG 0                                         be the model at the terminal, or let an engine speak
@@ -139,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     add_selfcheck(commands)
     add_engines(commands)
     add_report(commands)
+    add_trace(commands)
     add_runs(commands)
     add_track(commands)
     return whole

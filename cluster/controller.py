@@ -16,21 +16,22 @@ from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.rule import Finding
 from cluster.health.watch import Watch
+from cluster.loop.accounts import account
 from cluster.loop.attempts import Attempts, Place
 from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
 from cluster.loop.evaluation import evaluate
 from cluster.loop.moved import describe_publish
 from cluster.loop.spikes import refuse_spikes
+from cluster.loop.timeline import Timeline
 from cluster.loop.unscored import describe_rejected, many_failures, refuse_unscored
 from cluster.publish.publisher import Publisher
 from cluster.publish.renewing import renewing
 from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Checkpoints, Position, read_stream
 from cluster.record.expert_log import ExpertLog
-from cluster.record.ledger import Account, Ledger
+from cluster.record.ledger import Ledger
 from cluster.record.metrics.episodes import describe_episodes
-from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.held_out import UNNAMED, describe_correctness
 from cluster.record.metrics.metrics import Metrics, Values, describe_groups, texts_per_group
 from cluster.record.metrics.sources import describe_sources
@@ -73,11 +74,12 @@ class Controller:
         self.attempts = Attempts(config, self.engines, self.learners, publisher, show.say, first, *recorded)
         self.checkpoints = Checkpoints(config, self.prompts)
         self.experts = ExpertLog(config.run_dir)
+        self.timeline = Timeline(config, self.engines, self.learners, publisher)
         self.alarm = MismatchAlarm(config)
         self.watch = Watch(config, held_out={found.name or UNNAMED: len(found.prompts) for found in held_out}, prompts=len(self.prompts))
         self.artist = Artist(config.run_dir, config.run.report)
         self.stop = stop or Stop()
-        records = (ledger, metrics, self.experts, self.watch.log)
+        records = (ledger, metrics, self.experts, self.watch.log, self.timeline)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
         self.capsules = Capsules(config, actors.learners, actors.engines, self.checkpoints, lambda line: show.say(line))
         self.rejected: list[GroupSummary] = []  # of this step
@@ -123,6 +125,7 @@ class Controller:
             self.metrics.write(0, first)
             self.show.say(f"before training: {describe_correctness(first)}")
         self.experts.cut(position.step)
+        self.timeline.cut(position.step)
         self.watch.begin(position.step)
         self.capsules.begin(position.step, self.watch.seen)
         async with self.saver.from_step(position.step), asyncio.TaskGroup() as tasks:
@@ -151,7 +154,7 @@ class Controller:
 
     async def step(self, step: int, window: GroupWindow[Scored]) -> None:
         """Take, learn, publish, release, record; save and evaluate when due."""
-        clock = Clock()
+        clock = self.timeline.begin()
         count = self.config.rollout.groups_per_step
         self.rejected = []
         self.stop.then = self.saver.plan(step - 1)
@@ -207,6 +210,7 @@ class Controller:
         await self.saver.after_step(position, self.stream.state())
         clock.lap("save")
         self.saving_s = clock.laps["save"]
+        self.timeline.end(step)
 
     def _enter(self, step: int, groups: Sequence[Scored], weights: str) -> None:
         """Enter a step in the ledger. Lines of earlier steps that wait for a full disk go first, or a run that dies now has a gap."""
@@ -290,11 +294,3 @@ class Controller:
         """Held-out correctness under the weights that the engines serve now; Stopped if a stop comes before it is known."""
         publish = partial(self.publisher.publish, version)
         return await self.stop.cuts(renewing(self.engines, publish, lambda: evaluate(self.engines, self.held_out)))
-
-
-def account(scored: Scored) -> Account:
-    """A learned group as the ledger records it."""
-    summary = scored.summary
-    reward = mean_of_finite(summary.rewards)
-    versions = summary.oldest_version, summary.newest_version
-    return Account(summary.group_id, scored.engine, reward, summary.unscored, *versions, scored.life)

@@ -13,6 +13,8 @@ from typing import TypedDict
 
 import psutil
 
+MOST_WAITS = 100  # stretches of a group whose place in time is known; later ones count in the sum alone
+
 Queue = tuple[int, int, float]  # requests that run, requests that wait, share of the cache in use
 
 
@@ -62,6 +64,7 @@ class GroupAtWork:
     working: int = 0  # responses that are not finished
     answering: int = 0  # of those, the ones that wait for an environment or a tool
     answering_s: float = 0.0  # in which all of them waited, so that the engine had nothing to do for this group
+    answered: list[tuple[float, float]] = field(default_factory=list)  # these stretches, in seconds since `since`
     _idle_since: float | None = None
 
     def finished(self, tokens: int) -> None:
@@ -89,6 +92,8 @@ class GroupAtWork:
         now = time.monotonic()
         if self._idle_since is not None:
             self.answering_s += now - self._idle_since
+            if now > self._idle_since and len(self.answered) < MOST_WAITS:
+                self.answered.append((self._idle_since - self.since, now - self.since))
         self._idle_since = now if self.waits else None
 
 

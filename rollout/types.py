@@ -90,6 +90,7 @@ class GroupSummary:
     source: str = ""  # the prompt's
     scoring_s: float = 0.0  # seconds from the group's last response to its last verdict
     answering_s: float = 0.0  # seconds in which all its unfinished responses waited for an environment or a tool
+    answering: tuple[tuple[float, float], ...] = ()  # when that was, in seconds since the engine was asked
     sampled: NDArray[np.int64] = field(default_factory=_unset)  # [G], the tokens that the model sampled
     turns: NDArray[np.int64] = field(default_factory=_unset)  # [G]
     turn_rewards: tuple[NDArray[np.float64], ...] | None = None  # [G] of [K], NaN if scoring failed; None: all is the last turn's

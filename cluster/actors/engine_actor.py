@@ -95,7 +95,7 @@ class EngineActor:
     async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
         work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=episodes_of(self.index))
         group, scoring_s = await work.run(Agents(self.engine, self.door, work) if work.agent else self.engine, temperature)
-        summary = replace(GroupSummary.of(group, scoring_s, talks=work.talks), answering_s=mine.answering_s)
+        summary = replace(GroupSummary.of(group, scoring_s, talks=work.talks), answering_s=mine.answering_s, answering=tuple(mine.answered))
         scored = group.verdicts
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [Text.of(i, group.responses[i], scored[i]) for i in (*range(min(texts, size)), *odd)]

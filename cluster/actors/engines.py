@@ -14,6 +14,7 @@ from cluster.actors.fleet.race import Ask, Race, references
 from cluster.actors.fleet.stragglers import Stragglers
 from cluster.causes.cause import find_cause
 from cluster.causes.roles import BehindARole, RoleFailed
+from cluster.record.metrics.timeline.spans import Spans
 from cluster.record.progress.board import EngineNow
 from configs.errors import EngineFailed
 from configs.schema import Config
@@ -51,6 +52,7 @@ class EnginePool:
         self.on_straggler: Callable[[str], object] = lambda text: None
         self.counted: Counter[str] = Counter()  # what happened since the last `counts`
         self.broken: BaseException | None = None  # what ended the work on the engines in the background
+        self.spans = Spans()
         self._races: set[Race] = set()
         self._aborting: set[asyncio.Task[None]] = set()
         self._stragglers = Stragglers(config.rollout.groups_per_step)
@@ -131,7 +133,7 @@ class EnginePool:
             group_id=group_id, prompt=prompt, size=size, temperature=temperature, texts=texts, learned=learned, objects=objects,
             deadline_s=deadline, words=words,
         )  # fmt: skip
-        with self._racing(Race(ask, self.bury)) as race:
+        with self._racing(Race(ask, self.bury, self.spans)) as race:
             while True:
                 await self._until(lambda: bool(self.serving))
                 race.begin(min(self.serving, key=lambda engine: (engine.outstanding, engine.index)))

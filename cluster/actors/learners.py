@@ -15,6 +15,7 @@ from cluster.actors.process import log_path
 from cluster.causes.choice import follows_from_another
 from cluster.causes.lost import RANK
 from cluster.causes.roles import RankLost, Role, RoleLate
+from cluster.record.metrics.timeline.spans import Spans
 from configs.errors import RunFailed
 from configs.schema import Config
 from learner.batch.plan import Place, plan_for
@@ -54,6 +55,7 @@ class Learners:
         """
         self.renew = renew or _always_have_places
         self.config, self.actors, self.share, self.spawn, self.kill = config, list(actors), share, spawn, kill
+        self.spans = Spans()
         self._silent: dict[int, RoleLate] = {}  # ranks that were killed because they answered nothing
         self._lost: asyncio.Future[BaseException] | None = None
         # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
@@ -143,6 +145,10 @@ class Learners:
 
     async def each(self, method: str, args: Sequence[Sequence[Any]]) -> list[Any]:
         """The same with arguments of its own for every rank."""
+        with self.spans.on_ranks(method, len(self.actors)):
+            return await self._each(method, args)
+
+    async def _each(self, method: str, args: Sequence[Sequence[Any]]) -> list[Any]:
         calls = [asyncio.ensure_future(getattr(actor, method).remote(*of_rank)) for actor, of_rank in zip(self.actors, args, strict=True)]
         deadline = float(self.config.run.deadline_s)
         try:
@@ -198,8 +204,11 @@ class Learners:
                     experts[group, member] = parts[group].experts[member]
             hands.append((shared, tokens, experts))
         await self.take_turn()
-        stats: dict[str, float] = (await self.each("step", hands))[0]
-        return stats
+        asked = self.spans.clock()
+        stats: list[dict[str, float]] = await self.each("step", hands)
+        for rank, of_rank in enumerate(stats):
+            self.spans.learned(rank, asked, of_rank)
+        return stats[0]
 
     async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:
         """The tokens that each expert took in the last step [L, E], of which `stats` are the statistics; None for a dense model."""

@@ -1,20 +1,30 @@
 """Seconds of a step's stages."""
 
-import time
-
 from cluster.record.metrics.metrics import Values
+from cluster.record.metrics.timeline.spans import DRIVER, Spans
+
+STAGES = {  # what the driver does in each stage, and its kind in the timeline
+    "generate": ("wait for groups", "wait"),
+    "learn": ("learn", "learn"),
+    "publish": ("publish", "publish"),
+    "evaluate": ("evaluate", "evaluate"),
+    "save": ("record and save", "save"),
+}
 
 
 class Clock:
     """Seconds of a step's stages, one after another."""
 
-    def __init__(self) -> None:
-        self.last = time.perf_counter()
+    def __init__(self, spans: Spans) -> None:
+        self.spans = spans
+        self.last = spans.clock()
         self.laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
+        """The stage ends now, and the next one begins."""
+        now = self.spans.clock()
         self.laps[stage] = now - self.last
+        self.spans.add(DRIVER, *STAGES[stage], self.last, now)
         self.last = now
 
     def shares(self) -> Values:

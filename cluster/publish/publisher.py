@@ -23,6 +23,7 @@ from cluster.causes.roles import BehindARole
 from cluster.publish.blame import Failure, answer, culprits, exchanged, last_line
 from cluster.publish.callback import CallBack, by_store
 from cluster.publish.newcomers import Newcomers
+from cluster.record.metrics.timeline.spans import PUBLISH, Spans
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
 from rollout.proof import Manifest, Proof, differences, fingerprint
@@ -63,6 +64,7 @@ class Publisher:
         self.config, self.engines, self.learners, self.transport, self.call_back = config, engines, learners, transport, call_back
         self.on_exchange: OnExchange | None = None  # called with each stage in which engines and learner wait for each other, as it begins
         self.on_proven: OnProven | None = None  # called with what every engine proved, before it serves with these weights
+        self.spans = Spans()
         self.deadline_s = float(config.run.deadline_s)
         self.version: int | None = None  # of the newest publish that was proven
         self.newcomers = Newcomers(config, engines)
@@ -90,7 +92,8 @@ class Publisher:
         members = self.engines.alive
         while members or (members := await self._others()):
             try:
-                sent, proven = await self._bring(members, version)
+                with self.spans.on_engines([engine.name for engine in members], "new weights", "publish"):
+                    sent, proven = await self._bring(members, version)
             except PublishFailed as error:
                 failures.append(error)
                 await self._abandon()
@@ -143,7 +146,8 @@ class Publisher:
         sent = await self._transfer()
         finished = await self._each("finish", engines, lambda engine: self._finish(engine, version))
         seen = dict(zip(engines, finished, strict=True))
-        self._verify(sent, seen)
+        with self.spans.within(PUBLISH, "proof", "publish"):
+            self._verify(sent, seen)
         proven = {engine: proofs[0] for engine, (proofs, _) in seen.items()}
         if self.on_proven is not None:
             self.on_proven(version, sent, proven)
@@ -251,7 +255,8 @@ class Publisher:
 
     async def _answers(self, stage: str, engines: Sequence[EngineHandle], call: Call) -> list[Any]:
         """The answers of every engine to one stage; an engine that failed is buried, and its answer is the Failure."""
-        answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
+        with self.spans.within(PUBLISH, stage, "publish"):
+            answers = await asyncio.gather(*(answer(engine, call(engine), self.deadline_s) for engine in engines))
         for found in answers:
             if isinstance(found, Failure):
                 self._bury(found.who, found.error)
@@ -265,7 +270,8 @@ class Publisher:
         assert meeting is not None, "a group is formed before its members exchange anything"
         calls = [answer(None, learning), *(answer(engine, call(engine), self.deadline_s) for engine in self._joined)]
         self._exchanging = True  # still so after a cancelled publish
-        learned, *answers = await exchanged(calls, lambda: self.call_back(meeting))
+        with self.spans.within(PUBLISH, stage, "publish"):
+            learned, *answers = await exchanged(calls, lambda: self.call_back(meeting))
         self._exchanging = False
         blamed = culprits([found for found in (learned, *answers) if isinstance(found, Failure)])
         if isinstance(learned, Failure) and learned in blamed:

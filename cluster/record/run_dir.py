@@ -1,6 +1,6 @@
 """The run directory: its contents, and who may write to it.
 
-config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  health.jsonl  nodes.json  engines.json
+config.toml  config.N.toml  template.jinja  ledger.db  metrics.jsonl  layers.jsonl  health.jsonl  timeline.jsonl  nodes.json  engines.json
 engines-status.json  reward.png  report.html  experts.npz  experts.png  checkpoints/  capsules/  responses/  disagreements/
 quarantine/  logs/  tensorboard/  trackers/  unstarted-N/  lock
 """
@@ -100,7 +100,7 @@ WRITTEN_BY = "# Gatewise"  # the first line of config.toml goes on with the vers
 WRITTEN = (
     "config.toml", "template.jinja", "ledger.db", "ledger.db-wal", "ledger.db-shm", "metrics.jsonl", "layers.jsonl", "health.jsonl",
     "warnings.jsonl", "nodes.json", "engines.json", "engines-status.json", "reward.png", "report.html", "experts.npz", "experts.png",
-    "checkpoints", "capsules",
+    "timeline.jsonl", "checkpoints", "capsules",
     "responses", "disagreements", "quarantine", "logs", "tensorboard", "trackers",
 )  # fmt: skip
 

@@ -73,6 +73,11 @@ class RunConfig(Section):
         default=True,
         description="write `report.html`, one page without a network that shows the run: now and then while it works, and at its end",
     )
+    timeline_every: Whole = Field(
+        default=10,
+        description="steps between recorded steps of `timeline.jsonl`: what every engine, rank and reward worker did when. The step after "
+        "each of them is recorded too, and the first two; 0 records none",
+    )
     capsule_every: Whole = Field(
         default=0,
         description="steps between capsules: a capsule in `capsules/` has what a step was learned from, and `gatewise replay` computes it "

@@ -31,7 +31,7 @@ def test_a_damaged_ledger_is_named(tmp_path: Path, damage: Callable[[bytes], byt
         refuse_damaged_record(asked)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "layers.jsonl", "health.jsonl", "warnings.jsonl"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "layers.jsonl", "health.jsonl", "warnings.jsonl", "timeline.jsonl"])
 @pytest.mark.parametrize(
     ("raw", "damaged"),
     [

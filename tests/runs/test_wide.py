@@ -18,10 +18,14 @@ from transformers import AutoModelForCausalLM
 
 from cluster.commands.replay.replay import replay
 from cluster.record.capsules.read import list_capsules
+from cluster.record.metrics.timeline.file import is_recorded
+from cluster.record.metrics.timeline.lanes import by_lane, covered, read_timeline, seconds, without
+from cluster.record.metrics.timeline.trace_events import trace_of
 from rollout.digest import digest
 from rollout.proof import fingerprint
 from tests.toys.drive import Driver, driving, gpu_box, metrics, train, wait_for_row, wait_for_step
 from tests.toys.ended import ended
+from tests.toys.trace import check_trace
 
 pytestmark = pytest.mark.end_to_end
 
@@ -133,6 +137,24 @@ def test_the_step_that_raised_the_alarm_is_kept_and_can_be_computed_again(run: P
     assert not found.differs
     assert {row.rank for row in found.capsule.rows} == {0, 1}
     assert "kept as a capsule: gatewise replay" in (run.parent / "said.txt").read_text()
+
+
+def test_the_timeline_shows_who_worked_when_and_that_generation_overlaps_learning(run: Path) -> None:
+    steps = read_timeline(run)
+    asked = [row["step"] for row in metrics(run) if row["step"] and is_recorded(row["step"], 10)]
+    assert [step.step for step in steps] in (asked, asked[:-1]), "a rank may be lost between a step's two lines"
+    lanes = by_lane(steps[1].spans)
+    assert {"driver", "engine 0", "engine 1", "reward workers", "rank 0", "rank 1", "publish"} <= set(lanes)
+    stages = [span.name for span in lanes["driver"]]
+    assert stages == ["wait for groups", "learn", "publish", "evaluate", "record and save"]
+    assert {"pause", "start", "transfer", "finish", "proof", "resume"} <= {span.name for span in lanes["publish"]}
+    assert [span.name for span in lanes["rank 1"]][:2] == ["fetch responses", "old log-probs"]
+    learning = covered(span for span in lanes["rank 0"] if span.name == "updates")
+    generating = covered(span for lane in ("engine 0", "engine 1") for span in lanes[lane] if span.kind == "generate")
+    assert seconds(without(learning, generating)) < seconds(learning), "with a staleness of 1 engines work while ranks do"
+    of_driver = sum(span.end - span.start for span in lanes["driver"] if span.end)
+    assert abs(of_driver - steps[1].length) < 0.05 * steps[1].length + 0.05
+    check_trace(trace_of(steps, "wide"))
 
 
 def test_a_wide_run_survives_the_death_of_an_engine(run: Path) -> None:

@@ -10,6 +10,7 @@ import ray
 from cluster.actors.died import has_died
 from cluster.actors.fleet.handle import EngineGone, EngineHandle
 from cluster.causes.roles import RoleLate
+from cluster.record.metrics.timeline.spans import Spans
 from rollout.scored import Reference, References, Scored
 from rollout.types import Prompt
 
@@ -32,6 +33,11 @@ class Ask:
     def evaluated(self) -> bool:
         return self.temperature is not None
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """Its name and kind in the timeline."""
+        return ("held-out prompt", "evaluate") if self.evaluated else (f"group {self.group_id}", "generate")
+
     def of(self, actor: Any) -> tuple[Any, Sequence[Any]]:
         """Ask an engine's actor; returns its head and its parts, to be awaited."""
         call = actor.respond.options(num_returns=1 + self.objects)
@@ -45,8 +51,8 @@ class Ask:
 class Race:
     """A group until it is finished: `begin` it on an engine, on a second one too if it is late, and take what `first` returns."""
 
-    def __init__(self, ask: Ask, bury: Callable[[EngineHandle, BaseException], object]) -> None:
-        self.ask, self.bury = ask, bury
+    def __init__(self, ask: Ask, bury: Callable[[EngineHandle, BaseException], object], spans: Spans | None = None) -> None:
+        self.ask, self.bury, self.spans = ask, bury, spans or Spans()
         self.since = asyncio.get_running_loop().time()
         self.late = False  # a line has named it
         self.hedged = False
@@ -87,9 +93,11 @@ class Race:
 
     async def _try(self, engine: EngineHandle) -> Scored:
         ask = self.ask
+        asked = self.spans.begin(engine.name, *ask.named)
         try:
             head, parts = ask.of(engine.actor)
             summary, shown = await engine.answer(head, ask.deadline_s)
+            self.spans.answered(asked, summary.answering, summary.scoring_s)
             tokens = references(parts, ask.size, words=ask.words) if ask.learned else None
             return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, life=engine.life, prompt=ask.prompt)
         except ray.exceptions.RayError as error:
@@ -99,6 +107,8 @@ class Race:
             raise EngineGone(f"{engine.name} died") from error
         except TimeoutError as error:
             raise RoleLate(engine.role, f"did not finish group {ask.group_id}", ask.deadline_s) from error
+        finally:
+            self.spans.end(asked)
 
 
 def references(parts: Sequence[Any], size: int, *, words: bool = False) -> References:

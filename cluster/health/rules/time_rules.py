@@ -2,6 +2,7 @@
 
 from cluster.health.history import History, mean
 from cluster.health.rule import Finding, Rule
+from cluster.health.rules.remedies import OVERHEADS, more_engines, more_ranks
 
 STEPS, LEAST_S = 10, 1.0  # steps that a rule looks at, and how long they are at least: a shorter one has nothing worth moving
 WAITS = 0.4  # share of the step in which the learner waits for groups though they are made ahead
@@ -9,11 +10,6 @@ LITTLE, BUSY, MOST = 0.05, 0.1, 0.5  # share of the step, of the window at the e
 LATE, LATE_WAITS = 0.6, 0.3  # of the groups that are not taken yet are finished, while the learner waits
 BOUND, SEVERAL = 0.9, 2  # of the largest staleness; steps of staleness that there is something to lower
 OVERHEAD = 0.3  # share of the step
-OVERHEADS = {  # share of the step, by what makes it smaller
-    "publish": 'set rollout.transfer = "nccl", or learn from more in a step with a larger rollout.groups_per_step',
-    "save": "raise run.save_every",
-    "evaluate": "raise run.eval_every, or lower data.eval_limit",
-}
 DEATH_STEPS, DEATHS = 20, 3
 
 
@@ -53,13 +49,7 @@ def learner_waits(history: History) -> Finding | None:
     config, waits = history.config, _waiting(history)
     if not config.ahead or waits is None or waits < WAITS:
         return None
-    engines = config.rollout.most_engines
-    ranks = config.learner.ranks
-    move = f", with a rank less (learner.ranks = {ranks - 1})" if ranks > 1 else ""
-    return Finding(
-        f"the learner waits {waits:.0%} of the step for groups although engines run {config.ahead} ahead",
-        f"raise rollout.engines from {engines} to {engines + 1}{move}, or max_num_seqs in [rollout.vllm]",
-    )
+    return Finding(f"the learner waits {waits:.0%} of the step for groups although engines run {config.ahead} ahead", more_engines(config))
 
 
 def engines_wait(history: History) -> Finding | None:
@@ -70,12 +60,10 @@ def engines_wait(history: History) -> Finding | None:
         return None
     if busy > BUSY * config.groups_in_flight:
         return None
-    ranks, engines = config.learner.ranks, config.rollout.most_engines
-    move = f" and lower rollout.engines from {engines} to {engines - 1}" if engines > 1 else ""
     return Finding(
         f"engines have {busy:.1f} of {config.groups_in_flight} groups to work on (window/generating), and learning takes {learns:.0%} of "
         "the step",
-        f"raise learner.ranks from {ranks} to {ranks + 1}{move}, raise learner.micro_batch_tokens, or set learner.packing = true",
+        more_ranks(config),
     )
 
 

@@ -8,7 +8,7 @@ from cluster.record.metrics.lines import read_lines
 from configs.errors import CheckpointError
 from configs.schema import Config
 
-BY_STEP = ("metrics.jsonl", "layers.jsonl", "health.jsonl", "warnings.jsonl")
+BY_STEP = ("metrics.jsonl", "layers.jsonl", "health.jsonl", "warnings.jsonl", "timeline.jsonl")
 
 
 def refuse_damaged_record(config: Config) -> None:

@@ -10,7 +10,8 @@ from cluster.report.pages.overview import overview
 from cluster.report.pages.prompts import prompts
 from cluster.report.pages.responses import responses
 from cluster.report.pages.rewards import rewards
+from cluster.report.pages.time import time
 
 MakePage = Callable[[Sequence[RunFiles]], Page]
 
-PAGES: Sequence[MakePage] = (overview, responses, experts, rewards, prompts, compare)
+PAGES: Sequence[MakePage] = (overview, responses, experts, time, rewards, prompts, compare)
