@@ -41,6 +41,10 @@ def run_replay(asked: argparse.Namespace) -> None:
     """Print what was compared; ReplayDiffers where something differs."""
     from cluster.commands.replay.replay import replay
 
+    if asked.model is not None:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     found = replay(Path(asked.capsule), None if asked.model is None else Path(asked.model))
     capsule = found.capsule
     say(f"{'capsule':<{WIDTH}}{capsule.folder}: step {capsule.step} (Gatewise {capsule.version}), kept because: {capsule.reason}")
@@ -67,7 +71,7 @@ def verdict(checks: Sequence[Check], changed: Sequence[str]) -> str:
     """What is wrong, in a line."""
     wrong = [check.name for check in checks if check.different]
     if changed:
-        seen = f"; {', '.join(wrong)} differ with it" if wrong else "; no number that was computed again depends on the change"
+        seen = f"; {', '.join(wrong)} differ with it" if wrong else "; no number that was computed again differs by more than rounding"
         return f"{', '.join(changed)} was changed since the run wrote it{seen}: copy the capsule again"
     return (
         f"{', '.join(wrong)} differ, and the files are as the run wrote them: the code or a checker was changed since the run, or is no "
