@@ -1,9 +1,10 @@
 """Checkers, an environment and a tool that make a run ill on purpose."""
 
+import random
 import time
 from collections.abc import Generator
 
-LATE_S, SLOW_S = 4.0, 0.03
+LATE_S, SLOW_S = 3.0, 0.03
 FULL = 8  # characters from which length earns no more
 
 
@@ -31,9 +32,9 @@ def slow(response: str, reference: object) -> float:
 
 
 def late(response: str, reference: object) -> float:
-    """Right, but very late for one prompt in ten."""
-    if str(reference).endswith("7"):
-        time.sleep(LATE_S / 8)
+    """Right, but very late for one response in eighty."""
+    if random.random() < 1 / 80:
+        time.sleep(LATE_S)
     return float(response == str(reference))
 
 

@@ -15,6 +15,7 @@ from cluster.commands.resuming.beginning import Beginning, where_to_begin
 from cluster.commands.validate import Examined, examine
 from cluster.models.hub import fetch_models
 from cluster.record.checkpoint import refuse_changed_data
+from cluster.record.progress.harmless import say
 from cluster.record.run_dir import refuse_changed_template, refuse_locked, refuse_other_run, refuse_unknown_resume
 from cluster.record.saves.damage import refuse_damaged_record
 from configs.memory.table import describe_memory
@@ -33,9 +34,9 @@ def validate(config: Config, named: str, gpu_gb: float | None = None) -> None:
     refuse_impossible(None, gpu_gb, 1)
     lines, found = report(config, gpu_gb)
     for line in lines:
-        print(line)
+        say(line)
     found.refuse()
-    print(f"{named} is valid" if gpu_gb is None else f"{named} is valid, as far as can be seen from here")
+    say(f"{named} is valid" if gpu_gb is None else f"{named} is valid, as far as can be seen from here")
 
 
 def report(config: Config, gpu_gb: float | None = None) -> tuple[list[str], Findings]:

@@ -1,7 +1,7 @@
 """Every health rule, ranked from cause to consequence: where several symptoms begin in one step, the first one is what to mend.
 
-A verdict that is wrong or missing spoils every number after it. Then come numbers that are no numbers, a learning rate, and what both do to
-rewards, lengths and experts. What costs only time comes last.
+A verdict that is wrong or missing spoils every number after it. Then come numbers that are no numbers, an entropy bonus, a learning rate,
+and what these do to rewards, lengths and experts. What costs only time comes last.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cluster.health.rules.episode_rules import EPISODE_RULES
 from cluster.health.rules.expert_rules import EXPERT_RULES
 from cluster.health.rules.length_rules import LENGTH_RULES
 from cluster.health.rules.mismatch_rules import MISMATCH_RULES
-from cluster.health.rules.policy_rules import POLICY_RULES
+from cluster.health.rules.policy_rules import HOT_POLICY, POLICY_RULES
 from cluster.health.rules.prompt_rules import PROMPT_RULES
 from cluster.health.rules.reward_rules import COLLAPSED, SIGNAL_RULES
 from cluster.health.rules.time_rules import DEATH_RULES, TIME_RULES
@@ -23,6 +23,7 @@ RULES: Sequence[Rule] = (
     *MISMATCH_RULES,
     *CHECKER_RULES,
     *EPISODE_RULES,
+    HOT_POLICY,
     *MOVES,
     *LENGTH_RULES,
     *SIGNAL_RULES,

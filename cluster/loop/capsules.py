@@ -21,7 +21,8 @@ from cluster.record.metrics.sinks import METRICS
 from configs.schema import Config
 from rollout.scored import Scored, Text
 
-COUNTED = {"updates_skipped": "an update was dropped", "updates_spiked": "an update spiked"}  # metrics that count since the run began
+COUNTED = {"updates_skipped": "an update was dropped"}  # metrics that count since the run began
+OF_THE_STEP = {"updates_spiked": "an update spiked"}  # metrics that count in this step alone
 # Warnings about the policy, by parts of their names; a step says nothing about the others.
 OF_THE_POLICY = (
     "spike",
@@ -88,12 +89,13 @@ class Capsules:
 
     def _causes(self, values: Mapping[str, float], alarm: object | None, open_warnings: Collection[str]) -> list[str]:
         """Why this step is worth keeping, in words; empty if it is not."""
-        grown = [name for name in COUNTED if values.get(name, 0.0) > self.counted.get(name, 0.0)]
+        counted = [words for name, words in COUNTED.items() if values.get(name, 0.0) > self.counted.get(name, 0.0)]
+        counted += [words for name, words in OF_THE_STEP.items() if values.get(name, 0.0) > 0]
         self.counted |= {name: values[name] for name in COUNTED if name in values}
         begun = sorted(set(open_warnings) - self.open)
         self.open = frozenset(open_warnings)
         warned = [f"warning {name}" for name in begun if any(part in name for part in OF_THE_POLICY)]
-        return [*(COUNTED[name] for name in grown), *(["mismatch alarm"] if alarm is not None else []), *warned]
+        return [*counted, *(["mismatch alarm"] if alarm is not None else []), *warned]
 
     async def _write(self, step: int, reasons: Sequence[str], groups: Sequence[Scored], values: Mapping[str, float]) -> str:
         """Write the capsule; why there is none, empty if there is one."""

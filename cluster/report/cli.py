@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cluster.record.progress.harmless import say
 from configs.errors import InputError
 from configs.home import expanded
 
@@ -35,7 +36,7 @@ def run_report(asked: argparse.Namespace) -> None:
         raise InputError(f"--to got the folder {to}, needed a file: give {to / 'report.html'}")
     if to is not None and not to.absolute().parent.is_dir():
         raise InputError(f"--to got {to}, and its folder does not exist: make it, or give another one")
-    print(write_report([expanded(Path(folder)) for folder in asked.runs], to))
+    say(write_report([expanded(Path(folder)) for folder in asked.runs], to))
 
 
 def run_watch(asked: argparse.Namespace) -> None:

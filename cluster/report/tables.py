@@ -10,10 +10,16 @@ LONG = 400  # characters of a cell
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "") -> str:
     """A table that scrolls sideways on a small screen; numbers stand on the right. Empty rows give a table without a body."""
     lines = [list(row) for row in rows]
-    numeric = [lines and all(is_number(row[place]) or row[place] is None for row in lines) for place in range(len(head))]
+    numeric = [numbers_only([row[place] for row in lines]) for place in range(len(head))]
     heads = "".join(f"<th{' class=number' if right else ''}>{escape(name)}</th>" for name, right in zip(head, numeric, strict=True))
     body = "".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in lines)
     return f'<div class="scroll"><table class="{escape(kind)}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def numbers_only(column: Sequence[object]) -> bool:
+    """Whether a column stands on the right: it has a number, and nothing else but gaps."""
+    known = [value for value in column if value is not None]
+    return bool(known) and all(map(is_number, known))
 
 
 def is_number(value: object) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from cluster.causes.chain import first_cause
 from cluster.controller import Controller
 from cluster.health.alarm import REMEDIES, MismatchAlarm, MismatchTooLarge
+from cluster.record.capsules.read import list_capsules
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, read_metrics
@@ -144,7 +145,7 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
     position = Position(step=0, next_group=0, pending=())
     if on_alarm == "warn":
         asyncio.run(controller.run(position))
-        assert [text[:16] for text in said] == ["warning: step 6:"]
+        assert [text[:23] for text in said] == ["step 6: mismatch alarm;", "warning: step 6: mismat"]
         assert len(read_metrics(tmp_path)) == 9
     else:
         with pytest.raises(ExceptionGroup) as ended:
@@ -153,7 +154,8 @@ def test_a_run_is_warned_or_ended_with_what_it_learned_on_record(tmp_path: Path,
         assert isinstance(cause, MismatchTooLarge)
         assert "step 6: " in str(cause)
         assert "routing" in str(cause)
-        assert said == []
+        assert [text.partition(";")[0] for text in said] == ["step 6: mismatch alarm"], "the capsule is kept before the run ends"
+        assert [path.name for path in list_capsules(tmp_path)] == ["step_000006"]
         assert [row["mismatch/above"] for row in read_metrics(tmp_path)] == [0, 0, 0, 1, 2, 3]
         assert ledger.db.execute("SELECT max(step) FROM groups WHERE outcome = 'learned'").fetchone() == (6,)
         newest = Checkpoints(config).newest()

@@ -97,7 +97,9 @@ def test_a_cause_that_goes_on_is_kept_once(tmp_path: Path) -> None:
         toy.step(step, updates_skipped=float(step))
     toy.step(5, updates_skipped=4.0)
     toy.step(6, updates_skipped=5.0)
-    assert list(toy.kept) == ["step_000001", "step_000006"]
+    for step in range(7, 10):
+        toy.step(step, updates_skipped=5.0, updates_spiked=float(step - 6))
+    assert list(toy.kept) == ["step_000001", "step_000006", "step_000007"]
 
 
 def test_a_resumed_run_does_not_take_what_was_counted_before_for_new(tmp_path: Path) -> None:

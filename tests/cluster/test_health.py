@@ -118,7 +118,7 @@ ILL: list[tuple[str, Callable[[int], Row], int, str, Any]] = [
     ("reward_falls", lambda s: {"grad_norm": 90.0 if s == 41 else 0.5, **after(42, **{"reward/mean": 0.1})(s)}, 46, "norm of 90", {}),
     ("reward_falls", lambda s: {"reward/mean": 0.9 if s == 1 else 0.05}, 6, "fell from 0.900 in step 1 to 0.050", {}),
     ("entropy_vanishes", after(20, **{"entropy": 0.01, "reward/mean": 0.4, "groups/no_signal": 0.9}), 29, "rollout.temperature", {}),
-    ("entropy_explodes", rising("entropy", 0.4, 2.4), 12, "lower entropy.coefficient from 0.1 to 0.01", {"entropy": {"coefficient": 0.1}}),
+    ("entropy_explodes", rising("entropy", 0.4, 2.4), 7, "lower entropy.coefficient from 0.1 to 0.01", {"entropy": {"coefficient": 0.1}}),
     ("mismatch_jumps", after(30, **{"mismatch/kl": 0.05}), 32, "set mismatch.share", {}),
     ("mismatch_high", after(1, **{"mismatch/kl": 0.2}), 3, "learner.head_dtype", {}),
     ("stale_policy", after(1, **{"mismatch/kl": 0.2, "staleness/mean": 2.0}), 5, "run.max_staleness from 2 to 1", AHEAD),
@@ -215,6 +215,9 @@ def test_held_out_correctness_must_fall_by_more_than_chance_in_so_many_prompts(p
         (lambda s: {"length/mean": 3.0 + s}, {}, "length_grows"),  # the reward rises too
         (lambda s: flat(**{"ratio/abs_log": 1e-8, "lr": 1e-9})(s), {"learner": {"lr": 1e-6, "updates_per_step": 2}}, "rate_too_low"),
         (after(1, **{"share/generate": 0.9}), {}, "learner_waits"),  # takes turns by design
+        (flat(**{"groups/no_signal": 0.9}), {"objective": {"preset": "dapo"}}, "little_signal"),  # such groups are sampled again
+        (rising("entropy", 0.4, 2.4), {}, "entropy_explodes"),  # without a bonus
+        (lambda s: {"entropy": NAN if s == 1 else 3.0}, {"entropy": {"coefficient": 0.1}}, "entropy_explodes"),  # the start is unknown
         (after(1, **{"mismatch/kl": 0.2}), {"mismatch": {"alarm": 0.01}}, "mismatch_high"),
         (lambda s: {"load/dead": 9.0 if s % 4 == 0 else 1.0}, {}, "experts_die"),
         (after(1, **{"seconds/score": 0.05, "seconds/generate": 0.06, "share/generate": 0.9}), {}, "checker_slow"),

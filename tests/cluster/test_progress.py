@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cluster.record.progress.board import EngineNow
-from cluster.record.progress.harmless import STEERING, harmless
+from cluster.record.progress.harmless import JOINERS, STEERING, harmless, say
 from cluster.record.progress.line import clock, describe_step, step_line
 from cluster.record.progress.progress import Progress
 
@@ -152,6 +152,13 @@ def test_a_hostile_text_is_one_line_that_steers_nothing(kind: str, text: str, ca
     assert len(said) < 2100
     if text.isascii() and text.isprintable() and len(text) < 100:
         assert said == f"warning: {text}"
+
+
+def test_what_a_command_prints_of_a_run_steers_no_terminal(capsys: pytest.CaptureFixture[str]):
+    for text in HOSTILE:
+        say(text)
+    said = capsys.readouterr().out
+    assert {letter for letter in said if unicodedata.category(letter) in STEERING} <= {"\n", *JOINERS}
 
 
 @pytest.mark.parametrize("text", ["答えは 42", "نص عربي", "क्\u200dष", "👩\u200d🚀 50\u00a0%", "ä 3\u3000x"])

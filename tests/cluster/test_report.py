@@ -20,8 +20,9 @@ from cluster.report.files import RunFiles
 from cluster.report.findings.parting import parting, partings
 from cluster.report.findings.periods import complaints
 from cluster.report.lines import number
-from cluster.report.pack import packed
+from cluster.report.pack import called_at_once, packed
 from cluster.report.page import Chart
+from cluster.report.pages.prompts import bins
 from cluster.report.pages.registry import PAGES
 from cluster.report.tables import duration, shown, table
 from cluster.report.write import make_report
@@ -209,8 +210,24 @@ def test_two_runs_part_where_their_values_differ_and_where_the_noise_no_longer_e
 
 def test_the_ledger_says_which_prompts_are_never_and_always_solved(html: str) -> None:
     page = html[html.index('id="page-prompts"') :]
-    assert re.search(r"Never solved <span class='quiet'>1 prompts.*?<td dir=\"auto\">p0</td>", page, re.DOTALL)
-    assert re.search(r"Always solved <span class='quiet'>1 prompts.*?<td dir=\"auto\">p1</td>", page, re.DOTALL)
+    assert re.search(r"Never solved <span class='quiet'>1 prompt<.*?<td dir=\"auto\">p0</td>", page, re.DOTALL)
+    assert re.search(r"Always solved <span class='quiet'>1 prompt<.*?<td dir=\"auto\">p1</td>", page, re.DOTALL)
+
+
+def test_a_column_of_gaps_stands_where_texts_do() -> None:
+    assert table(["words", "n"], [[None, 1], [None, None]]).count("number") == 2, "the head and the cell of n"
+
+
+def test_each_mean_that_a_group_can_have_is_in_the_middle_of_a_bar(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[rollout]\ngroup_size = 4\n[reward]\nrange = [-1.0, 1.0]\n")
+    assert bins(RunFiles(tmp_path)) == {"start": -1.25, "end": 1.25, "size": 0.5}
+
+
+def test_plotly_is_wrapped_where_it_has_the_shape_that_is_known() -> None:
+    script = b"(function(root, factory) {}\n(typeof self ? self : this, () => {\nvar a = {}; return Plotly;\n}));\n"
+    assert called_at_once(script) == b"(function(root, factory) {}\n(typeof self ? self : this, (() => {\nvar a = {}; return Plotly;\n})));"
+    for other in (b"window.Plotly = {}", script[:-5], script + script):
+        assert called_at_once(other) == other
 
 
 def test_a_long_run_keeps_its_report_small(copy: Path, html: str) -> None:

@@ -17,6 +17,7 @@ from cluster.controller import Controller
 from cluster.publish.publisher import LearnerFailed
 from cluster.record.audit.audit import audit
 from cluster.record.audit.settings import Settings
+from cluster.record.capsules.files import rank_file, write_tensors
 from cluster.record.checkpoint import Checkpoints, Position, read_position, read_stream
 from cluster.record.ledger import Ledger, Proven
 from cluster.record.metrics.metrics import Metrics, read_metrics
@@ -47,6 +48,9 @@ class ToyEngines:
 
     def counts(self) -> dict[str, float]:
         return {}
+
+    async def words(self, groups: Sequence[Scored]) -> list[None]:
+        return [None] * len(groups)
 
     async def drop_groups(self) -> None:
         self.reached("drop", self.version[0])
@@ -117,6 +121,10 @@ class ToyLearners:
         self.copy = self.version[0]
         await asyncio.sleep(0)
 
+    async def capsule(self, folder: Path, room: int) -> list[dict[str, Any]]:
+        entry = write_tensors(folder / rank_file(0), {"losses": np.zeros(1)})
+        return [{"name": rank_file(0), "entry": entry, "norms": [50.0], "entropy_coefficient": 0.0}]
+
     async def write(self, folder: Path) -> list[dict[str, Any]]:
         for _ in range(7):
             await asyncio.sleep(0)
@@ -184,6 +192,7 @@ def train(
     (folder / "config.toml").write_text(dump(config))
     ledger, version = Ledger(folder / "ledger.db"), [resume]
     ledger.begin(position.step, position.next_group, position.pending, settings=Settings.of(config).as_json())
+    rollbacks = len(ledger.rates())
     metrics = Metrics(config, resume)
     stop = Stop()
     said: list[str] = []
@@ -212,7 +221,11 @@ def train(
     asyncio.run(run())
     assert to_lose == learners.spikes == []
     rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
-    assert len(said) - sum(text.startswith("warning: step") for text in said) == len(lost_in) + len(rolled_back) + (stop_in is not None)
+    assert len(rolled_back) == len(ledger.rates()) - rollbacks
+    kept = [line for line in said if line.startswith("step ") and "kept as a capsule" in line]
+    assert len(kept) == len(spikes), said
+    other = [line for line in said if not line.startswith("warning: step") and line not in kept]
+    assert len(other) == len(lost_in) + (stop_in is not None), said
     assert sum(line.startswith("warning: learner rank 1 died: all ranks start again") for line in said) == len(lost_in)
     metrics.close()
     return outcome(folder, controller, ledger, staleness)

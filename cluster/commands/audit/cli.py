@@ -5,6 +5,7 @@ import json
 import sys
 from typing import Any
 
+from cluster.record.progress.harmless import say
 from configs.arithmetic import counted
 from configs.errors import InputError
 from configs.home import expanded
@@ -51,7 +52,7 @@ def run_audit(asked: argparse.Namespace) -> None:
         print(json.dumps({"run": asked.run_dir, "holds": not violated, "invariants": [one.as_json() for one in found]}))
     else:
         for one in found:
-            print("\n".join(one.lines(len(one.violations) if asked.all else 5)))
+            say("\n".join(one.lines(len(one.violations) if asked.all else 5)))
     if violated:
         raise InvariantViolated(
             f"{counted(sum(len(one.violations) for one in violated), 'violation')} of {', '.join(one.name for one in violated)}: "

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from cluster.record.progress.harmless import say
+
 EPILOG = """
   gatewise doctor                                  this machine and its installation
   gatewise doctor configs/tiny_cpu.toml            also run.dir, device, rewards and whether engines and ranks fit
@@ -38,7 +40,7 @@ def run_doctor(asked: argparse.Namespace) -> None:
         print(json.dumps([asdict(one) for one in found], indent=1))
     else:
         for line in describe(found):
-            print(line)
+            say(line)
     wrong = list(dict.fromkeys(one.name for one in found if one.status == "error"))
     if wrong:
         raise UnfitMachine(f"{summary(found)}: see {', '.join(wrong)} above")

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from cluster.record.progress.harmless import say
+
 EPILOG = """
 Nothing is asked, and nothing but the config is written:
 
@@ -60,8 +62,8 @@ def run_init(asked: argparse.Namespace) -> None:
         to,
     )
     for line in written:
-        print(line)
-    print(f"{to} is written and valid; next: {shlex.join([*program(), 'train', str(to)])}")
+        say(line)
+    say(f"{to} is written and valid; next: {shlex.join([*program(), 'train', str(to)])}")
 
 
 def stem(data: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.commands.replay.found import Check
+from cluster.record.progress.harmless import say
 
 SHOWN = 20
 WIDTH = 11  # of the names of checks
@@ -42,10 +43,10 @@ def run_replay(asked: argparse.Namespace) -> None:
 
     found = replay(Path(asked.capsule), None if asked.model is None else Path(asked.model))
     capsule = found.capsule
-    print(f"{'capsule':<{WIDTH}}{capsule.folder}: step {capsule.step} (Gatewise {capsule.version}), kept because: {capsule.reason}")
-    print(f"{'files':<{WIDTH}}{'; '.join(map(str, capsule.damage)) or 'all as the run wrote them'}")
+    say(f"{'capsule':<{WIDTH}}{capsule.folder}: step {capsule.step} (Gatewise {capsule.version}), kept because: {capsule.reason}")
+    say(f"{'files':<{WIDTH}}{'; '.join(map(str, capsule.damage)) or 'all as the run wrote them'}")
     for check in found.checks:
-        print(f"{check.name:<{WIDTH}}{check.line}")
+        say(f"{check.name:<{WIDTH}}{check.line}")
         show(check, asked.all)
     if asked.model is None:
         print(f"{'model':<{WIDTH}}not computed again: --model FOLDER, with the weights of step {capsule.step - 1}")
@@ -57,7 +58,7 @@ def show(check: Check, everything: bool) -> None:
     """List what differs, only the first lines unless `everything`."""
     shown = check.different if everything else check.different[:SHOWN]
     for line in shown:
-        print(f"  {line}")
+        say(f"  {line}")
     if len(shown) < len(check.different):
         print(f"  … and {len(check.different) - len(shown)} more: --all lists them")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.record.progress.harmless import say
 from configs.arithmetic import counted
 from configs.section import Section
 from configs.sections.data import DataConfig
@@ -102,9 +103,9 @@ def run_check(asked: argparse.Namespace) -> None:
     show("right answers that do not pass in other words", tried.refused, asked.all)
     show("near misses that are accepted", tried.accepted, asked.all)
     show("references that are not understood whole", tried.not_understood, asked.all)
-    print(report.summary)
+    say(report.summary)
     if tried.golds or tried.misses:
-        print(tried.summary)
+        say(tried.summary)
     if report.failed:
         raise RewardsDiffer(
             f"{len(report.failed)} of {counted(report.rows, 'row')} failed the row's own checker: "
@@ -132,7 +133,7 @@ def run_audit(asked: argparse.Namespace) -> None:
     show("failures that are scored now", report.now_scored, asked.all)
     show("rewards that fail now", report.now_failed, asked.all)
     for line in report.summary:
-        print(line)
+        say(line)
     if report.diverged:
         raise RewardsDiffer(
             f"{len(report.diverged)} of {counted(report.episodes, 'episode')} went another way: the environment is not a function of what "
@@ -152,7 +153,7 @@ def show(title: str, lines: Sequence[str], everything: bool) -> None:
     print(f"{title}:")
     shown = lines if everything else lines[:SHOWN]
     for line in shown:
-        print(f"  {line}")
+        say(f"  {line}")
     if len(shown) < len(lines):
         print(f"  … and {len(lines) - len(shown)} more: --all lists them")
 
@@ -161,14 +162,14 @@ def progress(what: str) -> Callable[[int, int], None]:
     """A function that reports progress on stderr: one line that is redrawn on a terminal, else ten lines."""
     redrawn, tenths = sys.stderr.isatty(), [0]
 
-    def say(done: int, of: int) -> None:
+    def tell(done: int, of: int) -> None:
         if redrawn:
             print(f"\rscored {done} of {of} {what}", end="\n" if done == of else "", file=sys.stderr, flush=True)
         elif 10 * done // of > tenths[0]:
             tenths[0] = 10 * done // of
             print(f"scored {done} of {of} {what}", file=sys.stderr, flush=True)
 
-    return say
+    return tell
 
 
 def count(text: str) -> int:

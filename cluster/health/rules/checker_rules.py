@@ -6,7 +6,8 @@ from cluster.health.rule import Finding, Rule
 STEPS = 5
 DISAGREE = 0.2  # share of the responses
 WAITS = 0.3  # share of the step that waits for groups, below which nobody waits for verdicts
-SLOW, SLOW_S = 0.5, 0.5  # of the wait, and in seconds at least
+# Of the wait, and in seconds at least. The verdicts of a step queue, so groups wait half of that time on average, and never more.
+SLOW, SLOW_S = 0.35, 0.5
 ANSWER_STEPS, ANSWERING = 10, 0.85  # share of the unfinished groups that wait for answers; on a busy machine quick ones have 0.76
 MOST = 0.5
 

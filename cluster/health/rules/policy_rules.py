@@ -3,7 +3,7 @@
 import math
 from statistics import median, pvariance
 
-from cluster.health.history import History, mean
+from cluster.health.history import History, known, mean
 from cluster.health.rule import Finding, Rule
 from cluster.health.rules.remedies import lower_rate
 
@@ -16,7 +16,7 @@ NOISE = 3.0  # standard errors
 SPIKE = 5.0  # times the usual gradient norm
 ENTROPY_STEPS, VANISHED, NEARLY_BEST = 10, 0.1, 0.9
 SAME = 0.75  # share of groups alike, above which the policy has nothing left to compare
-GROWN, HOT = 2.0, 0.5  # times the start's entropy, and nats above it
+HOT_STEPS, GROWN, HOT = 3, 2.0, 0.5  # steps, times the start's entropy, and nats above it
 
 
 def reward_falls(history: History) -> Finding | None:
@@ -97,9 +97,9 @@ def _noise(rewards: list[float]) -> float:
 
 
 def entropy_explodes(history: History) -> Finding | None:
-    """The entropy bonus makes the policy random."""
-    began, now, entropy = history.beginning("entropy"), history.mean("entropy", CALM), history.config.entropy
-    if not entropy.in_use or began is None or now is None or now < max(GROWN * began, began + HOT) or history.rises():
+    """The entropy bonus makes the policy random, which can take fewer steps than a usual start has."""
+    began, now, entropy = history.first[0].get("entropy"), history.mean("entropy", HOT_STEPS), history.config.entropy
+    if not entropy.in_use or not known(began) or began is None or now is None or now < max(GROWN * began, began + HOT) or history.rises():
         return None
     key = "entropy.largest" if entropy.target is not None else "entropy.coefficient"
     value = entropy.largest if entropy.target is not None else entropy.coefficient
@@ -109,8 +109,8 @@ def entropy_explodes(history: History) -> Finding | None:
     )
 
 
+HOT_POLICY = Rule("entropy_explodes", entropy_explodes)
 POLICY_RULES = (
-    Rule("entropy_explodes", entropy_explodes),
     Rule("reward_falls", reward_falls),
     Rule("entropy_vanishes", entropy_vanishes),
 )

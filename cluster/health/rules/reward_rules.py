@@ -83,13 +83,12 @@ def little_signal(history: History) -> Finding | None:
     alike, correct = history.alike(LITTLE_STEPS), history.mean("reward/correct", LITTLE_STEPS)
     if alike is None or correct is None or alike < LITTLE or history.rises() or history.config.objective.resolved.advantage == "none":
         return None
-    if correct <= WRONG or correct > LOW:
-        return None  # all of them wrong has a rule of its own; most of them right is success
-    sampling = "" if history.config.dynamic_sampling else "set rollout.dynamic_sampling = true, "
+    if correct <= WRONG or correct > LOW or history.config.dynamic_sampling:
+        return None  # all of them wrong has a rule of its own; most of them right is success; groups that are sampled again too
     size = history.config.rollout.group_size
     return Finding(
         f"in {alike:.0%} of the groups of the last {LITTLE_STEPS} steps all responses have one reward, at a correctness of {correct:.2f}",
-        f'{sampling}data.sampler = "difficulty", or rollout.group_size from {size} to {2 * size}',
+        f'set rollout.dynamic_sampling = true, data.sampler = "difficulty", or rollout.group_size from {size} to {2 * size}',
     )
 
 

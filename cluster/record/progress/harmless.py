@@ -19,3 +19,8 @@ def harmless(text: str, most: int = MOST_CHARS) -> str:
 def harmless_lines(text: str) -> str:
     """A text of several lines, each made harmless and kept whole."""
     return "\n".join(harmless(line, len(line)) for line in text.split("\n"))
+
+
+def say(text: object) -> None:
+    """Print what may quote a run, a row or a file name."""
+    print(harmless_lines(str(text)))

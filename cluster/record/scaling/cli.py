@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.record.progress.harmless import say
 from cluster.record.scaling.asking import PATIENCE_S, ask, count_of, status_of
 from cluster.record.scaling.files import Asked, EngineState, Status
 from configs.arithmetic import span
@@ -56,9 +57,9 @@ def run_engines(asked: argparse.Namespace) -> None:
         print(status.model_dump_json(indent=1))
         return
     if asked.count is not None and status.answer is not None:
-        print(status.answer.said)
+        say(status.answer.said)
     for line in described(folder, status, time.time()):
-        print(line)
+        say(line)
 
 
 def described(folder: Path, status: Status, now: float) -> list[str]:

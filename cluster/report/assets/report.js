@@ -8,8 +8,13 @@ const report = (() => {
   async function unpack(id) {
     const element = document.getElementById(id);
     if (!element) return null;
-    const bytes = Uint8Array.from(atob(element.textContent), letter => letter.charCodeAt(0));
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+    return new Response(new Blob([bytesOf(element.textContent)]).stream().pipeThrough(new DecompressionStream("gzip")));
+  }
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const letters = atob(base64), bytes = new Uint8Array(letters.length);
+    for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
+    return bytes;
   }
   const json = async id => { const found = await unpack(id); return found ? found.json() : null; };
   const more = (name, key) => json(`more-${name}-${key}`);
@@ -17,7 +22,8 @@ const report = (() => {
   function loadPlotly() {
     plotly ??= (async () => {
       const script = document.createElement("script");
-      const url = URL.createObjectURL(new Blob([await (await unpack("plotly")).text()], {type: "text/javascript"}));
+      const unpacked = await (await unpack("plotly")).blob();
+      const url = URL.createObjectURL(new Blob([unpacked], {type: "text/javascript;charset=utf-8"}));
       await new Promise((done, failed) => { script.onload = done; script.onerror = failed; script.src = url; document.head.append(script); });
       URL.revokeObjectURL(url);
       return window.Plotly;
@@ -40,13 +46,18 @@ const report = (() => {
   }
   const touch = () => matchMedia("(pointer: coarse)").matches;
 
+  let turn = Promise.resolve();     // each chart waits for the one before and lets the browser paint it
   async function chart(element, figure) {
-    const Plotly = await loadPlotly();
     drawn.set(element.id, figure);
+    element.wanted = figure;
+    const Plotly = await loadPlotly();
+    await (turn = turn.then(() => new Promise(done => setTimeout(done))));
+    if (!element.isConnected || element.wanted !== figure) return;  // removed, or drawn anew, in the meantime
     await Plotly.react(element, figure.data, layoutOf(figure.layout || {}), {displayModeBar: false, responsive: true});
   }
 
   async function open(name) {
+    if (document.querySelector(`#page-${name} .chart`)) loadPlotly();
     if (!opened.has(name)) opened.set(name, json(`data-${name}`).then(found => {
       const root = document.getElementById(`page-${name}`);
       pages.get(name)?.(found.data, root);

@@ -14,7 +14,7 @@ from cluster.report.page import Chart, Page, cards
 from cluster.report.tables import note, table
 
 NAME = "overview"
-SHARE = {"rangemode": "tozero", "tickformat": ".1~%"}
+SHARE = {"rangemode": "tozero", "tickformat": ".3~%"}
 STAGES = {
     "seconds/generate": "generate",
     "seconds/learn": "learn",

@@ -10,12 +10,14 @@ from cluster.report.files import RunFiles
 from cluster.report.lines import Row, number, read_rows
 from cluster.report.page import Chart, Page, cards
 from cluster.report.tables import note, table
+from configs.arithmetic import plural
 
 NAME = "prompts"
 HARD, EASY = 0.1, 0.9  # shares of the reward's range: below the one a group counts as unsolved, above the other as solved
 MAPPED = 150  # prompts of the map, those that came up most often
 SHOWN = 25  # rows of a table
 LOST = 0.4  # of the range, between the best visit of a prompt and its newest
+MOST_BARS = 20  # of the distribution
 CUT = 200  # characters of a prompt
 READ = 400  # files of responses in which the words of prompts are looked up
 BANDS = (("unsolved", "#D55E00"), ("in between", "#E69F00"), ("solved", "#009E73"))
@@ -50,17 +52,24 @@ def prompts(runs: Sequence[RunFiles]) -> Page:
 
 def bounds(run: RunFiles) -> tuple[float, float]:
     """The rewards up to which a group counts as unsolved, and from which it counts as solved."""
+    low, high = ends_of(run)
+    return low + HARD * (high - low), low + EASY * (high - low)
+
+
+def ends_of(run: RunFiles) -> tuple[float, float]:
+    """The lowest and the highest reward that the config names."""
     wanted = run.key("reward.range")
     ends = [number(end) for end in wanted] if isinstance(wanted, list) and len(wanted) == len(("low", "high")) else [0.0, 1.0]
     low, high = (end if end is not None else float(place) for place, end in enumerate(ends))
-    return low + HARD * (high - low), low + EASY * (high - low)
+    return low, high
 
 
 def summary(rows: Sequence[Row]) -> str:
     """Counts in a sentence."""
     visits = sum(row["visits"] for row in rows)
     most = max(row["visits"] for row in rows)
-    return f"<p>{len(rows):,} prompts were learned from, each {visits / len(rows):.3g} times on average and {most} times at most.</p>"
+    often = "each once" if most == 1 else f"each {visits / len(rows):.3g} times on average and {most} times at most"
+    return f"<p>{len(rows):,} {plural('prompt', len(rows))} {'was' if len(rows) == 1 else 'were'} learned from, {often}.</p>"
 
 
 def over_time(run: RunFiles, place: int) -> Chart | None:
@@ -113,9 +122,16 @@ def visits_map(run: RunFiles, rows: Sequence[Row], place: int) -> Chart | None:
 
 def distribution(run: RunFiles, rows: Sequence[Row], place: int) -> Chart:
     """How the mean reward of prompts is distributed."""
-    trace = {"type": "histogram", "x": [round(row["mean"], 3) for row in rows], "nbinsx": 20, "marker": {"color": colour(place)}}
+    shown = bins(run)
+    trace: dict[str, Any] = {"type": "histogram", "x": [round(row["mean"], 4) for row in rows], "marker": {"color": colour(place)}}
+    trace |= {"autobinx": False, "xbins": shown}
     how = "Prompts by their mean reward over the run. Healthy: most lie inside; two towers at the ends are prompts that teach nothing."
-    layout = {"hovermode": "closest", "bargap": 0.05, "xaxis": {"title": {"text": "mean reward"}}, **axis("prompts")}
+    layout = {
+        "hovermode": "closest",
+        "bargap": 0.05,
+        "xaxis": {"title": {"text": "mean reward"}, "range": [shown["start"], shown["end"]]},
+        **axis("prompts"),
+    }
     return Chart(
         id=identifier(NAME, str(place), "spread"),
         title="Prompts by reward",
@@ -125,10 +141,22 @@ def distribution(run: RunFiles, rows: Sequence[Row], place: int) -> Chart:
     )
 
 
+def bins(run: RunFiles) -> dict[str, float]:
+    """Bars with a mean of a group in the middle of each: bars between these means would be empty, whatever the run does."""
+    low, high = ends_of(run)
+    size = run.key("rollout.group_size")
+    width = (high - low) / (size if isinstance(size, int) and 0 < size <= MOST_BARS else MOST_BARS)
+    return {"start": low - width / 2, "end": high + width / 2, "size": width}
+
+
 def tables_of(run: RunFiles, rows: Sequence[Row]) -> Iterator[str]:
     """Prompts that are never solved, always solved, lost again, and rejected most often."""
     hard, easy = bounds(run)
     words = questions(run)
+
+    def order(row: Row) -> tuple[int, bool]:
+        return -row["visits"], row["prompt_id"] not in words
+
     rejected = run.ledger(REJECTED, SHOWN)
     newest = {
         row["prompt_id"]: row["reward"] for row in run.ledger(VISITS, json.dumps([row["prompt_id"] for row in rows if row["visits"] > 1]))
@@ -136,14 +164,15 @@ def tables_of(run: RunFiles, rows: Sequence[Row]) -> Iterator[str]:
     fallen = [row for row in rows if row["prompt_id"] in newest and row["high"] - newest[row["prompt_id"]] >= LOST * (easy - hard)]
     groups = (
         ("Never solved", "No visit rose above the lowest tenth. Look whether they can be solved, and whether their references are right.",
-         sorted((row for row in rows if row["high"] <= hard), key=lambda row: -row["visits"])),
+         sorted((row for row in rows if row["high"] <= hard), key=order)),
         ("Always solved", "Every visit was in the highest tenth: they teach nothing any more.",
-         sorted((row for row in rows if row["low"] >= easy), key=lambda row: -row["visits"])),
+         sorted((row for row in rows if row["low"] >= easy), key=order)),
         ("Lost again", "The newest visit is far below the best one.",
          sorted(fallen, key=lambda row: newest[row["prompt_id"]] - row["high"])),
     )  # fmt: skip
     for title, meaning, found in groups:
-        yield f"<h2>{title} <span class='quiet'>{len(found):,} prompts</span></h2><p class='quiet'>{meaning}</p>"
+        of = f"the first {SHOWN} of " if len(found) > SHOWN else ""
+        yield f"<h2>{title} <span class='quiet'>{of}{len(found):,} {plural('prompt', len(found))}</span></h2><p class='quiet'>{meaning}</p>"
         if found:
             lines = [
                 [

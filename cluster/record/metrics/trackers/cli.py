@@ -9,6 +9,7 @@ from cluster.record.metrics.sinks import METRICS
 from cluster.record.metrics.trackers.followers import Followers, asked_of
 from cluster.record.metrics.trackers.ready import tracker_problems
 from cluster.record.metrics.trackers.table import TRACKERS
+from cluster.record.progress.harmless import say
 from cluster.record.run_dir import refuse_locked
 from configs.errors import InputError, NoRun
 from configs.home import expanded
@@ -45,7 +46,7 @@ def run_track(asked: argparse.Namespace) -> None:
     refuse_locked(config)
     if problems := list(tracker_problems(config)):
         raise InputError("\n".join(problems))
-    followers = Followers(folder, names, asked_of(config).model_copy(update={"end_s": asked.within}), print)
+    followers = Followers(folder, names, asked_of(config).model_copy(update={"end_s": asked.within}), say)
     followers.start()
     delivered = followers.end(lambda: False, TROUBLED_S)
     for name in names if delivered else ():
