@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import IO
+from typing import Any
 
 from cluster.causes.died import oom_kills
 from cluster.causes.last_words import last_words
@@ -102,7 +102,7 @@ def say_how_to_continue(asked: argparse.Namespace) -> None:
 class Parser(argparse.ArgumentParser):
     """Its messages quote arguments and folders, which may hold anything."""
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(harmless_lines(message), file)
 
 
