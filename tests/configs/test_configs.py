@@ -169,7 +169,6 @@ def test_a_value_of_the_wrong_type_is_refused(section: str, leaf: str) -> None:
             "run.tensorboard=1",
             'got 1; needed true or false (the same as "tensorboard" in trackers.use): write for example tensorboard = false in [run]',
         ),
-        ("rollout.temperature=3.0", "got 3.0; needed a number, above 0, at most 2"),
         ("run.dir=7", "got 7; needed a string in quotes"),
         (
             "learner.lr=0",
