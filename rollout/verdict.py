@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from configs.pickled import quickly_pickled
+
 
 class Outcome(StrEnum):
     """How the scoring of a response ended; only scored responses enter means and losses."""
@@ -13,6 +15,7 @@ class Outcome(StrEnum):
     UNSCORABLE = "unscorable"  # the checker could not score it: it raised, its service did not answer, or its budget is spent
 
 
+@quickly_pickled  # those of all responses travel with their words, for capsules
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A checker's result for a response; a failure is no reward, not a reward of 0."""

@@ -22,8 +22,15 @@ ASKED = Asked(
 )
 
 
-@pytest.mark.parametrize("one", [*ANSWERS, *TURNS, ASKED, replace(ASKED, turns=())])
-def test_every_field_survives(one: Answer | Turn | Asked) -> None:
+VERDICTS = (
+    Verdict(reward=1.0),
+    Verdict(reward=0.5, parts={"correct": 1.0}, words={"judge": "fair"}, unfinished=True, turn_rewards=(0.25, 0.25)),
+    Verdict.failed(Outcome.TIMED_OUT, "late", {"judge": ""}),
+)
+
+
+@pytest.mark.parametrize("one", [*ANSWERS, *TURNS, *VERDICTS, ASKED, replace(ASKED, turns=())])
+def test_every_field_survives(one: Answer | Turn | Asked | Verdict) -> None:
     for back in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
         assert type(back) is type(one)
         assert back == one
