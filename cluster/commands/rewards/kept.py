@@ -74,13 +74,8 @@ def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
     for one in kept:
         if one.row["checker"] not in allowed:
             raise ValueError(
-<<<<<<< HEAD
-                f"{harmless(one.where)} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config names "
-                "no such code; correct the row"
-=======
                 f"{harmless(one.where)} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config "
                 "names no such code; correct the row"
->>>>>>> h-pages
             )
 
 
