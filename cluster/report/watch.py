@@ -75,6 +75,10 @@ class Live:
         signs += [RunFiles(folder).state for folder in self.folders]
         return sha256("\n".join(signs).encode()).hexdigest()[:16]
 
+    def offered(self) -> str:
+        """The version that `page` would give now: a newer one is not named before it is due, or pages would be drawn again for nothing."""
+        return self.newest() if not self.html or time.monotonic() >= self.due else self.version
+
     def page(self) -> bytes:
         """The report; one that is only a few seconds old is given again."""
         with self.one_at_a_time:
@@ -101,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         if known and not slash:
             self._answer(HTTPStatus.PERMANENT_REDIRECT, "text/plain", b"", Location=f"/{self.server.token}/")
         elif known and rest == "version":
-            self._answer(HTTPStatus.OK, "text/plain", self.server.live.newest().encode())
+            self._answer(HTTPStatus.OK, "text/plain", self.server.live.offered().encode())
         elif known and not rest:
             try:
                 self._answer(HTTPStatus.OK, "text/html", self.server.live.page())

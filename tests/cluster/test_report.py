@@ -184,6 +184,10 @@ def test_what_was_seen_and_what_to_do_are_shown_the_open_ones_first_of_old_runs_
     (run / "health.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*new, {"step": 4, "rule": "b", "event": "ends"}]))
     assert [(one.rule, one.when) for one in complaints(RunFiles(run))] == [("c", "since step 3"), ("b", "steps 3 to 4")]
     page = make_report([run])
+    later = {"step": 5, "rule": "d", "event": "begins", "seen": "so it goes", "advice": "do that"}
+    with (run / "health.jsonl").open("a") as file:
+        file.write(json.dumps(later) + "\n")
+    assert [one.rule for one in complaints(RunFiles(run))] == ["c", "d", "b"]
     assert "saw &lt;c&gt;" in page
     assert "<b>Do:</b> do this" in page
 

@@ -88,8 +88,12 @@ def test_what_a_run_writes_is_shown_and_a_folder_that_vanishes_is_said(run: Path
 def test_a_report_is_made_again_only_after_a_while(run: Path) -> None:
     with served(run, token=TOKEN) as server:
         first = ask(server, f"/{TOKEN}/")[1]
+        version = ask(server, f"/{TOKEN}/version")[1]
         (run / "metrics.jsonl").write_text("")
         assert ask(server, f"/{TOKEN}/")[1] == first
+        assert ask(server, f"/{TOKEN}/version")[1] == version, "a newer one would have the page drawn again for nothing"
+        server.live.due = 0.0
+        assert ask(server, f"/{TOKEN}/version")[1] != version
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ const report = (() => {
   const pages = new Map();          // name → the page's own function (data, root)
   const opened = new Map();         // name → promise of {charts, data}
   const drawn = new Map();          // chart id → figure, for those that Plotly has drawn
+  const LIGHTER = {"#0072B2": "#4AA3DF", "#8A6BBE": "#A98FD6"};  // on a dark ground
   let plotly = null, observer = null;
 
   async function unpack(id) {
@@ -46,6 +47,10 @@ const report = (() => {
   }
   const touch = () => matchMedia("(pointer: coarse)").matches;
 
+  const isDark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const lighter = (trace, part) => LIGHTER[trace[part]?.color] ? {...trace, [part]: {...trace[part], color: LIGHTER[trace[part].color]}} : trace;
+  const dataOf = data => !isDark() ? data : data.map(trace => lighter(lighter(trace, "line"), "marker"));
+
   let turn = Promise.resolve();     // each chart waits for the one before and lets the browser paint it
   async function chart(element, figure) {
     drawn.set(element.id, figure);
@@ -53,7 +58,7 @@ const report = (() => {
     const Plotly = await loadPlotly();
     await (turn = turn.then(() => new Promise(done => setTimeout(done))));
     if (!element.isConnected || element.wanted !== figure) return;  // removed, or drawn anew, in the meantime
-    await Plotly.react(element, figure.data, layoutOf(figure.layout || {}), {displayModeBar: false, responsive: true});
+    await Plotly.react(element, dataOf(figure.data), layoutOf(figure.layout || {}), {displayModeBar: false, responsive: true});
   }
 
   async function open(name) {
@@ -117,8 +122,7 @@ const report = (() => {
   function start() {
     const root = document.documentElement;
     document.getElementById("theme").onclick = () => {
-      const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-      root.dataset.theme = dark ? "light" : "dark";
+      root.dataset.theme = isDark() ? "light" : "dark";
       for (const [id, figure] of drawn) chart(document.getElementById(id), figure);
     };
     addEventListener("hashchange", show);

@@ -24,7 +24,7 @@ class Complaint:
 
 
 def complaints(run: RunFiles) -> Sequence[Complaint]:
-    """Those that go on first, then the others, the newest first."""
+    """Those that go on, the oldest first since what began first often causes the rest; then the others, the newest first."""
     found: list[Complaint] = []
     for row in run.health:
         rule, step = str(row.get("rule", row.get("warning", ""))), row["step"]
@@ -32,4 +32,4 @@ def complaints(run: RunFiles) -> Sequence[Complaint]:
             found.append(Complaint(rule, step, str(row.get("seen") or row.get("message") or ""), str(row.get("advice") or "")))
         elif open_ := [place for place, one in enumerate(found) if one.rule == rule and one.last is None]:
             found[open_[-1]] = replace(found[open_[-1]], last=step)
-    return sorted(found, key=lambda one: (one.last is not None, -one.first))
+    return sorted(found, key=lambda one: (one.last is not None, one.first if one.last is None else -one.first))

@@ -46,8 +46,8 @@ def health(run: RunFiles, named: bool) -> str:
     found = complaints(run)
     head = f'<h3 dir="auto">{escape(run.name)}</h3>' if named else ""
     if not found:
-        said = "no rule found anything" if run.step else "no step is on record yet"
-        return f'{head}<p class="well"><b>{"Healthy" if run.step else "Unknown"}</b>: {said}.</p>'
+        said = '<b class="good">Healthy</b>: no rule found anything' if run.step else "<b>Unknown</b>: no step is on record yet"
+        return f'{head}<p class="well">{said}.</p>'
     return f'{head}<div class="complaints">{"".join(complaint(one) for one in found)}</div>'
 
 
