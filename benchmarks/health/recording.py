@@ -35,6 +35,7 @@ KEYS = {
     "seconds/step", "seconds/generate", "seconds/score", "seconds/publish", "seconds/save", "seconds/evaluate",
 }  # fmt: skip
 FILES: dict[str, Any] = {"model": {"path": "model"}, "data": {"train": "train.jsonl", "chat_template": False}}
+RUN = ("max_staleness", "save_every", "eval_every")
 LEFT_OUT = ("model", "data", "run")
 
 
@@ -52,7 +53,8 @@ def record(folder: Path, path: Path, held_out: int = 256, prompts: int = 0) -> N
     """Write the recording of a finished run."""
     given = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     sections = FILES | {name: keys for name, keys in given.items() if name not in LEFT_OUT}
-    sections["run"] = {"dir": "run", "max_staleness": given["run"]["max_staleness"]}
+    sections["data"] = FILES["data"] | {key: value for key, value in given["data"].items() if key == "max_prompt_tokens"}
+    sections["run"] = {"dir": "run"} | {key: value for key, value in given["run"].items() if key in RUN}
     lines: list[Any] = [{"config": sections, "held_out": {"held-out": held_out}, "prompts": prompts}]
     for row in read_metrics(folder):
         lines.append({key: short(value) for key, value in row.items() if key in KEYS or key.startswith(PREFIXES)})
