@@ -1,8 +1,8 @@
 """Makes runs ill on purpose and shows what health says first: `python -m benchmarks.health [NAME ...] [--healthy] [--to FOLDER]`.
 
 It needs the models of `make tiny`, and for tools and games those of `make train-tool` and `make train-game`. A run that has finished in the
-folder is not repeated. `--in-process` makes each run in seconds without Ray and vLLM; illnesses of time are left out then. `--replay RUN
-...` reads finished runs instead and says what today's rules find in their metrics.
+folder is not repeated. `--in-process` makes each run in seconds without Ray and vLLM; illnesses of time are left out then.
+`--replay RUN ...` reads finished runs instead and says what today's rules find in their metrics.
 """
 
 import argparse

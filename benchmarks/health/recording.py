@@ -1,6 +1,7 @@
 """A run's metrics cut to what the rules read, small enough for the repository: the recorded runs of the tests.
 
-The first line has the config without its files, and the number of held-out prompts; each further line is a step, as in `metrics.jsonl`.
+The first line has the config without its files, and the numbers of held-out and of training prompts; each further line is a step, as in
+`metrics.jsonl`.
 """
 
 import gzip
@@ -34,6 +35,7 @@ KEYS = {
     "seconds/step", "seconds/generate", "seconds/score", "seconds/publish", "seconds/save", "seconds/evaluate",
 }  # fmt: skip
 FILES: dict[str, Any] = {"model": {"path": "model"}, "data": {"train": "train.jsonl", "chat_template": False}}
+RUN = ("max_staleness", "save_every", "eval_every")
 LEFT_OUT = ("model", "data", "run")
 
 
@@ -43,15 +45,17 @@ class Recording:
 
     config: Config
     held_out: dict[str, int]
+    prompts: int  # for training; 0 if not known
     rows: list[Row]
 
 
-def record(folder: Path, path: Path, held_out: int = 256) -> None:
+def record(folder: Path, path: Path, held_out: int = 256, prompts: int = 0) -> None:
     """Write the recording of a finished run."""
     given = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     sections = FILES | {name: keys for name, keys in given.items() if name not in LEFT_OUT}
-    sections["run"] = {"dir": "run", "max_staleness": given["run"]["max_staleness"]}
-    lines: list[Any] = [{"config": sections, "held_out": {"held-out": held_out}}]
+    sections["data"] = FILES["data"] | {key: value for key, value in given["data"].items() if key == "max_prompt_tokens"}
+    sections["run"] = {"dir": "run"} | {key: value for key, value in given["run"].items() if key in RUN}
+    lines: list[Any] = [{"config": sections, "held_out": {"held-out": held_out}, "prompts": prompts}]
     for row in read_metrics(folder):
         lines.append({key: short(value) for key, value in row.items() if key in KEYS or key.startswith(PREFIXES)})
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
@@ -62,7 +66,7 @@ def record(folder: Path, path: Path, held_out: int = 256) -> None:
 def read(path: Path) -> Recording:
     """The recording in a file."""
     first, *rows = map(json.loads, gzip.decompress(path.read_bytes()).decode().splitlines())
-    return Recording(Config.model_validate(first["config"]), first["held_out"], rows)
+    return Recording(Config.model_validate(first["config"]), first["held_out"], first.get("prompts", 0), rows)
 
 
 def short(value: float | None) -> float | int | None:

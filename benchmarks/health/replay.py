@@ -17,9 +17,11 @@ def replay(folder: Path) -> list[tuple[int, str, Finding]]:
     return findings(config, read_metrics(folder))
 
 
-def findings(config: Config, rows: Iterable[Row], held_out: Mapping[str, int] | None = None) -> list[tuple[int, str, Finding]]:
+def findings(
+    config: Config, rows: Iterable[Row], held_out: Mapping[str, int] | None = None, prompts: int = 0
+) -> list[tuple[int, str, Finding]]:
     """The first finding of each rule over these rows."""
-    history, found = History(config, held_out=held_out), {}
+    history, found = History(config, held_out=held_out, prompts=prompts), {}
     for row in rows:
         history.add(row)
         for rule in RULES if row["step"] else ():

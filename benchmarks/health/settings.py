@@ -62,7 +62,7 @@ ILL = (
         "a narrow clip",
         "clipped",
         6,
-        ("objective.clip_low=0.001", "objective.clip_high=0.001", "learner.updates_per_step=8"),
+        ("objective.clip_low=0.001", "objective.clip_high=0.001", "learner.updates_per_step=8", "learner.lr=2e-5"),
     ),
     Setting("a few huge rewards", "gradient_spikes", 45, (f"reward.checker={OWN}:huge", "objective.advantage=centred", *FEW)),
     Setting(

@@ -132,7 +132,7 @@ ILL: list[tuple[str, Callable[[int], Row], int, str, Any]] = [
     ("staleness_at_bound", after(1, **STALE), 10, "rollout.ahead from 2 to 1", AHEAD),
     ("staleness_at_bound", after(1, **{**STALE, "share/generate": 0.35}), 10, "raise run.max_staleness to 3",
      {**AHEAD, "rollout": {**SIZES, "ahead": 1}}),
-    ("overhead", after(1, **{"seconds/save": 0.8}), 20, "run.save_every", {}),
+    ("overhead", after(1, **{"seconds/save": 0.8}), 20, "run.save_every", {"run": {"dir": "x", "save_every": 2}}),
 ]  # fmt: skip
 
 
@@ -217,6 +217,7 @@ def test_held_out_correctness_must_fall_by_more_than_chance_in_so_many_prompts(p
         (after(1, **{"share/generate": 0.9}), {}, "learner_waits"),  # takes turns by design
         (flat(**{"groups/no_signal": 0.9}), {"objective": {"preset": "dapo"}}, "little_signal"),  # such groups are sampled again
         (rising("entropy", 0.4, 2.4), {}, "entropy_explodes"),  # without a bonus
+        (after(1, **{"seconds/save": 0.8}), {}, "overhead"),  # a slow disk: no save is due
         (lambda s: {"entropy": NAN if s == 1 else 3.0}, {"entropy": {"coefficient": 0.1}}, "entropy_explodes"),  # the start is unknown
         (after(1, **{"mismatch/kl": 0.2}), {"mismatch": {"alarm": 0.01}}, "mismatch_high"),
         (lambda s: {"load/dead": 9.0 if s % 4 == 0 else 1.0}, {}, "experts_die"),

@@ -22,7 +22,7 @@ LARGEST = 200_000  # bytes of all of them
 
 def test_there_are_recordings_of_both_kinds_and_they_are_small() -> None:
     assert len(HEALTHY) >= 8
-    assert ILL
+    assert len({name.partition("-")[0] for name in ILL}) >= 15
     assert sum(path.stat().st_size for path in RECORDED.iterdir()) < LARGEST
 
 
@@ -30,13 +30,13 @@ def test_there_are_recordings_of_both_kinds_and_they_are_small() -> None:
 def test_a_recorded_run_that_learns_is_silent(name: str) -> None:
     run = read(RECORDED / name)
     assert len(run.rows) > 40
-    assert findings(run.config, run.rows, run.held_out) == []
+    assert findings(run.config, run.rows, run.held_out, run.prompts) == []
 
 
 @pytest.mark.parametrize("name", ILL)
 def test_a_recorded_run_that_is_ill_is_named_by_its_cause_first(name: str) -> None:
     run = read(RECORDED / name)
-    found = [rule for _, rule, _ in findings(run.config, run.rows, run.held_out)]
+    found = [rule for _, rule, _ in findings(run.config, run.rows, run.held_out, run.prompts)]
     assert found[0] == name.removesuffix(".jsonl.gz").removeprefix("ill_").partition("-")[0]
 
 

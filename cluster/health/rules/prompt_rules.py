@@ -45,8 +45,8 @@ def prompts_repeat(history: History) -> Finding | None:
         return Finding(f"{seen} and nothing is held out, so nobody sees whether they are learned by heart", "set data.eval")
     for name, evaluations in history.evaluations.items():
         first, newest = evaluations[0], evaluations[-1]
-        gained = max(newest.correct - first.correct, 0.0) + _noise(history, name, first)
-        if newest.step and now - began - gained >= GAP:
+        gained = newest.correct - first.correct  # less than 0 where what is learned by heart harms the rest
+        if newest.step and now - began - gained >= max(GAP, _noise(history, name, first)):
             return Finding(
                 f"{seen}; correctness rose from {began:.2f} to {now:.2f} on them, and from {first.correct:.2f} to {newest.correct:.2f} on "
                 f"{name} prompts",

@@ -93,7 +93,11 @@ def overhead(history: History) -> Finding | None:
     total = history.last("seconds/step", 2 * STEPS)
     if total is None or mean(total) < LEAST_S:
         return None
+    run = history.config.run
+    every = {"publish": 1, "save": run.save_every, "evaluate": run.eval_every}
     for stage, advice in OVERHEADS.items():
+        if not 0 < every[stage] <= 2 * STEPS:
+            continue  # too rare to matter; what a slow disk costs the record counts as saving too
         seconds = history.last(f"seconds/{stage}", 2 * STEPS)
         if seconds is not None and sum(seconds) - max(seconds) >= OVERHEAD * (sum(total) - max(total)):
             return Finding(f"{stage} takes {sum(seconds) / sum(total):.0%} of the last {2 * STEPS} steps (seconds/{stage})", advice)
