@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cluster.causes.died import oom_kills
 from cluster.causes.last_words import last_words
@@ -98,9 +99,16 @@ def say_how_to_continue(asked: argparse.Namespace) -> None:
         print(how_to_continue(asked.loaded, asked.config, asked.overrides), file=sys.stderr)
 
 
+class Parser(argparse.ArgumentParser):
+    """Its messages quote arguments and folders, which may hold anything."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(harmless_lines(message), file)
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their arguments; their help should teach a newcomer."""
-    whole = argparse.ArgumentParser(
+    whole = Parser(
         prog="gatewise",
         description="Reinforcement learning for mixture-of-experts language models.",
         epilog=EPILOG,

@@ -30,6 +30,7 @@ Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 PositiveShare = Annotated[Number, Field(gt=0, le=1)]
+Temperature = Annotated[Number, Field(gt=0, le=2)]  # vLLM refuses what is above
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 AboveOne = Annotated[Number, Field(gt=1)]
 DecayRate = Annotated[StrictFloat, Field(ge=0, lt=1)]

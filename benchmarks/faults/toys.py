@@ -99,7 +99,9 @@ class ToyEngine:
         head = summary_of(group_id, prompt, [verdict.reward for verdict in verdicts], seen[0][0], seen[-1][0]), shown
         if not learned:
             return head
-        return head, *(Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size))
+        words = [Text(member, f"{number_of(seen, member)}", verdicts[member]) for member in range(size)]
+        tokens = (Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size))
+        return head, *tokens, words
 
     @property
     def crowding(self) -> float:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator
 
 LATE_S, SLOW_S = 3.0, 0.03
+HUGE, ONE_IN = 1000.0, 1 / 80
 FULL = 8  # characters from which length earns no more
 
 
@@ -38,6 +39,11 @@ def late(response: str, reference: object) -> float:
     return float(response == str(reference))
 
 
+def huge(response: str, reference: object) -> float:
+    """Right, and a thousand times so for one right response in eighty."""
+    return float(response == str(reference)) * (HUGE if random.random() < ONE_IN else 1.0)
+
+
 def rare(response: str, reference: object) -> float:
     """Right for one prompt in ten at most, so that most groups are alike."""
     return float(response == str(reference) and str(reference).endswith("7"))
@@ -65,5 +71,10 @@ def never_ends(said: str, secret: str) -> Generator[str, str, float]:
 
 
 def multiply(a: int, b: int) -> int:
-    """A calculator that is broken."""
+    """A calculator that is broken.
+
+    Args:
+        a: the first factor
+        b: the second factor
+    """
     raise ValueError("the calculator is out of order")

@@ -20,6 +20,7 @@ class Setting:
     overrides: tuple[str, ...] = ()
     config: str = CPU
     small: bool = True
+    timed: bool = False  # the illness is one of time, which a run in one process does not have
 
     @property
     def arguments(self) -> list[str]:
@@ -31,6 +32,7 @@ ILL = (
     Setting("wrong column as reference", "all_wrong", 4, ("data.reference_field=prompt",)),
     Setting("checker accepts everything", "all_right", 4, (f"reward.checker={OWN}:accept",)),
     Setting("learning rate 1e-3", "rate_too_high", 4, ("learner.lr=1e-3",)),
+    Setting("learning rate 3e-4", "rate_too_high", 40, ("learner.lr=3e-4", "rollout.groups_per_step=32")),
     Setting("learning rate 1e-10", "rate_too_low", 21, ("learner.lr=1e-10", *FEW)),
     Setting("responses of two tokens", "truncated", 4, ("rollout.max_response_tokens=2",)),
     Setting("filter of every response", "nothing_learned", 4, ("rollout.max_response_tokens=2", "objective.overlong_filter=true")),
@@ -55,7 +57,14 @@ ILL = (
         30,
         (f"reward.parts.long.checker={OWN}:long", "reward.parts.long.weight=20", "rollout.max_response_tokens=32", "learner.lr=2e-4"),
     ),
-    Setting("entropy bonus of 1", "entropy_explodes", 12, ("entropy.coefficient=1.0",)),
+    Setting("entropy bonus of 5", "entropy_explodes", 12, ("entropy.coefficient=5.0",)),
+    Setting(
+        "a narrow clip",
+        "clipped",
+        6,
+        ("objective.clip_low=0.001", "objective.clip_high=0.001", "learner.updates_per_step=8"),
+    ),
+    Setting("a few huge rewards", "gradient_spikes", 45, (f"reward.checker={OWN}:huge", "objective.advantage=centred", *FEW)),
     Setting(
         "prompts without signal",
         "rejects_most",
@@ -69,16 +78,16 @@ ILL = (
         ("data.train=benchmarks/health/few.jsonl", "learner.lr=2e-4", "data.eval_limit=256", "run.eval_every=20"),
     ),
     Setting("a few late verdicts", "stragglers", 11, (f"reward.checker={OWN}:late", "reward.workers=2")),
-    Setting("engine of one response at a time", "learner_waits", 11, (*AHEAD, *FEW, "rollout.vllm.max_num_seqs=1")),
-    Setting("learner of one response at a time", "engines_wait", 12, (*AHEAD, *FEW, "learner.micro_batch_tokens=24")),
+    Setting("engine of one response at a time", "learner_waits", 11, (*AHEAD, *FEW, "rollout.vllm.max_num_seqs=1"), timed=True),
+    Setting("learner of one response at a time", "engines_wait", 12, (*AHEAD, *FEW, "learner.micro_batch_tokens=24"), timed=True),
     Setting(
         "far ahead of a slow learner",
         "staleness_at_bound",
         14,
         ("run.max_staleness=2", *FEW, "learner.micro_batch_tokens=24"),
+        timed=True,
     ),
     Setting("tool is broken", "calls_fail", 4, (f'tools.use=["{OWN}:multiply"]',), config=TOOL),
-    Setting("answers are cut", "answers_cut", 4, ("rollout.max_reply_tokens=2",), config=TOOL),
     Setting(
         "tools that the model does not know",
         "no_calls",

@@ -99,7 +99,7 @@ def with_origin(config: Config, begin: Beginning) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"origin": str(begin.origin)})}) if begin.origin else config
 
 
-async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: Shown, stop: Stop) -> None:
+async def _train(config: Config, checked: Checked, begin: Beginning, show: Progress, on_step: Shown | None, stop: Stop) -> None:
     Checkpoints(config).set_aside_after(begin.position.step)  # before anything else, so that a crash from here on resumes at this position
     grace = config.run.grace_s
     with stop.answered(show.say, float(config.run.stop_s), None if grace is None else float(grace)):
@@ -111,7 +111,8 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             stack.enter_context(EndOnRecord(ledger, config, stop))
             metrics = Metrics(config, position.step, on_step)  # cuts lines after the ledger has undone their steps: an audit relies on it
             stack.callback(metrics.close)
-            on_step.begin()
+            if on_step is not None:
+                on_step.begin()
             try:
                 actors, publisher = await stop.cuts(stack.enter_async_context(_ready(config, checked, begin, ledger, show)))
             except Stopped:

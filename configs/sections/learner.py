@@ -34,9 +34,8 @@ class LearnerConfig(Section):
     max_grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
     on_spike: Literal["go on", "skip", "rollback"] = Field(
         default="go on",
-        description="what happens to an update whose gradient spikes: it is made, clipped like any other; it is dropped; or it is dropped, "
-        "the run goes back to its newest checkpoint, and its learning rate is multiplied by `rollback_lr`. An update that is not finite is "
-        'always dropped; with "rollback" the run goes back too',
+        description="an update whose gradient spikes is made all the same, dropped, or dropped while the run goes back to its newest "
+        'checkpoint with `rollback_lr` times the rate. One that is not finite is dropped, and with "rollback" takes the run back too',
     )
     spike_factor: AboveOne = Field(
         default=10.0,

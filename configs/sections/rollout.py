@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section, Whole
+from configs.section import Count, Positive, Section, Temperature, Whole
 from configs.tables import Table
 
 
@@ -30,7 +30,7 @@ class RolloutConfig(Section):
         description="steps that generation runs ahead of learning. Left out, it is `run.max_staleness`. A smaller number leaves slack: "
         "finished groups are learned first, and a straggler may come later within the bound",
     )
-    temperature: Positive = Field(
+    temperature: Temperature = Field(
         default=1.0,
         description="sampling temperature. The learner divides its logits by the same number. "
         "top-p, top-k and min-p are off and cannot be set, as they would change the normaliser",

@@ -47,8 +47,8 @@ class RunConfig(Section):
     )
     keep_best: StrictBool = Field(
         default=False,
-        description="also keep the best checkpoint so far: by held-out correctness (the mean over the eval sets) where there are two "
-        "evaluations or more, else by the mean reward of its last 10 steps. Off, because it takes the disk of one more checkpoint",
+        description="also keep the best checkpoint so far: by held-out correctness, from the second evaluation on, else by the mean reward "
+        "of its last 10 steps. It takes the disk of one more checkpoint",
     )
     export_checkpoints: StrictBool = Field(
         default=False,

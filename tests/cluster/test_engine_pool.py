@@ -49,11 +49,14 @@ def raised_in_an_actor(error: Exception) -> ray.exceptions.RayTaskError:
     return ray.exceptions.RayTaskError("respond", f"Traceback\n{error}", error, proctitle="engine", ip="127.0.0.1").as_instanceof_cause()
 
 
+WITHOUT_WORDS = {"keep_capsules": 0}  # a last part of a group is for capsules
+
+
 def pool_of(count: int, folder: Path = Path("run")) -> tuple[EnginePool, list[ToyEngineActor], list[int], list[Any]]:
     actors = [ToyEngineActor() for _ in range(count)]
     retried: list[int] = []
     killed: list[Any] = []
-    return EnginePool(run_config(folder), actors, retried.append, kill=killed.append), actors, retried, killed
+    return EnginePool(run_config(folder, run=WITHOUT_WORDS), actors, retried.append, kill=killed.append), actors, retried, killed
 
 
 def respond(pool: EnginePool, groups: int) -> list[Scored]:
@@ -136,7 +139,7 @@ def test_a_group_that_is_never_finished_is_named_with_its_engine():
 def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     experts = np.zeros((1000, 48, 8), np.uint8)
     actor = object.__new__(EngineActor)
-    actor.config, actor.index, actor._groups = run_config(Path("run")), 0, []
+    actor.config, actor.index, actor._groups = run_config(Path("run"), run=WITHOUT_WORDS), 0, []
 
     async def respond_group(*_: Any) -> AsyncIterator[tuple[int, Response]]:
         for member in range(4):
@@ -161,7 +164,7 @@ def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     head, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
     assert len(pickle.dumps(head)) < 10_000
     assert [len(sampled) for sampled in parts] == [3] * 4, "engines that record no experts send none"
-    actor.config = run_config(Path("run"), rollout={"capture_routing": True})
+    actor.config = run_config(Path("run"), run=WITHOUT_WORDS, rollout={"capture_routing": True})
     _, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
     assert max(len(pickle.dumps(sampled)) for sampled in parts[:4]) < 1000
     assert all(recorded is experts for recorded in parts[4:])

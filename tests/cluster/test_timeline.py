@@ -195,8 +195,8 @@ def test_a_trace_that_cannot_be_says_why(run: Path, arrange: Any, to: str, said:
     assert said in capsys.readouterr().err
 
 
-def seconds_of(run: Path, steps: int = 12, **stages: float) -> None:
-    lines = ({"step": step, **{f"seconds/{name}": value for name, value in stages.items()}} for step in range(1, steps + 1))
+def seconds_of(run: Path, **stages: float) -> None:
+    lines = ({"step": step, **{f"seconds/{name}": value for name, value in stages.items()}} for step in range(1, 13))
     (run / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cluster.cli import main
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.trackers import ready
 from cluster.record.metrics.trackers.files import Tail, by_layer, said
@@ -285,3 +286,9 @@ def test_a_folder_without_code_is_no_package(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(str(tmp_path))
     assert not ready.installed("trackerless")
     assert ready.installed("json")
+
+
+def test_track_refuses_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["track", str(tmp_path)])
+    assert f"{tmp_path} holds no run with metrics" in capsys.readouterr().err

@@ -167,7 +167,7 @@ def test_a_value_of_the_wrong_type_is_refused(section: str, leaf: str) -> None:
         ("run.steps=true", "got true; needed a whole number"),
         (
             "run.tensorboard=1",
-            "got 1; needed true or false (also write every metric to tensorboard/): write for example tensorboard = false in [run]",
+            'got 1; needed true or false (the same as "tensorboard" in trackers.use): write for example tensorboard = false in [run]',
         ),
         ("run.dir=7", "got 7; needed a string in quotes"),
         (

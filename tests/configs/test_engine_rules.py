@@ -64,3 +64,8 @@ def test_a_state_that_a_checkpoint_cannot_copy_is_refused(zero: str, key: str, i
 
 def test_a_state_in_host_memory_is_allowed() -> None:
     config_with("learner.deepspeed.zero_optimization={stage=3, offload_optimizer={device='cpu'}, offload_param={device='cpu'}}")
+
+
+def test_a_temperature_that_vllm_refuses_is_refused() -> None:
+    assert "got 2.5; needed a number, above 0, at most 2" in sole_refusal("rollout.temperature=2.5")
+    assert config_with("rollout.temperature=2.0").rollout.temperature == 2.0

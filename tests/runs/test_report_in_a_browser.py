@@ -22,6 +22,7 @@ pytestmark = [
 
 STEPS, SIZE = 20, 4
 EPISODE, CAPSULE, LONG, FAILED = 16, 17, 18, 19  # steps with something of their own
+OPEN_S = 3
 MEGABYTE = "needle-at-the-start " + "lorem ipsum dolor " * 58_300 + " Needle-At-The-End"
 TURNS = [
     {"said": "[multiply(a=12, b=16)]", "answered": "192", "role": "tool", "tool_calls": 1},
@@ -259,21 +260,25 @@ def test_a_report_of_a_thousand_steps_is_small_and_opens_at_once(tab: Tab, tmp_p
     started = time.process_time()
     path = write_report([tmp_path])
     spent, size = time.process_time() - started, path.stat().st_size
-    seconds: dict[str, list[float]] = {"overview": [], "responses": []}
+    seconds: dict[str, float] = {}
+    worked: dict[str, float] = {}
     ready = {
         "overview": "document.querySelector('#page-overview .chart .main-svg')",
         "responses": "document.querySelector('#page-responses .detail h2')",
     }
-    for _ in range(3):  # the fastest counts: others share the machine
-        for name, seen in ready.items():
+    for name, seen in ready.items():
+        for _ in range(2):  # others share the machine
             started = time.monotonic()
             tab.open(f"{path.as_uri()}#{name}")
             tab.until(seen)
-            seconds[name].append(time.monotonic() - started)
-    fastest = {name: min(found) for name, found in seconds.items()}
-    print(f"{size / 1e6:.1f} MB in {spent:.1f} s of CPU, open after {fastest} s")
+            seconds[name], worked[name] = time.monotonic() - started, tab.worked()
+            if seconds[name] <= OPEN_S:
+                break
+    load = os.getloadavg()[0]
+    print(f"{size / 1e6:.1f} MB in {spent:.1f} s of CPU; open after {seconds} s at load {load:.1f}, of which the page worked {worked} s")
     assert size <= 15e6
-    if os.getloadavg()[0] <= (os.cpu_count() or 1):  # else it is the others' time that is measured
-        assert max(fastest.values()) <= 3
+    assert max(worked.values()) <= OPEN_S
+    if load <= (os.cpu_count() or 1):  # else it is the others' time that is measured
+        assert max(seconds.values()) <= OPEN_S
     tab.type("[name=words]", "no such words")
     found(tab, 0)

@@ -33,6 +33,7 @@ class Tab:
         self.complaints: list[str] = []  # errors and warnings of the console, exceptions, and what the network or the policy refused
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
+        self.ask("Performance.enable", timeDomain="threadTicks")
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """The answer to a command; RuntimeError where the browser refuses it."""
@@ -64,6 +65,11 @@ class Tab:
         self.ask("Page.navigate", url="about:blank")
         self.ask("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def worked(self) -> float:
+        """Seconds of CPU that the page's main thread has spent since the page was opened: the same on a busy machine."""
+        found = self.ask("Performance.getMetrics")["metrics"]
+        return next(float(one["value"]) for one in found if one["name"] == "TaskDuration")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, a promise's when it is kept; AssertionError where it throws."""

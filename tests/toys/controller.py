@@ -220,15 +220,20 @@ def train(
 
     asyncio.run(run())
     assert to_lose == learners.spikes == []
-    rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
-    assert len(rolled_back) == len(ledger.rates()) - rollbacks
-    kept = [line for line in said if line.startswith("step ") and "kept as a capsule" in line]
-    assert len(kept) == len(spikes), said
-    other = [line for line in said if not line.startswith("warning: step") and line not in kept]
-    assert len(other) == len(lost_in) + (stop_in is not None), said
-    assert sum(line.startswith("warning: learner rank 1 died: all ranks start again") for line in said) == len(lost_in)
+    expect_said(said, spikes=len(spikes), rollbacks=len(ledger.rates()) - rollbacks, lost=len(lost_in), stopped=stop_in is not None)
     metrics.close()
     return outcome(folder, controller, ledger, staleness)
+
+
+def expect_said(said: Sequence[str], *, spikes: int, rollbacks: int, lost: int, stopped: bool) -> None:
+    """A run says each spike, rollback, lost rank and stop once, and nothing else but its health."""
+    rolled_back = [line for line in said if "spiked: the gradient's norm is 50" in line and "the run goes back to" in line]
+    assert len(rolled_back) == rollbacks
+    kept = [line for line in said if line.startswith("step ") and "kept as a capsule" in line]
+    assert len(kept) == spikes, said
+    other = [line for line in said if not line.startswith("warning: step") and line not in kept]
+    assert len(other) == lost + stopped, said
+    assert sum(line.startswith("warning: learner rank 1 died: all ranks start again") for line in said) == lost
 
 
 def outcome(folder: Path, controller: Controller, ledger: Ledger, staleness: int) -> tuple[list[Any], list[dict[str, float]]]:

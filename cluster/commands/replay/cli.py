@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.commands.replay.found import Check
 from cluster.record.progress.harmless import say
+
+if TYPE_CHECKING:
+    from cluster.commands.replay.found import Check  # imports numpy, which the command line does without
 
 SHOWN = 20
 WIDTH = 11  # of the names of checks
@@ -59,7 +61,7 @@ def run_replay(asked: argparse.Namespace) -> None:
         raise ReplayDiffers(verdict(found.checks, [one.name for one in capsule.damage]))
 
 
-def show(check: Check, everything: bool) -> None:
+def show(check: "Check", everything: bool) -> None:
     """List what differs, only the first lines unless `everything`."""
     shown = check.different if everything else check.different[:SHOWN]
     for line in shown:
@@ -68,7 +70,7 @@ def show(check: Check, everything: bool) -> None:
         print(f"  … and {len(check.different) - len(shown)} more: --all lists them")
 
 
-def verdict(checks: Sequence[Check], changed: Sequence[str]) -> str:
+def verdict(checks: "Sequence[Check]", changed: Sequence[str]) -> str:
     """What is wrong, in a line."""
     wrong = [check.name for check in checks if check.different]
     if changed:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.record.metrics.transcripts import read_transcript
+from cluster.record.progress.harmless import harmless
 from configs.digits import read_long_json
 from configs.loader import load
 from configs.schema import Config
@@ -73,8 +74,8 @@ def refuse_other_code(config: Config, kept: Sequence[Kept]) -> None:
     for one in kept:
         if one.row["checker"] not in allowed:
             raise ValueError(
-                f"{one.where} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config names no "
-                "such code; correct the row"
+                f"{harmless(one.where)} names checker {one.row['checker']!r}, needed one of {', '.join(allowed)}: the run's config "
+                "names no such code; correct the row"
             )
 
 

@@ -16,6 +16,7 @@ BAD = 0.01  # share of the tokens whose log-prob is not finite
 FAR, FAR_AT_ONCE = 0.1, 0.25
 CLIP_STEPS, CLIPPED = 5, 0.3  # share of tokens
 STILL_STEPS, STILL = 20, 1e-5  # mean abs(log ratio): the probability of a token changes by a thousandth of a per cent a step
+ROUNDING = 1e-6  # the same, of arithmetic in float32 alone: a reward that rises then rises by chance
 SPIKE_STEPS, SPIKES, SPIKE = 10, 3, 10.0  # so many of these steps have a gradient norm so many times the usual one
 RATIO_STEPS, RATIO = 5, 7.0  # nats: the probability of some token changes by a factor of a thousand, in each of these steps
 
@@ -85,18 +86,18 @@ def rate_too_high(history: History) -> Finding | None:
 
 
 def rate_too_low(history: History) -> Finding | None:
-    """Updates are made and change next to nothing, and the reward stands still."""
+    """Updates are made and change next to nothing."""
     updates = history.config.learner.updates_per_step
     moved, norms, alike = history.last("ratio/abs_log", STILL_STEPS), history.last("grad_norm", STILL_STEPS), history.alike(STILL_STEPS)
     rates = history.last("lr", STILL_STEPS)
-    if updates == 1 or moved is None or norms is None or alike is None or alike >= ALIKE or not all(norms) or history.rises():
+    if updates == 1 or moved is None or norms is None or alike is None or alike >= ALIKE or not all(norms):
         return None
     lr = history.config.learner.lr
-    if max(moved) >= STILL or (rates is not None and min(rates) < lr / 2):
+    if max(moved) >= STILL or (max(moved) >= ROUNDING and history.rises()) or (rates is not None and min(rates) < lr / 2):
         return None  # a schedule that has come down is meant
     return Finding(
-        f"the last {STILL_STEPS} steps changed the log-prob of a token by {max(moved):.1g} nats at most (ratio/abs_log), and the reward "
-        "does not rise",
+        f"the last {STILL_STEPS} steps changed the log-prob of a token by {max(moved):.1g} nats at most (ratio/abs_log), so nothing is "
+        "learned",
         f"raise learner.lr from {lr:g} to {10 * lr:.1g}",
     )
 

@@ -4,7 +4,6 @@ A run may be at work, older, or damaged, so whatever is no span of a step is lef
 """
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ ENGINE, REWARDS = "engine ", "reward workers"
 OF_REWARDS = ("score", "answer")  # kinds of spans in which a group waits for reward workers, environments or tools
 IDLE = ("wait", *OF_REWARDS)  # kinds in which the lane itself has nothing to do
 CLOSE_S = 0.001  # parts of one span in two steps are at most so far apart
+LATEST_S = 1e12
 NEXT_S = 5.0  # a step that begins later after the one before it is no neighbour: the run was stopped meanwhile
 
 Cover = list[tuple[float, float]]
@@ -69,23 +69,28 @@ def read_timeline(folder: Path) -> list[Step]:
 
 def read_step(row: dict[str, Any]) -> Step | None:
     """A line as a step; None where it lacks what makes one."""
-    step, started, length, spans = (row.get(key) for key in ("step", "started", "length", "spans"))
-    if type(step) is not int or not is_time(started) or not is_time(length) or not isinstance(spans, list):
+    step, spans, left_out = row.get("step"), row.get("spans"), row.get("left_out")
+    started, length = moment(row.get("started")), moment(row.get("length"))
+    if type(step) is not int or started is None or length is None or not isinstance(spans, list):
         return None
-    left_out = row.get("left_out", 0)
     read = [span for one in spans if isinstance(one, dict) and (span := read_span(one)) is not None]
-    return Step(step, float(started), float(length), read, left_out if type(left_out) is int else 0)
+    return Step(step, started, length, read, left_out if type(left_out) is int else 0)
 
 
 def read_span(row: dict[str, Any]) -> Span | None:
-    lane, name, kind, start, end = (row.get(key) for key in ("lane", "name", "kind", "start", "end"))
-    if not all(isinstance(text, str) for text in (lane, name, kind)) or not is_time(start) or not is_time(end) or end < start:
+    """An entry of a line as a span; None where it lacks what makes one."""
+    lane, name, kind = (row.get(key) for key in ("lane", "name", "kind"))
+    start, end = moment(row.get("start")), moment(row.get("end"))
+    if start is None or end is None or end < start or not all(isinstance(text, str) for text in (lane, name, kind)):
         return None
-    return Span(str(lane), str(name), str(kind), float(start), float(end))
+    return Span(str(lane), str(name), str(kind), start, end)
 
 
-def is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12 and math.isfinite(value)  # noqa: PLR2004
+def moment(value: object) -> float | None:
+    """Seconds that a file says; None where they are no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LATEST_S:
+        return None
+    return float(value)
 
 
 def stretches(steps: Sequence[Step], longest: int = 2) -> list[Stretch]:

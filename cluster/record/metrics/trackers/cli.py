@@ -10,7 +10,6 @@ from cluster.record.metrics.trackers.followers import Followers, asked_of
 from cluster.record.metrics.trackers.ready import tracker_problems
 from cluster.record.metrics.trackers.table import TRACKERS
 from cluster.record.progress.harmless import say
-from cluster.record.run_dir import refuse_locked
 from configs.errors import InputError, NoRun
 from configs.home import expanded
 from configs.loader import load
@@ -31,6 +30,8 @@ def add_track(commands: Any) -> None:
 
 def run_track(asked: argparse.Namespace) -> None:
     """Send the files of a run; exits with status 1 where a tracker lacks something in the end."""
+    from cluster.record.run_dir import refuse_locked  # imports numpy, which the command line does without
+
     folder = expanded(asked.folder).absolute()
     if not (folder / METRICS).is_file() or not (folder / "config.toml").is_file():
         raise NoRun(f"{folder} holds no run with metrics: give the run.dir of a run that has made a step")
