@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
+from cluster.commands.replay.cli import verdict
+from cluster.commands.replay.found import Check
 from cluster.record.capsules.read import FORMAT, NoCapsule, read_capsule
 from tests.cluster.test_capsules import Capsules, capsules, model  # noqa: F401 - fixtures
 from tests.toys.process_group import alone
@@ -89,6 +91,21 @@ def test_what_cannot_be_read_is_named(damage: str, said: str, folder: Path) -> N
     with pytest.raises(NoCapsule) as refused:
         read_capsule(where)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("differ", "changed", "said"),
+    [
+        (["log-probs", "gradient"], [], "log-probs, gradient differ, and no other number does: give --model the weights before the step"),
+        (["log-probs"], [], "give --model the weights before the step"),
+        (["rewards"], [], "rewards differ, and the files are as the run wrote them: the code or a checker was changed"),
+        (["loss", "log-probs"], [], "loss, log-probs differ, and the files are as the run wrote them"),
+        (["loss"], ["rank_0.safetensors"], "rank_0.safetensors was changed since the run wrote it; loss differ with it"),
+        ([], ["rank_0.safetensors"], "; no number that was computed again differs by more than rounding"),
+    ],
+)
+def test_the_last_line_says_what_to_do(differ: list[str], changed: list[str], said: str) -> None:
+    assert said in verdict([Check(name, different=["a line"] if name in differ else []) for name in ("rewards", *differ)], changed)
 
 
 def test_a_folder_that_holds_no_model_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

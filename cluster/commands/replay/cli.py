@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 WIDTH = 11  # of the names of checks
+OF_THE_MODEL = {"log-probs", "gradient"}  # checks that depend on the folder of `--model`
 
 EPILOG = """
 A run keeps a capsule every run.capsule_every steps, and where an update is dropped or spikes or an alarm is raised.
@@ -75,6 +76,8 @@ def verdict(checks: "Sequence[Check]", changed: Sequence[str]) -> str:
     if changed:
         seen = f"; {', '.join(wrong)} differ with it" if wrong else "; no number that was computed again differs by more than rounding"
         return f"{', '.join(changed)} was changed since the run wrote it{seen}: copy the capsule again"
+    if set(wrong) <= OF_THE_MODEL:
+        return f"{', '.join(wrong)} differ, and no other number does: give --model the weights before the step, not those after it"
     return (
         f"{', '.join(wrong)} differ, and the files are as the run wrote them: the code or a checker was changed since the run, or is no "
         "function of its arguments"
