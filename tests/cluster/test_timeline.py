@@ -178,6 +178,12 @@ def test_the_trace_is_in_chromes_format_and_has_every_span_at_its_time(run: Path
     assert json.loads(gzip.decompress((run / "trace.json.gz").read_bytes())) == trace_of(read_timeline(run), run.name)
 
 
+def test_spans_that_were_rounded_into_each_other_do_not_overlap_in_a_trace(tmp_path: Path) -> None:
+    (tmp_path / TIMELINE).write_text(line(1, 0.0, ("rank 0", "a", "learn", 0.0, 0.50005), ("rank 0", "b", "learn", 0.5, 0.50001)))
+    found = check_trace(trace_of(read_timeline(tmp_path), "run"))
+    assert [(one["name"], one["ts"], one["dur"]) for one in found["rank 0"]] == [("a", 0, 500_050), ("b", 500_050, 0)]
+
+
 @pytest.mark.parametrize(
     ("arrange", "to", "said"),
     [

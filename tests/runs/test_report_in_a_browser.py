@@ -13,7 +13,7 @@ import pytest
 
 from cluster.report.write import write_report
 from tests.toys.browser import Tab, browser, find_browser
-from tests.toys.shown_run import HOSTILE, response_row, write_capsule, write_long_run, write_rows, write_run
+from tests.toys.shown_run import HOSTILE, response_row, write_capsule, write_lanes, write_long_run, write_rows, write_run
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder, EPISODE, [response_row(EPISODE, member, "192", float(member == 0), turns=TURNS) for member in range(SIZE)])
     write_rows(folder, FAILED, [response_row(FAILED, 0, "never scored", None)])
     write_capsule(folder, CAPSULE)
+    write_lanes(folder, 1, 10)
     assert len(MEGABYTE) > 2**20
     write_report([folder])
     return folder
@@ -255,6 +256,17 @@ def test_the_charts_have_the_numbers_of_metrics_jsonl(tab: Tab, folder: Path) ->
     drawn = tab.run("[...document.querySelectorAll('.chart')].filter(one => one.data).flatMap(one => one.data.map(line => [...line.y]))")
     wanted = [line["reward/mean"] for line in lines]
     assert any(values == pytest.approx(wanted) for values in drawn if len(values) == len(wanted))
+
+
+def test_lanes_of_the_chosen_steps_are_drawn(tab: Tab, folder: Path) -> None:
+    tab.open(f"{(folder / 'report.html').as_uri()}#time")
+    drawn = "document.getElementById('time-0-lanes').data"
+    tab.until(drawn)
+    assert tab.text("#page-time h3") == "Lanes, steps 10 and 11"
+    assert tab.run(f"{drawn}.find(one => one.name === 'generate').x") == [1.5, 1.5]
+    assert "Generation bounds the step" in tab.text("#page-time .bound")
+    tab.run("(() => { const one = document.querySelector('#page-time select'); one.selectedIndex = 0; one.onchange(); })()")
+    tab.until("document.querySelector('#page-time h3').innerText === 'Lanes, steps 1 and 2'")
 
 
 def test_a_report_of_a_thousand_steps_is_small_and_opens_at_once(tab: Tab, tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def response_row(group: int, member: int, text: str, reward: float | None, *, si
     }  # fmt: skip
 
 
+def write_lanes(folder: Path, *pairs: int) -> None:
+    """A timeline of pairs of steps of 2 s in which an engine works while a rank learns, and a group has a hostile name."""
+    lines = []
+    for step in (step for first in pairs for step in (first, first + 1)):
+        spans = (
+            ("driver", "learn", "learn", 0.5, 1.75),
+            ("engine 0", HARM, "generate", 0.0, 1.5),
+            ("rank 0", "updates", "learn", 0.5, 1.5),
+        )
+        rows = [dict(zip(("lane", "name", "kind", "start", "end"), span, strict=True)) for span in spans]
+        lines.append(json.dumps({"step": step, "started": 1e9 + 2 * step, "length": 2.0, "spans": rows}) + "\n")
+    (folder / "timeline.jsonl").write_text("".join(lines))
+
+
 def write_rows(folder: Path, step: int, rows: list[dict[str, Any]]) -> None:
     """One file of `responses/`."""
     path = folder / "responses" / f"step_{step:06d}.jsonl"

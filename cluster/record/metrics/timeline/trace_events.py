@@ -10,7 +10,7 @@ Source: the document "Trace Event Format".
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def trace_of(steps: Sequence[Step], name: str) -> dict[str, Any]:
                 metadata("thread_name", pid, tid, name=f"{lane}, row {tid}"),
                 metadata("thread_sort_index", pid, tid, sort_index=tid),
             ]
-            events += [complete(span, pid, tid) for span in row]
+            events += slices(row, pid, tid)
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"run": name, "steps": [one.step for one in steps]}}
 
 
@@ -54,10 +54,13 @@ def metadata(what: str, pid: int, tid: int, **args: object) -> Event:
     return {"ph": "M", "name": what, "cat": "__metadata", "ts": 0, "pid": pid, "tid": tid, "args": args}
 
 
-def complete(span: Span, pid: int, tid: int) -> Event:
-    """A span with its start and length in whole microseconds."""
-    start, end = round(span.start * 1e6), round(ends_of(span) * 1e6)
-    return {"ph": "X", "name": span.name, "cat": span.kind, "ts": start, "dur": end - start, "pid": pid, "tid": tid, "args": {}}
+def slices(row: Sequence[Span], pid: int, tid: int) -> Iterator[Event]:
+    """The spans of a thread in whole microseconds; one that was rounded into the span before it begins where that ends."""
+    last = 0
+    for span in row:
+        start = max(last, round(span.start * 1e6))
+        last = max(start, round(ends_of(span) * 1e6))
+        yield {"ph": "X", "name": span.name, "cat": span.kind, "ts": start, "dur": last - start, "pid": pid, "tid": tid, "args": {}}
 
 
 def write_trace(steps: Sequence[Step], name: str, to: Path) -> None:
