@@ -261,7 +261,7 @@ class Controller:
 
     def raise_alarm(self, step: int, values: Values, found: Finding | None) -> None:
         """Warn, go back, or end the run before this step is saved, so that the newest checkpoint is from before a spike or an alarm."""
-        refuse_spikes(self.config, step, values, ends=self.stop.asked)
+        refuse_spikes(self.config, step, values, keep=self.stop.asked or step == self.attempts.rollbacks.step)
         if found is None:
             return
         self.watch.record(step, "mismatch_alarm", found)

@@ -26,10 +26,10 @@ class Spiked(RunFailed):
 Record = Callable[[int, int, float, str], object]  # gets the step that spiked, the one to go back to, the new share of the rate, and why
 
 
-def refuse_spikes(config: Config, step: int, values: Mapping[str, float], *, ends: bool) -> None:
-    """Raise Spiked where an update of the step spiked and the run is to go back. A run that `ends` keeps the step without that update."""
+def refuse_spikes(config: Config, step: int, values: Mapping[str, float], *, keep: bool) -> None:
+    """Raise Spiked where an update of the step spiked and the run is to go back. With `keep` the step stays, without that update."""
     count = int(values.get("updates_spiked", 0))
-    if count and config.learner.on_spike == "rollback" and not ends:
+    if count and config.learner.on_spike == "rollback" and not keep:
         raise Spiked(step, f"step {step}: {describe(count, values, float(config.learner.spike_factor))}")
 
 
@@ -58,6 +58,7 @@ class Rollbacks:
         self.learner, self.record, self.say = config.learner, record, say
         self.count = len(rates)
         self.rate = rates[-1] if rates else 1.0
+        self.step: int | None = None  # whose spike took this driver back last: if it spikes again, its data are the cause, and no rate helps
 
     def add(self, spike: Spiked, back_to: int, where: str) -> None:
         """Lower the rate and record it; Spiked if there were too many. `where` names the step `back_to` to a person."""
@@ -68,7 +69,7 @@ class Rollbacks:
                 f"{spike}; {counted(self.count, 'rollback')} (learner.rollbacks) are used up: resume the run with a lower learner.lr "
                 f'({learner.lr:g}, of which {self.rate:.3g} times is used by now), or drop such updates with learner.on_spike = "skip"',
             ) from spike
-        self.count += 1
+        self.count, self.step = self.count + 1, spike.step
         self.rate *= float(learner.rollback_lr)
         self.record(spike.step, back_to, self.rate, str(spike))
         self.say(
