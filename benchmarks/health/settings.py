@@ -77,7 +77,7 @@ ILL = (
         40,
         ("data.train=benchmarks/health/few.jsonl", "learner.lr=2e-4", "data.eval_limit=256", "run.eval_every=20"),
     ),
-    Setting("a few late verdicts", "stragglers", 11, (f"reward.checker={OWN}:late", "reward.workers=2")),
+    Setting("one verdict in eighty is late", "checker_slow", 6, (f"reward.checker={OWN}:late", "reward.workers=2")),
     Setting("engine of one response at a time", "learner_waits", 11, (*AHEAD, *FEW, "rollout.vllm.max_num_seqs=1"), timed=True),
     Setting("learner of one response at a time", "engines_wait", 12, (*AHEAD, *FEW, "learner.micro_batch_tokens=24"), timed=True),
     Setting(
