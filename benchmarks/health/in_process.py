@@ -19,7 +19,8 @@ import torch
 from benchmarks.health.sampler import Sampler
 from cluster.actors.fleet.group_work import GroupWork, episodes_of
 from cluster.actors.fleet.questions import Questions
-from cluster.commands.validate import chat_of, load_tokenizer
+from cluster.commands.checks.episodes.limits import chat_of
+from cluster.commands.validate import load_tokenizer
 from cluster.controller import Controller
 from cluster.record.audit.settings import Settings
 from cluster.record.checkpoint import Position
