@@ -32,7 +32,6 @@ ILL = (
     Setting("wrong column as reference", "all_wrong", 4, ("data.reference_field=prompt",)),
     Setting("checker accepts everything", "all_right", 4, (f"reward.checker={OWN}:accept",)),
     Setting("learning rate 1e-3", "rate_too_high", 4, ("learner.lr=1e-3",)),
-    Setting("learning rate 3e-4", "rate_too_high", 40, ("learner.lr=3e-4", "rollout.groups_per_step=32")),
     Setting("learning rate 1e-10", "rate_too_low", 21, ("learner.lr=1e-10", *FEW)),
     Setting("responses of two tokens", "truncated", 4, ("rollout.max_response_tokens=2",)),
     Setting("filter of every response", "nothing_learned", 4, ("rollout.max_response_tokens=2", "objective.overlong_filter=true")),
@@ -58,12 +57,6 @@ ILL = (
         (f"reward.parts.long.checker={OWN}:long", "reward.parts.long.weight=20", "rollout.max_response_tokens=32", "learner.lr=2e-4"),
     ),
     Setting("entropy bonus of 5", "entropy_explodes", 12, ("entropy.coefficient=5.0",)),
-    Setting(
-        "a narrow clip",
-        "clipped",
-        6,
-        ("objective.clip_low=0.001", "objective.clip_high=0.001", "learner.updates_per_step=8", "learner.lr=2e-5"),
-    ),
     Setting("a few huge rewards", "gradient_spikes", 45, (f"reward.checker={OWN}:huge", "objective.advantage=centred", *FEW)),
     Setting(
         "prompts without signal",
@@ -77,7 +70,7 @@ ILL = (
         40,
         ("data.train=benchmarks/health/few.jsonl", "learner.lr=2e-4", "data.eval_limit=256", "run.eval_every=20"),
     ),
-    Setting("a few late verdicts", "stragglers", 11, (f"reward.checker={OWN}:late", "reward.workers=2")),
+    Setting("one verdict in eighty is late", "checker_slow", 6, (f"reward.checker={OWN}:late", "reward.workers=2")),
     Setting("engine of one response at a time", "learner_waits", 11, (*AHEAD, *FEW, "rollout.vllm.max_num_seqs=1"), timed=True),
     Setting("learner of one response at a time", "engines_wait", 12, (*AHEAD, *FEW, "learner.micro_batch_tokens=24"), timed=True),
     Setting(

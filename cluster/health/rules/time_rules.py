@@ -6,7 +6,7 @@ from cluster.health.rules.remedies import OVERHEADS, more_engines, more_ranks
 
 STEPS, LEAST_S = 10, 1.0  # steps that a rule looks at, and how long they are at least: a shorter one has nothing worth moving
 WAITS = 0.4  # share of the step in which the learner waits for groups though they are made ahead
-LITTLE, BUSY, MOST = 0.05, 0.1, 0.5  # share of the step, of the window at the engines, of the step that learns
+LITTLE, BUSY, MOST = 0.05, 0.2, 0.5  # share of the step, of the window at the engines, of the step that learns
 LATE, LATE_WAITS = 0.6, 0.3  # of the groups that are not taken yet are finished, while the learner waits
 BOUND, SEVERAL = 0.9, 2  # of the largest staleness; steps of staleness that there is something to lower
 OVERHEAD = 0.3  # share of the step
