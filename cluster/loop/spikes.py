@@ -58,7 +58,9 @@ class Rollbacks:
         self.learner, self.record, self.say = config.learner, record, say
         self.count = len(rates)
         self.rate = rates[-1] if rates else 1.0
-        self.step: int | None = None  # whose spike took this driver back last: if it spikes again, its data are the cause, and no rate helps
+        self.step: int | None = (
+            None  # whose spike took this driver back last: if it spikes again, its data are the cause, and no rate helps
+        )
 
     def add(self, spike: Spiked, back_to: int, where: str) -> None:
         """Lower the rate and record it; Spiked if there were too many. `where` names the step `back_to` to a person."""
