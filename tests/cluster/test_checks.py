@@ -126,7 +126,7 @@ SMALL, LARGE = Parameters(10**6, 10**6), Parameters(3 * 10**10, 3 * 10**9)
         ("learner.lr=1e-3", None, None, "learner.lr = 0.001 destroys a model"),
         ("learner.lr=0.5", "qwen3_moe", SMALL, "learner.lr = 0.5 destroys even a tiny model"),
         ("learner.lr=1e-12", "qwen3_moe", SMALL, "learner.lr = 1e-12 hardly moves a weight"),
-        ("rollout.temperature=3", "qwen3_moe", LARGE, "rollout.temperature = 3 makes responses almost random"),
+        ("rollout.temperature=1.9", "qwen3_moe", LARGE, "rollout.temperature = 1.9 makes responses almost random"),
         ("rollout.temperature=0.01", "qwen3_moe", LARGE, "makes the responses of a group alike"),
         ("run.deadline_s=5", "qwen3_moe", LARGE, "run.deadline_s = 5 is below 60 s, and a start takes about a minute"),
         (

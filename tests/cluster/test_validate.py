@@ -150,7 +150,7 @@ def test_all_problems_are_listed_at_once(capsys: pytest.CaptureFixture[str], con
 
 
 def test_warnings_do_not_refuse(capsys: pytest.CaptureFixture[str], config: str) -> None:
-    said = shown(capsys, config, "rollout.groups_per_step=9", "rollout.temperature=5").splitlines()
+    said = shown(capsys, config, "rollout.groups_per_step=9", "rollout.temperature=1.9").splitlines()
     assert [line.split(" = ")[0].split(" (")[0] for line in said if line.startswith("warning: ")] == [
         "warning: rollout.temperature",
         "warning: rollout.groups_per_step",

@@ -11,7 +11,7 @@ from rollout.order import shares_of
 
 REAL = 100e6  # parameters; below it a model is a toy, which learns at higher rates
 TOO_FAST, TOO_FAST_IF_UNKNOWN, TOO_FAST_FOR_TOYS, TOO_SLOW = 1e-4, 1e-3, 1e-2, 1e-9
-HOT, COLD = 2.0, 0.1
+HOT, COLD = 1.5, 0.1
 START_S = 60.0  # an engine needs about half of it even for a tiny model
 TOKEN_S = 0.01  # decoding one token of one response takes about this long on a GPU in a full batch
 
