@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from learner.model.zero import Refuses
 from tests.toys.rank_base import Rank
 
 BUCKET = 1000  # elements: DeepSpeed's own default is larger than this model
@@ -32,9 +33,9 @@ class MemoryRank(Rank):
         learner, _ = self.learner([f'model.path="{self.folder}/large"', *OF_ITS_OWN, *overrides])
         update = learner.zero.update
 
-        def measured(lr: float) -> tuple[float, bool]:
+        def measured(lr: float, refuses: Refuses | None) -> tuple[float, bool]:
             found["before"] = alive() - before
-            done = update(lr)
+            done = update(lr, refuses)
             found["after"] = alive() - before
             return done
 
