@@ -74,7 +74,7 @@ class Run:
     async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Scored:
         prompt = self.prompts[group_id % 100]
         (summary, _), *parts = await self.engine.respond(group_id, prompt, size, temperature, 0, True)
-        return Scored(summary=summary, texts=(), tokens=references(parts, size), engine=0, prompt=prompt)
+        return Scored(summary=summary, texts=(), tokens=references(parts, size, words=True), engine=0, prompt=prompt)
 
     def move_buffers(self) -> None:
         """Nothing in training moves them, so whether they travel shows only when something else does."""
