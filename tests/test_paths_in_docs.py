@@ -72,6 +72,7 @@ NEEDS = {
     "python -m configs.document": "a page to write; a test compares what it would write",
     "python -m configs.memory": "recipes and a page to write; a test compares what it would write",
     "python -m benchmarks": "minutes to hours on a quiet machine",
+    "python -m compileall": "packages to compile; it is Python's own",
     "pip install": "a network and a GPU node",
     "ray start --address": "a second machine",
     "ray get-auth-token": "a home directory that a test must not write to",
