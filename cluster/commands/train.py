@@ -119,6 +119,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
                 return
             place = Place(position=begin.position, checkpoint=begin.checkpoint, origin=begin.origin)
             controller = Controller(config, actors, publisher, checked.prompts, checked.held_out, ledger, metrics, show, stop, place)
+            stack.callback(controller.timeline.close)
             metrics.on_lost = controller.experts.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             if begin.checkpoint:
                 controller.stream.load(read_stream(begin.checkpoint))

@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with driving(words, folder, env, folder, CONSOLE) as driver:
             assert driver.wait() == 0, driver.text()
             assert driver.wait_for_nobody() == []
-            assert "responses have no reward (reward.warn_failures = 0.1); the first failure: " in driver.text()
+            assert "responses have no reward (reward.warn_failures = 0.1); the first failure is " in driver.text()
             (folder / "run" / "terminal.txt").write_text(driver.text())
         with driving(["rewards", "audit", "run"], folder, env, folder, CONSOLE) as driver:
             (folder / "run" / "audit.txt").write_text(f"{driver.wait()}\n{driver.text()}")

@@ -20,7 +20,8 @@ MODULE = ("-m", "cluster")
 # The console script as pip writes it: it does not look into the current folder.
 CONSOLE = ("-c", "import sys; sys.path.remove(''); sys.argv = ['gatewise', *sys.argv[1:]]; from cluster.__main__ import main; main()")
 MARK = "GATEWISE_TEST_RUN"
-SMALL = ("rollout.groups_per_step=16", "rollout.group_size=4", "data.eval_limit=64")
+# No report: it is drawn at the end, which each run would wait for.
+SMALL = ("rollout.groups_per_step=16", "rollout.group_size=4", "data.eval_limit=64", "run.report=false")
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 

@@ -61,6 +61,10 @@ class TimelineFile:
         """Which lines could not be written yet; empty if none."""
         return self.file.complaint()
 
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
     def _thin(self) -> None:
         """Drop every second pair of steps, and record half as often, where the file has become too large. A full disk ends no run."""
         path, every = self.file.path, self.every
