@@ -36,8 +36,9 @@ def test_words_follow_the_end_that_the_model_sampled_and_open_its_next_turn(case
 def test_words_of_a_tool_follow_in_the_templates_own_way_or_are_refused(case: Case) -> None:
     made = of_case(case, reply_role="tool")
     end = "<|observation|>" if case.template == "glm4moe" else case.end
-    if case.template == "mixtral":
-        with pytest.raises(UnfitWords, match="the chat template refuses them: roles must alternate"):
+    refusals = {"mixtral": "the chat template refuses them: roles must alternate", "olmoe": 'leaves out the words of a turn of role "tool"'}
+    if case.template in refusals:
+        with pytest.raises(UnfitWords, match=refusals[case.template]):
             made.of("12", "", token(made, end))
     else:
         expected = case.tool or "\n<tool_response>\n12\n</tool_response><|assistant|>"

@@ -58,7 +58,7 @@ CASES = {
         '[TOOL_RESULTS] {"content": "12", "call_id": "gatewise9"}[/TOOL_RESULTS]',
         {},
     ),
-    "olmoe": Case("olmoe", ("<|endoftext|>",), "<|endoftext|>", "\n<|user|>\n12\n<|assistant|>\n", "\n<|tool|>\n12\n<|assistant|>\n", {}),
+    "olmoe": Case("olmoe", ("<|endoftext|>",), "<|endoftext|>", "\n<|user|>\n12\n<|assistant|>\n", None, {}),
 }
 TELLING = {name: case for name, case in CASES.items() if case.user is not None}
 
