@@ -52,7 +52,9 @@ def test_rewards_are_scored_again_with_everything_else(
     assert ended.value.code == 1
     assert "groups.json was changed since the run wrote it" in found.out
     assert "  group 12, response 0: reward in the plan: recorded 0.5, computed 1" in found.out
-    assert found.err.splitlines()[-1].startswith("gatewise: ReplayDiffers: groups.json was changed since the run wrote it; rewards differ")
+    assert found.err.splitlines()[-1].startswith(
+        "gatewise: ReplayDiffers: groups.json was changed since the run wrote it; not as recorded: rewards"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,16 +98,22 @@ def test_what_cannot_be_read_is_named(damage: str, said: str, folder: Path) -> N
 @pytest.mark.parametrize(
     ("differ", "changed", "said"),
     [
-        (["log-probs", "gradient"], [], "log-probs, gradient differ, and no other number does: give --model the weights before the step"),
+        (
+            ["log-probs", "gradient"],
+            [],
+            "not as recorded: log-probs, gradient; all other numbers are: give --model the weights before the step",
+        ),
         (["log-probs"], [], "give --model the weights before the step"),
-        (["rewards"], [], "rewards differ, and the files are as the run wrote them: the code or a checker was changed"),
-        (["loss", "log-probs"], [], "loss, log-probs differ, and the files are as the run wrote them"),
-        (["loss"], ["rank_0.safetensors"], "rank_0.safetensors was changed since the run wrote it; loss differ with it"),
+        (["rewards"], [], "not as recorded: rewards; the files are as the run wrote them: the code or a checker was changed"),
+        (["loss", "log-probs"], [], "not as recorded: loss, log-probs; the files are as the run wrote them"),
+        (["loss"], ["rank_0.safetensors"], "rank_0.safetensors was changed since the run wrote it; not as recorded: loss"),
         ([], ["rank_0.safetensors"], "; no number that was computed again differs by more than rounding"),
     ],
 )
 def test_the_last_line_says_what_to_do(differ: list[str], changed: list[str], said: str) -> None:
-    assert said in verdict([Check(name, different=["a line"] if name in differ else []) for name in ("rewards", *differ)], changed)
+    assert said in verdict(
+        [Check(name, different=["a line"] if name in differ else []) for name in dict.fromkeys(("rewards", *differ))], changed
+    )
 
 
 def test_a_folder_that_holds_no_model_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,11 +74,11 @@ def verdict(checks: "Sequence[Check]", changed: Sequence[str]) -> str:
     """What is wrong, in a line."""
     wrong = [check.name for check in checks if check.different]
     if changed:
-        seen = f"; {', '.join(wrong)} differ with it" if wrong else "; no number that was computed again differs by more than rounding"
+        seen = f"; not as recorded: {', '.join(wrong)}" if wrong else "; no number that was computed again differs by more than rounding"
         return f"{', '.join(changed)} was changed since the run wrote it{seen}: copy the capsule again"
     if set(wrong) <= OF_THE_MODEL:
-        return f"{', '.join(wrong)} differ, and no other number does: give --model the weights before the step, not those after it"
+        return f"not as recorded: {', '.join(wrong)}; all other numbers are: give --model the weights before the step, not those after it"
     return (
-        f"{', '.join(wrong)} differ, and the files are as the run wrote them: the code or a checker was changed since the run, or is no "
-        "function of its arguments"
+        f"not as recorded: {', '.join(wrong)}; the files are as the run wrote them: the code or a checker was changed since the run, or is "
+        "no function of its arguments"
     )
