@@ -125,10 +125,10 @@ OF_MACHINES = (
     ),
     row(
         "no Ray at that address",
-        r"Failed to connect to GCS|Could not find any running Ray instance|Ray Client|Unable to connect to GCS|"
+        r"Failed to connect to (?:GCS|Ray cluster)|Could not find any running Ray instance|Ray Client|Unable to connect to GCS|"
         r"Failed to (?:get|read) .*GCS|GCS has started\?|check if the GCS server",
         "no Ray cluster answers at RAY_ADDRESS: start it (`ray start --head`), correct the address (HOST:6379), or unset "
-        "it to run on this machine alone",
+        "it to run on this machine alone. A cluster with a token answers nobody without it: RAY_AUTH_MODE=token and its ~/.ray/auth_token",
     ),
     row(
         "Ray could not start",

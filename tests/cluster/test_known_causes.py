@@ -163,6 +163,7 @@ SAID = (
     ("Ray of another version", ANY, "RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1"),
     ("Ray's folder is too deep", ANY, "OSError: validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /tmp/x"),
     ("no Ray at that address", ANY, "RuntimeError: Failed to connect to GCS."),
+    ("no Ray at that address", ANY, "ConnectionError: Failed to connect to Ray cluster at 10.0.0.1:6379"),
     (
         "Ray could not start",
         ANY,
