@@ -119,10 +119,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) 
         driver.process.send_signal(signal.SIGINT)
         assert driver.wait() == 130, driver.text()
         assert driver.wait_for_nobody() == []
-    stopped = metrics(run)[-1]["step"]  # 3, or 4 where that had begun
-    (folder / "stopped.txt").write_text(str(stopped))
     with driving(command(run, settings, *turns, "run.resume=auto"), folder) as driver:
-        wait_for_step(driver, run, stopped + 1)
+        wait_for_step(driver, run, metrics(run)[-1]["step"] + 1)  # the stop came at step 3, or at 4 where that had begun
         driver.actors("RewardActor")[0].kill()
         wait_for_step(driver, run, 5)
         driver.actors("LearnerActor")[0].kill()
@@ -245,12 +243,12 @@ def test_a_run_that_takes_turns_on_one_place_is_bitwise_the_one_that_does_not(st
 
 
 def test_a_rank_and_a_reward_actor_that_are_killed_cost_steps_and_no_bit(straight: Path, shared: Path) -> None:
-    said, stopped = (shared / "said.txt").read_text(), int((shared.parent / "stopped.txt").read_text())
+    said = (shared / "said.txt").read_text()
     assert re.search(r"warning: learner rank 0 died: all ranks start again, and the run goes back to step 4 .*Restart 1 of 3", said)
     assert re.search(r"warning: reward workers 0 \(process \d+\) died and started again", said)
     assert metrics(shared)[-1]["learner/restarts"] == 1
     with sqlite3.connect(shared / "ledger.db") as db:
-        assert db.execute("SELECT from_step FROM attempts ORDER BY attempt").fetchall() == [(0,), (stopped,), (4,)]
+        assert db.execute("SELECT from_step FROM attempts ORDER BY attempt").fetchall() in ([(0,), (3,), (4,)], [(0,), (4,), (4,)])
         assert db.execute("SELECT step FROM steps WHERE undone").fetchall()[-1] == (5,)
     assert weights(shared) == weights(straight)
 
