@@ -49,6 +49,7 @@ setup(
         "wandb": ["wandb>=0.27,<1"],
         "mlflow": ["mlflow>=3.1,<4"],
         "trackio": ["trackio>=0.25,<1"],
+        "bench": ["trl==1.16.0"],
         "dev": ["hypothesis", "ipykernel", "mypy", "nbclient", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["gatewise = cluster.__main__:main"]},

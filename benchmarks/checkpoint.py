@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.peer import Work, peers
 from benchmarks.rounds import CONFIG, OUT, Answers, Row, Size, alternate, figures, ratio
-from cluster.actors.session import learner_env, threads
+from cluster.actors.session import learner_env
 from configs.loader import load
 from configs.schema import Config
 
@@ -89,7 +89,7 @@ def rank(config: Config) -> Iterator[Work]:
     from rollout.transfer import free_socket
     from rollout.types import GroupSummary
 
-    torch.set_num_threads(int(threads(config.learner.cpus_per_rank)))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     listener = free_socket("127.0.0.1")
     port = listener.getsockname()[1]
     device = join_ranks(rank=0, world=1, host="127.0.0.1", port=port, deadline_s=float(config.run.deadline_s), listener=listener)

@@ -1,40 +1,77 @@
-"""A learner step against a bare torch loop on the same tokens: same micro-batches, same two updates, same arithmetic.
+"""A learner step against a bare torch loop: the same rows, micro-batches, passes and updates, and the same arithmetic.
 
-The loop times only the updates; it makes its batches and old log-probs before. So the difference is what Gatewise adds: batches from
-groups, a pass for the old log-probs of every update after the first, statistics, DeepSpeed.
+The loop is given its batches. Like the learner it makes a pass for the old log-probs of every update after the first, whose own are the
+old ones. So the difference is what Gatewise adds: batches from groups, statistics, counted experts, entropies, DeepSpeed. The learner runs
+padded, as the loop does, and packed, as it is shipped.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
-from benchmarks.peer import Work, peers
+from benchmarks.mixture import keys, random_groups, write_mixture
+from benchmarks.peer import Peer, Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
-from cluster.actors.session import learner_env, threads
+from cluster.actors.session import learner_env
 from configs.loader import load
 from configs.schema import Config
 from configs.surrogates import Clip
 from rollout.types import Group
 
 PARTS = {"fetch": "groups to batches", "old": "old log-probs", "update": "updates"}
+SIDES = {"padded": "learner.padded", "packed": "learner.packed", "torch": "learner.bare"}
 
 
 def measure(size: Size) -> list[Row]:
-    """Rounds of one step each, from the same model on the same recorded groups."""
-    overrides = [f"run.dir={OUT / 'learner'}"]
+    """Rounds of one step each, from the same model on the same recorded groups; for the tiny recipe and for the mixture."""
+    write_mixture()
+    few = Size(warm_up=1, rounds=min(size.rounds, 9), steps=0, runs=0)  # a round of the mixture takes half a minute
+    two = [*keys(), "learner.updates_per_step=2"]
+    return [*compared("tiny", [], size), *compared("57M", keys(), few), *compared("57M, two updates", two, few)]
+
+
+def compared(name: str, given: Sequence[str], size: Size) -> list[Row]:
+    """The rows of one recipe."""
+    overrides = [f"run.dir={OUT / 'learner'}", *given]
     env = learner_env(load(CONFIG, overrides), gpu=False)
-    with peers({"learner.gatewise": env, "learner.bare": env}, overrides) as on:
-        found = alternate({"Learner": lambda _: on["gatewise"].ask(), "torch": lambda _: on["bare"].ask()}, size)
-    ours, bare = found["Learner"], [answer["seconds"] for answer in found["torch"]]
-    return [
-        ratio("Learner.step / bare torch", [answer["seconds"] for answer in ours], bare),
-        *(ratio(f"of which {what}", [answer[part] for answer in ours], bare) for part, what in PARTS.items()),
-        ratio("gradient norm, Learner / bare torch", [answer["norm"] for answer in ours], [answer["norm"] for answer in found["torch"]]),
-        figures("Learner.step", "s", ours, "seconds"),
-        *(figures(f"of which {what}", "s", ours, part) for part, what in PARTS.items()),
-        figures("bare torch", "s", found["torch"], "seconds"),
-    ]
+    with peers(dict.fromkeys(SIDES.values(), env), overrides) as on:
+        found = alternate({side: partial(ask, on[role.split(".")[1]]) for side, role in SIDES.items()}, size)
+    bare = [answer["seconds"] for answer in found["torch"]]
+    rows = []
+    for side in ("padded", "packed"):
+        ours = found[side]
+        rows += [
+            ratio(f"{name}: Learner.step {side} / bare torch", [answer["seconds"] for answer in ours], bare),
+            *(ratio(f"{name}, {side}: of which {what}", [answer[part] for answer in ours], bare) for part, what in PARTS.items()),
+            ratio(f"{name}, {side}: gradient norm / bare torch's", [a["norm"] for a in ours], [a["norm"] for a in found["torch"]]),
+            figures(f"{name}: Learner.step {side}", "s", ours, "seconds"),
+        ]
+    return [*rows, figures(f"{name}: bare torch", "s", found["torch"], "seconds")]
+
+
+def ask(peer: Peer, _: int) -> dict[str, Any]:
+    """One step of one side."""
+    return peer.ask()
+
+
+def groups_of(config: Config) -> Sequence[Group]:
+    """The recorded groups of a recipe."""
+    from benchmarks.prompts import recorded_groups
+
+    return recorded_groups(config) if config.reward.checker == "exact" else random_groups(config)
+
+
+def padded(config: Config) -> AbstractContextManager[Work]:
+    """The learner on padded rows."""
+    return gatewise(config.model_copy(update={"learner": config.learner.model_copy(update={"packing": False})}))
+
+
+def packed(config: Config) -> AbstractContextManager[Work]:
+    """The learner as it is shipped."""
+    return gatewise(config)
 
 
 @contextmanager
@@ -42,19 +79,18 @@ def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] 
     """The learner as one rank, in this process; `dressed` adds an engine's recordings to its groups."""
     import torch
 
-    from benchmarks.prompts import recorded_groups
     from learner.batch.fetched import InMemory
     from learner.learner import Learner
     from learner.process_group import join_ranks
     from rollout.transfer import free_socket
     from rollout.types import GroupSummary
 
-    torch.set_num_threads(int(threads(config.learner.cpus_per_rank)))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     listener = free_socket("127.0.0.1")
     port = listener.getsockname()[1]
     device = join_ranks(rank=0, world=1, host="127.0.0.1", port=port, deadline_s=float(config.run.deadline_s), listener=listener)
     learner = Learner(config, rank=0, world=1, device=device)
-    groups = dressed(recorded_groups(config), learner)
+    groups = dressed(list(groups_of(config)), learner)
     summaries = [GroupSummary.of(group) for group in groups]
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +109,6 @@ def bare(config: Config) -> Iterator[Work]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from benchmarks.prompts import recorded_groups
     from learner.batch.fetched import fetch_all
     from learner.batch.plan import plan_step
     from learner.batch.tensors import Batch, build_batch
@@ -82,8 +117,8 @@ def bare(config: Config) -> Iterator[Work]:
     learner, preset = config.learner, config.objective.resolved
     clip = preset.surrogate
     assert isinstance(clip, Clip), "the bare loop writes out PPO's clip and no other surrogate"
-    torch.set_num_threads(int(threads(learner.cpus_per_rank)))
-    groups = recorded_groups(config)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    groups = groups_of(config)
     budget = learner.micro_batch_tokens
     summaries = [GroupSummary.of(group) for group in groups]
     longest = config.rollout.max_response_tokens
@@ -107,12 +142,13 @@ def bare(config: Config) -> Iterator[Work]:
         return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
-        with torch.no_grad():
-            old = [[logprobs_of(batch) for batch in update] for update in updates]
         started, norms = time.perf_counter(), []
-        for update, before in zip(updates, old, strict=True):
+        with torch.no_grad():
+            old = [[logprobs_of(batch) for batch in update] for update in updates[1:]]
+        for update, before in zip(updates, [[None] * len(updates[0]), *old], strict=True):
             for batch, of_batch in zip(update, before, strict=True):
-                loss_of(logprobs_of(batch), of_batch, batch).backward()  # type: ignore[no-untyped-call]
+                now = logprobs_of(batch)
+                loss_of(now, now.detach() if of_batch is None else of_batch, batch).backward()  # type: ignore[no-untyped-call]
             norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), float(learner.max_grad_norm))))
             optimizer.step()
             optimizer.zero_grad()

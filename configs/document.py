@@ -40,6 +40,8 @@ MORE = {
     "reward.overlong_cache": "algorithms.md#over-long-responses",
     "code.sandbox": "rewards.md#the-sandbox",
     "learner.packing": "performance.md#packing",
+    "learner.threads": "performance.md#threads",
+    "rollout.threads": "performance.md#threads",
     "learner.router": "moe.md#router-care",
     "learner.deepspeed": "#pass-through-tables",
     "objective.preset": "algorithms.md",
@@ -103,8 +105,13 @@ def kind_of(schema: dict[str, Any]) -> str:
     if (inner := flat.get("additionalProperties", True)) is not True:
         return "table of strings" if inner == {"type": "string"} else "table of tables"
     bounds = ", ".join(f"{sign} {flat[bound]}" for bound, sign in BOUNDS.items() if bound in flat)
-    table = f", or {code(flat['table'])}" if "table" in flat else ""
-    return f"{KINDS[flat['type']] if 'type' in flat else 'anything'} {bounds}".strip() + table
+    other = next((f", or {code(text)}" for text in (flat.get("table"), word_of(flat)) if text), "")
+    return f"{KINDS[flat['type']] if 'type' in flat else 'anything'} {bounds}".strip() + other
+
+
+def word_of(flat: dict[str, Any]) -> str | None:
+    """The word that a key takes in place of a value of its type."""
+    return write_value(flat["word"]) if "word" in flat else None
 
 
 def default_of(schema: dict[str, Any]) -> str:

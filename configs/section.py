@@ -1,6 +1,6 @@
 """What every table of a config file has in common, and the kinds of numbers that keys take."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
@@ -33,6 +33,7 @@ PositiveShare = Annotated[Number, Field(gt=0, le=1)]
 Temperature = Annotated[Number, Field(gt=0, le=2)]  # vLLM refuses what is above
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 AboveOne = Annotated[Number, Field(gt=1)]
+Auto = Literal["auto"]  # in place of a number or a choice that follows from model and machine
 DecayRate = Annotated[StrictFloat, Field(ge=0, lt=1)]
 
 

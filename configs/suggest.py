@@ -36,9 +36,12 @@ def inner_keys(section: str, leaf: str) -> dict[str, dict[str, Any]]:
 
 
 def flatten_type(schema: dict[str, Any]) -> dict[str, Any]:
-    """The one type of a value: `X | None` counts as X, and `float | int` as a number."""
+    """The one type of a value: `X | None` counts as X, `float | int` as a number, and `X | "auto"` as X with a `word`."""
     while "anyOf" in schema:
-        schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **schema["anyOf"][0]}
+        members = schema["anyOf"]
+        words = next(({"word": member["const"]} for member in members if "const" in member), {})
+        rest = {key: value for key, value in schema.items() if key != "anyOf"}
+        schema = {**rest, **next(member for member in members if "const" not in member), **words}
     return schema
 
 
@@ -60,6 +63,7 @@ def describe_value(table: str, leaf: str, schema: dict[str, Any]) -> str:
         each = describe_limits(item_of(schema))
         need = f"an {name_array(schema)}" + (f", each{each.removeprefix(',')}" if each else "")
     need += describe_limits(schema) + (f", or a range such as {schema['table']}" if "table" in schema else "")
+    need += f", or {write_value(schema['word'])}" if "word" in schema else ""
     about = f" ({first_sentence(schema['description'])})" if "description" in schema else ""
     return f"{need}{about}: write for example {leaf} = {example_of(schema)} in [{table}]"
 

@@ -33,6 +33,7 @@ from learner.loss.objective import LossInputs, masked, policy_loss
 from learner.measurement import Measurement, Part
 from learner.mismatch.rescoring import Rescoring
 from learner.mismatch.routing_watch import RoutingWatch
+from learner.model.packing import settled
 from learner.model.policy import load_policy
 from learner.model.reference import Reference
 from learner.model.schedule import learning_rate
@@ -52,6 +53,7 @@ class Learner:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
+        config = settled(config)
         self.config, self.rank, self.world, self.device = config, rank, world, device
         self.objective = config.whole_objective
         self.zero = ZeroEngine(config, lambda division: load_policy(config, division=division), device, world)

@@ -1,5 +1,6 @@
 """A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,8 +84,7 @@ class LearnerActor:
         from learner.weights.source import ZeroWeightSource
 
         fetch_to_this_node(self.config)
-        if self.config.model.dtype == "float32":
-            torch.set_num_threads(max(1, int(self.config.learner.cpus_per_rank)))
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # which Ray sets where the run does not; MKL then takes no fewer
         world = self.config.learner.ranks
         deadline = float(self.config.run.deadline_s)
         device = join_ranks(

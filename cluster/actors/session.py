@@ -17,6 +17,7 @@ from ray._private import services
 from cluster.actors.nodes.ray_watch import RayWatch, watch_ray
 from cluster.actors.places.device import count_gpus, on_gpu, this_machine
 from cluster.actors.places.shared import PINNED
+from cluster.actors.places.threads import Threads, threads_of
 from configs.errors import InputError
 from configs.schema import Config
 
@@ -146,10 +147,12 @@ def _handlers_stay() -> Iterator[None]:
 
 
 def engine_env(config: Config, gpu: bool) -> dict[str, str]:
-    """Environment of an engine's process; on CPU it limits threads, so that engines and ranks do not compete for cores."""
+    """Environment of an engine's process; on CPU with the threads that it computes with."""
+    threads = str(threads_here(config, gpu).engine)
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if config.placement.share:  # Ray reserves no cores for such an actor, and would allow it a single thread
-        env["OMP_NUM_THREADS"] = threads(config.rollout.cpus_per_engine)
+    # With shared places Ray reserves no cores for the actor, and would allow it a single thread.
+    if config.placement.share or config.rollout.threads != "auto":
+        env["OMP_NUM_THREADS"] = threads
     if not gpu:
         env |= {
             "CUDA_VISIBLE_DEVICES": "",
@@ -157,7 +160,7 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # Runs the only CPU worker inside the engine core's process.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "OMP_NUM_THREADS": threads(config.rollout.cpus_per_engine),
+            "OMP_NUM_THREADS": threads,
         }
         if not joins_cluster():
             env["VLLM_HOST_IP"] = "127.0.0.1"
@@ -169,11 +172,12 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
 
 def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     """Environment of a learner rank's process."""
+    threads = str(threads_here(config, gpu).rank)
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cuda" if gpu else "cpu"}
-    if config.placement.share:
-        env["OMP_NUM_THREADS"] = threads(config.learner.cpus_per_rank)
+    if config.placement.share or config.learner.threads != "auto":
+        env["OMP_NUM_THREADS"] = threads
     if not gpu:
-        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads(config.learner.cpus_per_rank)}
+        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads}
     elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:
         # Micro-batches and gathered layers of ever other sizes would leave gaps in the GPU's memory. Ranks that share GPUs send weights as
         # CUDA IPC handles, which are many times slower to make and to open for such segments. Engines are left to vLLM.
@@ -186,5 +190,9 @@ def _unless_set(env: dict[str, str]) -> dict[str, str]:
     return {name: value if name in OURS else os.environ.get(name, value) for name, value in env.items()}
 
 
-def threads(cpus: float) -> str:
-    return str(max(1, int(cpus)))
+def threads_here(config: Config, gpu: bool) -> Threads:
+    """The threads of a run that starts now. On GPUs "auto" is the reserved cores, as they only feed the GPU."""
+    if gpu or joins_cluster():
+        return threads_of(config, None)
+    # Ray counts the cores of a machine or a container; a process may be bound to fewer.
+    return threads_of(config, min(int(this_machine()[0]["CPU"]), len(os.sched_getaffinity(0))))

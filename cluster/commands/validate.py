@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.actors.places.nvidia import MIB
-from cluster.commands.checks.attention import refuse_attention
+from cluster.commands.checks.attention import describe_packing, refuse_attention
 from cluster.commands.checks.engine import engine_problems
 from cluster.commands.checks.episodes.limits import chat_of, check_episodes, talking
 from cluster.commands.checks.findings import Findings
@@ -145,11 +145,12 @@ def check_model(config: Config, settings: Any, found: Findings) -> None:
     with found.collect():
         refuse_attention(config, settings)
     with found.collect():
-        if config.learner.packing:
+        if config.learner.packing is True:
             refuse_layers_that_cannot_be_packed(config, settings, named)
     with found.collect():
         if config.kl.reference not in (None, INITIAL):
             refuse_foreign_reference(config, settings)
+        found.notes += describe_packing(config)
     with found.collect():
         refuse_short_context(config, settings)
     with found.collect():
@@ -188,14 +189,14 @@ def refuse_foreign_reference(config: Config, ours: Any) -> None:
             f'learner.expert_parallel = {size}: give a reference of {alike} whose experts it divides, "initial", or '
             "learner.expert_parallel = 1"
         )
-    if config.learner.packing:
+    if config.learner.packing is True:
         refuse_layers_that_cannot_be_packed(config, theirs, f"kl.reference {folder}")
     refuse_other_weights("kl.reference", str(folder), theirs)
 
 
 def refuse_layers_that_cannot_be_packed(config: Config, settings: Any, named: str) -> None:
     """Raise ValueError where a layer of the model would look across the borders of a pack."""
-    from learner.model.packed_attention import refuse_unpackable
+    from learner.model.packing import refuse_unpackable
 
     if not family_of(settings.model_type, named).packed:
         raise ValueError(

@@ -39,8 +39,8 @@ def flash_attention_needs_bfloat16(config: Keys) -> Iterator[Problem]:
 
 
 def packing_needs_sdpa_or_flash_attention(config: Keys) -> Iterator[Problem]:
-    """`learner.packing` needs `learner.attention = "sdpa"` or `"flash_attention_2"`."""
-    if config.learner.packing and config.learner.attention == "eager":
+    """`learner.packing = true` needs `learner.attention = "sdpa"` or `"flash_attention_2"`."""
+    if config.learner.packing is True and config.learner.attention == "eager":
         message = (
             'got "eager" with learner.packing = true; eager attention cannot separate packed sequences: '
             'use attention = "sdpa" or "flash_attention_2", or packing = false'

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import AboveOne, Count, DecayRate, Fraction, NonNegative, Positive, Section, Whole
+from configs.section import AboveOne, Auto, Count, DecayRate, Fraction, NonNegative, Positive, Section, Whole
 from configs.tables import Table, inner_table
 
 
@@ -64,9 +64,10 @@ class LearnerConfig(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         default="sdpa", description="attention implementation of transformers in the learner"
     )
-    packing: StrictBool = Field(
-        default=False,
-        description="leave padding out of the forward pass, exactly. `micro_batch_tokens` then counts real tokens. "
+    packing: StrictBool | Auto = Field(
+        default="auto",
+        description='leave padding out of the forward pass, exactly. `"auto"` does so wherever the model and its attention allow it. '
+        "`micro_batch_tokens` then counts real tokens. "
         'Every layer must attend to the whole sequence; a layer with a window needs `attention = "flash_attention_2"`',
     )
     routing: Literal["live", "replay_learner", "replay_rollout"] = Field(
@@ -98,7 +99,14 @@ class LearnerConfig(Section):
         examples=[1e-3],
         description="coefficient of the load-balancing loss. It is computed over the whole update and costs one more forward pass",
     )
-    cpus_per_rank: Positive = Field(default=1, description="CPU cores that Ray reserves for a rank. On CPU also its number of threads")
+    cpus_per_rank: Positive = Field(
+        default=1, description="CPU cores that Ray reserves for a rank. On a GPU or in a cluster also its number of threads"
+    )
+    threads: Count | Auto = Field(
+        default="auto",
+        description="threads with which a rank computes on CPU. "
+        '`"auto"` takes every core of the machine while engines rest, and a share of them where both work at once',
+    )
     restarts: Whole = Field(
         default=3,
         description="how often within `restart_window_s` all ranks start again after one died, was stopped or was late. The run goes back "

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from configs.section import Count, Positive, Section, Temperature, Whole
+from configs.section import Auto, Count, Positive, Section, Temperature, Whole
 from configs.tables import Table
 
 
@@ -78,7 +78,13 @@ class RolloutConfig(Section):
         "With `placement.share` it is ipc on GPUs: memory that a rank and the engine's worker on the same GPU share",
     )
     cpus_per_engine: Positive = Field(
-        default=1, description="CPU cores that Ray reserves for an engine. On CPU also its number of threads; fractions share a core"
+        default=1,
+        description="CPU cores that Ray reserves for an engine; fractions share a core. In a cluster of CPUs also its number of threads",
+    )
+    threads: Count | Auto = Field(
+        default="auto",
+        description="threads with which an engine computes on CPU. "
+        '`"auto"` takes every core of the machine while ranks rest, and a share of them where both work at once. A tiny model gets one',
     )
     eval_responses: Count = Field(
         default=1,

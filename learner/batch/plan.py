@@ -102,7 +102,7 @@ def plan_for(config: Config, preset: Preset, ranks: int, summaries: Sequence[Gro
         micro_batch_tokens=learner.micro_batch_tokens,
         response_tokens=config.rollout.max_response_tokens,
         overlong_filter=config.objective.overlong_filter,
-        packed=learner.packing,
+        packed=learner.packing is True,
         reward=config.reward,
         credit=config.objective.credit,
     )

@@ -43,7 +43,7 @@ class Rescoring:
     def __init__(self, config: Config, zero: ZeroEngine, captured: ExpertShape | None, device: torch.device) -> None:
         self.zero, self.device, self.captured = zero, device, captured
         self.share = float(config.mismatch.share)
-        self.seed, self.budget, self.packed = config.run.seed, config.learner.micro_batch_tokens, config.learner.packing
+        self.seed, self.budget, self.packed = config.run.seed, config.learner.micro_batch_tokens, config.learner.packing is True
         self.staleness = config.run.max_staleness
         self.history = WeightHistory(zero, self.staleness) if self.share and self.staleness else None
         self.watch = RoutingWatch(captured.sparse if captured else (), device)

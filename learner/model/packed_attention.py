@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from configs.schema import Config
+from learner.model.packing import FLASH
 
-FLASH = "flash_attention_2"
 # transformers makes masks only for names that it knows a mask for, so none is made for this one; "sdpa" in it has transformers
 # check that the model allows torch's attention.
 PACKED = "packed_sdpa"
@@ -107,20 +106,3 @@ def borders(attention: Tensor, implementation: str) -> dict[str, Any]:
     ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
     longest = int(lengths.max())
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
-
-
-def refuse_unpackable(settings: Any, config: Config, named: str) -> None:
-    """Raise ValueError where a model of these settings of transformers has layers that a pack would take across borders.
-
-    `named` is what the message calls the model.
-    """
-    settings = settings.get_text_config()
-    window = getattr(settings, "sliding_window", None) or 0
-    kinds = set(getattr(settings, "layer_types", None) or (["sliding_attention"] if window else [])) - {"full_attention"}
-    if config.learner.attention == FLASH or window >= config.context_tokens:
-        kinds -= {"sliding_attention"}  # flash-attn slides itself, and a window that holds every sequence whole hides nothing
-    if kinds:
-        raise ValueError(
-            f"{named} has layers of {', '.join(sorted(kinds))}, learner.packing = true needs causal attention over "
-            "whole sequences: set learner.packing = false"
-        )

@@ -19,7 +19,8 @@ from learner.experts.routers import freeze_routers
 from learner.experts.routing import Balance, Pass, Routing, Watcher
 from learner.model.loading import Division, reading_once
 from learner.model.logprobs import chunked_logprobs, token_logprobs
-from learner.model.packed_attention import FLASH, PACKED, borders, refuse_unpackable
+from learner.model.packed_attention import PACKED, borders
+from learner.model.packing import FLASH, refuse_unpackable, settled
 
 
 class Policy(nn.Module):
@@ -91,6 +92,7 @@ def load_policy(config: Config, path: str | None = None, division: Division | No
 
     In a process group it is a collective: the ranks read the model together, and each keeps what `division` says, by default all of it.
     """
+    config = settled(config)
     path = path or config.model.path
     # Under bf16 ZeRO keeps the float32 masters itself, so weights load in float32 only if they train in it.
     dtype = getattr(torch, config.model.dtype)
@@ -120,7 +122,7 @@ def load_policy(config: Config, path: str | None = None, division: Division | No
         model,
         float(config.rollout.temperature),
         chunks,
-        packed=config.learner.packing,
+        packed=config.learner.packing is True,
         entropy_gradient=config.entropy.in_use,
     )
     if config.learner.gradient_checkpointing:

@@ -24,6 +24,7 @@ from learner.batch.plan import plan_step
 from learner.experts.routers import attach
 from learner.experts.routing import Recorder
 from learner.model.packed_attention import PACKED
+from learner.model.packing import obstacle, settled
 from learner.model.policy import Policy, load_policy
 from rollout.types import GroupSummary
 from tests.toys.batches import whole_batch
@@ -179,3 +180,40 @@ def test_a_model_that_computes_attention_in_its_own_way_is_refused(folder: Path,
     monkeypatch.setattr(Qwen3MoeForCausalLM, "_supports_attention_backend", False)
     with pytest.raises(ValueError, match=r"Qwen3MoeForCausalLM has its own attention, .* learner\.packing = false"):
         policy_of(folder, "learner.packing=true")
+
+
+def windows(folder: Path) -> Path:
+    """A model folder whose layers look through a window of 8 tokens."""
+    settings = tiny_config()
+    settings.use_sliding_window, settings.sliding_window = True, 8
+    settings.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ([], None),
+        (["learner.attention=eager"], 'attention = "eager" cannot separate'),
+        (['model.path="WINDOWS"'], "WINDOWS has layers of sliding_attention"),
+        (['kl.reference="WINDOWS"', "kl.coefficient=0.1"], "WINDOWS has layers of sliding_attention"),
+        (["kl.reference=initial", "kl.coefficient=0.1"], None),
+        (['model.path="WINDOWS"', "learner.attention=flash_attention_2", "model.dtype=bfloat16"], None),
+        (['model.path="WINDOWS"', "data.max_prompt_tokens=2", "rollout.max_response_tokens=6"], None),
+    ],
+)
+def test_auto_packs_wherever_model_reference_and_attention_allow_it(folder: Path, tmp_path: Path, changes: list[str], why: str) -> None:
+    given = [change.replace("WINDOWS", str(windows(tmp_path))) for change in changes]
+    config = load(folder / "config.toml", ["learner.packing=auto", *given])
+    found = obstacle(config)
+    assert found is None if why is None else why.replace("WINDOWS", str(tmp_path)) in str(found)
+    assert settled(config).learner.packing is (why is None)
+    for asked in (True, False):
+        chosen = config.model_copy(update={"learner": config.learner.model_copy(update={"packing": asked})})
+        assert settled(chosen).learner.packing is asked
+
+
+def test_auto_computes_on_padding_where_a_model_has_its_own_attention(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert policy_of(folder, "learner.packing=auto").packed
+    monkeypatch.setattr(Qwen3MoeForCausalLM, "_supports_attention_backend", False)
+    assert not policy_of(folder, "learner.packing=auto").packed

@@ -11,7 +11,6 @@
 On CPUs vLLM must be its CPU build, on GPUs its CUDA build: neither runs on the other.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray._private.utils import get_num_cpus
 
 from cluster.actors.places.bundles import Bundle
 from cluster.actors.places.torch_build import torch_build
@@ -75,7 +75,7 @@ def visible_gpus() -> int:
 
 def this_machine() -> list[Bundle]:
     """The resources that a Ray on this machine alone could have; starts nothing."""
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(visible_gpus())}]
+    return [{"CPU": float(get_num_cpus(override_docker_cpu_warning=True) or 1), "GPU": float(visible_gpus())}]
 
 
 def count_gpus(nodes: Sequence[Bundle]) -> float:

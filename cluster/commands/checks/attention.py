@@ -25,6 +25,14 @@ def refuse_attention(config: Config, settings: Any) -> None:
         )
 
 
+def describe_packing(config: Config) -> list[str]:
+    """A line that says why `learner.packing = "auto"` computes on padding; none where it packs. The models must be there."""
+    from learner.model.packing import obstacle
+
+    why = obstacle(config) if config.learner.packing == "auto" else None
+    return [f'learner.packing "auto" computes on padding: {why}'] if why else []
+
+
 def missing_package(config: Config) -> str | None:
     """What this environment lacks for flash attention, None where nothing is lacking."""
     if config.learner.attention != "flash_attention_2" or any(find_spec(name) for name in PACKAGES):

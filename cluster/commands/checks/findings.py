@@ -14,7 +14,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     kinds: set[type[InputError]] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)  # what would be refused elsewhere, or could not be checked
+    notes: list[str] = field(default_factory=list)  # what would be refused elsewhere, could not be checked, or follows from the model
 
     @contextmanager
     def collect(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from cluster.actors.nodes.gauges import port_problems
 from cluster.actors.nodes.object_store import local_store
 from cluster.actors.places.device import count_gpus, on_gpu, refuse_device, this_machine, unused_gpus
 from cluster.actors.places.fit import engines_at_start, needs_of_gpus, refuse_what_engines_on_cpus_cannot, room_for
-from cluster.actors.session import joins_cluster
+from cluster.actors.session import joins_cluster, threads_here
 from cluster.commands.checks.attention import missing_package
 from cluster.commands.checks.engine import Model, cpu_problems
 from cluster.commands.checks.findings import Findings
@@ -80,5 +80,5 @@ def describe_places(config: Config) -> str:
     return (
         f"this machine ({nodes[0]['CPU']:g} CPU cores, {nodes[0]['GPU']:g} GPUs{unused}): engines {engines}{range_of} on {each}"
         f"{config.rollout.cpus_per_engine:g} CPU each, ranks {ranks} on {each}{config.learner.cpus_per_rank:g} CPU each{beside}, "
-        f"reward workers {workers}; weights by {choose_transport(config, gpu=gpu).backend}"
+        f"reward workers {workers}; threads {threads_here(config, gpu)}; weights by {choose_transport(config, gpu=gpu).backend}"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.actors.session import threads_here
 from cluster.commands.selfcheck.attempt import Death, Tell, attempt_export, attempt_run
 from cluster.commands.selfcheck.evidence import Evidence
 from cluster.commands.selfcheck.parts.table import AFTER_EXPORT, AFTER_FIRST, AFTER_SECOND, Part, row_of
@@ -170,7 +171,7 @@ def measure_machine(prepared: Prepared) -> tuple[Yardstick | None, Row]:
         rows=min(MOST_ROWS, tokens, config.learner.micro_batch_tokens),
         width=int(model["hidden_size"]),
         columns=int(model["intermediate_size"]),
-        threads=max(1, int(config.learner.cpus_per_rank)),
+        threads=threads_here(config, prepared.gpu).rank,
     )
     title, stand_in = "copy and matrix product", "" if prepared.gpu else "host memory and CPU cores"
     started = time.perf_counter()

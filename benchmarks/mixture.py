@@ -1,0 +1,83 @@
+"""A random mixture of experts of 57M parameters with the tiny model's tokenizer, for figures where computing counts.
+
+Its responses are as long as chance makes them, up to 128 tokens. The reward is the share of digits in a response, since a random model
+never answers right, and a step whose responses are all alike has no gradient to compute.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.prompts import pick
+from benchmarks.rounds import OUT, ROOT
+from configs.schema import Config
+from rollout.types import Finish, Group, Response, Verdict
+
+TINY = ROOT / ".cache" / "tiny" / "model"
+FOLDER = OUT / "mixture"
+PROMPTS, SIZE, LONGEST = 16, 8, 128
+END = 1 / 84  # the chance that a random model of 84 tokens ends its response after any of them
+
+
+def keys() -> list[str]:
+    """Overrides of the tiny recipe that train the mixture."""
+    return [
+        f'model.path="{FOLDER}"',
+        f"rollout.groups_per_step={PROMPTS}",
+        f"rollout.group_size={SIZE}",
+        f"rollout.max_response_tokens={LONGEST}",
+        "learner.updates_per_step=1",
+        'reward.checker="benchmarks.mixture:digits"',
+    ]
+
+
+def digits(response: str, reference: object) -> float:
+    """The share of digits in a response."""
+    return sum(letter.isdigit() for letter in response) / max(1, len(response))
+
+
+def write_mixture() -> Path:
+    """The model's folder, made where it is absent."""
+    if (FOLDER / "config.json").exists():
+        return FOLDER
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    torch.manual_seed(0)
+    settings = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=8,
+        num_attention_heads=8, num_key_value_heads=4, head_dim=64, num_experts=16, num_experts_per_tok=2, norm_topk_prob=True,
+        decoder_sparse_step=1, max_position_embeddings=512, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, dtype=torch.float32,
+    )  # fmt: skip
+    tokenizer.save_pretrained(FOLDER)
+    AutoModelForCausalLM.from_config(settings).save_pretrained(FOLDER)
+    return FOLDER
+
+
+def random_groups(config: Config) -> Sequence[Group]:
+    """One step's groups of random responses, as long as a random model's."""
+    rng, longest = np.random.default_rng(config.run.seed), config.rollout.max_response_tokens
+
+    def response() -> Response:
+        length = min(int(rng.geometric(END)), longest)
+        return Response(
+            token_ids=rng.integers(4, 84, length).astype(np.int32),
+            logprobs=np.full(length, -4.4, np.float32),
+            finish=Finish.LENGTH if length == longest else Finish.STOP,
+            oldest_version=0,
+            newest_version=0,
+            text="",
+        )
+
+    return [
+        Group(
+            group_id=number,
+            prompt=prompt,
+            responses=tuple(response() for _ in range(config.rollout.group_size)),
+            verdicts=tuple(Verdict(reward=float(rng.random())) for _ in range(config.rollout.group_size)),
+        )
+        for number, prompt in pick(config)(0)
+    ]
