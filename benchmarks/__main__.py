@@ -18,6 +18,7 @@ from benchmarks.rounds import FULL, OUT, QUICK, Row, Size
 BENCHMARKS = {
     "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
     "learner": "a learner step against a bare torch loop",
+    "ranks": "a step of two learner ranks under ZeRO against DDP and FSDP2",
     "loading": "a model of 1 GB onto ZeRO-3 ranks against plain from_pretrained, in time and memory",
     "checkpoint": "a rank's snapshot, write and load of its state against a plain copy, write and read of the same bytes",
     "packing": "learner passes without padding against padded ones",

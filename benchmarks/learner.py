@@ -17,6 +17,7 @@ from benchmarks.peer import Peer, Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from cluster.actors.session import learner_env
 from configs.loader import load
+from configs.presets import Preset
 from configs.schema import Config
 from configs.surrogates import Clip
 from rollout.types import Group
@@ -111,12 +112,10 @@ def bare(config: Config) -> Iterator[Work]:
 
     from learner.batch.fetched import fetch_all
     from learner.batch.plan import plan_step
-    from learner.batch.tensors import Batch, build_batch
+    from learner.batch.tensors import build_batch
     from rollout.types import GroupSummary
 
     learner, preset = config.learner, config.objective.resolved
-    clip = preset.surrogate
-    assert isinstance(clip, Clip), "the bare loop writes out PPO's clip and no other surrogate"
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     groups = groups_of(config)
     budget = learner.micro_batch_tokens
@@ -129,17 +128,7 @@ def bare(config: Config) -> Iterator[Work]:
     ).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=float(learner.lr), betas=learner.betas, weight_decay=float(learner.weight_decay))
 
-    def logprobs_of(batch: Batch) -> torch.Tensor:
-        ids, start = batch.token_ids, batch.prompt_width
-        shape = {"attention_mask": batch.attention, "position_ids": batch.position_ids, "logits_to_keep": ids.shape[1] - start + 1}
-        logits = model(input_ids=ids, use_cache=False, **shape).logits[:, :-1] / config.rollout.temperature
-        return torch.log_softmax(logits, -1).gather(-1, ids[:, start:, None]).squeeze(-1)
-
-    def loss_of(logprobs: torch.Tensor, before: torch.Tensor, batch: Batch) -> torch.Tensor:
-        advantages = batch.advantages[:, None]
-        ratios = (logprobs - before).exp()
-        clipped = ratios.clamp(1 - clip.clip_low, 1 + clip.clip_high)
-        return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()
+    logprobs_of = partial(logprobs_under, model, temperature=float(config.rollout.temperature))
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
         started, norms = time.perf_counter(), []
@@ -148,10 +137,32 @@ def bare(config: Config) -> Iterator[Work]:
         for update, before in zip(updates, [[None] * len(updates[0]), *old], strict=True):
             for batch, of_batch in zip(update, before, strict=True):
                 now = logprobs_of(batch)
-                loss_of(now, now.detach() if of_batch is None else of_batch, batch).backward()  # type: ignore[no-untyped-call]
+                clipped_loss(preset, now, now.detach() if of_batch is None else of_batch, batch).backward()
             norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), float(learner.max_grad_norm))))
             optimizer.step()
             optimizer.zero_grad()
         return {"seconds": time.perf_counter() - started, "norm": sum(norms) / len(norms)}
 
     yield work
+
+
+def logprobs_under(model: Any, batch: Any, temperature: float) -> Any:
+    """Log-probs of a batch's response tokens [B, T] under a model of transformers."""
+    import torch
+
+    ids, start = batch.token_ids, batch.prompt_width
+    shape = {"attention_mask": batch.attention, "position_ids": batch.position_ids, "logits_to_keep": ids.shape[1] - start + 1}
+    logits = model(input_ids=ids, use_cache=False, **shape).logits[:, :-1] / temperature
+    return torch.log_softmax(logits, -1).gather(-1, ids[:, start:, None]).squeeze(-1)
+
+
+def clipped_loss(preset: Preset, logprobs: Any, before: Any, batch: Any) -> Any:
+    """PPO's clipped loss of a batch, written out."""
+    import torch
+
+    clip = preset.surrogate
+    assert isinstance(clip, Clip), "the bare loop writes out PPO's clip and no other surrogate"
+    advantages = batch.advantages[:, None]
+    ratios = (logprobs - before).exp()
+    clipped = ratios.clamp(1 - clip.clip_low, 1 + clip.clip_high)
+    return -(torch.minimum(ratios * advantages, clipped * advantages) * batch.token_weight).sum()

@@ -15,15 +15,20 @@ from configs.schema import Config
 from rollout.types import Finish, Group, Response, Verdict
 
 TINY = ROOT / ".cache" / "tiny" / "model"
-FOLDER = OUT / "mixture"
+LAYERS, DEEP = 8, 16  # with 57M and 114M parameters
 PROMPTS, SIZE, LONGEST = 16, 8, 128
 END = 1 / 84  # the chance that a random model of 84 tokens ends its response after any of them
 
 
-def keys() -> list[str]:
+def folder_of(layers: int) -> Path:
+    """Where the mixture of so many layers lies."""
+    return OUT / f"mixture-{layers}"
+
+
+def keys(layers: int = LAYERS) -> list[str]:
     """Overrides of the tiny recipe that train the mixture."""
     return [
-        f'model.path="{FOLDER}"',
+        f'model.path="{folder_of(layers)}"',
         f"rollout.groups_per_step={PROMPTS}",
         f"rollout.group_size={SIZE}",
         f"rollout.max_response_tokens={LONGEST}",
@@ -37,24 +42,24 @@ def digits(response: str, reference: object) -> float:
     return sum(letter.isdigit() for letter in response) / max(1, len(response))
 
 
-def write_mixture() -> Path:
-    """The model's folder, made where it is absent."""
-    if (FOLDER / "config.json").exists():
-        return FOLDER
+def write_mixture(layers: int = LAYERS) -> None:
+    """Make the model where it is absent."""
+    folder = folder_of(layers)
+    if (folder / "model.safetensors").exists():
+        return
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
 
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     torch.manual_seed(0)
     settings = Qwen3MoeConfig(
-        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=8,
+        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=layers,
         num_attention_heads=8, num_key_value_heads=4, head_dim=64, num_experts=16, num_experts_per_tok=2, norm_topk_prob=True,
         decoder_sparse_step=1, max_position_embeddings=512, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, dtype=torch.float32,
     )  # fmt: skip
-    tokenizer.save_pretrained(FOLDER)
-    AutoModelForCausalLM.from_config(settings).save_pretrained(FOLDER)
-    return FOLDER
+    tokenizer.save_pretrained(folder)
+    AutoModelForCausalLM.from_config(settings).save_pretrained(folder)
 
 
 def random_groups(config: Config) -> Sequence[Group]:

@@ -40,13 +40,18 @@ def zero_config(config: Config, world: int) -> dict[str, Any]:
         "train_batch_size": world,
         # A step holds as many micro-batches as its tokens need; the caller says when it ends.
         "managed_gradient_accumulation": False,
-        "gradient_clipping": float(learner.max_grad_norm),
+        "gradient_clipping": 0.0 if is_plain(config) else float(learner.max_grad_norm),
         "optimizer": {"type": "AdamW", "params": adam},
         "bf16": {"enabled": config.model.dtype == "bfloat16"},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
     return {**ours, **learner.deepspeed}
+
+
+def is_plain(config: Config) -> bool:
+    """Whether AdamW works on the model's own parameters and gradients: without ZeRO, in float32."""
+    return config.learner.zero_stage == 0 and config.model.dtype == "float32"
 
 
 class ZeroEngine:
@@ -64,7 +69,7 @@ class ZeroEngine:
         settings = zero_config(config, world)
         self.stage = config.learner.zero_stage
         self.world = world
-        self.learner = config.learner
+        self.learner, self.is_plain = config.learner, is_plain(config)
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
         shares = 1 if self.partitions_parameters else config.learner.expert_parallel
@@ -81,6 +86,8 @@ class ZeroEngine:
         self.engine, *_ = deepspeed.initialize(model=policy, model_parameters=trained(policy), config=settings | self.spread)
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True
+        if self.stage == 0:
+            self.engine.enable_backward_allreduce = False  # `_plain_update` has reduced the gradient by then
         restore_buffers(policy, kept)
         # After DeepSpeed has replaced blocks.
         apply_precision(policy, config.learner)
@@ -129,19 +136,26 @@ class ZeroEngine:
         return float("nan") if norm is None else float(norm), self.engine.skipped_steps == skipped
 
     def _plain_update(self, refuses: Refuses | None) -> tuple[float, bool]:
-        """Without ZeRO, DeepSpeed neither reports nor checks the norm, so both happen here on a copy of the averaged gradient."""
-        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        """Without ZeRO, DeepSpeed neither reports nor checks the norm. So the gradient is averaged, judged and clipped here."""
+        parameters = [p for p in self.engine.module.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:  # on another rank it may have one
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [p.grad for p in parameters if p.grad is not None]
         if self.world > 1:
-            whole = torch.cat([grad.flatten() for grad in grads])
+            whole = torch.cat([grad.flatten() for grad in grads]).to(self.engine.communication_data_type)
             dist.all_reduce(whole)
             whole /= self.world
-            grads = list(whole.split([grad.numel() for grad in grads]))
-        norm = float(torch.nn.utils.get_total_norm(grads))
-        if not math.isfinite(norm) or (refuses is not None and refuses(norm)):
+            for grad, mean in zip(grads, whole.split([grad.numel() for grad in grads]), strict=True):
+                grad.copy_(mean.view_as(grad))
+        norm = torch.nn.utils.get_total_norm(grads)
+        if not math.isfinite(norm) or (refuses is not None and refuses(float(norm))):
             self.engine.optimizer.zero_grad()
-            return norm, False
+            return float(norm), False
+        if self.is_plain:  # in bfloat16 DeepSpeed clips the float32 copies
+            torch.nn.utils.clip_grads_with_norm_(parameters, float(self.learner.max_grad_norm), norm)
         self.engine.step()
-        return norm, True
+        return float(norm), True
 
     @contextmanager
     def whole(self, parameters: Sequence[torch.Tensor]) -> Iterator[None]:
