@@ -5,16 +5,16 @@ and a member that never answers is noticed at a deadline.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo
 
+from rollout.buckets import size_of, unpacked
 from rollout.local_memory import map_buffer
 from rollout.pairs import Pair
-from rollout.proof import aligned, buckets, manifest_of
+from rollout.proof import buckets, manifest_of
 from rollout.transfer import open_store
-from rollout.weight_receiver import GlooUpdateInfo, GlooWeightTransferEngine, unpacked
+from rollout.weight_receiver import GlooUpdateInfo, GlooWeightTransferEngine
 
 
 @dataclass
@@ -45,19 +45,24 @@ class BesideWeightTransferEngine(GlooWeightTransferEngine):
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         """Load every bucket that the rank puts into the shared buffer."""
-        model: Any = self.model
         assert self.pair is not None, "an engine joins the transfer group before it receives"
         self.pair.begin()
         shared = map_buffer(self.pair.address(), self.device)
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
+        self.loading.begin(manifest)
         for number, bucket in enumerate(buckets(manifest, self.bucket_bytes)):
             self.pair.hear("ready", number)
-            # A copy: the layerwise loader keeps references until the layer is complete, and the rank fills the buffer again.
-            buffer = shared[: sum(aligned(entry.nbytes) for entry in bucket)].clone()
-            if buffer.is_cuda:
-                torch.cuda.synchronize(buffer.device)
-            self.pair.say("done", number)
-            model.load_weights(unpacked(buffer, bucket))
+            buffer = shared[: size_of(bucket)]
+            if self.loading.keeps:
+                buffer = buffer.clone()  # the rank fills the buffer again
+                if buffer.is_cuda:
+                    torch.cuda.synchronize(buffer.device)
+                self.pair.say("done", number)
+                self.loading.load(unpacked(buffer, bucket))
+            else:
+                self.loading.load(unpacked(buffer, bucket))
+                self.pair.say("done", number)
+            del buffer
         del shared
         self.pair.say("closed")
 

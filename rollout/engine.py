@@ -1,7 +1,7 @@
 """One vLLM engine: prompts in, groups of responses out, weights swapped in between.
 
     respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts), or as often as an episode has turns
-    publish:  pause ► start ► receive ► finish ► proof ► resume      one call each, made by the publisher
+    publish:  update (pause ► receive, load and prove) ► resume      one call each, made by the publisher
 
 Every turn of a response is its own request with its own seed, so it does not depend on the rest of the engine's batch.
 """
@@ -152,7 +152,9 @@ class Engine:
     async def pause(self) -> None:
         """Freeze running requests; they continue with the next weights."""
         self._paused = True
-        await self.llm.pause_generation(mode="keep", clear_cache=True)
+        # As `AsyncLLM.pause_generation` does, without the 20 ms that it then sleeps so that callers see the last outputs first.
+        await self.llm.renderer.clear_mm_cache_async()
+        await self.llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=True)
 
     async def resume(self) -> None:
         await self.llm.resume_generation()
@@ -185,30 +187,26 @@ class Engine:
         finally:
             self._updating = False
 
-    async def start_update(self) -> None:
+    async def update(self, manifest: Manifest, version: int) -> tuple[list[Proof], list[str]]:
+        """Freeze requests and load the tensors of one publish as they arrive; the workers' digests, and the layers that are not whole."""
         self._updating = True
-        await self.llm.collective_rpc("watch_publish")
-        await self.llm.start_weight_update()
-
-    async def receive(self, manifest: Manifest) -> None:
-        """Load the tensors of one publish as they arrive."""
-        await self._take_part("update_weights", columns_of(manifest))
+        if not self._paused:
+            await self.pause()
+        answers = await self.llm.collective_rpc("take_publish", args=(columns_of(manifest),))
+        if broken := [error for error, _, _ in answers if error]:
+            raise ExchangeBroken(broken[0])
+        await self.llm.update_weight_version(str(version))
+        self._updating = False
+        self.served.begin(version)
+        return [proof for _, proof, _ in answers], sorted({layer for _, _, layers in answers for layer in layers})
 
     async def _take_part(self, method: str, info: dict[str, Any]) -> None:
         """A call in which the workers wait for other members of the group; raises what broke it off."""
         if broken := [error for error in await self.llm.collective_rpc("take_part", args=(method, info)) if error]:
             raise ExchangeBroken(broken[0])
 
-    async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
-        """End the update; returns the digests that every worker saw, and the layers that miss some or all of their weights."""
-        proofs = await self.llm.collective_rpc("publish_proof")
-        await self.llm.finish_weight_update(str(version))
-        self._updating = False
-        self.served.begin(version)
-        return [proof for proof, _ in proofs], sorted({layer for _, layers in proofs for layer in layers})
-
     async def abandon_update(self) -> None:
-        """Abandon a failed update; the engine has the weights from before it."""
+        """Abandon a failed update. Its layers may have weights of two versions, so the engine stays paused until a whole update."""
         await self.llm.collective_rpc("abandon_publish")
         self._updating = False
 

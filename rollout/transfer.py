@@ -78,8 +78,13 @@ def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, dead
     return group
 
 
-def broadcast(group: GlooGroup, tensor: torch.Tensor) -> None:
-    """Copy rank 0's bytes into every rank's `tensor`; raises once the group's deadline has passed."""
+def begin_broadcast(group: GlooGroup, tensor: torch.Tensor) -> Work:
+    """Begin to copy rank 0's bytes into every rank's `tensor`; `wait` raises once the group's deadline has passed."""
     options = BroadcastOptions()
     options.rootRank = 0
-    group.broadcast([tensor], options).wait()
+    return group.broadcast([tensor], options)
+
+
+def broadcast(group: GlooGroup, tensor: torch.Tensor) -> None:
+    """Copy rank 0's bytes into every rank's `tensor`; raises once the group's deadline has passed."""
+    begin_broadcast(group, tensor).wait()

@@ -39,11 +39,11 @@ class Strike:
 STRIKES = (
     Strike("engine", "respond", 0.1),
     Strike("core", "join_transfer", at_once=True),  # the newcomer of the strike before changes the group
-    Strike("engine", "start_update"),
-    Strike("core", "receive"),
-    Strike("engine", "receive", 0.01),
-    Strike("core", "finish_update"),
-    Strike("engine", "pause"),
+    Strike("engine", "update"),
+    Strike("core", "update"),
+    Strike("engine", "update", 0.01),
+    Strike("core", "update", 0.02),
+    Strike("engine", "resume"),
     Strike("rank", "step", 0.02),
     Strike("rank", "step", 0.15),
     Strike("rank", "send"),

@@ -144,10 +144,6 @@ class ToyEngine:
         self.trust("a probe")
         return [([number_of(self.weights, place) % 1000], [-0.5]) for place in range(len(prompts))]
 
-    async def pause(self) -> None:
-        self.resumed.clear()
-        await self.me.work("pause", 0.01)
-
     async def resume(self) -> None:
         await self.me.work("resume", 0.01)
         if self.resumed.is_set():
@@ -173,24 +169,23 @@ class ToyEngine:
         await self.me.work("join", self.world.shape.times.join)
         await meet(self.world, self.me, self.meeting, "join")
 
-    async def start_update(self) -> None:
-        await self.me.work("start update", 0.01)
+    async def update(self, manifest: Manifest, version: int) -> Any:
+        self.resumed.clear()
+        await self.me.work("pause", 0.01)
         if self.updating:
             raise RuntimeError("an update is already active")
         self.updating = True
-
-    async def receive(self, manifest: Manifest) -> None:
-        assert self.updating
-        self.weights = NOTHING
-        brought = await meet(self.world, self.me, self.meeting, "transfer")
-        await self.me.work("receive", self.world.shape.lasts(self.world.shape.times.transfer, self.me.role, self.version))
-        (self.weights,) = [number for number in brought if number is not None]
-
-    async def finish_update(self, version: int) -> Any:
+        await self.receive()
         await self.me.work("finish", 0.05)
         assert self.updating
         self.updating, self.version = False, version
         return [dict.fromkeys(NAMES, (self.weights, 1))], []
+
+    async def receive(self) -> None:
+        self.weights = NOTHING
+        brought = await meet(self.world, self.me, self.meeting, "transfer")
+        await self.me.work("receive", self.world.shape.lasts(self.world.shape.times.transfer, self.me.role, self.version))
+        (self.weights,) = [number for number in brought if number is not None]
 
     async def abandon_update(self) -> None:
         await self.me.work("abandon", 0.01)

@@ -109,9 +109,6 @@ class EngineActor:
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)
 
-    async def pause(self) -> None:
-        await self.engine.pause()
-
     async def resume(self) -> None:
         await self.engine.resume()
 
@@ -127,14 +124,8 @@ class EngineActor:
     async def join_transfer(self, seat: Seat) -> None:
         await self.engine.join_transfer(seat)
 
-    async def start_update(self) -> None:
-        await self.engine.start_update()
-
-    async def receive(self, manifest: Manifest) -> None:
-        await self.engine.receive(manifest)
-
-    async def finish_update(self, version: int) -> tuple[list[Proof], list[str]]:
-        return await self.engine.finish_update(version)
+    async def update(self, manifest: Manifest, version: int) -> tuple[list[Proof], list[str]]:
+        return await self.engine.update(manifest, version)
 
     async def abandon_update(self) -> None:
         await self.engine.abandon_update()

@@ -1,11 +1,12 @@
 """Publishing: the learner's weights become the engines' weights, or the engine that failed is named and left out.
 
-    joined ──► paused ──► started ──► transferred ──► finished ──► verified ──► resumed
-       ▲          └──────────┴─────────────┴─────────────┴────────────┴──► an engine failed or was late: buried
+    joined ──► transferred ──► verified ──► resumed
+       ▲            └─────────────┴────────────┴──► an engine failed or was late: buried
        └── abandoned: the engines that are left drop the half-done update, and a group is rebuilt over them ◄──┘
 
-Every arrow has the run's deadline, and every retry leaves an engine out, so a publish ends. An engine interrupted between started and
-finished may hold layers of two versions: it stays paused until a whole update has reached it. The other engines resume.
+Every arrow has the run's deadline, and every retry leaves an engine out, so a publish ends. The transfer is one call of each engine: it
+pauses, receives, loads and proves. An engine interrupted in it may hold layers of two versions: it stays paused until a whole update has
+reached it. The other engines resume.
 In join and transfer the members wait for each other. Once one fails, or is taken out of service meanwhile, the other members are called
 back (`callback.py`). An engine that joins for the first time serves once it has been proven like the others (`newcomers.py`).
 """
@@ -30,6 +31,7 @@ from rollout.proof import Manifest, Proof, differences, fingerprint
 from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
+Seen = tuple[list[Proof], list[str]]  # what each worker of an engine digested, and the layers that are not whole
 OnExchange = Callable[[str], object]  # gets the stage
 OnProven = Callable[[int, Proof, Mapping[EngineHandle, Proof]], object]  # gets the version, what was sent, and what each engine has
 
@@ -70,8 +72,8 @@ class Publisher:
         self.newcomers = Newcomers(config, engines)
         self._joined: list[EngineHandle] = []
         self._paused: list[EngineHandle] = []
-        self._half_done: list[EngineHandle] = []  # started, and no whole update has reached them since
-        self._updating: list[EngineHandle] = []  # started, and neither finished nor abandoned
+        self._half_done: list[EngineHandle] = []  # asked to update, and no whole update has reached them since
+        self._updating: list[EngineHandle] = []  # asked to update, and neither done nor told to abandon it
         self._meeting: Rendezvous | None = None  # of the newest group
         self._exchanging = False  # members may stand in an exchange of it
         self._unfinished = False  # a try was left without an end
@@ -142,10 +144,7 @@ class Publisher:
         if engines != self._joined:
             await self._join(engines)
         await self._stop(engines)
-        await self._each("start", engines, self._start)
-        sent = await self._transfer()
-        finished = await self._each("finish", engines, lambda engine: self._finish(engine, version))
-        seen = dict(zip(engines, finished, strict=True))
+        sent, seen = await self._transfer(engines, version)
         with self.spans.within(PUBLISH, "proof", "publish"):
             self._verify(sent, seen)
         proven = {engine: proofs[0] for engine, (proofs, _) in seen.items()}
@@ -157,8 +156,7 @@ class Publisher:
         return sent, proven
 
     async def _stop(self, engines: list[EngineHandle]) -> None:
-        """Stop the requests of every engine that still runs some."""
-        await self._each("pause", [engine for engine in engines if engine not in self._paused], self._pause)
+        """Make engines ready for new weights. One with memory of its own does it within the transfer: it freezes its requests."""
 
     async def _go_on(self, engines: list[EngineHandle]) -> None:
         """Let the requests of engines with whole weights continue."""
@@ -173,21 +171,11 @@ class Publisher:
         self._updating = []
         await self._answers("abandon", left, lambda engine: engine.actor.abandon_update.remote())
 
-    async def _pause(self, engine: EngineHandle) -> None:
-        self._paused.append(engine)
-        await engine.actor.pause.remote()
-
-    async def _start(self, engine: EngineHandle) -> None:
-        self._updating.append(engine)
-        if engine not in self._half_done:
-            self._half_done.append(engine)
-        await engine.actor.start_update.remote()
-
-    async def _finish(self, engine: EngineHandle, version: int) -> Any:
-        seen = await engine.actor.finish_update.remote(version)
-        self._half_done.remove(engine)
-        self._updating.remove(engine)
-        return seen
+    def _begins(self, engine: EngineHandle) -> None:
+        """An engine is asked to update: it freezes its requests, and then has weights of two versions until all have arrived."""
+        for names in (self._paused, self._half_done, self._updating):
+            if engine not in names:
+                names.append(engine)
 
     async def _resume(self, engine: EngineHandle) -> None:
         self._paused.remove(engine)  # first: a cancelled call resumes it nevertheless
@@ -224,16 +212,26 @@ class Publisher:
         sender, *_ = await self.learners.all("room")
         return packed_buffers(self._manifest, min(sender, *rooms))
 
-    async def _transfer(self) -> Proof:
+    async def _transfer(self, engines: list[EngineHandle], version: int) -> tuple[Proof, dict[EngineHandle, Seen]]:
+        """Send the weights: what was sent, and what every engine then has."""
         manifest = self._manifest
-        proofs = await self._exchange("transfer", lambda engine: engine.actor.receive.remote(manifest), self.learners.all("send"))
+
+        def update(engine: EngineHandle) -> Awaitable[Seen]:
+            self._begins(engine)
+            updated: Awaitable[Seen] = engine.actor.update.remote(manifest, version)
+            return updated
+
+        proofs, *found = await self._exchange("transfer", update, self.learners.all("send"))
         sent: Proof = proofs[0]
         unproven = [entry.name for entry in manifest if entry.name not in sent]
         if unproven:
             raise LearnerFailed(f"the learner sent no digest of {', '.join(unproven[:5])} ({len(unproven)} of {len(manifest)} tensors)")
-        return sent
+        for engine in engines:
+            self._half_done.remove(engine)
+            self._updating.remove(engine)
+        return sent, dict(zip(engines, found, strict=True))
 
-    def _verify(self, sent: Proof, seen: dict[EngineHandle, tuple[list[Proof], list[str]]]) -> None:
+    def _verify(self, sent: Proof, seen: dict[EngineHandle, Seen]) -> None:
         """Bury every engine whose weights differ from what was sent, or that did not write its whole model."""
         faults: list[str] = []
         for engine, (proofs, incomplete) in seen.items():
@@ -263,7 +261,7 @@ class Publisher:
         return answers
 
     async def _exchange(self, stage: str, call: Call, learning: Awaitable[list[Any]]) -> list[Any]:
-        """A stage in which learner and engines wait for each other: the answers of the ranks, or an error that blames who broke it."""
+        """A stage in which learner and engines wait for each other: all answers, the ranks' first, or an error that blames who broke it."""
         if self.on_exchange is not None:
             self.on_exchange(stage)
         meeting = self._meeting
@@ -280,8 +278,7 @@ class Publisher:
             raise LearnerFailed(f"the learner failed at '{stage}': {last_line(learned.error)}{beside}") from learned.error
         if blamed:
             raise PublishFailed("; ".join(self._blame(stage, failure) for failure in blamed)) from blamed[0].error
-        ranks: list[Any] = learned
-        return ranks
+        return [learned, *answers]
 
     def _blame(self, stage: str, failure: Failure) -> str:
         self._bury(failure.who, failure.error)

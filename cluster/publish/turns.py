@@ -78,6 +78,11 @@ class TurnTaker(Publisher):
         with self._timed("wake_cache"):
             await self._each("wake cache", engines, lambda engine: self._wake(engine, CACHE))
 
+    def _begins(self, engine: EngineHandle) -> None:
+        """Nothing to resume: an engine whose cache sleeps answers no request."""
+        super()._begins(engine)
+        self._paused.remove(engine)
+
     async def _sleep(self, engine: EngineHandle) -> None:
         await engine.actor.sleep.remote(LOSE_WEIGHTS)
         self._asleep[engine] = {WEIGHTS, CACHE}

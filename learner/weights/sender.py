@@ -4,16 +4,20 @@ The driver calls engines and learner at the same time and enforces the deadline,
 """
 
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
+from torch.distributed import Work
 
 from learner.weights.beside import BesideSender
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.proof import aligned, buckets
+from rollout.buckets import TwoBuffers, size_of, unpacked
+from rollout.digest import read, sums
+from rollout.proof import Proof, buckets
 from rollout.recall import Line
-from rollout.transfer import broadcast, open_gloo, open_store
+from rollout.transfer import begin_broadcast, open_gloo, open_store
 from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
 
@@ -37,34 +41,41 @@ class StandBy:
 
 
 class GlooSender:
-    """Sends whole checkpoints in buckets to engines on CPU."""
+    """Sends whole checkpoints in buckets to engines on CPU: while one bucket leaves, it is digested and the next is filled."""
 
     def __init__(self, transport: Gloo, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> None:
-        self.source, self.bucket_bytes = source, transport.bucket_bytes
+        self.source, self.bucket_bytes, self.buffers = source, transport.bucket_bytes, TwoBuffers()
         self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
         Line(self.store, meeting.name, transport.deadline_s).meet(meeting.world_size)
         self.group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
 
     def send(self) -> None:
-        """Broadcast every tensor, packed into buckets in the manifest's order."""
-        pairs = iter(self.source)
+        """Broadcast every tensor, packed into buckets in the manifest's order. The source's proof is then that of the bytes that left."""
+        pairs = self.source.live()
         try:
-            self._broadcast(pairs)
+            self.source.proof = self._broadcast(pairs)
             assert next(pairs, None) is None, "the source yielded more than its manifest says"
         finally:
             for _ in pairs:  # after a failure too: gathers are collectives, and the other ranks stand in them
                 pass
 
-    def _broadcast(self, pairs: Tensors) -> None:
-        for bucket in buckets(self.source.manifest(), self.bucket_bytes):
-            buffer = torch.zeros(sum(aligned(entry.nbytes) for entry in bucket), dtype=torch.uint8)
-            start = 0
-            for entry in bucket:
+    def _broadcast(self, pairs: Tensors) -> Proof:
+        found: dict[str, torch.Tensor] = {}
+        leaving: deque[Work] = deque()
+        for number, bucket in enumerate(buckets(self.source.manifest(), self.bucket_bytes)):
+            if len(leaving) > 1:
+                leaving.popleft().wait()  # its buffer is filled again
+            buffer = self.buffers.room(number, size_of(bucket))
+            weights = unpacked(buffer, bucket)
+            for entry, (_, room) in zip(bucket, weights, strict=True):
                 name, tensor = next(pairs)
                 assert name == entry.name, f"the source yielded {name} where its manifest says {entry.name}"
-                buffer[start : start + entry.nbytes] = tensor.contiguous().view(-1).view(torch.uint8)
-                start += aligned(entry.nbytes)
-            broadcast(self.group, buffer)
+                room.copy_(tensor)
+            leaving.append(begin_broadcast(self.group, buffer))
+            found.update((name, sums(tensor)) for name, tensor in weights)
+        for work in leaving:
+            work.wait()
+        return read(found)
 
     def close(self) -> None:
         del self.group, self.store

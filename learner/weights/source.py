@@ -54,6 +54,14 @@ class ZeroWeightSource:
             for name in list(copies):
                 yield name, copies.pop(name)  # given away, so that the copies of two layers are never there at once
 
+    def live(self) -> Tensors:
+        """Every tensor without a copy: it may have another dtype than the manifest says, and is right only until the next is asked for."""
+        self._settle()
+        for layer in self.layers:
+            with self.zero.whole([part for tensor in layer for part in tensor.parts]):
+                for tensor in layer:
+                    yield tensor.name, tensor.live(tensor.parts, self.dtype)
+
     def _settle(self) -> None:
         """Wait for the update that made these weights: the one who iterates may read them on another stream."""
         if self.device.type == "cuda":

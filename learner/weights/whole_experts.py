@@ -36,6 +36,10 @@ class Published:
     group: dist.ProcessGroup | None  # the ranks that hold its experts together, in their order; None where this rank has it whole
     dtype: torch.dtype | None = None  # of a buffer, which keeps its own; None for a parameter
 
+    def live(self, values: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """The same without a copy where this rank has the tensor whole; it then has its own dtype."""
+        return values[0].detach() if self.group is None else self.assembled(values, dtype)
+
     def assembled(self, values: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """The tensor made of its parts' values, as a copy of its own. A collective where experts are spread."""
         if self.group is None:

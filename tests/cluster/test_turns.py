@@ -24,9 +24,7 @@ ENGINE_STAGES = {
     "sleep": "sleep",
     "join": "join_transfer",
     "wake weights": "wake",
-    "start": "start_update",
-    "transfer": "receive",
-    "finish": "finish_update",
+    "transfer": "update",
     "wake cache": "wake",
 }
 
@@ -194,7 +192,7 @@ def test_an_engine_that_dies_in_its_sleep_is_noticed_when_it_is_to_wake() -> Non
     assert at(work).killed == [1]
 
 
-@pytest.mark.parametrize("stage", ["join", "wake weights", "start", "finish", "wake cache"])
+@pytest.mark.parametrize("stage", ["join", "wake weights", "transfer", "wake cache"])
 def test_the_last_engine_is_named_with_the_arrow_at_which_it_failed(stage: str) -> None:
     async def work(site: Site) -> None:
         site.pool.bury(site.pool.engines[0], ValueError("long ago"))

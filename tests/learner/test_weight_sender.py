@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from learner.weights.sender import GlooSender, open_sender
+from rollout.buckets import TwoBuffers
 from rollout.proof import Entry
 from rollout.recall import CalledBack, call_back
 from rollout.transfer import free_socket
@@ -76,6 +77,9 @@ class Source:
 
     def manifest(self) -> tuple[Entry, ...]:
         return tuple(Entry(name, "float32", (2,)) for name in ("embedding", "head"))
+
+    def live(self) -> Any:
+        return iter(self)
 
     def __iter__(self) -> Any:
         for entry in self.manifest():
@@ -167,7 +171,7 @@ def test_a_gloo_sender_whose_engines_are_lost_takes_part_in_the_gathers_that_are
             raise RuntimeError("Connection closed by peer")
 
     sender: Any = GlooSender.__new__(GlooSender)
-    sender.source, sender.bucket_bytes, sender.group = Source(), 1, Broken()
+    sender.source, sender.bucket_bytes, sender.group, sender.buffers = Source(), 1, Broken(), TwoBuffers()
     with pytest.raises(RuntimeError, match="closed by peer"):
         sender.send()
     assert sender.source.gathered == ["embedding", "head"]

@@ -18,6 +18,7 @@ class ToyActor:
 
     def __init__(self, behind: Any) -> None:
         self.behind = behind
+        behind.actor = self
         self.dead = asyncio.Event()
         self.working: set[asyncio.Future[Any]] = set()
 
@@ -26,7 +27,7 @@ class ToyActor:
 
     async def _call(self, name: str, *args: Any) -> Any:
         # Whoever asked may go away; what an actor was asked goes on.
-        work, death = asyncio.ensure_future(self._work(name, *args)), asyncio.ensure_future(self.dead.wait())
+        work, death = asyncio.ensure_future(self.work(name, *args)), asyncio.ensure_future(self.dead.wait())
         self.working.add(work)
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear of it
         try:
@@ -39,7 +40,8 @@ class ToyActor:
             if self.dead.is_set():
                 work.cancel()
 
-    async def _work(self, name: str, *args: Any) -> Any:
+    async def work(self, name: str, *args: Any) -> Any:
+        """A call or a part of one; the behind's faults make it fail."""
         how = self.behind.faults.get(name)
         self.behind.calls.append(name)
         if how == "raise":
@@ -96,6 +98,8 @@ class Network:
 class Member:
     """What both ends know of their transfer group."""
 
+    actor: ToyActor
+
     def __init__(self, network: Network) -> None:
         self.network = network
         self.faults: dict[str, str] = {}
@@ -133,8 +137,8 @@ class ToyRank(Member):
         await self.join(meeting)
 
     async def send(self) -> dict[str, tuple[int, int]]:
-        await self.collective("transfer")
         self.network.sent = self.value  # type: ignore[attr-defined]
+        await self.collective("transfer")
         return {name: (self.value, 1) for name in self.proves}
 
 
@@ -179,6 +183,13 @@ class ToyEngine(Member):
     async def join_transfer(self, seat: Seat) -> None:
         self.offsets.append(seat.rank_offset)
         await self.join(seat.rendezvous)
+
+    async def update(self, manifest: Manifest, version: int) -> Any:
+        if not self.paused:
+            await self.actor.work("pause")
+        await self.actor.work("start_update")
+        await self.actor.work("receive", manifest)
+        return await self.actor.work("finish_update", version)
 
     async def start_update(self) -> None:
         assert self.paused
