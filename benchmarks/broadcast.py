@@ -1,4 +1,4 @@
-"""The reference of `benchmarks.publish`: bytes broadcast between two processes over gloo, and nothing else."""
+"""The reference of `benchmarks.publish`: bytes broadcast from one process to others over gloo, and nothing else."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ DEADLINE_S = 60.0
 
 
 class End:
-    """One of the two processes: it meets the other, then sends or receives at each job."""
+    """One of the processes: it meets the others, then sends or receives at each job."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -28,10 +28,10 @@ class End:
         assert self.listener
         return {"port": self.listener.getsockname()[1]}
 
-    def join(self, port: int, tensors: Sequence[int]) -> dict[str, Any]:
+    def join(self, port: int, tensors: Sequence[int], world: int) -> dict[str, Any]:
         """Form the group and make tensors of the given bytes, side by side in one buffer as a publish packs them."""
-        self.store = open_store(HOST, port, 2, DEADLINE_S, self.listener)
-        self.group = open_gloo(self.store, "bare", HOST, self.rank, 2, DEADLINE_S)
+        self.store = open_store(HOST, port, world, DEADLINE_S, self.listener)
+        self.group = open_gloo(self.store, "bare", HOST, self.rank, world, DEADLINE_S)
         self.buffer = torch.randint(0, 255, (sum(tensors),), dtype=torch.uint8)
         self.tensors = self.buffer.split(list(tensors))
         return {}
@@ -55,9 +55,15 @@ def root(_: Config) -> Iterator[Work]:
 
 
 @contextmanager
-def leaf(_: Config) -> Iterator[Work]:
-    """The process that receives."""
+def leaf1(_: Config) -> Iterator[Work]:
+    """The first process that receives."""
     yield _serve(End(1))
+
+
+@contextmanager
+def leaf2(_: Config) -> Iterator[Work]:
+    """The second process that receives."""
+    yield _serve(End(2))
 
 
 def _serve(end: End) -> Work:

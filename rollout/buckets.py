@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributed import Work
 
-from rollout.proof import Entry, aligned
+from rollout.proof import Entry, Manifest, aligned, buckets
 from rollout.transfer import GlooGroup, begin_broadcast, torch_dtype
 
+SMALLEST_BYTES = 1 << 19  # of a bucket: a broadcast costs as much as so many bytes
+SHARE = 8  # of a small checkpoint in a bucket, so that even its buckets overlap
 KEPT_BYTES = 1 << 26  # of a buffer; a larger one is made anew for each bucket that needs it
 
 
@@ -31,6 +33,11 @@ class TwoBuffers:
     def fresh(number: int, nbytes: int) -> Tensor:
         """Room that nothing else has."""
         return torch.empty(nbytes, dtype=torch.uint8)
+
+
+def streamed(manifest: Manifest, limit: int) -> list[list[Entry]]:
+    """The buckets of a checkpoint where members work on one while the next is under way; both ends make the same of a manifest."""
+    return buckets(manifest, min(limit, max(SMALLEST_BYTES, sum(entry.nbytes for entry in manifest) // SHARE)))
 
 
 def size_of(bucket: Sequence[Entry]) -> int:

@@ -115,6 +115,7 @@ class DirectLinear(DirectLayer):
     packed = ("weight",)
 
     def complete(self) -> None:
+        """Have vLLM pack the weight that was put together; NotLearned if it leaves the layer another one than before."""
         layer: Any = self.layer
         served = layer.weight
         layer.register_parameter("weight", nn.Parameter(self.parts["weight"], requires_grad=False))

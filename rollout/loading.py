@@ -26,6 +26,7 @@ class Loading:
         self.model, self.config = model, config
         self.manifest: Manifest = ()  # for which it is known how to load
         self.direct: DirectLoader | None = None
+        self.refused = ""  # why the copies of its loaders were not learned
         self.seen: dict[str, Tensor] = {}  # digests of this publish, not read yet
 
     @property
@@ -73,12 +74,14 @@ class Loading:
             self.direct.begin()
 
     def _learn(self, manifest: Manifest) -> DirectLoader | None:
-        if not current_platform.is_cpu():
-            return None  # packed as kernels of a GPU need them: vLLM's reload alone knows how
         try:
+            if not current_platform.is_cpu():
+                raise NotLearned("it serves on a GPU, whose kernels want weights in forms that vLLM's reload alone makes")
             loader = DirectLoader(self.model, manifest)
             prove(loader, self.config)
         except NotLearned as refused:
+            self.refused = str(refused)
             logger.info("Publishes are loaded by vLLM's own reload, which is slower: %s.", refused)
             return None
+        self.refused = ""
         return loader

@@ -8,7 +8,7 @@ from configs.schema import Config
 from rollout.proof import Manifest
 
 BUCKET_BYTES = 1 << 28
-STREAMED_BYTES = 1 << 24  # of a bucket where members work on one while the next is under way: many buckets overlap more
+STREAMED_BYTES = 1 << 22  # of a bucket where members work on one while the next is under way: many buckets overlap more
 PACKED_BYTES = 1 << 30  # that fill a packed chunk: vLLM's default
 # A member of an exchange gives up after this share of run.deadline_s: a healthy member must report its failure before it is late itself.
 PATIENCE = 0.5

@@ -14,10 +14,10 @@ from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransfe
 from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.utils.network_utils import get_ip
 
-from rollout.buckets import TwoBuffers, arriving, unpacked
+from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.digest import read, sums
 from rollout.loading import Loading
-from rollout.proof import Proof, buckets, manifest_of
+from rollout.proof import Proof, manifest_of
 from rollout.recall import Line
 from rollout.reload import abandon_reload, incomplete_layers, missing_buffers
 from rollout.transfer import GlooGroup, free_bytes, open_gloo, open_store
@@ -75,7 +75,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         self.loading.begin(manifest)
         room = self.buffers.fresh if self.loading.keeps else self.buffers.room
-        for bucket, buffer in arriving(self.group, buckets(manifest, self.bucket_bytes), room):
+        for bucket, buffer in arriving(self.group, streamed(manifest, self.bucket_bytes), room):
             self.loading.load(unpacked(buffer, bucket))
 
     def finish_weight_update(self) -> None:
@@ -94,6 +94,11 @@ class WeightReceiver:
     def room(self) -> int:
         """Bytes that this worker can still take of its GPU."""
         return free_bytes()
+
+    def why_reloaded(self) -> str:
+        """Why publishes are loaded by vLLM's own reload; nothing if they are loaded by learned copies."""
+        loading = getattr(self.weight_transfer_engine, "loading", None)  # type: ignore[attr-defined]
+        return loading.refused if loading is not None else "they arrive over NCCL"
 
     def take_part(self, method: str, info: dict[str, Any]) -> str:
         """Call a method of the worker that waits for other members of the group; returns what broke it off, or nothing.

@@ -17,7 +17,7 @@ MAY_IMPORT = {
         "configs",
         *(
             f"rollout.{name}"
-            for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs", "local_memory")
+            for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs", "local_memory", "buckets")
         ),
         "learner",
     ),
@@ -31,10 +31,8 @@ ONLY_IN = {
     "vllm": (
         "rollout/engine",
         "rollout/sampling.py",
-        "rollout/weight_receiver.py",
-        "rollout/beside_receiver.py",
-        "rollout/nccl_receiver.py",
-        "rollout/nccl_group.py",
+        *(f"rollout/{name}.py" for name in ("weight_receiver", "beside_receiver", "nccl_receiver", "nccl_group")),
+        *(f"rollout/{name}.py" for name in ("loading", "reload", "direct", "direct_proof", "learned_copies")),
         "learner/weights/nccl.py",
     ),
     "deepspeed": ("learner/model/zero.py",),

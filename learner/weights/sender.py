@@ -13,9 +13,9 @@ from torch.distributed import Work
 
 from learner.weights.beside import BesideSender
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.buckets import TwoBuffers, size_of, unpacked
+from rollout.buckets import TwoBuffers, size_of, streamed, unpacked
 from rollout.digest import read, sums
-from rollout.proof import Proof, buckets
+from rollout.proof import Proof
 from rollout.recall import Line
 from rollout.transfer import begin_broadcast, open_gloo, open_store
 from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
@@ -62,7 +62,7 @@ class GlooSender:
     def _broadcast(self, pairs: Tensors) -> Proof:
         found: dict[str, torch.Tensor] = {}
         leaving: deque[Work] = deque()
-        for number, bucket in enumerate(buckets(self.source.manifest(), self.bucket_bytes)):
+        for number, bucket in enumerate(streamed(self.source.manifest(), self.bucket_bytes)):
             if len(leaving) > 1:
                 leaving.popleft().wait()  # its buffer is filled again
             buffer = self.buffers.room(number, size_of(bucket))

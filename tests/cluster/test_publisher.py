@@ -89,6 +89,8 @@ def test_every_engine_reaches_each_version_over_one_group():
     site = at(work)
     assert [engine.worlds for engine in site.engines] == [[4]] * 3
     assert [engine.offsets for engine in site.engines] == [[1], [2], [3]]
+    for engine in site.engines:
+        assert engine.actor.asked == ["join_transfer", *3 * ["update", "resume"]], "a publish is two calls of an engine"
     assert site.killed == []
 
 

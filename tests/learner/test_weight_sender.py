@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from learner.weights.sender import GlooSender, open_sender
-from rollout.buckets import TwoBuffers
+from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
+from rollout.digest import digest
 from rollout.proof import Entry
-from rollout.recall import CalledBack, call_back
-from rollout.transfer import free_socket
+from rollout.recall import CalledBack, Line, call_back
+from rollout.transfer import free_socket, open_gloo, open_store
 from rollout.transport import Gloo, Nccl, Rendezvous
 
 VLLM = {
@@ -186,3 +187,51 @@ def test_a_gloo_sender_that_waits_for_an_engine_to_join_returns_once_it_is_calle
         call_back(meeting)
         with pytest.raises(CalledBack, match="waited for the other members to join"):
             joining.result(20)
+
+
+VALUES = {"embedding": torch.randn(5, 7), "norm": torch.randn(3, dtype=torch.float64), "bias": torch.arange(4), "head": torch.randn(300)}
+WANTED = {"embedding": "bfloat16", "norm": "float32", "bias": "int64", "head": "float32"}
+
+
+class Weights(Source):
+    """Tensors of several types, some of which the engines take in another one."""
+
+    def manifest(self) -> tuple[Entry, ...]:
+        return tuple(Entry(name, dtype, tuple(VALUES[name].shape)) for name, dtype in WANTED.items())
+
+    def live(self) -> Any:
+        for name, tensor in VALUES.items():
+            self.gathered.append(name)
+            shown = tensor.clone()
+            yield name, shown
+            shown.zero_()  # it is right only until the next is asked for
+
+
+@pytest.mark.parametrize("limit", [1, 128, 1 << 20])
+def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_every_publish(listener: socket.socket, limit: int) -> None:
+    host, port = listener.getsockname()
+    meeting = Rendezvous(name="publish-1", host=host, port=port, world_size=3)
+    source: Any = Weights()
+    plan = streamed(source.manifest(), limit)
+
+    def receive(rank: int) -> list[dict[str, torch.Tensor]]:
+        store = open_store(host, port, 3, 20)
+        Line(store, meeting.name, 20).meet(3)
+        group = open_gloo(store, meeting.name, host, rank, 3, 20)
+        room = TwoBuffers().room
+        return [
+            {name: tensor.clone() for bucket, buffer in arriving(group, plan, room) for name, tensor in unpacked(buffer, bucket)}
+            for _ in range(2)
+        ]
+
+    with ThreadPoolExecutor(2) as engines:
+        receiving = [engines.submit(receive, rank) for rank in (1, 2)]
+        sender = GlooSender(Gloo(deadline_s=20, bucket_bytes=limit), source, meeting, listener)
+        for _ in range(2):
+            sender.send()
+        for received in receiving:
+            for arrived in received.result(20):
+                assert {name: digest(tensor) for name, tensor in arrived.items()} == source.proof
+                for name, tensor in VALUES.items():
+                    assert torch.equal(arrived[name], tensor.to(arrived[name].dtype))
+    assert source.gathered == 2 * list(VALUES)

@@ -97,6 +97,15 @@ def test_two_steps_are_learned_and_every_publish_is_proven(runs: Path, family: s
 
 
 @each_family
+def test_publishes_are_loaded_by_copies_that_a_proof_has_compared_with_vllms_reload(runs: Path, family: str) -> None:
+    result = found(runs, family)
+    assert result["reloaded"] == [""], "vLLM's own reload is slower"
+    if said := result.get("proof"):
+        assert said.pop("right") == ""
+        assert [what for what, refusal in said.items() if "otherwise than vLLM" not in refusal] == []
+
+
+@each_family
 def test_the_export_has_the_names_types_and_shapes_of_the_familys_checkpoints(runs: Path, family: str) -> None:
     found(runs, family)
     first, exported = weights(runs / family / "model"), weights(runs / family / "exported")

@@ -20,8 +20,7 @@ import vllm.model_executor.models.registry as vllm_models
 import vllm.v1.engine.core
 import vllm.v1.engine.utils as vllm_processes
 
-import rollout.engine
-import rollout.weight_receiver  # noqa: F401
+import rollout.engine  # noqa: F401
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, references
 from cluster.actors.learners import Learners
@@ -36,7 +35,9 @@ from learner.weights.source import ZeroWeightSource
 from rollout.scored import Scored
 from rollout.transport import Gloo
 from rollout.types import Prompt
+from rollout.weight_receiver import WeightReceiver
 from tests.toys.in_process import InProcess, Rank, ShareOfDigits
+from tests.toys.spoiled_copies import what_the_proof_says
 
 STEPS = 2
 AT_ONCE = 2  # children
@@ -68,8 +69,12 @@ class Run:
         greedy = [await self.ask(i, 1, temperature=0.0) for i in range(len(self.prompts))]
         said = [(scored.prompt.token_ids, scored.learnable.tokens[0]) for scored in greedy]
         await self.learners.export(self.folder / "exported")
-        found = {"published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
-        return found | ({"without": await self.publish_without_buffers()} if self.buffers() else {})
+        reloaded = await self.engine.engine.llm.collective_rpc("why_reloaded")
+        found = {"reloaded": reloaded, "published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
+        found |= {"without": await self.publish_without_buffers()} if self.buffers() else {}
+        if self.rank.learner.shape is not None:
+            (found["proof"],) = await self.engine.engine.llm.collective_rpc("what_the_proof_says")
+        return found
 
     async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Scored:
         prompt = self.prompts[group_id % 100]
@@ -132,6 +137,7 @@ def share_imports() -> None:
     assert vllm.v1.engine.core
     vllm_processes.get_mp_context = lambda: multiprocessing.get_context("fork")
     vllm_models._run_in_subprocess = lambda look: look()
+    WeightReceiver.what_the_proof_says = what_the_proof_says  # type: ignore[attr-defined]
 
 
 def start(folder: Path, family: str) -> None:

@@ -20,12 +20,14 @@ class ToyActor:
         self.behind = behind
         behind.actor = self
         self.dead = asyncio.Event()
+        self.asked: list[str] = []
         self.working: set[asyncio.Future[Any]] = set()
 
     def __getattr__(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(remote=lambda *args: asyncio.ensure_future(self._call(name, *args)))
 
     async def _call(self, name: str, *args: Any) -> Any:
+        self.asked.append(name)
         # Whoever asked may go away; what an actor was asked goes on.
         work, death = asyncio.ensure_future(self.work(name, *args)), asyncio.ensure_future(self.dead.wait())
         self.working.add(work)
