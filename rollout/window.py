@@ -12,9 +12,12 @@ groups are waited for only once the steps that are left within their bound could
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
 from configs.arithmetic import counted
@@ -30,9 +33,10 @@ class WindowExhausted(RunFailed):
 
 @dataclass(frozen=True, slots=True)
 class InFlight(Generic[T]):
-    """A submitted group, and the version of the weights that were published when it was submitted."""
+    """A submitted group, its place in the order of submission, and the version of the weights that were published then."""
 
     group_id: int
+    place: int
     version: int
     task: asyncio.Task[tuple[T, bool]]
 
@@ -68,7 +72,10 @@ class GroupWindow(Generic[T]):
         self.occupancy = Occupancy(size, clock)
         self._version = 0  # publishes that slots were released for, counted from this window's beginning
         self._resubmit = deque(pending)
-        self._in_flight: list[InFlight[T]] = []  # in the order of submission
+        self._places = count()
+        self._in_flight: OrderedDict[int, InFlight[T]] = OrderedDict()  # by place; a dict would walk over what was taken from its front
+        self._finished: list[int] = []  # a heap of places, where finished groups may be taken out of order
+        self._to_learn: Counter[int] = Counter()  # groups in flight that may be learned, by version, oldest first
         self._free = asyncio.Semaphore(size)
         self._room = asyncio.Semaphore(size + max_rejected)  # limits the fresh groups that pile up behind one slow group
         self._taken = 0  # groups taken whose slots are not released
@@ -78,7 +85,7 @@ class GroupWindow(Generic[T]):
     @property
     def pending(self) -> list[int]:
         """Groups submitted and not yet taken or rejected, in order."""
-        return [group.group_id for group in self._in_flight] + list(self._resubmit)
+        return [group.group_id for group in self._in_flight.values()] + list(self._resubmit)
 
     async def keep_full(self) -> None:
         """Submit the next group whenever a slot is free; runs until it is cancelled."""
@@ -87,9 +94,11 @@ class GroupWindow(Generic[T]):
             await self._room.acquire()
             group_id = self._resubmit.popleft() if self._resubmit else self._next()
             self.occupancy.move("free", "generating")
-            task = self.tasks.create_task(self._run(group_id), name=f"group {group_id}")
-            task.add_done_callback(lambda _: self._changed.set())
-            self._in_flight.append(InFlight(group_id, self._version, task))
+            place = next(self._places)
+            task = self.tasks.create_task(self._run(group_id, self._version), name=f"group {group_id}")
+            task.add_done_callback(partial(self._came, place))
+            self._in_flight[place] = InFlight(group_id, place, self._version, task)
+            self._to_learn[self._version] += 1
             self._changed.set()
 
     async def take(self, count: int) -> list[T]:
@@ -101,8 +110,7 @@ class GroupWindow(Generic[T]):
         self._rejected_in_a_row = 0
         while len(taken) < count:
             in_order = self.max_staleness is None or self._due(count, self.max_staleness) >= count - len(taken)
-            candidates = self._in_flight[:1] if in_order else self._in_flight
-            finished = next((group for group in candidates if group.task.done()), None)
+            finished = self._oldest() if in_order else self._first_finished()
             if finished is None:
                 self._changed.clear()
                 await self._changed.wait()
@@ -110,25 +118,47 @@ class GroupWindow(Generic[T]):
                 taken.append(group[0])
         return taken
 
+    def _oldest(self) -> InFlight[T] | None:
+        """The group that was submitted first, if it is finished."""
+        oldest = next(iter(self._in_flight.values()), None)
+        return oldest if oldest is not None and oldest.task.done() else None
+
+    def _first_finished(self) -> InFlight[T] | None:
+        """Of the finished groups the one that was submitted first."""
+        return self._in_flight[self._finished[0]] if self._finished else None
+
     def _due(self, count: int, bound: int) -> int:
         """How many of the oldest groups this step must take, since the later steps within their bound have no room for them.
 
         A group of `age` publishes can be learned in this step or in one of the next `bound - age`.
         """
         due = seen = 0
-        for place, group in enumerate(self._in_flight):
-            seen += not (group.task.done() and not group.task.cancelled() and group.task.exception() is None and not group.task.result()[1])
-            newest_of_its_age = place + 1 == len(self._in_flight) or self._in_flight[place + 1].version != group.version
-            if newest_of_its_age:
-                due = max(due, seen - (bound - (self._version - group.version)) * count)
+        for version, groups in self._to_learn.items():
+            seen += groups
+            due = max(due, seen - (bound - (self._version - version)) * count)
         return due
+
+    def _came(self, place: int, _: asyncio.Task[tuple[T, bool]]) -> None:
+        """A group is finished, or its task has ended in another way."""
+        if self.max_staleness is not None and place in self._in_flight:
+            heappush(self._finished, place)
+        self._changed.set()
+
+    def _learn_one_less(self, version: int) -> None:
+        """A group of this version was taken, or will not be learned."""
+        self._to_learn[version] -= 1
+        if not self._to_learn[version]:
+            del self._to_learn[version]
 
     def _settle(self, found: InFlight[T]) -> tuple[T] | None:
         """Take a finished group out of the window: the group, or None if it is rejected. Raises what its task raised."""
         group, kept = found.task.result()
-        self._in_flight.remove(found)
+        del self._in_flight[found.place]
+        while self._finished and self._finished[0] not in self._in_flight:
+            heappop(self._finished)
         self._room.release()
         if kept:
+            self._learn_one_less(found.version)
             self._taken += 1
             self._rejected_in_a_row = 0
             self.occupancy.move("finished", "waiting")
@@ -162,19 +192,20 @@ class GroupWindow(Generic[T]):
 
     def cancel(self) -> None:
         """Cancel every group in flight; they stay pending."""
-        for group in self._in_flight:
+        for group in self._in_flight.values():
             group.task.cancel()
 
     def _next(self) -> int:
         self.next_group += 1
         return self.next_group - 1
 
-    async def _run(self, group_id: int) -> tuple[T, bool]:
+    async def _run(self, group_id: int, version: int) -> tuple[T, bool]:
         group = await self.submit(group_id)
         self.occupancy.spent(self.spent(group))
         if kept := self.keep(group):
             self.occupancy.move("generating", "finished")
         else:
+            self._learn_one_less(version)
             self.occupancy.move("generating", "free")
             self._free.release()  # never taken, so `release` does not count it
         return group, kept

@@ -1,6 +1,8 @@
 """A window whose bound on staleness leaves slack: finished groups first, stragglers later, and never too late. Time is virtual."""
 
 import asyncio
+import cProfile
+import pstats
 import random
 from dataclasses import dataclass, field
 
@@ -25,7 +27,31 @@ class Seen:
     next_group: int = 0
 
 
-def run(seed: int, ahead: int, bound: int, *, steps: int = 25, kept: float = 1.0, slow: dict[int, float] | None = None) -> Seen:
+class CountedAnew(GroupWindow[tuple[int, int, bool]]):
+    """A window that counts what is due from every group in flight, and compares."""
+
+    def _due(self, count: int, bound: int) -> int:
+        due = seen = 0
+        groups = list(self._in_flight.values())
+        for place, group in enumerate(groups):
+            seen += not (group.task.done() and not group.task.result()[1])
+            if place + 1 == len(groups) or groups[place + 1].version != group.version:
+                due = max(due, seen - (bound - (self._version - group.version)) * count)
+        assert super()._due(count, bound) == due
+        return due
+
+
+def run(
+    seed: int,
+    ahead: int,
+    bound: int,
+    *,
+    steps: int = 25,
+    kept: float = 1.0,
+    slow: dict[int, float] | None = None,
+    kind: type[GroupWindow[tuple[int, int, bool]]] = GroupWindow,
+    groups: int = GROUPS,
+) -> Seen:
     """A run of `steps` steps; a group takes a random time, or the one that `slow` gives it."""
     seen, draw = Seen(), random.Random(seed)
 
@@ -39,9 +65,9 @@ def run(seed: int, ahead: int, bound: int, *, steps: int = 25, kept: float = 1.0
             return group_id, began, draw.random() < kept
 
         async with asyncio.TaskGroup() as tasks:
-            window = GroupWindow(
+            window = kind(
                 tasks,
-                size=(ahead + 1) * GROUPS,
+                size=(ahead + 1) * groups,
                 submit=submit,
                 keep=lambda group: group[2],
                 on_reject=lambda group: seen.rejected.append(group[0]),
@@ -52,15 +78,15 @@ def run(seed: int, ahead: int, bound: int, *, steps: int = 25, kept: float = 1.0
             filling = tasks.create_task(window.keep_full())
             for _ in range(steps):
                 before = loop.time()
-                groups = await window.take(GROUPS)
+                taken = await window.take(groups)
                 seen.waited_s.append(loop.time() - before)
-                seen.learned += [group_id for group_id, *_ in groups]
-                seen.staleness += [version - began for _, began, _ in groups]
+                seen.learned += [group_id for group_id, *_ in taken]
+                seen.staleness += [version - began for _, began, _ in taken]
                 await asyncio.sleep(draw.random())
                 version += 1
                 window.published()
-                window.release(GROUPS)
-                assert sum(window.occupancy.counts.values()) == (ahead + 1) * GROUPS
+                window.release(groups)
+                assert sum(window.occupancy.counts.values()) == (ahead + 1) * groups
                 assert min(window.occupancy.counts.values()) >= 0
             filling.cancel()
             window.cancel()
@@ -78,6 +104,21 @@ def test_slack_bends_the_order_and_never_the_bound(ahead: int, bound: int, kept:
     assert any(one.learned != sorted(one.learned) for one in seen)
     for one in seen:
         assert sorted(one.learned + one.rejected + one.pending) == list(range(one.next_group)), "each group once"
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.4])
+def test_what_is_due_follows_from_the_groups_in_flight(kept: float) -> None:
+    for seed in range(4):
+        run(seed, 1, 3, kept=kept, kind=CountedAnew)
+
+
+def test_a_group_costs_the_same_however_many_are_in_flight() -> None:
+    calls = []
+    for groups in (60, 240):
+        with cProfile.Profile() as profile:
+            run(0, 1, 3, steps=4, groups=groups)
+        calls.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+    assert calls[1] / calls[0] < 5, "four times the groups, four times the work"
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
