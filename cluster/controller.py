@@ -16,7 +16,7 @@ from cluster.actors.start import Actors
 from cluster.health.alarm import MismatchAlarm, MismatchTooLarge
 from cluster.health.rule import Finding
 from cluster.health.watch import Watch
-from cluster.loop.accounts import account
+from cluster.loop.accounts import Accounts
 from cluster.loop.attempts import Attempts, Place
 from cluster.loop.capsules import Capsules
 from cluster.loop.clock import Clock
@@ -68,6 +68,8 @@ class Controller:
         """`first` is where the run begins, and goes back to while it has no checkpoint of its own; by default at the model."""
         self.config, self.prompts, self.held_out, self.sizes = config, prompts.prompts, held_out, prompts.sizes
         self.engines, self.learners, self.publisher = actors.engines, actors.learners, publisher
+        self.accounts = Accounts(ledger)
+        self.engines.ranks_on_one_node = lambda: actors.learners.on_one_node
         self.ledger, self.metrics, self.show = ledger, metrics, show
         self.stream = open_stream(config.data, self.sizes, config.run.seed)
         recorded = (ledger.event, ledger.rates(), ledger.rolled_back)
@@ -82,6 +84,7 @@ class Controller:
         records = (ledger, metrics, self.experts, self.watch.log, self.timeline)
         self.saver = Saver(config, actors.learners, self.checkpoints, records, lambda line: show.say(line), self.stop)
         self.capsules = Capsules(config, actors.learners, actors.engines, self.checkpoints, lambda line: show.say(line))
+        self.dynamic_sampling = config.dynamic_sampling  # derived from the preset, which takes longer than to judge a group by it
         self.rejected: list[GroupSummary] = []  # of this step
         self.unscored_in_a_row = 0
         self.saving_s = 0.0
@@ -109,6 +112,7 @@ class Controller:
         position = place.position
         self.checkpoints.set_aside_after(position.step)
         settings = Settings.of(self.config).as_json()
+        self.accounts.write()  # they belong to the attempt that ends
         self.ledger.begin(position.step, position.next_group, position.pending, settings=settings)
         self.metrics.cut(position.step)  # after the ledger has undone these steps: an audit relies on it
         self.stream = open_stream(self.config.data, self.sizes, self.config.run.seed)
@@ -133,7 +137,7 @@ class Controller:
                 tasks,
                 size=self.config.groups_in_flight,
                 submit=self.submit,
-                keep=self.worth_learning,
+                keep=lambda scored: scored.tokens is not None,
                 on_reject=self.reject,
                 next_group=position.next_group,
                 pending=position.pending,
@@ -215,7 +219,7 @@ class Controller:
     def _enter(self, step: int, groups: Sequence[Scored], weights: str) -> None:
         """Enter a step in the ledger. Lines of earlier steps that wait for a full disk go first, or a run that dies now has a gap."""
         self.metrics.catch_up()
-        self.ledger.learned(step, [account(scored) for scored in groups], weights)
+        self.accounts.learned(step, groups, weights)
 
     async def _write_experts(self, step: int, stats: Values) -> None:
         load = await self.learners.expert_load(stats)
@@ -230,7 +234,7 @@ class Controller:
     async def submit(self, group_id: int) -> Scored:
         """Generate and score one group."""
         prompt = self.prompts[self.stream.index(group_id)]
-        self.ledger.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
+        self.accounts.submitted(group_id, prompt.prompt_id, self.stream.epoch(group_id))
         rollout = self.config.rollout
         texts = texts_per_group(self.config.run.sample_responses, rollout.groups_per_step, self.config.run.sample_groups)
         scored = await self.engines.respond(group_id, prompt, rollout.group_size, texts=texts)
@@ -244,20 +248,17 @@ class Controller:
         return bound if bound > self.config.ahead else None
 
     def worth_learning(self, scored: Scored) -> bool:
-        return worth_learning(self.config, scored.summary) if self.config.dynamic_sampling else True
+        return worth_learning(self.config, scored.summary) if self.dynamic_sampling else True
 
     def reject(self, scored: Scored) -> None:
         """Settle a group without signal; RuntimeError after groups_per_step groups in a row without a single reward."""
         self.rejected.append(scored.summary)
         self.observe(scored.summary)
-        failures = scored.summary.failures
-        reason = f"no signal; {failures[0]}" if failures else "no signal"
-        self.ledger.rejected(scored.summary.group_id, scored.engine, reason, scored.summary.unscored)
+        self.accounts.rejected(scored)
         self.unscored_in_a_row = self.unscored_in_a_row + 1 if scored.summary.unscored == len(scored.summary.rewards) else 0
         if self.unscored_in_a_row >= self.config.rollout.groups_per_step:
-            raise RuntimeError(
-                f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {failures[-1]}"
-            )
+            last = scored.summary.failures[-1]
+            raise RuntimeError(f"{counted(self.unscored_in_a_row, 'group')} in a row without a scored response; the last failure: {last}")
 
     def raise_alarm(self, step: int, values: Values, found: Finding | None) -> None:
         """Warn, go back, or end the run before this step is saved, so that the newest checkpoint is from before a spike or an alarm."""

@@ -16,6 +16,7 @@ from configs.schema import Config
 TOKEN_BYTES, LOGPROB_BYTES = 4, 4
 INLINE_BYTES = 100 * 1024  # Ray keeps a smaller object in the memory of the driver, not in a store
 FILLED = 0.8  # of its store is in use when Ray begins to write objects to disk
+FEW_TOKENS = 4096  # of a group, whose words are then at most about 20 kB
 HOPELESS = 0.02  # of their full length: responses have more tokens than that, so a smaller store is full at every step
 
 
@@ -64,6 +65,15 @@ def store_need(config: Config, model: dict[str, Any], engines: int | None = None
 def response_token_bytes(config: Config) -> int:
     """Bytes of a response's token with its log-prob."""
     return TOKEN_BYTES + (LOGPROB_BYTES if config.rollout.logprobs else 0)
+
+
+def words_come_apart(config: Config) -> bool:
+    """Whether the words of a group's responses, which a capsule may need, are an object of their own.
+
+    Few words come to the driver with the group's summary instead. It would hold an object of their size anyway, and one more object costs
+    more than they do.
+    """
+    return config.run.keep_capsules > 0 and config.rollout.group_size * config.rollout.max_response_tokens > FEW_TOKENS
 
 
 def fetched_share(config: Config) -> float:

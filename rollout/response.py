@@ -138,5 +138,12 @@ class Sampled(Spans):
         return self.later[number - 1] if number else self
 
 
+@dataclass(frozen=True, slots=True)
+class SampledGroup:
+    """All responses of a group in one object, for ranks that all fetch from one node anyway."""
+
+    responses: tuple[Sampled, ...]  # [G]
+
+
 def _sampled(part: Response | Segment) -> dict[str, Any]:
     return {name: getattr(part, name) for name in ("token_ids", "logprobs", "oldest_version", "newest_version", "turns")}

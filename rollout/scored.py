@@ -28,9 +28,12 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
-    """The tokens and the recorded experts of a group, an object for each response, so that a rank fetches its own responses only."""
+    """The tokens and the recorded experts of a group, an object for each response, so that a rank fetches its own responses only.
 
-    tokens: Sequence[Reference]  # [G], each to a `rollout.types.Sampled`
+    Where all ranks are on one node, the tokens of a group are one object.
+    """
+
+    tokens: Sequence[Reference]  # [G], each to a `rollout.types.Sampled`, or all of them one and the same to a `SampledGroup`
     experts: Sequence[Reference] = ()  # [G], each to `rollout.types.Recorded`; empty if the engines record none
     words: Reference | None = None  # to a `Text` of every response, for a capsule; None if the run keeps none
 

@@ -3,6 +3,7 @@
 Legend for shapes: G responses a prompt, P prompt tokens, K turns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from rollout.response import Finish as Finish
 from rollout.response import Recorded as Recorded
 from rollout.response import Response as Response
 from rollout.response import Sampled as Sampled
+from rollout.response import SampledGroup as SampledGroup
 from rollout.response import Segment as Segment
 from rollout.verdict import Outcome as Outcome
 from rollout.verdict import Verdict as Verdict
@@ -107,12 +109,17 @@ class GroupSummary:
             if len(getattr(self, name)) != len(self.lengths):
                 object.__setattr__(self, name, plain.get(name, np.zeros(len(self.lengths), getattr(self, name).dtype)))
 
+    @property
+    def every_segment(self) -> Sequence[tuple[SegmentSize, ...]]:
+        """The segments of each response [G], in order."""
+        if self.segments:
+            return self.segments
+        numbers = zip(self.lengths.tolist(), self.sampled.tolist(), self.turns.tolist(), strict=True)
+        return [(SegmentSize(self.prompt_tokens, *sizes),) for sizes in numbers]
+
     def segments_of(self, member: int) -> tuple[SegmentSize, ...]:
         """The segments of a response, in order."""
-        if self.segments:
-            return self.segments[member]
-        numbers = (int(values[member]) for values in (self.lengths, self.sampled, self.turns))
-        return (SegmentSize(self.prompt_tokens, *numbers),)
+        return self.every_segment[member]
 
     @property
     def unscored(self) -> int:

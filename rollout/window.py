@@ -80,7 +80,7 @@ class GroupWindow(Generic[T]):
         self._room = asyncio.Semaphore(size + max_rejected)  # limits the fresh groups that pile up behind one slow group
         self._taken = 0  # groups taken whose slots are not released
         self._rejected_in_a_row = 0
-        self._changed = asyncio.Event()  # a group arrived or is finished
+        self._changed = asyncio.Event()  # a group that may be taken is finished
 
     @property
     def pending(self) -> list[int]:
@@ -99,7 +99,6 @@ class GroupWindow(Generic[T]):
             task.add_done_callback(partial(self._came, place))
             self._in_flight[place] = InFlight(group_id, place, self._version, task)
             self._to_learn[self._version] += 1
-            self._changed.set()
 
     async def take(self, count: int) -> list[T]:
         """The next `count` groups worth learning; WindowExhausted after `max_rejected` groups in a row without signal.
@@ -140,7 +139,11 @@ class GroupWindow(Generic[T]):
 
     def _came(self, place: int, _: asyncio.Task[tuple[T, bool]]) -> None:
         """A group is finished, or its task has ended in another way."""
-        if self.max_staleness is not None and place in self._in_flight:
+        if self.max_staleness is None:
+            if place == next(iter(self._in_flight), place):  # the others are not looked at before it is taken
+                self._changed.set()
+            return
+        if place in self._in_flight:
             heappush(self._finished, place)
         self._changed.set()
 

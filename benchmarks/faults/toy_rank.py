@@ -51,7 +51,7 @@ class ToyRank:
         summaries, _ = shared
         number = len(self.lineage) + 1
         await self.me.work("fetch", 0.05)
-        mine = [self.fetch(made) for made in tokens.values()]
+        mine = [self.fetch(made, member) for (_, member), made in tokens.items()]
         for one in mine:
             if number - 1 - one.oldest > self.world.shape.staleness:
                 self.world.history.wrong(f"step {number} learned tokens of version {one.oldest} of group {one.group}")
@@ -63,12 +63,13 @@ class ToyRank:
         self.world.history.weights.setdefault(number, set()).add(self.weights)
         return {"loss": float(self.weights % 1000), "entropy": 1.0, "load/dead": 0.0}
 
-    def fetch(self, made: Made) -> Tokens:
+    def fetch(self, made: Made, member: int) -> Tokens:
         """What an object holds, as `ray.get` in a rank returns it."""
         if made.lost:
             raise ray.exceptions.ObjectLostError("ab" * 28, None, "respond")
-        assert isinstance(made.value, Tokens)
-        return made.value
+        found = made.value[member] if isinstance(made.value, list) else made.value
+        assert isinstance(found, Tokens)
+        return found
 
     async def ping(self) -> None: ...
 

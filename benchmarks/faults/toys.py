@@ -76,7 +76,7 @@ class ToyEngine:
         self.started = True
         return f"10.0.0.{self.me.node}"
 
-    async def respond(self, group_id: int, prompt: Prompt, size: int, temperature: Any, texts: int, learned: bool) -> Any:
+    async def respond(self, group_id: int, prompt: Prompt, size: int, temperature: Any, texts: int, learned: bool, together: bool) -> Any:
         shape = self.world.shape
         seconds = shape.lasts(shape.times.generate, "group", group_id, sigma=SIGMA)
         self.flying[group_id] = asyncio.get_running_loop().time()
@@ -99,9 +99,8 @@ class ToyEngine:
         head = summary_of(group_id, prompt, [verdict.reward for verdict in verdicts], seen[0][0], seen[-1][0]), shown
         if not learned:
             return head
-        words = [Text(member, f"{number_of(seen, member)}", verdicts[member]) for member in range(size)]
-        tokens = (Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size))
-        return head, *tokens, words
+        tokens = [Tokens(group_id, m, seen[0][0], seen[-1][0], number_of(group_id, m, prompt.prompt_id, seen)) for m in range(size)]
+        return head, *([tokens] if together else tokens)
 
     @property
     def crowding(self) -> float:

@@ -1,7 +1,7 @@
 """An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from configs.object_store import words_come_apart
 from configs.schema import Config
 from reward.shaping import disagrees
 from rollout.chat import NOTHING, Chat
@@ -24,7 +25,7 @@ from rollout.proof import Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.scored import Text
 from rollout.transport import Seat, Transport
-from rollout.types import GroupSummary, Prompt, Sampled
+from rollout.types import Group, GroupSummary, Prompt, Sampled, SampledGroup
 
 Head = tuple[GroupSummary, list[Text]]
 
@@ -56,10 +57,12 @@ class EngineActor:
         """Wait until the engine is up; returns the address of its node."""
         return ray.util.get_node_ip_address()
 
-    async def respond(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
+    async def respond(
+        self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool, together: bool = False
+    ) -> Any:
         """A scored group: its head for the driver, the tokens of every response, and every response's recorded experts if there are any.
 
-        Where the run keeps capsules, a last part has the words of all responses.
+        With `together` the tokens are one part. Where the words of all responses come apart, they are a last part.
 
         The head is the summary with a few texts: of the first `texts` responses and of those on which two checkers disagree. A group that
         will not be `learned` is the head alone. Ray makes an object of each part, and the driver that asked for them owns them all: they
@@ -68,15 +71,16 @@ class EngineActor:
         A response is scored as soon as it is finished, unless a function of the user's asks for the whole group.
         """
         mine = GroupAtWork(group_id, evaluated=temperature is not None)
-        work = asyncio.ensure_future(self._respond(mine, prompt, size, temperature, texts, learned))
+        work = asyncio.ensure_future(self._respond(mine, prompt, size, temperature, texts))
         mine.end = work.cancel
         self._groups.append(mine)
         try:
-            return await work
+            group, head = await work
         except asyncio.CancelledError:
             raise GroupAborted(f"group {group_id} was aborted on engine {self.index}") from None
         finally:
             self._groups.remove(mine)
+        return (head, *self._parts(group, together)) if learned else head
 
     async def abort(self, group_id: int, evaluated: bool) -> None:
         """End the work on a group; its requests leave the engine. A group that is not there has been finished."""
@@ -92,19 +96,23 @@ class EngineActor:
         """The engine's progress so far, at once; raises what vLLM raises if its core is gone."""
         return self.engine.pulse() | describe_groups(self._groups)
 
-    async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> Any:
+    async def _respond(self, mine: GroupAtWork, prompt: Prompt, size: int, temperature: float | None, texts: int) -> tuple[Group, Head]:
         work = GroupWork(self.questions, mine, prompt, await self.questions.wants(), size=size, engine=episodes_of(self.index))
         group, scoring_s = await work.run(Agents(self.engine, self.door, work) if work.agent else self.engine, temperature)
         summary = replace(GroupSummary.of(group, scoring_s, talks=work.talks), answering_s=mine.answering_s, answering=tuple(mine.answered))
         scored = group.verdicts
         odd = [i for i in range(texts, size) if disagrees(group.verdicts[i])][: self.config.reward.keep_disagreements]
         shown = [Text.of(i, group.responses[i], scored[i]) for i in (*range(min(texts, size)), *odd)]
-        head: Head = (summary, shown)
-        if not learned:
-            return head
-        experts = [response.recorded for response in group.responses] if self.config.rollout.capture_routing else []
-        words = [list(map(Text.of, range(size), group.responses, scored))] if self.config.run.keep_capsules else []
-        return (head, *map(Sampled.of, group.responses), *experts, *words)
+        return group, (summary, shown)
+
+    def _parts(self, group: Group, together: bool) -> Iterator[Any]:
+        """What a learned group leaves in the object store."""
+        tokens = map(Sampled.of, group.responses)
+        yield from (SampledGroup(tuple(tokens)),) if together else tokens
+        if self.config.rollout.capture_routing:
+            yield from (response.recorded for response in group.responses)
+        if words_come_apart(self.config):
+            yield list(map(Text.of, range(len(group.responses)), group.responses, group.verdicts))
 
     async def probe(self, prompts: Sequence[NDArray[np.int32]]) -> list[tuple[list[int], list[float]]]:
         return await self.engine.probe(prompts)

@@ -17,6 +17,7 @@ from cluster.causes.roles import BehindARole, RoleFailed
 from cluster.record.metrics.timeline.spans import Spans
 from cluster.record.progress.board import EngineNow
 from configs.errors import EngineFailed
+from configs.object_store import words_come_apart
 from configs.schema import Config
 from rollout.scored import Scored, Text
 from rollout.types import Prompt
@@ -50,6 +51,7 @@ class EnginePool:
         self.on_death: Callable[[EngineHandle], object] = lambda engine: None
         self.on_leave: Callable[[EngineHandle], object] = lambda engine: None
         self.on_straggler: Callable[[str], object] = lambda text: None
+        self.ranks_on_one_node: Callable[[], bool] = lambda: False
         self.counted: Counter[str] = Counter()  # what happened since the last `counts`
         self.broken: BaseException | None = None  # what ended the work on the engines in the background
         self.spans = Spans()
@@ -124,20 +126,23 @@ class EnginePool:
     ) -> Scored:
         """A scored group from the least busy engine; if that engine dies, from another one with the same seeds.
 
-        The tokens of a group that will not be `learned` never leave the engine.
+        The tokens of a group that will not be `learned` never leave the engine. Where all ranks are on one node they travel in one object:
+        that node needs every response, and an object for each costs far more than the few bytes in it.
         """
-        words = learned and self.config.run.keep_capsules > 0
-        objects = size * (1 + self.config.rollout.capture_routing) + words if learned else 0
+        words, together = learned and words_come_apart(self.config), learned and self.ranks_on_one_node()
+        if learned and self.config.run.keep_capsules and not words:
+            texts = size
+        objects = (1 if together else size) + size * self.config.rollout.capture_routing + words if learned else 0
         deadline = float(self.config.run.deadline_s)
         ask = Ask(
             group_id=group_id, prompt=prompt, size=size, temperature=temperature, texts=texts, learned=learned, objects=objects,
-            deadline_s=deadline, words=words,
+            deadline_s=deadline, words=words, together=together,
         )  # fmt: skip
         with self._racing(Race(ask, self.bury, self.spans)) as race:
             while True:
                 await self._until(lambda: bool(self.serving))
-                race.begin(min(self.serving, key=lambda engine: (engine.outstanding, engine.index)))
-                if (scored := await race.first()) is not None:
+                engine = min(self.serving, key=lambda engine: (engine.outstanding, engine.index))
+                if (scored := await (race.from_several(engine) if self.config.rollout.hedge else race.alone(engine))) is not None:
                     return scored
                 self.on_retry(group_id)
 
@@ -147,7 +152,7 @@ class EnginePool:
 
     async def _words(self, scored: Scored) -> Sequence[Text] | None:
         if scored.words is None:
-            return None
+            return scored.texts if len(scored.texts) == len(scored.summary.rewards) else None
         try:
             async with asyncio.timeout(float(self.config.run.deadline_s)):
                 found: Sequence[Text] = await cast(Any, scored.words)

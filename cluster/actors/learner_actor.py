@@ -19,7 +19,7 @@ from configs.schema import Config
 from learner.batch.plan import Place
 from rollout.proof import Manifest, Proof
 from rollout.transport import PATIENCE, Rendezvous, Transport
-from rollout.types import Recorded, Sampled
+from rollout.types import Recorded, Sampled, SampledGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ObjectStore:
     """A rank's responses in Ray's object store. A node fetches a large object once for all its ranks; the driver sends small ones."""
 
     prompts: Sequence[NDArray[np.int32]]  # [P] each, of the step's groups
-    tokens: Mapping[Place, ray.ObjectRef[Sampled]]  # of this rank's responses, as are the experts
+    tokens: Mapping[Place, ray.ObjectRef[Sampled | SampledGroup]]  # of this rank's responses, as are the experts
     recorded: Mapping[Place, ray.ObjectRef[Recorded]]
     get: Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -35,10 +35,17 @@ class ObjectStore:
         return self.prompts[group]
 
     def sampled(self, places: Sequence[Place]) -> Sequence[Sampled]:
-        return self.get([self.tokens[place] for place in places])
+        # A group that travels whole is one object for all its places.
+        named = {id(reference): reference for reference in map(self.tokens.__getitem__, places)}
+        found = dict(zip(named, self.get(list(named.values())), strict=True))
+        return [_member(found[id(self.tokens[place])], place) for place in places]
 
     def experts(self, places: Sequence[Place]) -> Sequence[Recorded]:
         return self.get([self.recorded[place] for place in places])
+
+
+def _member(found: Sampled | SampledGroup, place: Place) -> Sampled:
+    return found.responses[place[1]] if isinstance(found, SampledGroup) else found
 
 
 GROUPS = {"ping": 1, "background": 1}  # threads beside the one that does all other work; Ray runs the methods of a group on them
@@ -132,7 +139,10 @@ class LearnerActor:
         return self.source.proof
 
     def step(
-        self, shared: Shared, tokens: Mapping[Place, ray.ObjectRef[Sampled]], recorded: Mapping[Place, ray.ObjectRef[Recorded]]
+        self,
+        shared: Shared,
+        tokens: Mapping[Place, ray.ObjectRef[Sampled | SampledGroup]],
+        recorded: Mapping[Place, ray.ObjectRef[Recorded]],
     ) -> dict[str, float]:
         """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
         if not self._prepared:

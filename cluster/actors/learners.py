@@ -56,6 +56,7 @@ class Learners:
         self.renew = renew or _always_have_places
         self.config, self.actors, self.share, self.spawn, self.kill = config, list(actors), share, spawn, kill
         self.spans = Spans()
+        self.on_one_node = False  # all of them, as far as is known
         self._silent: dict[int, RoleLate] = {}  # ranks that were killed because they answered nothing
         self._lost: asyncio.Future[BaseException] | None = None
         # Called before every work that needs the ranks' weights. Where GPUs are shared it takes them from the engines.
@@ -64,7 +65,9 @@ class Learners:
     async def start(self) -> list[str]:
         """Let the ranks meet and load the model; returns the address of each rank's node."""
         host, port = await self.address()
-        return await self.all("start", host, port)
+        nodes: list[str] = await self.all("start", host, port)
+        self.on_one_node = len(set(nodes)) == 1
+        return nodes
 
     async def restart(self) -> None:
         """Start new ranks in the places of the old ones, which are killed; they hold the model as it came."""
@@ -185,20 +188,19 @@ class Learners:
         return RankLost(self._role(rank), what, silent or error, died=died)
 
     async def step(self, groups: Sequence[Scored]) -> dict[str, float]:
-        """Learn from groups; the step's metrics. A rank gets references to the responses that the plan deals to it, and to no others.
+        """Learn from groups; the step's metrics. Of several ranks each gets references to the responses that the plan deals to it.
 
         Two ranks may get segments of one response; each then fetches all of that response.
         """
         summaries = [scored.summary for scored in groups]
-        plan = plan_for(self.config, self.config.whole_objective.preset, len(self.actors), summaries)
         shared = self.share((summaries, [scored.prompt.token_ids for scored in groups]))
         parts = [scored.learnable for scored in groups]
         hands = []
-        for rank in range(len(self.actors)):
+        for places in self._dealt(summaries):
             # References inside a mapping, so that Ray does not fetch what they refer to before the rank asks for it.
             tokens: dict[Place, Reference] = {}
             experts: dict[Place, Reference] = {}
-            for group, member in (row.place for row in plan.rows_of_rank(rank)):
+            for group, member in places:
                 tokens[group, member] = parts[group].tokens[member]
                 if parts[group].experts:
                     experts[group, member] = parts[group].experts[member]
@@ -209,6 +211,13 @@ class Learners:
         for rank, of_rank in enumerate(stats):
             self.spans.learned(rank, asked, of_rank)
         return stats[0]
+
+    def _dealt(self, summaries: Sequence[GroupSummary]) -> list[list[Place]]:
+        """The places of the responses that each rank may learn. One rank may learn any, and fetches those of its own plan."""
+        if len(self.actors) == 1:
+            return [[(group, member) for group, summary in enumerate(summaries) for member in range(len(summary.rewards))]]
+        plan = plan_for(self.config, self.config.whole_objective.preset, len(self.actors), summaries)
+        return [[row.place for row in plan.rows_of_rank(rank)] for rank in range(len(self.actors))]
 
     async def expert_load(self, stats: Mapping[str, float]) -> NDArray[np.int64] | None:
         """The tokens that each expert took in the last step [L, E], of which `stats` are the statistics; None for a dense model."""

@@ -72,6 +72,14 @@ class Proven(NamedTuple):
     weights: str  # fingerprint
 
 
+class Submitted(NamedTuple):
+    """A group that is handed to the engines."""
+
+    group_id: int
+    prompt_id: str
+    epoch: int
+
+
 class Account(NamedTuple):
     """A learned group."""
 
@@ -160,12 +168,16 @@ class Ledger:
         """The share of the config's learning rate that the run went on with after each rollback, the newest last."""
         return [rate for (rate,) in self.db.execute("SELECT rate FROM rollbacks ORDER BY rowid")]
 
-    @waits_for_room
     def submitted(self, group_id: int, prompt_id: str, epoch: int) -> None:
         """A group is handed to the engines."""
-        self.db.execute(
-            "INSERT INTO groups (group_id, attempt, prompt_id, epoch) VALUES (?, ?, ?, ?)", (group_id, self.attempt, prompt_id, epoch)
-        )
+        self.submitted_together([Submitted(group_id, prompt_id, epoch)])
+
+    @waits_for_room
+    def submitted_together(self, groups: Sequence[Submitted]) -> None:
+        """Groups are handed to the engines at the same time."""
+        rows = [(group.group_id, self.attempt, group.prompt_id, group.epoch) for group in groups]
+        with self._transaction() as db:
+            db.executemany("INSERT INTO groups (group_id, attempt, prompt_id, epoch) VALUES (?, ?, ?, ?)", rows)
 
     @waits_for_room
     def retried(self, group_id: int) -> None:

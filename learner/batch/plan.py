@@ -27,9 +27,11 @@ WHOLE = RewardConfig()  # a reward of correctness alone
 Place = tuple[int, int]  # of a response: the position of its group among the step's groups, its own among the group's responses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One response to learn from; of an episode whose context was rewritten, one of its segments."""
+class Row(NamedTuple):
+    """One response to learn from; of an episode whose context was rewritten, one of its segments.
+
+    A named tuple, since a frozen dataclass takes four times as long to make, and a large step has a hundred thousand.
+    """
 
     group: int  # position of its group among the step's groups
     member: int  # position among the group's responses
@@ -193,31 +195,28 @@ def rows_of(groups: Sequence[Weighed], preset: Preset, response_tokens: int) -> 
         budget=response_tokens,
     )
     weights = np.split(REDUCTIONS[preset.reduction](extent), np.cumsum(sizes)[:-1])
-    return [
-        row
-        for group, weight in zip(groups, weights, strict=True)
-        for member in map(int, np.flatnonzero(group.learned))
-        for row in _rows_of_response(group, member, float(weight[member]))
-    ]
+    return [row for group, weight in zip(groups, weights, strict=True) for row in _rows_of_group(group, weight.tolist())]
 
 
-def _rows_of_response(group: Weighed, member: int, weight: float) -> Iterator[Row]:
-    first_turn = 0
-    for number, segment in enumerate(group.summary.segments_of(member)):
-        turns = slice(first_turn, first_turn + segment.turns)
-        if segment.sampled:
-            yield Row(
-                group=group.position,
-                member=member,
-                advantage=float(group.advantages[member]),
-                weight=weight,
-                prompt_tokens=segment.prompt_tokens,
-                tokens=segment.prompt_tokens + segment.tokens,
-                segment=number,
-                first_turn=first_turn,
-                by_turn=tuple(group.by_turn[member][turns].tolist()) if group.by_turn else (),
-            )
-        first_turn = turns.stop
+def _rows_of_group(group: Weighed, weights: Sequence[float]) -> Iterator[Row]:
+    advantages, segments = group.advantages.tolist(), group.summary.every_segment
+    for member in np.flatnonzero(group.learned).tolist():
+        first_turn = 0
+        for number, segment in enumerate(segments[member]):
+            last_turn = first_turn + segment.turns
+            if segment.sampled:
+                yield Row(
+                    group=group.position,
+                    member=member,
+                    advantage=advantages[member],
+                    weight=weights[member],
+                    prompt_tokens=segment.prompt_tokens,
+                    tokens=segment.prompt_tokens + segment.tokens,
+                    segment=number,
+                    first_turn=first_turn,
+                    by_turn=tuple(group.by_turn[member][first_turn:last_turn].tolist()) if group.by_turn else (),
+                )
+            first_turn = last_turn
 
 
 def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filter: bool, alone: bool) -> NDArray[np.bool_]:

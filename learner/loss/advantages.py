@@ -18,6 +18,7 @@ Advantage = Callable[[Groups, Groups], list[Floats]]
 
 EPSILON = 1e-6  # added to the standard deviation, as verl and slime do; the papers give no value
 EVERY_TOKEN = ("length_weighted",)  # advantages that count the tokens of all scored responses, learned or not
+ACROSS_GROUPS = ("batch_std", "whitened", "decoupled")  # advantages that compare responses of different groups
 TOLERANCE = 1e-6  # a smaller standard deviation is rounding noise, not signal
 VARIANCE_FLOOR = 1e-8  # added to the variance when whitening, as verl does
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from configs.presets import PRESETS
 from configs.schema import Config
 from configs.sections.reward import RewardConfig
 from learner.loss.advantages import Floats, Groups, decouple, has_signal
@@ -54,7 +55,7 @@ def worth_learning(config: Config, summary: GroupSummary) -> bool:
         # Without penalties and parts, so that what remains in the first turn is the raw correctness.
         low, high = config.reward.range
         return turns_differ(rewards_of_turns(summary, np.where(summary.aborted, np.nan, low + (high - low) * summary.correct)))
-    if config.objective.resolved.advantage != DECOUPLED:
+    if (config.objective.advantage or PRESETS[config.objective.preset].advantage) != DECOUPLED:
         return has_signal(summary)
     named = weighed_parts(config.reward, summary)[: 1 + sum(part.how == "add" for part in config.reward.parts.values())]
     return has_signal(summary, [values for weight, values in named if weight])

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from cluster.loop.capsules import Capsules
 from cluster.record.capsules.keep import to_drop
 from cluster.record.capsules.read import list_capsules, read_capsule
 from cluster.record.capsules.write import write_rank
+from configs.object_store import words_come_apart
 from rollout.scored import Scored, Text
 from rollout.types import Prompt, Verdict
 from tests.toys.run import run_config, toy_summary
@@ -200,6 +202,17 @@ def test_the_words_of_a_group_are_its_last_object() -> None:
     assert references(["a", "b", "x", "y", "words"], 2, words=True).words == "words"
     made = references(["a", "b"], 2)
     assert (made.tokens, made.experts, made.words) == (["a", "b"], [], None)
+
+
+def test_few_words_come_with_the_summary_and_need_no_object(tmp_path: Path) -> None:
+    short, long = (run_config(tmp_path, rollout={"group_size": 4, "max_response_tokens": tokens}) for tokens in (1024, 1025))
+    off = run_config(tmp_path, run={"keep_capsules": 0}, rollout={"group_size": 4, "max_response_tokens": 1025})
+    assert [words_come_apart(config) for config in (short, long, off)] == [False, True, False]
+    pool = EnginePool.__new__(EnginePool)
+    prompt = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="4", checker="exact")
+    texts = [Text(member, "4", Verdict(reward=1.0)) for member in range(2)]
+    scored = Scored(summary=toy_summary(7, [1.0, 1.0]), texts=texts, tokens=None, engine=0, prompt=prompt)
+    assert asyncio.run(pool.words([scored, replace(scored, texts=texts[:1])])) == [texts, None]
 
 
 def test_words_that_were_not_kept_are_none(tmp_path: Path) -> None:

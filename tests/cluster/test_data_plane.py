@@ -1,7 +1,9 @@
 """A learner node fetches the responses of its own ranks, and recorded experts only where they are used."""
 
 import asyncio
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from configs.schema import Config
 from learner.batch.fetched import Fetched
 from learner.batch.plan import plan_for
 from rollout.scored import References, Scored
-from rollout.types import GroupSummary, Sampled
+from rollout.types import GroupSummary, Sampled, SampledGroup
 from tests.toys.holes import with_episodes
 from tests.toys.learner import toy_group
 
@@ -49,6 +51,38 @@ def test_every_response_goes_to_one_rank_and_its_experts_only_where_they_are_use
     assert [rank.fetched for rank in compared] == [rank.fetched for rank in replayed], "without a sample all are compared"
     drawn = hands("rollout.capture_routing=true", "mismatch.share=0.1")
     assert {sum(kind == EXPERTS for kind, *_ in rank.fetched) for rank in drawn} == {2}
+
+
+def test_a_group_that_is_one_object_is_fetched_once_and_taken_apart() -> None:
+    groups = [SampledGroup(tuple(map(Sampled.of, toy_group(seed, members=3).responses))) for seed in range(2)]
+    alone = Sampled.of(toy_group(5, members=1).responses[0])
+    references: dict[Any, Any] = {(g, m): groups[g] for g in range(2) for m in (2, 0)} | {(2, 0): alone}
+    asked: list[int] = []
+
+    def get(some: Any) -> list[Any]:
+        asked.append(len(some))
+        return list(some)
+
+    store = ObjectStore((), pickle.loads(pickle.dumps(references)), {}, get)
+    found = store.sampled([(1, 0), (0, 2), (2, 0), (1, 2), (0, 0)])
+    wanted = [groups[1].responses[0], groups[0].responses[2], alone, groups[1].responses[2], groups[0].responses[0]]
+    assert [one.token_ids.tolist() for one in found] == [one.token_ids.tolist() for one in wanted]
+    assert asked == [3]
+
+
+@pytest.mark.parametrize(("nodes", "on_one_node"), [(["a", "a"], True), (["a", "b"], False), (["a"], True)])
+def test_the_nodes_of_the_ranks_are_known_from_their_start(nodes: list[str], on_one_node: bool) -> None:
+    async def said(what: Any) -> Any:
+        return what
+
+    def rank(node: str) -> Any:
+        methods = {"address": lambda: said(("10.0.0.1", 1)), "start": lambda *_: said(node)}
+        return SimpleNamespace(**{name: SimpleNamespace(remote=method) for name, method in methods.items()})
+
+    learners = Learners(load(RECIPES[0]), [rank(node) for node in nodes], share=lambda shared: shared)
+    assert not learners.on_one_node, "before they have started nobody knows"
+    assert asyncio.run(learners.start()) == nodes
+    assert learners.on_one_node is on_one_node
 
 
 class SegmentRank:

@@ -14,7 +14,7 @@ from cluster.actors.engines import EnginePool, NoEngineLeft, Scored
 from cluster.actors.fleet.questions import Questions
 from cluster.causes.cause import find_cause
 from cluster.causes.chain import first_cause
-from rollout.types import Finish, Prompt, Response, Verdict
+from rollout.types import Finish, Prompt, Response, SampledGroup, Verdict
 from tests.toys.run import run_config, toy_summary
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")
@@ -28,7 +28,7 @@ class ToyEngineActor:
         self.fails: BaseException | None = None
         self.respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=self.ask))
 
-    def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool) -> list[Any]:
+    def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool, together: bool) -> Any:
         self.asked.append(group_id)
 
         async def head() -> Any:
@@ -37,7 +37,8 @@ class ToyEngineActor:
                 raise self.fails
             return toy_summary(group_id, [1.0] * size), []
 
-        return [head(), *(f"{group_id}.{member}" for member in range(size))] if learned else head()
+        tokens = [f"{group_id}"] if together else [f"{group_id}.{member}" for member in range(size)]
+        return [head(), *tokens] if learned else head()
 
 
 class EngineDeadError(Exception):
@@ -74,6 +75,17 @@ def test_groups_go_to_the_engine_with_least_to_do():
         (0, ["0.0", "0.1", "0.2", "0.3"], 0), (1, ["1.0", "1.1", "1.2", "1.3"], 1)
     ]  # fmt: skip
     assert [engine.outstanding for engine in pool.engines] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("on_one_node", "tokens", "objects"), [(True, ["0"] * 4, 2), (False, ["0.0", "0.1", "0.2", "0.3"], 5)])
+def test_the_tokens_of_a_group_are_one_object_where_all_ranks_are_on_one_node(on_one_node: bool, tokens: list[str], objects: int):
+    pool, actors, _, _ = pool_of(1)
+    pool.ranks_on_one_node = lambda: on_one_node
+    returned: list[int] = []
+    ask = actors[0].ask
+    actors[0].respond = SimpleNamespace(options=lambda num_returns: returned.append(num_returns) or SimpleNamespace(remote=ask))
+    assert respond(pool, 1)[0].learnable.tokens == tokens
+    assert returned == [objects]
 
 
 @pytest.mark.parametrize("death", [ray.exceptions.RayActorError(), EngineDeadError("core process is gone")])
@@ -168,5 +180,10 @@ def test_tokens_and_experts_stay_in_the_part_that_the_driver_never_fetches():
     _, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True))
     assert max(len(pickle.dumps(sampled)) for sampled in parts[:4]) < 1000
     assert all(recorded is experts for recorded in parts[4:])
+    head, whole, *parts = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, True, True))
+    assert isinstance(whole, SampledGroup), "where all ranks are on one node the tokens are one part"
+    assert [len(sampled) for sampled in whole.responses] == [3] * 4
+    assert all(recorded is experts for recorded in parts), "experts are fetched one by one all the same"
+    assert len(parts) == 4
     summary, _ = asyncio.run(actor.respond(0, PROMPT, 4, None, 1, False))
     assert summary.group_id == 0, "a group that is not learned is its head alone"

@@ -60,7 +60,9 @@ class ToyEngineActor:
             working.cancel()
             death.cancel()
 
-    def _ask(self, group_id: int, prompt: Any, size: int, temperature: float | None, texts: int, learned: bool) -> list[Any]:
+    def _ask(
+        self, group_id: int, prompt: Any, size: int, temperature: float | None, texts: int, learned: bool, together: bool
+    ) -> list[Any]:
         self.asked.append(group_id)
 
         async def head() -> Any:

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from cluster.actors.process import log_path
 from cluster.causes.roles import Role
 
@@ -60,17 +62,28 @@ class EngineHandle:
 
     async def answer(self, call: Awaitable[Any], within_s: float) -> Any:
         """What the engine returns or raises; TimeoutError if that takes too long, EngineGone as soon as the engine is out of service."""
-        asked, gone = asyncio.ensure_future(call), asyncio.get_running_loop().create_future()
-        self._waiting.add(gone)
+        loop = asyncio.get_running_loop()
+        # A thousand groups wait here at once: no task for an object of Ray's, and one future for whatever comes first.
+        asked = asyncio.wrap_future(call.future()) if isinstance(call, ray.ObjectRef) else asyncio.ensure_future(call)
+        over: asyncio.Future[None] = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not over.done():
+                over.set_result(None)
+
         if self.health is Health.DEAD:
-            gone.set_result(None)
+            end()
+        self._waiting.add(over)
+        asked.add_done_callback(end)
+        timer = loop.call_later(within_s, end)
         try:
-            await asyncio.wait((asked, gone), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            await over
             if asked.done():
                 return asked.result()
-            if gone.done():
+            if self.health is Health.DEAD:
                 raise EngineGone(f"{self.name} is out of service")
             raise TimeoutError(f"no answer within {within_s:g} s")
         finally:
+            timer.cancel()
             asked.cancel()
-            self._waiting.discard(gone)
+            self._waiting.discard(over)

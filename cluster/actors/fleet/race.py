@@ -28,6 +28,7 @@ class Ask:
     objects: int  # that the engine returns beside the head
     deadline_s: float
     words: bool = False  # whether the last of these objects has the words of all responses
+    together: bool = False  # whether the first of them has the tokens of all responses
 
     @property
     def evaluated(self) -> bool:
@@ -41,7 +42,7 @@ class Ask:
     def of(self, actor: Any) -> tuple[Any, Sequence[Any]]:
         """Ask an engine's actor; returns its head and its parts, to be awaited."""
         call = actor.respond.options(num_returns=1 + self.objects)
-        made = call.remote(self.group_id, self.prompt, self.size, self.temperature, self.texts, self.learned)
+        made = call.remote(self.group_id, self.prompt, self.size, self.temperature, self.texts, self.learned, self.together)
         if not self.learned:
             return made, ()
         head, *parts = made
@@ -49,20 +50,21 @@ class Ask:
 
 
 class Race:
-    """A group until it is finished: `begin` it on an engine, on a second one too if it is late, and take what `first` returns."""
+    """A group until it is finished: on an engine `alone`, or `from_several` where `begin` asks a second one if it is late."""
 
     def __init__(self, ask: Ask, bury: Callable[[EngineHandle, BaseException], object], spans: Spans | None = None) -> None:
         self.ask, self.bury, self.spans = ask, bury, spans or Spans()
         self.since = asyncio.get_running_loop().time()
         self.late = False  # a line has named it
         self.hedged = False
+        self._only: EngineHandle | None = None
         self._tries: dict[asyncio.Task[Scored], EngineHandle] = {}
         self._finished: asyncio.Queue[asyncio.Task[Scored]] = asyncio.Queue()
 
     @property
     def engines(self) -> list[EngineHandle]:
         """The engines that work on it now."""
-        return list(self._tries.values())
+        return [self._only] if self._only is not None else list(self._tries.values())
 
     def begin(self, engine: EngineHandle) -> None:
         """Ask this engine, too."""
@@ -72,8 +74,21 @@ class Race:
         task.add_done_callback(lambda _: engine.finished_one())
         task.add_done_callback(self._finished.put_nowait)
 
-    async def first(self) -> Scored | None:
-        """The first result; None once every engine that was asked is gone. An error of a living engine is raised."""
+    async def alone(self, engine: EngineHandle) -> Scored | None:
+        """Ask this engine and never a second one beside it, which takes no task of its own; None if it is gone."""
+        self._only = engine
+        engine.outstanding += 1
+        try:
+            return await self._try(engine)
+        except EngineGone:
+            return None
+        finally:
+            self._only = None
+            engine.finished_one()
+
+    async def from_several(self, engine: EngineHandle) -> Scored | None:
+        """Ask this engine, and take the first result of all that are asked; None once each is gone. An error of a living one is raised."""
+        self.begin(engine)
         while self._tries:
             task = await self._finished.get()
             del self._tries[task]
@@ -98,7 +113,7 @@ class Race:
             head, parts = ask.of(engine.actor)
             summary, shown = await engine.answer(head, ask.deadline_s)
             self.spans.answered(asked, summary.answering, summary.scoring_s)
-            tokens = references(parts, ask.size, words=ask.words) if ask.learned else None
+            tokens = references(parts, ask.size, words=ask.words, together=ask.together) if ask.learned else None
             return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, life=engine.life, prompt=ask.prompt)
         except ray.exceptions.RayError as error:
             if not has_died(error):
@@ -111,11 +126,13 @@ class Race:
             self.spans.end(asked)
 
 
-def references(parts: Sequence[Any], size: int, *, words: bool = False) -> References:
+def references(parts: Sequence[Any], size: int, *, words: bool = False, together: bool = False) -> References:
     """The objects of a group of `size` responses: the tokens of each, then the recorded experts of each if there are any.
 
-    With `words` a last one has the words of all of them.
+    With `together` the first one has the tokens of all of them, with `words` a last one has the words of all.
     """
     made = [Reference(part) for part in parts]
     last = made.pop() if words else None
+    if together:
+        made[:1] = made[:1] * size
     return References(tokens=made[:size], experts=made[size:], words=last)

@@ -74,7 +74,7 @@ class Metrics:
         if not shown:
             return
         path = self.folder / name / f"step_{step:06d}.jsonl"
-        weighed = weighed_groups(self.config, groups)
+        weighed = weighed_groups(self.config, groups, {place for place, _ in shown})
         rows = [describe_response(groups[place], text, weighed[place]) for place, text in shown]
         lines = [write_long_json(row, ensure_ascii=False, default=str) + "\n" for row in rows]
         try:

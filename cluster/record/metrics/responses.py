@@ -1,20 +1,28 @@
 """A response as people, `rewards audit` and `play` read it: a line of `responses/`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cluster.record.metrics.lines import plain
 from cluster.record.metrics.transcripts import turns_as_json
 from configs.schema import Config
 from learner.batch.plan import Weighed, weigh
+from learner.loss.advantages import ACROSS_GROUPS
 from rollout.scored import Scored, Text
 from rollout.types import Finish, GroupSummary
 
 
-def weighed_groups(config: Config, groups: Sequence[Scored]) -> list[Weighed]:
-    """The advantages of a step's groups as the learner plans them, before any KL is taken off a reward."""
+def weighed_groups(config: Config, groups: Sequence[Scored], places: Collection[int]) -> dict[int, Weighed]:
+    """The advantages of those of a step's groups that stand at `places`, as the learner plans them before any KL is taken off a reward.
+
+    A step has thousands of groups and shows a few: the others are weighed only where an advantage compares them.
+    """
     objective = config.objective
-    return weigh([scored.summary for scored in groups], objective.resolved, objective.overlong_filter, config.reward, objective.credit)
+    together = objective.credit != "turn" and objective.resolved.advantage in ACROSS_GROUPS
+    chosen = range(len(groups)) if together else sorted(places)
+    summaries = [groups[place].summary for place in chosen]
+    weighed = weigh(summaries, objective.resolved, objective.overlong_filter, config.reward, objective.credit)
+    return dict(zip(chosen, weighed, strict=True))
 
 
 def describe_response(scored: Scored, text: Text, weighed: Weighed | None = None) -> dict[str, Any]:
