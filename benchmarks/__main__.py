@@ -24,6 +24,7 @@ from benchmarks.rounds import FULL, OUT, QUICK, Row, Size
 
 BENCHMARKS = {
     "rollout": "tokens/s of the engine against bare vllm.LLM.generate",
+    "rollout_long": "the same for a model of 57M parameters and responses of up to 128, 512 and 2,048 tokens, also with their experts",
     "learner": "a learner step against a bare torch loop",
     "ranks": "a step of two learner ranks under ZeRO against DDP and FSDP2",
     "loading": "a model of 1 GB onto ZeRO-3 ranks against plain from_pretrained, in time and memory",
@@ -33,7 +34,7 @@ BENCHMARKS = {
     "plane": "the bytes that learner nodes fetch against the bytes that their rows need",
     "publish": "a publish against a bare gloo broadcast of the same bytes",
     "rewards": "reward workers against one, and healthy items among hanging, crashing and memory-eating ones against healthy ones alone",
-    "episodes": "a turn of an environment that is run again against a plain response, and what many episodes leave behind",
+    "episodes": "a turn of an environment that is run again against a plain response, through Ray and past it, and what many leave",
     "held": "a turn and an episode of an environment that is held, in CPU time",
     "sandbox": "a program in the sandbox against a bare start of the same program",
     "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",

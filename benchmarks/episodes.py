@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import asking
 from benchmarks.rounds import Row, Size, alternate, ratio
 from reward.episodes.transcript import Past, Transcript
 from reward.workers.pool import Item, RewardPool
@@ -77,7 +78,7 @@ def broken(number: int) -> tuple[Item, set[Outcome]]:
 
 
 def measure(size: Size) -> list[Row]:
-    """Both measurements."""
+    """All measurements: in the pool, asked by an engine, and what is left."""
     secrets = [(7 * number) % MOST for number in range(8 * size.steps)]
     with_pool = RewardPool(workers=WORKERS, timeout_s=2.0, memory_mb=MEMORY_MB, warm=[GUESS, "exact"])
     turns = asyncio.run(play(with_pool, secrets))
@@ -106,6 +107,7 @@ def measure(size: Size) -> list[Row]:
         Row(what="the same in CPU time of the owner and its worker", unit="us", values=again),
         Row(what="a response of the checker exact, in CPU time", unit="us", values=alone),
         ratio("a turn over a response", again, alone),
+        *asking.measure(size),
         *leftovers(400 * size.steps),
     ]
 

@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vllm import RequestOutput
-from vllm.config import VllmConfig
-from vllm.inputs import TokensPrompt
+from vllm.inputs import tokens_input
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.metrics.loggers import StatLoggerBase
-from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from configs.schema import Config
 from rollout.chat import NOTHING, Chat
 from rollout.detokenise import Detokeniser
 from rollout.door.episode import Voice
 from rollout.engine_args import engine_args, stop_ids
+from rollout.engine_steps import StepLogger
 from rollout.episode import Reply
 from rollout.proof import Manifest, Proof, columns_of
 from rollout.pulse import Pulse, Work, any_stopped
@@ -50,7 +49,10 @@ class Engine:
     def __init__(self, config: Config, transport: Transport, chat: Chat = NOTHING) -> None:
         self.config, self.transport = config, transport
         self.work = Work()
-        self.llm = AsyncLLM.from_engine_args(engine_args(config, transport), stat_loggers=[partial(StepLogger, self.work)])
+        # As vLLM's offline class: its defaults for the size of a batch are those for throughput.
+        self.llm = AsyncLLM.from_engine_args(
+            engine_args(config, transport), usage_context=UsageContext.LLM_CLASS, stat_loggers=[partial(StepLogger, self.work)]
+        )
         tokenizer, stops = self.llm.get_tokenizer(), stop_ids(self.llm.model_config)
         self.detokeniser = Detokeniser(tokenizer, stops)
         self.speller = ReplyTokens(config, tokenizer, stops, chat)
@@ -97,8 +99,9 @@ class Engine:
         # The identity publish compares the log-probs of greedy answers.
         with_logprobs = self.config.rollout.logprobs or temperature == 0
         params = sampling(temperature, seed_of_turn(seed, ask.turn), ask.limit, with_logprobs, ask.known)
-        # The salt keeps prefix-cache blocks of other weights from serving this request.
-        tokens = TokensPrompt(prompt_token_ids=list(ask.context), cache_salt=str(self.served.newest))
+        # A prompt that vLLM need not read goes to its core without a thread in between. The salt keeps prefix-cache blocks of other
+        # weights from serving this request.
+        tokens = tokens_input(list(ask.context), cache_salt=str(self.served.newest))
         self._running += 1
         try:
             answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
@@ -249,28 +252,3 @@ class Engine:
     def shutdown(self) -> None:
         """End vLLM's processes; they hold nothing that has to be saved."""
         self.llm.shutdown(timeout=SHUTDOWN_S)
-
-
-class StepLogger(StatLoggerBase):
-    """Counts what each step of the engine core did, and prints nothing. With it vLLM also measures when each request began and ended."""
-
-    def __init__(self, work: Work, vllm_config: VllmConfig, engine_index: int = 0) -> None:
-        self.work = work
-
-    def record(
-        self,
-        scheduler_stats: SchedulerStats | None,
-        iteration_stats: IterationStats | None,
-        mm_cache_stats: Any = None,
-        engine_idx: int = 0,
-    ) -> None:
-        """Called after each step of the core, also one that finished no request and made no token."""
-        made = read = 0
-        if iteration_stats is not None:
-            made, read = iteration_stats.num_generation_tokens, iteration_stats.num_prompt_tokens
-        queue = self.work.queue
-        if scheduler_stats is not None:
-            queue = (scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage)
-        self.work.step(made, read, queue)
-
-    def log_engine_initialized(self) -> None: ...

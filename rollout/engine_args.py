@@ -30,6 +30,7 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
         "enable_return_routed_experts": config.rollout.capture_routing,
         "weight_transfer_config": {"backend": transport.backend},
         "worker_extension_cls": "rollout.weight_receiver.WeightReceiver",
+        "scheduler_cls": "rollout.engine_scheduler.scheduler",
         "disable_log_stats": True,
         "enable_log_requests": False,
     }

@@ -44,6 +44,7 @@ CATCH_ALL = {
     "gatewise/commands.py",
     "gatewise/errors.py",
     "cluster/actors/fleet/door.py",
+    "cluster/actors/fleet/line.py",
     "cluster/actors/fleet/questions.py",
     "cluster/commands/doctor/table.py",
     "cluster/commands/selfcheck/attempt.py",

@@ -14,6 +14,7 @@ from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.fleet.door import Door
 from cluster.actors.fleet.group_work import GroupWork, episodes_of
 from cluster.actors.fleet.keeper import keep_order
+from cluster.actors.fleet.line import Line
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
@@ -50,7 +51,7 @@ class EngineActor:
         self.engine = Engine(config, transport, chat)
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
-        self.questions, self.door = Questions(config, reward), Door()
+        self.questions, self.door = Questions(config, reward, Line(lambda: reward.line.remote())), Door()
         self._groups: list[GroupAtWork] = []
 
     async def ready(self) -> str:
@@ -140,5 +141,6 @@ class EngineActor:
 
     async def shutdown(self) -> None:
         self.watch.expected = True
+        await self.questions.close()
         await self.door.close()
         self.engine.shutdown()

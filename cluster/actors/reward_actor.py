@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from cluster.actors.fleet.line import listen
 from cluster.actors.process import log_path, send_output_to
 from cluster.working_folder import work_in
 from configs.digits import write_long_json
@@ -43,6 +45,14 @@ class RewardActor:
     async def wants(self) -> Wants:
         """Which fields of a response the user's own functions ask for; known once this actor is ready."""
         return self.scorer.wants
+
+    async def line(self) -> str:
+        """The path at which one engine is awaited, for `reply` and `score` without Ray."""
+
+        async def answer(method: str, asked: Sequence[Asked]) -> list[Any]:
+            return await (self.reply(asked) if method == "reply" else self.score(asked))
+
+        return await listen(answer)
 
     async def reply(self, asked: Sequence[Asked]) -> list[Answer]:
         """What follows the last turn of each episode; the slowest answer of a call is waited for."""

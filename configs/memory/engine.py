@@ -14,7 +14,7 @@ FULL = 0.95  # of a GPU: above it the allocator's fragments decide
 GRAPHS = 1e9  # of captured CUDA graphs
 ENGINE_RUNTIME = 1.5e9  # CUDA's context, NCCL, custom all-reduce
 ASLEEP = 2.5e9  # of an engine that sleeps: CUDA's context, NCCL, graphs
-DEFAULT_UTILIZATION, DEFAULT_BATCHED, DEFAULT_SEQUENCES = 0.92, 2048, 128  # vLLM's own, the last two as on a GPU of 80 GB
+DEFAULT_UTILIZATION, DEFAULT_BATCHED, DEFAULT_SEQUENCES = 0.92, 16384, 1024  # vLLM's own, the last two as offline on a GPU of 80 GB
 LOGIT = 12  # bytes: float32 logits, their log-probs, and a copy for sampling
 FP8, HALF, SINGLE = 1, 2, 4
 

@@ -93,7 +93,7 @@ class GroupWork:
             over=response.finish is not Finish.STOP,
             group=group,
         )
-        return self.questions.score(asked)
+        return self.questions.score(asked, held=self.slow or self.agent)
 
     async def _verdict(self, coming: asyncio.Future[Verdict], name: str, response: Response) -> Verdict:
         """A verdict; with it the episode is over for its environment, unless it broke and was not scored."""

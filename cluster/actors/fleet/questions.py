@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from cluster.actors.fleet.line import Line
 from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.own.name import is_own
@@ -73,11 +75,13 @@ class Arrivals(Generic[T]):
 class Questions:
     """One engine's way to the reward actor of its node."""
 
-    def __init__(self, config: Config, reward: Any) -> None:
-        self.config, self.reward = config, reward
+    def __init__(self, config: Config, reward: Any, line: Line | None = None) -> None:
+        """Questions about what is held for an episode go through Ray, in one order with `leave`; `line` carries the others."""
+        self.config, self.reward, self.line = config, reward, line
         self._wants: Wants | None = None  # not known before the reward actor is ready
-        self._scores: Arrivals[Verdict] = Arrivals(lambda asked: reward.score.remote(asked))
-        self._replies: Arrivals[Answer] = Arrivals(lambda asked: reward.reply.remote(asked), TOGETHER)
+        self._scores: Arrivals[Verdict] = Arrivals(partial(self._ask, "score"))
+        self._replies: Arrivals[Answer] = Arrivals(partial(self._ask, "reply"), TOGETHER)
+        self._scores_alone: Arrivals[Verdict] = Arrivals(lambda asked: reward.score.remote(asked))
         self._slow: set[str] = set()  # checkers whose last answer was slow
         self._leaving: set[asyncio.Future[None]] = set()
 
@@ -88,9 +92,14 @@ class Questions:
             self._wants = await self.reward.wants.remote() if asks else Wants()
         return self._wants
 
-    def score(self, asked: Asked) -> asyncio.Future[Verdict]:
-        """A future for the verdict on a finished response."""
-        return self._scores.put(asked)
+    def score(self, asked: Asked, *, held: bool = False) -> asyncio.Future[Verdict]:
+        """A future for the verdict on a finished response, or on an episode for which something may be held."""
+        return (self._scores_alone if held else self._scores).put(asked)
+
+    async def _ask(self, method: str, asked: Sequence[Asked]) -> Any:
+        """The answers of a method of the reward actor, over the line where it can."""
+        answers = None if self.line is None else await self.line.ask(method, asked)
+        return await getattr(self.reward, method).remote(asked) if answers is None else answers
 
     async def reply(self, asked: Asked, *, alone: bool = False) -> Answer:
         """What follows the last turn of an episode. An answer that may be slow is asked for `alone`, so that no other waits for it."""
@@ -114,3 +123,8 @@ class Questions:
             call = asyncio.ensure_future(self.reward.leave.remote(list(episodes)))
             self._leaving.add(call)
             call.add_done_callback(self._leaving.discard)
+
+    async def close(self) -> None:
+        """Hang up: nothing more is asked."""
+        if self.line is not None:
+            await self.line.close()
