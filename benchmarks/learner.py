@@ -30,8 +30,9 @@ def measure(size: Size) -> list[Row]:
     """Rounds of one step each, from the same model on the same recorded groups; for the tiny recipe and for the mixture."""
     write_mixture()
     few = Size(warm_up=1, rounds=min(size.rounds, 9), steps=0, runs=0)  # a round of the mixture takes half a minute
-    two = [*keys(), "learner.updates_per_step=2"]
-    return [*compared("tiny", [], size), *compared("57M", keys(), few), *compared("57M, two updates", two, few)]
+    one = [*keys(), "rollout.groups_per_step=8"]
+    two = [*one, "learner.updates_per_step=2"]
+    return [*compared("tiny", [], size), *compared("57M", one, few), *compared("57M, two updates", two, few)]
 
 
 def compared(name: str, given: Sequence[str], size: Size) -> list[Row]:

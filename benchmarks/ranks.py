@@ -30,9 +30,9 @@ Make = Callable[[Config, int, Any], Work]
 def measure(size: Size) -> list[Row]:
     """Rounds of one step by each side, on the same rows."""
     write_mixture(DEEP)
-    overrides = [*keys(DEEP), f"run.dir={OUT / 'ranks'}", f"learner.ranks={RANKS}", "learner.packing=false", "learner.threads=1"]
+    overrides = [*keys(DEEP), "rollout.groups_per_step=4", f"run.dir={OUT / 'ranks'}", f"learner.ranks={RANKS}", "learner.packing=false"]
     few = Size(warm_up=1, rounds=min(size.rounds, ROUNDS), steps=0, runs=0)
-    env = learner_env(load(CONFIG, overrides), gpu=False)
+    env = learner_env(load(CONFIG, overrides), gpu=False) | {"OMP_NUM_THREADS": "1"}
     with peers({f"ranks.{side}": env for side in SIDES}, overrides) as on:
         found = alternate({side: partial(ask, on[side]) for side in SIDES}, few)
     seconds = {side: [answer["seconds"] for answer in answers] for side, answers in found.items()}

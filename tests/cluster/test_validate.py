@@ -72,7 +72,9 @@ def test_it_shows_what_was_understood_in_the_order_of_questions(capsys: pytest.C
     assert "prompts: p50 4, p90 4, p99 4, longest 4, of at most 16 (data.max_prompt_tokens)" in text
     assert "6 prompts / 2 a step = 3 steps; run.steps 3 = 1 epoch" in text
     assert "line 1, exact: response '1' to reference '1' → reward 1 (correct 1)" in text
-    assert re.search(r"this machine \(\d+ CPU cores, \d+ GPUs\): engines 1 on .*, reward workers 1; weights by ", text)
+    assert re.search(
+        r"this machine \(\d+ CPU cores, \d+ GPUs\): engines 1 on .*, reward workers 1; threads \d+ an engine, \d+ a rank; weights by ", text
+    )
     assert f"a new run in {Path(config).parent / 'run'}" in text
     assert "a checkpoint takes about 0.795 MB; run.keep_checkpoints = 2" in text
 

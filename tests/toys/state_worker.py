@@ -92,9 +92,9 @@ class StateRank(Rank):
 settings_of = zero.zero_config
 
 
-def with_torchs_adam(config: Config, world: int) -> dict[str, Any]:
+def with_torchs_adam(config: Config, world: int, *, on_cpu: bool) -> dict[str, Any]:
     """DeepSpeed's settings, with torch's AdamW also in host memory: DeepSpeed's own compiles for minutes."""
-    found = settings_of(config, world)
+    found = settings_of(config, world, on_cpu=on_cpu)
     found["optimizer"]["params"]["torch_adam"] = True
     return found
 
