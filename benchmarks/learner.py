@@ -2,7 +2,7 @@
 
 The loop is given its batches. Like the learner it makes a pass for the old log-probs of every update after the first, whose own are the
 old ones. So the difference is what Gatewise adds: batches from groups, statistics, counted experts, entropies, DeepSpeed. The learner runs
-padded, as the loop does, and packed, as it is shipped.
+padded, as the loop does, and packed, as it is shipped. On a busy machine read CPU seconds, with OMP_NUM_THREADS=1 set.
 """
 
 import os
@@ -47,6 +47,7 @@ def compared(name: str, given: Sequence[str], size: Size) -> list[Row]:
         ours = found[side]
         rows += [
             ratio(f"{name}: Learner.step {side} / bare torch", [answer["seconds"] for answer in ours], bare),
+            ratio(f"{name}: CPU seconds, Learner.step {side} / bare torch", [a["cpu"] for a in ours], [a["cpu"] for a in found["torch"]]),
             *(ratio(f"{name}, {side}: of which {what}", [answer[part] for answer in ours], bare) for part, what in PARTS.items()),
             ratio(f"{name}, {side}: gradient norm / bare torch's", [a["norm"] for a in ours], [a["norm"] for a in found["torch"]]),
             figures(f"{name}: Learner.step {side}", "s", ours, "seconds"),
@@ -96,10 +97,10 @@ def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] 
     summaries = [GroupSummary.of(group) for group in groups]
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         stats = learner.step(summaries, InMemory(groups))
-        seconds = time.perf_counter() - started
-        return {"seconds": seconds, "norm": stats["grad_norm"], **{part: stats[f"seconds/learn_{part}"] for part in PARTS}}
+        took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - worked}
+        return {**took, "norm": stats["grad_norm"], **{part: stats[f"seconds/learn_{part}"] for part in PARTS}}
 
     yield work
     torch.distributed.destroy_process_group()
@@ -132,7 +133,7 @@ def bare(config: Config) -> Iterator[Work]:
     logprobs_of = partial(logprobs_under, model, temperature=float(config.rollout.temperature))
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
-        started, norms = time.perf_counter(), []
+        started, worked, norms = time.perf_counter(), time.process_time(), list[float]()
         with torch.no_grad():
             old = [[logprobs_of(batch) for batch in update] for update in updates[1:]]
         for update, before in zip(updates, [[None] * len(updates[0]), *old], strict=True):
@@ -142,7 +143,8 @@ def bare(config: Config) -> Iterator[Work]:
             norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), float(learner.max_grad_norm))))
             optimizer.step()
             optimizer.zero_grad()
-        return {"seconds": time.perf_counter() - started, "norm": sum(norms) / len(norms)}
+        took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - worked}
+        return {**took, "norm": sum(norms) / len(norms)}
 
     yield work
 

@@ -152,6 +152,7 @@ max_response_tokens = 8
 lr = 1e-4
 updates_per_step = 2
 micro_batch_tokens = 64
+packing = false
 [objective]
 preset = "dapo"
 """
