@@ -4,7 +4,7 @@ vLLM imports this module in every worker process (`worker_extension_cls`), which
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from vllm.utils.network_utils import get_ip
 
 from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.digest import read, sums
+from rollout.lanes import accept, received
 from rollout.loading import Loading
 from rollout.proof import Proof, manifest_of
 from rollout.recall import Line
@@ -53,6 +54,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     update_info_cls = GlooUpdateInfo
     store: TCPStore | None = None
     group: GlooGroup | None = None
+    halves: Sequence[torch.Tensor] = ()  # of the memory that all members share; empty where buckets come over the wire
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,9 +64,11 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         rank = init_info.rank_offset + self.parallel_config.rank
         store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
         self.bucket_bytes = init_info.bucket_bytes
-        Line(store, init_info.name, init_info.deadline_s).meet(init_info.world_size)
+        line = Line(store, init_info.name, init_info.deadline_s)
+        line.meet(init_info.world_size)
         self.store = store  # the group uses it until every pair of ranks is connected
         self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
+        self.halves = accept(line, init_info.world_size - 1)
 
     def start_weight_update(self) -> None:
         """Nothing yet: how to load a publish depends on its manifest."""
@@ -74,9 +78,10 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         assert self.group is not None, "an engine joins the transfer group before it receives"
         manifest = manifest_of(zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True))
         self.loading.begin(manifest)
-        room = self.buffers.fresh if self.loading.keeps else self.buffers.room
-        for bucket, buffer in arriving(self.group, streamed(manifest, self.bucket_bytes), room):
-            self.loading.load(unpacked(buffer, bucket))
+        plan = streamed(manifest, self.bucket_bytes)
+        arrived = received(self.group, plan, self.halves) if self.halves else arriving(self.group, plan, self.buffers.room)
+        for bucket, buffer in arrived:
+            self.loading.load(unpacked(buffer.clone() if self.loading.keeps else buffer, bucket))
 
     def finish_weight_update(self) -> None:
         self.loading.end()
@@ -84,6 +89,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     def shutdown(self) -> None:
         self.group = None
         self.store = None
+        self.halves = ()
 
 
 class WeightReceiver:

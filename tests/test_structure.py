@@ -15,10 +15,8 @@ MAY_IMPORT = {
     "reward": ("configs", "rollout.types", "rollout.episode", "reward"),
     "learner": (
         "configs",
-        *(
-            f"rollout.{name}"
-            for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs", "local_memory", "buckets")
-        ),
+        *(f"rollout.{name}" for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs")),
+        *(f"rollout.{name}" for name in ("local_memory", "buckets", "lanes")),
         "learner",
     ),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),

@@ -4,20 +4,19 @@ The driver calls engines and learner at the same time and enforces the deadline,
 """
 
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch.distributed import Work
 
 from learner.weights.beside import BesideSender
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.buckets import TwoBuffers, size_of, streamed, unpacked
+from rollout.buckets import size_of, streamed, unpacked
 from rollout.digest import read, sums
+from rollout.lanes import offer
 from rollout.proof import Proof
 from rollout.recall import Line
-from rollout.transfer import begin_broadcast, open_gloo, open_store
+from rollout.transfer import open_gloo, open_store
 from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
 
@@ -44,10 +43,12 @@ class GlooSender:
     """Sends whole checkpoints in buckets to engines on CPU: while one bucket leaves, it is digested and the next is filled."""
 
     def __init__(self, transport: Gloo, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> None:
-        self.source, self.bucket_bytes, self.buffers = source, transport.bucket_bytes, TwoBuffers()
+        self.source, self.plan = source, streamed(source.manifest(), transport.bucket_bytes)
         self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
-        Line(self.store, meeting.name, transport.deadline_s).meet(meeting.world_size)
+        line = Line(self.store, meeting.name, transport.deadline_s)
+        line.meet(meeting.world_size)
         self.group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
+        self.lane = offer(self.group, line, meeting.world_size - 1, max(map(size_of, self.plan), default=0))
 
     def send(self) -> None:
         """Broadcast every tensor, packed into buckets in the manifest's order. The source's proof is then that of the bytes that left."""
@@ -61,24 +62,22 @@ class GlooSender:
 
     def _broadcast(self, pairs: Tensors) -> Proof:
         found: dict[str, torch.Tensor] = {}
-        leaving: deque[Work] = deque()
-        for number, bucket in enumerate(streamed(self.source.manifest(), self.bucket_bytes)):
-            if len(leaving) > 1:
-                leaving.popleft().wait()  # its buffer is filled again
-            buffer = self.buffers.room(number, size_of(bucket))
+        self.lane.begin()
+        for number, bucket in enumerate(self.plan):
+            buffer = self.lane.room(number, size_of(bucket))
             weights = unpacked(buffer, bucket)
             for entry, (_, room) in zip(bucket, weights, strict=True):
                 name, tensor = next(pairs)
                 assert name == entry.name, f"the source yielded {name} where its manifest says {entry.name}"
                 room.copy_(tensor)
-            leaving.append(begin_broadcast(self.group, buffer))
+            self.lane.leave(buffer)
             found.update((name, sums(tensor)) for name, tensor in weights)
-        for work in leaving:
-            work.wait()
+        self.lane.end()
         return read(found)
 
     def close(self) -> None:
-        del self.group, self.store
+        self.lane.close()
+        del self.lane, self.group, self.store
 
 
 def open_nccl_sender(transport: Nccl, source: ZeroWeightSource, meeting: Rendezvous, listener: socket.socket) -> Sender:

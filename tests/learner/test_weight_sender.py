@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from learner.weights.sender import GlooSender, open_sender
+from rollout import lanes
 from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.digest import digest
+from rollout.lanes import SharedMemory, Wire, accept, received
 from rollout.proof import Entry
 from rollout.recall import CalledBack, Line, call_back
 from rollout.transfer import free_socket, open_gloo, open_store
@@ -172,7 +174,8 @@ def test_a_gloo_sender_whose_engines_are_lost_takes_part_in_the_gathers_that_are
             raise RuntimeError("Connection closed by peer")
 
     sender: Any = GlooSender.__new__(GlooSender)
-    sender.source, sender.bucket_bytes, sender.group, sender.buffers = Source(), 1, Broken(), TwoBuffers()
+    source: Any = Source()
+    sender.source, sender.plan, sender.lane = source, streamed(source.manifest(), 1), Wire(Broken())  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="closed by peer"):
         sender.send()
     assert sender.source.gathered == ["embedding", "head"]
@@ -207,8 +210,27 @@ class Weights(Source):
             shown.zero_()  # it is right only until the next is asked for
 
 
-@pytest.mark.parametrize("limit", [1, 128, 1 << 20])
-def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_every_publish(listener: socket.socket, limit: int) -> None:
+def on_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker does not find the memory."""
+    really, asked = lanes._mapped, iter((True, False))
+    monkeypatch.setattr(lanes, "_mapped", lambda **there: really(**there) if next(asked) else None)
+
+
+def without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(lanes, "Exported", full)
+
+
+WAYS = {"shared": lambda _: None, "one on another machine": on_another_machine, "a full /dev/shm": without_room}
+
+
+@pytest.mark.parametrize(("way", "limit"), [("shared", 1), ("shared", 128), ("shared", 1 << 20), *((way, 128) for way in [*WAYS][1:])])
+def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_every_publish(
+    listener: socket.socket, limit: int, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WAYS[way](monkeypatch)
     host, port = listener.getsockname()
     meeting = Rendezvous(name="publish-1", host=host, port=port, world_size=3)
     source: Any = Weights()
@@ -216,11 +238,18 @@ def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_eve
 
     def receive(rank: int) -> list[dict[str, torch.Tensor]]:
         store = open_store(host, port, 3, 20)
-        Line(store, meeting.name, 20).meet(3)
+        line = Line(store, meeting.name, 20)
+        line.meet(3)
         group = open_gloo(store, meeting.name, host, rank, 3, 20)
+        halves = accept(line, 2)
+        assert bool(halves) == (way == "shared")
         room = TwoBuffers().room
         return [
-            {name: tensor.clone() for bucket, buffer in arriving(group, plan, room) for name, tensor in unpacked(buffer, bucket)}
+            {
+                name: tensor.clone()
+                for bucket, buffer in (received(group, plan, halves) if halves else arriving(group, plan, room))
+                for name, tensor in unpacked(buffer, bucket)
+            }
             for _ in range(2)
         ]
 
@@ -229,9 +258,14 @@ def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_eve
         sender = GlooSender(Gloo(deadline_s=20, bucket_bytes=limit), source, meeting, listener)
         for _ in range(2):
             sender.send()
-        for received in receiving:
-            for arrived in received.result(20):
+        for engine in receiving:
+            for arrived in engine.result(20):
                 assert {name: digest(tensor) for name, tensor in arrived.items()} == source.proof
                 for name, tensor in VALUES.items():
                     assert torch.equal(arrived[name], tensor.to(arrived[name].dtype))
+        assert isinstance(sender.lane, SharedMemory) == (way == "shared")
+        if isinstance(sender.lane, SharedMemory):
+            assert sender.lane.memory.path is not None
+            assert not sender.lane.memory.path.exists(), "nothing stays behind where all are killed"
+        sender.close()
     assert source.gathered == 2 * list(VALUES)
