@@ -3,6 +3,7 @@
 import importlib
 import socket
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
@@ -269,3 +270,36 @@ def test_every_engine_gets_the_bytes_whose_digests_the_gloo_sender_proves_in_eve
             assert not sender.lane.memory.path.exists(), "nothing stays behind where all are killed"
         sender.close()
     assert source.gathered == 2 * list(VALUES)
+
+
+@pytest.mark.parametrize("way", ["shared"])
+def test_a_gloo_sender_whose_engine_breaks_in_a_bucket_gives_up_at_its_deadline_and_has_gathered_all(
+    listener: socket.socket, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WAYS[way](monkeypatch)
+    host, port = listener.getsockname()
+    meeting = Rendezvous(name="publish-1", host=host, port=port, world_size=2)
+    source: Any = Weights()
+    large = {name: tensor.repeat(1 << 14, *[1] * (tensor.dim() - 1)) for name, tensor in VALUES.items()}  # more than a socket buffers
+    monkeypatch.setitem(globals(), "VALUES", large)
+    plan, over = streamed(source.manifest(), 1), threading.Event()
+
+    def receive() -> str:
+        store = open_store(host, port, 2, 1)
+        line = Line(store, meeting.name, 1)
+        line.meet(2)
+        group = open_gloo(store, meeting.name, host, 1, 2, 1)
+        halves = accept(line, 1)
+        for bucket, _ in received(group, plan, halves) if halves else arriving(group, plan, TwoBuffers().room):
+            over.wait(20)  # it answers no more, and its connections stay open
+            return bucket[0].name
+        return ""
+
+    with ThreadPoolExecutor(1) as engine:
+        receiving = engine.submit(receive)
+        sender = GlooSender(Gloo(deadline_s=1, bucket_bytes=1), source, meeting, listener)
+        with pytest.raises(RuntimeError):
+            sender.send()
+        over.set()
+        assert receiving.result(20) == "embedding"
+    assert source.gathered == list(VALUES)
