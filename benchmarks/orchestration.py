@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.orchestration_sides import Bare, Seen, controlled, start_toys, stop_toys
+from benchmarks.orchestration_sides import Bare, Seen, Turn, controlled, start_toys, stop_toys
 from benchmarks.rounds import CONFIG, OUT, Row, Size, ratio
 from cluster.actors.session import ray_session
 from configs.loader import load
@@ -44,7 +44,10 @@ def measure(size: Size) -> list[Row]:
     return [
         *rows_of("one node", together),
         *rows_of("several nodes", apart),
-        *(ratio(f"{count} groups: one node / several nodes", together[count].seconds[1:], apart[count].seconds[1:]) for count in few),
+        *(
+            ratio(f"{count} groups: one node / several nodes", seconds_of(together[count].ours), seconds_of(apart[count].ours))
+            for count in few
+        ),
         Row(what=f"driver memory, {MEMORY_GROUPS} groups, growth", unit="MB a step", values=[growth(memory)]),
         Row(what=f"driver memory, {MEMORY_GROUPS} groups", unit="MB", values=memory),
     ]
@@ -52,17 +55,33 @@ def measure(size: Size) -> list[Row]:
 
 def rows_of(where: str, found: Mapping[int, Seen]) -> list[Row]:
     """The figures of one way to pack responses, by the number of groups."""
-    pairs = {count: (seen.seconds[1:], seen.between[1:]) for count, seen in found.items()}  # without the warm-up
-    slopes = exponents([ours for ours, _ in pairs.values()], list(found))
+    slopes = exponents([seconds_of(seen.ours) for seen in found.values()], list(found))
     return [
-        *(ratio(f"{where}, {count} groups: step / bare Ray", *of_count) for count, of_count in pairs.items()),
+        *(
+            ratio(f"{where}, {count} groups: step / bare Ray", seconds_of(seen.ours), seconds_of(seen.between))
+            for count, seen in found.items()
+        ),
+        *(
+            ratio(f"{where}, {count} groups: CPU time of the driver", cpu_of(seen.ours), cpu_of(seen.between))
+            for count, seen in found.items()
+        ),
         Row(what=f"{where}: exponent of seconds against groups", unit="x", values=slopes),
         *(
-            Row(what=f"{where}, {count} groups: {side}", unit="ms a group", values=[1000 * second / count for second in seconds])
-            for count, of_count in pairs.items()
-            for side, seconds in zip(("step", "bare Ray"), of_count, strict=True)
+            Row(what=f"{where}, {count} groups: {side}", unit="ms a group", values=[1000 * second / count for second in seconds_of(turns)])
+            for count, seen in found.items()
+            for side, turns in (("step", seen.ours), ("bare Ray", seen.between))
         ),
     ]
+
+
+def seconds_of(turns: Sequence[Turn]) -> list[float]:
+    """Of every turn but the warm-up."""
+    return [turn.seconds for turn in turns[1:]]
+
+
+def cpu_of(turns: Sequence[Turn]) -> list[float]:
+    """The same in CPU time of the driver, which other processes disturb less."""
+    return [turn.cpu for turn in turns[1:]]
 
 
 def config_of(folder: Path, groups: int, steps: int) -> Config:
@@ -78,18 +97,16 @@ def alternating(config: Config, *, together: bool) -> Seen:
         bare = Bare(config, toys, together=together)
         seen = asyncio.run(controlled(config, toys, bare.step, together=together))
         stop_toys(toys)
-    for number, (ours, theirs) in enumerate(zip(seen.seconds, seen.between, strict=True)):
-        print(
-            f"  {config.rollout.groups_per_step} groups, pair {number or 'of warm-up'}: step {ours:.3f} s  bare {theirs:.3f} s", flush=True
-        )
+    for number, (ours, theirs) in enumerate(zip(seen.ours, seen.between, strict=True)):
+        label = f"  {config.rollout.groups_per_step} groups, pair {number or 'of warm-up'}"
+        print(f"{label}: step {ours.seconds:.3f} s  bare {theirs.seconds:.3f} s", flush=True)
     return seen
 
 
 def alone(config: Config) -> Seen:
     """A run without bare steps."""
 
-    async def nothing(_: int) -> float:
-        return 0.0
+    async def nothing(_: int) -> None: ...
 
     with ray_session(None):
         toys = start_toys(config)

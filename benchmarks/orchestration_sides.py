@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -15,6 +15,7 @@ from benchmarks.orchestration_toys import MANIFEST, ToyEngine, ToyRank, ToyRewar
 from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import GROUPS
 from cluster.actors.learners import Learners
+from cluster.actors.process import frozen_gc
 from cluster.controller import Controller
 from cluster.publish.provenance import recorded_in
 from cluster.publish.publisher import Publisher
@@ -31,7 +32,24 @@ from rollout.transport import choose_transport
 from rollout.types import Prompt
 
 MB = 1e6
-Between = Callable[[int], Awaitable[float]]  # gets the step that has ended; returns seconds
+
+
+class Turn(NamedTuple):
+    """What a step took."""
+
+    seconds: float
+    cpu: float  # seconds of the driver's process, all its threads
+
+    @classmethod
+    def now(cls) -> "Turn":
+        return cls(time.perf_counter(), time.process_time())
+
+    def until(self, end: "Turn") -> "Turn":
+        """From this moment to another one."""
+        return Turn(end.seconds - self.seconds, end.cpu - self.cpu)
+
+
+Between = Callable[[int], Awaitable[Turn | None]]  # gets the step that has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +94,9 @@ class Bare:
         """`together`: the tokens of a group are one object."""
         self.config, self.toys, self.prompts, self.together = config, toys, prompts_of(config), together
 
-    async def step(self, number: int) -> float:
-        """One step; its seconds."""
-        rollout, started = self.config.rollout, time.perf_counter()
+    async def step(self, number: int) -> Turn:
+        """One step."""
+        rollout, began = self.config.rollout, Turn.now()
         parts_of_group = 1 if self.together else rollout.group_size
         returns = 1 + parts_of_group + words_come_apart(self.config)
         heads, parts = [], []
@@ -95,7 +113,7 @@ class Bare:
         ]
         await asyncio.gather(*(rank.step.remote(shared, hand, {}) for rank, hand in zip(self.toys.ranks, hands, strict=True)))
         await self._publish(number)
-        return time.perf_counter() - started
+        return began.until(Turn.now())
 
     @property
     def each_rank(self) -> range:
@@ -112,12 +130,10 @@ class Bare:
 
 @dataclass
 class Seen:
-    """What a controlled run showed of each step."""
+    """What a controlled run showed of each step but the first, whose groups began before it, and the last, which saves."""
 
-    seconds: list[float] = field(
-        default_factory=list
-    )  # from the submission of its groups to its last entry; without the first and the last step
-    between: list[float] = field(default_factory=list)  # what `between` returned
+    ours: list[Turn] = field(default_factory=list)  # from the submission of its groups to its last entry
+    between: list[Turn] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)  # MB of the driver
 
 
@@ -130,18 +146,18 @@ class Stepwise(Controller):
 
     seen: Seen
     between: Between
-    began = 0.0
+    began = Turn(0.0, 0.0)
 
     async def step(self, step: int, window: Any) -> None:
         """A timed step."""
         held = HeldSlots(window)
         await super().step(step, held)  # type: ignore[arg-type]
-        now = time.perf_counter()
-        if 1 < step < self.config.run.steps:  # the slots of the first step were free before its turn, and the last one saves
-            self.seen.seconds.append(now - self.began)
+        if 1 < step < self.config.run.steps:
+            self.seen.ours.append(self.began.until(Turn.now()))
             self.seen.memory.append(psutil.Process().memory_info().rss / MB)
-            self.seen.between.append(await self.between(step))
-        self.began = time.perf_counter()
+            if (other := await self.between(step)) is not None:
+                self.seen.between.append(other)
+        self.began = Turn.now()
         held.let_go()
 
 
@@ -179,7 +195,8 @@ async def controlled(config: Config, toys: Toys, between: Between, *, together: 
     show: Any = SimpleNamespace(step=lambda *_: None, say=print, follow_window=lambda _: None)
     controller = Stepwise(config, actors, publisher, PromptSet(prompts=prompts_of(config), dropped=0), [], ledger, metrics, show)
     controller.seen, controller.between = Seen(), between
-    await controller.run(Position(step=0, next_group=0, pending=()))
+    with frozen_gc():  # as `train` does
+        await controller.run(Position(step=0, next_group=0, pending=()))
     metrics.close()
     ledger.close()
     if wrong := [line for found in audit(folder) for line in found.violations]:

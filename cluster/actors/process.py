@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -44,3 +46,13 @@ def freeze_gc() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def frozen_gc() -> Iterator[None]:
+    """Within: what was there before is frozen. Afterwards it is not, since the process may be a user's own."""
+    freeze_gc()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

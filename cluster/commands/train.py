@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 
 from cluster.actors.nodes.addresses import nodes_of
+from cluster.actors.process import frozen_gc
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
 from cluster.causes.cause import find_cause
@@ -123,7 +124,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             metrics.on_lost = controller.experts.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             if begin.checkpoint:
                 controller.stream.load(read_stream(begin.checkpoint))
-            with show.training(begin.position.step):
+            with frozen_gc(), show.training(begin.position.step):
                 await controller.run(begin.position)
 
 
