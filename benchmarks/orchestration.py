@@ -84,10 +84,10 @@ def cpu_of(turns: Sequence[Turn]) -> list[float]:
     return [turn.cpu for turn in turns[1:]]
 
 
-def config_of(folder: Path, groups: int, steps: int) -> Config:
+def config_of(folder: Path, groups: int, steps: int, *keys: str) -> Config:
     """The tiny recipe with so many groups of long responses. Nothing is due in its steps but their own record."""
     sizes = [f"rollout.groups_per_step={groups}", f"rollout.max_response_tokens={TOKENS}", f"learner.micro_batch_tokens={8 * TOKENS}"]
-    return load(CONFIG, [f"run.dir={folder / str(groups)}", f"run.steps={steps}", *TOYS, *RECORD, *sizes])
+    return load(CONFIG, [f"run.dir={folder / str(groups)}", f"run.steps={steps}", *TOYS, *RECORD, *sizes, *keys])
 
 
 def alternating(config: Config, *, together: bool) -> Seen:

@@ -19,11 +19,14 @@ class Occupancy:
         self.clock = clock
         self.counts: dict[State, int] = {state: 0 for state in STATES} | {"free": size}
         self._areas: dict[State, float] = dict.fromkeys(STATES, 0.0)
-        self._began = self._last = clock()
+        self._began = clock()
+        self._since: dict[State, float] = dict.fromkeys(STATES, self._began)  # to which moment each area is known
 
     def move(self, before: State, after: State) -> None:
         """One slot changes its state."""
-        self._advance()
+        now = self.clock()
+        self._advance(before, now)
+        self._advance(after, now)
         self.counts[before] -= 1
         self.counts[after] += 1
 
@@ -36,16 +39,16 @@ class Occupancy:
 
     def means(self) -> Mapping[State, float]:
         """The mean number of slots in each state since the last call."""
-        self._advance()
-        whole = self._last - self._began
+        now = self.clock()
+        for state in STATES:
+            self._advance(state, now)
+        whole = now - self._began
         # A group whose scoring began before the last call may have moved more seconds than this stretch has.
         found = {state: max(area / whole, 0.0) if whole > 0 else float(self.counts.get(state, 0)) for state, area in self._areas.items()}
         # A state that has been seen stays among them.
-        self._areas, self._began = dict.fromkeys(self._areas, 0.0), self._last
+        self._areas, self._began = dict.fromkeys(self._areas, 0.0), now
         return found
 
-    def _advance(self) -> None:
-        now = self.clock()
-        for state, count in self.counts.items():
-            self._areas[state] += count * (now - self._last)
-        self._last = now
+    def _advance(self, state: State, now: float) -> None:
+        self._areas[state] += self.counts[state] * (now - self._since[state])
+        self._since[state] = now

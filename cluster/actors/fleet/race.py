@@ -59,7 +59,7 @@ class Race:
         self.hedged = False
         self._only: EngineHandle | None = None
         self._tries: dict[asyncio.Task[Scored], EngineHandle] = {}
-        self._finished: asyncio.Queue[asyncio.Task[Scored]] = asyncio.Queue()
+        self._finished: asyncio.Queue[asyncio.Task[Scored]] | None = None  # where several engines may be asked
 
     @property
     def engines(self) -> list[EngineHandle]:
@@ -68,6 +68,7 @@ class Race:
 
     def begin(self, engine: EngineHandle) -> None:
         """Ask this engine, too."""
+        self._finished = self._finished or asyncio.Queue()
         task = asyncio.create_task(self._try(engine), name=f"group {self.ask.group_id} on {engine.name}")
         self._tries[task] = engine
         engine.outstanding += 1
@@ -89,6 +90,7 @@ class Race:
     async def from_several(self, engine: EngineHandle) -> Scored | None:
         """Ask this engine, and take the first result of all that are asked; None once each is gone. An error of a living one is raised."""
         self.begin(engine)
+        assert self._finished is not None
         while self._tries:
             task = await self._finished.get()
             del self._tries[task]
