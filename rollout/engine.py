@@ -25,7 +25,7 @@ from rollout.chat import NOTHING, Chat
 from rollout.detokenise import Detokeniser
 from rollout.door.episode import Voice
 from rollout.engine_args import engine_args, stop_ids
-from rollout.engine_steps import StepLogger
+from rollout.engine_steps import StepLogger, forget_prometheus
 from rollout.episode import Reply
 from rollout.proof import Manifest, Proof, columns_of
 from rollout.pulse import Pulse, Work, any_stopped
@@ -53,6 +53,7 @@ class Engine:
         self.llm = AsyncLLM.from_engine_args(
             engine_args(config, transport), usage_context=UsageContext.LLM_CLASS, stat_loggers=[partial(StepLogger, self.work)]
         )
+        forget_prometheus(self.llm)
         tokenizer, stops = self.llm.get_tokenizer(), stop_ids(self.llm.model_config)
         self.detokeniser = Detokeniser(tokenizer, stops)
         self.speller = ReplyTokens(config, tokenizer, stops, chat)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from vllm.config import VllmConfig
-from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import PrometheusStatLogger, StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from rollout.pulse import Work
@@ -37,3 +38,10 @@ class StepLogger(StatLoggerBase):
         self.work.step(made, read, queue)
 
     def log_engine_initialized(self) -> None: ...
+
+
+def forget_prometheus(llm: AsyncLLM) -> None:
+    """Drop vLLM's own counters, which it feeds with the time of every token although nobody can read them in an actor."""
+    assert llm.logger_manager is not None, "the engine has a logger"
+    loggers = llm.logger_manager.stat_loggers
+    loggers[:] = [one for one in loggers if not isinstance(one, PrometheusStatLogger)]

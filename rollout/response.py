@@ -53,7 +53,12 @@ class Spans:
     @property
     def own_tokens(self) -> int:
         """How many tokens the model sampled."""
-        return int((self.spans[:, 1] - self.spans[:, 0]).sum())
+        return len(self) if self.turns is None else int((self.turns[:, 1] - self.turns[:, 0]).sum())
+
+    @property
+    def own_turns(self) -> int:
+        """How many turns of the model there are."""
+        return 1 if self.turns is None else len(self.turns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

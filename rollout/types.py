@@ -157,7 +157,7 @@ class GroupSummary:
 def _of_episodes(group: Group) -> dict[str, Any]:
     """The fields of a summary that say more of a response than that it has one turn."""
     responses, verdicts = group.responses, group.verdicts
-    turns = np.array([sum(len(part.spans) for part in r.segments) for r in responses], np.int64)
+    turns = np.array([sum(part.own_turns for part in r.segments) for r in responses], np.int64)
     for member, (verdict, number) in enumerate(zip(verdicts, turns, strict=True)):
         if verdict.turn_rewards and len(verdict.turn_rewards) != number:
             raise ValueError(
@@ -165,22 +165,24 @@ def _of_episodes(group: Group) -> dict[str, Any]:
                 "of turns: it needs one for each"
             )
     by_turn = any(verdict.turn_rewards for verdict in verdicts)
-    asked = group.prompt.token_ids
-    prompts = [tuple(len(asked if part.prompt_ids is None else part.prompt_ids) for part in r.segments) for r in responses]
-    sizes = tuple(
-        tuple(SegmentSize(width, len(part), part.own_tokens, len(part.spans)) for width, part in zip(widths, r.segments, strict=True))
-        for widths, r in zip(prompts, responses, strict=True)
-    )
+    rewritten = any(r.later or r.prompt_ids is not None for r in responses)
     return {
         "sampled": np.array([r.sampled_tokens for r in responses], np.int64),
         "turns": turns,
         "turn_rewards": tuple(map(_rewards_of_turns, verdicts, turns.tolist())) if by_turn else None,
-        "segments": sizes if any(r.later or r.prompt_ids is not None for r in responses) else (),
+        "segments": tuple(_sizes(r, len(group.prompt.token_ids)) for r in responses) if rewritten else (),
         "tool_calls": np.array([r.tool_calls for r in responses], np.int64),
         "tool_errors": np.array([r.tool_errors for r in responses], np.int64),
         "cut_replies": np.array([r.cut_replies for r in responses], np.int64),
         "environment_s": np.array([r.environment_s for r in responses], np.float64),
     }
+
+
+def _sizes(response: Response, prompt_tokens: int) -> tuple[SegmentSize, ...]:
+    """The segments of a response; `prompt_tokens` are those of its group's prompt."""
+    parts = response.segments
+    widths = [prompt_tokens if part.prompt_ids is None else len(part.prompt_ids) for part in parts]
+    return tuple(SegmentSize(width, len(part), part.own_tokens, part.own_turns) for width, part in zip(widths, parts, strict=True))
 
 
 def _rewards_of_turns(verdict: Verdict, turns: int) -> NDArray[np.float64]:
