@@ -32,6 +32,14 @@ def test_prompts_came_from_the_cache_and_responses_were_cut(answered: dict[str, 
     assert sum(r.oldest_version != r.newest_version for r in answered["responses"]) > 0
 
 
+def test_batches_are_as_large_as_offline_and_tokens_come_in_few_messages_but_count_as_they_are_made(answered: dict[str, Any]) -> None:
+    assert answered["batch"] == (256, 4096)
+    counts, made = answered["counts"], sum(map(len, answered["responses"]))
+    assert counts["tokens"] == made
+    assert len(answered["responses"]) <= counts["messages"] < made / 2
+    assert counts["steps"] >= max(map(len, answered["responses"]))
+
+
 def test_engine_and_learner_take_the_same_experts_and_so_replay_changes_nothing(captured_folder: Path, answered: dict[str, Any]) -> None:
     config = load(captured_folder / "config.toml", OVERRIDES)
     policy = load_policy(config)

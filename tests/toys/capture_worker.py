@@ -49,6 +49,13 @@ async def answer(config: Config) -> dict[str, Any]:
             yield output
 
     engine.llm.generate = noting  # type: ignore[method-assign]
+    process, messages = engine.llm.output_processor.process_outputs, []
+
+    def counting(outputs: list[Any], *args: Any) -> Any:
+        messages.append(len(outputs))
+        return process(outputs, *args)
+
+    engine.llm.output_processor.process_outputs = counting  # type: ignore[method-assign]
     engine.served.begin(0)
     tokens = np.random.default_rng(0).integers(4, 32, LONG).astype(np.int32)
     prompt = Prompt(prompt_id="0", token_ids=tokens, reference="", checker="exact")
@@ -62,10 +69,19 @@ async def answer(config: Config) -> dict[str, Any]:
         engine.served.begin(1)
         await engine.resume()
         responses += await asyncio.gather(*asked)
+        counts = {"tokens": engine.work.tokens, "steps": engine.work.steps, "messages": sum(messages)}
+        batch = engine.llm.vllm_config.scheduler_config
         single, episodes = list(cached), await all_kinds(engine, FACTORS)
     finally:
         engine.shutdown()
-    return {"prompt": prompt, "responses": responses, "cached": single, "cached_in_episodes": cached[len(single) :], "episodes": episodes}
+    found = {"counts": counts, "batch": (batch.max_num_seqs, batch.max_num_batched_tokens)}
+    return found | {
+        "prompt": prompt,
+        "responses": responses,
+        "cached": single,
+        "cached_in_episodes": cached[len(single) :],
+        "episodes": episodes,
+    }
 
 
 if __name__ == "__main__":
