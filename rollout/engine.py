@@ -2,6 +2,7 @@
 
     respond ──► AsyncLLM ──► Response (tokens, log-probs, versions, experts), or as often as an episode has turns
     publish:  update (pause ► receive, load and prove) ► resume      one call each, made by the publisher
+              patch (pause ► change and prove) ► resume              where only changes are published
 
 Every turn of a response is its own request with its own seed, so it does not depend on the rest of the engine's batch.
 """
@@ -27,7 +28,7 @@ from rollout.door.episode import Voice
 from rollout.engine_args import engine_args, stop_ids
 from rollout.engine_steps import StepLogger, forget_prometheus
 from rollout.episode import Reply
-from rollout.proof import Manifest, Proof, columns_of
+from rollout.proof import Digest, Manifest, Proof, columns_of
 from rollout.pulse import Pulse, Work, any_stopped
 from rollout.recall import ExchangeBroken
 from rollout.reply_tokens import ReplyTokens
@@ -196,6 +197,8 @@ class Engine:
         self._updating = True
         if not self._paused:
             await self.pause()
+        if self.config.rollout.full_every > 1:
+            await self.llm.collective_rpc("expect_patches", args=(columns_of(manifest),))
         answers = await self.llm.collective_rpc("take_publish", args=(columns_of(manifest),))
         if broken := [error for error, _, _ in answers if error]:
             raise ExchangeBroken(broken[0])
@@ -203,6 +206,19 @@ class Engine:
         self._updating = False
         self.served.begin(version)
         return [proof for _, proof, _ in answers], sorted({layer for _, _, layers in answers for layer in layers})
+
+    async def patch(self, base: str, raws: Sequence[tuple[bytes, Digest]], version: int) -> tuple[list[Proof], str]:
+        """Freeze requests and change the weights with the fingerprint `base`; the workers' digests, or why whole weights are needed."""
+        self._updating = True
+        if not self._paused:
+            await self.pause()
+        answers = await self.llm.collective_rpc("take_patch", args=(base, list(raws)))
+        self._updating = False
+        if refused := [why for why, _ in answers if why]:
+            return [], refused[0]
+        await self.llm.update_weight_version(str(version))
+        self.served.begin(version)
+        return [proof for _, proof in answers], ""
 
     async def _take_part(self, method: str, info: dict[str, Any]) -> None:
         """A call in which the workers wait for other members of the group; raises what broke it off."""

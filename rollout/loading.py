@@ -1,6 +1,6 @@
 """How an engine's worker loads the tensors of one publish: by learned copies where the model allows them, else by vLLM's own reload."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Loading:
         self.direct: DirectLoader | None = None
         self.refused = ""  # why the copies of its loaders were not learned
         self.seen: dict[str, Tensor] = {}  # digests of this publish, not read yet
+        self.look: Callable[[Sequence[tuple[str, Tensor]]], object] = len  # sees every tensor of a publish before it is loaded
 
     @property
     def keeps(self) -> bool:
@@ -47,6 +48,11 @@ class Loading:
     def load(self, weights: Sequence[tuple[str, Tensor]]) -> None:
         """Digest and load some tensors."""
         self.seen.update((name, sums(tensor)) for name, tensor in weights)
+        self.look(weights)
+        self.bring(weights)
+
+    def bring(self, weights: Sequence[tuple[str, Tensor]]) -> None:
+        """Load some tensors."""
         if self.direct is None:
             loading: Any = self.model  # its `load_weights` is a convention of vLLM, not of torch
             loading.load_weights(weights)

@@ -15,6 +15,7 @@ from vllm.distributed.weight_transfer.base import WeightTransferInitInfo, Weight
 from vllm.utils.network_utils import get_ip
 
 from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
+from rollout.delta.receiver import PatchReceiver
 from rollout.digest import read, sums
 from rollout.lanes import accept, received
 from rollout.loading import Loading
@@ -92,7 +93,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         self.halves = ()
 
 
-class WeightReceiver:
+class WeightReceiver(PatchReceiver):
     """Mixed into vLLM's worker: watches one publish and reports what it saw."""
 
     _watched = False  # between the start of a publish and its proof
@@ -128,12 +129,14 @@ class WeightReceiver:
 
         def take(info: dict[str, Any]) -> None:
             worker: Any = self
+            self.whole_begins()
             self.watch_publish()
             worker.start_weight_update()
             worker.update_weights(info)
             # Before the update is finished, while vLLM still counts.
             found.append(self.publish_proof())
             worker.finish_weight_update()
+            self.whole_is_loaded(*found[0])
 
         broken = without_raising(take, info)
         return (broken, {}, []) if broken else (broken, *found[0])
@@ -150,6 +153,7 @@ class WeightReceiver:
         def load_and_digest(weights: Any) -> Any:
             pairs = list(weights)
             self._sums.update((name, sums(tensor)) for name, tensor in pairs)
+            self.see(pairs)
             loaded = load(model, pairs)
             if any(tensor.is_cuda for _, tensor in pairs):
                 # vLLM receives chunks on streams in turn and loads a layer once its last tensor is there. Without the wait the memory of
