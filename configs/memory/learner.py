@@ -66,10 +66,11 @@ def states(config: Config, sizes: Sizes) -> dict[str, float]:
 
 
 def weights(config: Config, sizes: Sizes) -> dict[str, float]:
-    """Weights of the policy and of the reference, which is divided in the same way."""
+    """Weights of the policy and of the reference, which is divided in the same way, and a rank's share as it was last published."""
     division = divided(config, sizes)
     each = weight_bytes(config) * (division.part if config.learner.zero_stage == WEIGHTS else division.whole)
-    return {"weights": each, "reference": each if config.kl.reference else 0}
+    found = {"weights": each, "reference": each if config.kl.reference else 0}
+    return found if config.rollout.full_every == 1 else {**found, "last published": HALF * division.part}
 
 
 def layer_weights(config: Config, sizes: Sizes) -> float:

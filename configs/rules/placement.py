@@ -104,10 +104,30 @@ def a_sharing_engine_leaves_room(config: Keys) -> Iterator[Problem]:
         yield Problem(("rollout.vllm.gpu_memory_utilization", "placement.share"), message)
 
 
+def changes_are_published_in_bfloat16_to_engines_that_keep_weights(config: Keys) -> Iterator[Problem]:
+    """`rollout.full_every` > 1 needs engines in bfloat16 and `placement.share = false`."""
+    every = config.rollout.full_every
+    if every == 1:
+        return
+    if config.engine_dtype != "bfloat16":
+        message = (
+            f"got {every} with engines in {config.engine_dtype}, where an update changes almost every number: "
+            'use rollout.dtype = "bfloat16", or rollout.full_every = 1'
+        )
+        yield Problem(("rollout.full_every", "rollout.dtype"), message)
+    if config.placement.share:
+        message = (
+            f"got {every} with placement.share = true, where engines lose their weights while the ranks learn, so each publish sends whole "
+            "ones: use rollout.full_every = 1, or placement.share = false"
+        )
+        yield Problem(("rollout.full_every", "placement.share"), message)
+
+
 PLACEMENT_RULES: tuple[Rule, ...] = (
     sharing_takes_turns,
     generation_stays_within_the_bound,
     transfer_suits_the_placement,
+    changes_are_published_in_bfloat16_to_engines_that_keep_weights,
     fewest_engines_are_at_most_the_most,
     sharing_engines_are_a_fixed_number,
     a_rank_is_beside_every_worker,

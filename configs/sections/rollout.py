@@ -77,6 +77,11 @@ class RolloutConfig(Section):
         description='how weights travel to the engines; "auto" is nccl if Ray has GPUs, and otherwise gloo. '
         "With `placement.share` it is ipc on GPUs: memory that a rank and the engine's worker on the same GPU share",
     )
+    full_every: Count = Field(
+        default=1,
+        description="every `full_every`-th publish sends whole weights, those between only the numbers that have changed. 1: all send "
+        "whole ones. They also follow a failure, and go to an engine that is new, has other weights or cannot be patched",
+    )
     cpus_per_engine: Positive = Field(
         default=1,
         description="CPU cores that Ray reserves for an engine; fractions share a core. In a cluster of CPUs also its number of threads",

@@ -271,10 +271,15 @@ def fill(parameter: Any, value: torch.Tensor | None, reader: int) -> None:
 
 
 def writable(parameter: Any) -> bool:
-    """Whether a parameter's shards are its equal parts, in memory and in its own type: no second shards, quantisation or NVMe."""
+    """Whether a parameter's shards are its equal parts on all ranks, as `plain` says."""
+    return plain(parameter) and parameter.ds_process_group == dist.group.WORLD
+
+
+def plain(parameter: Any) -> bool:
+    """Whether the shards of a parameter are equal parts, in memory and in its own type: no second shards, quantisation or NVMe."""
     shard = parameter.ds_tensor
-    plain = shard.dtype == parameter.dtype and getattr(shard, "final_location", None) is None
-    return plain and getattr(parameter, "ds_secondary_tensor", None) is None and parameter.ds_process_group == dist.group.WORLD
+    whole_type = shard.dtype == parameter.dtype and getattr(shard, "final_location", None) is None
+    return whole_type and getattr(parameter, "ds_secondary_tensor", None) is None
 
 
 def family_buffers(policy: nn.Module, family: Family) -> dict[str, torch.Tensor]:

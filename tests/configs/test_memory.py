@@ -64,6 +64,8 @@ def test_layers_and_experts_of_a_model_add_up_to_its_parameters() -> None:
         (['learner.deepspeed={zero_optimization={stage=3}, data_types={grad_accum_dtype="fp32"}}'], 30.532 * 18 / 16),
         ([f'{ZERO}={{stage=3, offload_optimizer={{device="cpu"}}}}'], 30.532 * 2 / 16),
         ([f"{ZERO}.stage=3", "kl.reference=initial", "kl.coefficient=0.1"], 30.532 * (1 + 2 / 16)),
+        ([f"{ZERO}.stage=3", "rollout.full_every=9"], 30.532 * (1 + 2 / 16)),
+        ([f"{ZERO}.stage=1", "rollout.full_every=9"], 30.532 * (12 / 16 + 2 + 2 + 2 / 16)),
     ],
 )
 def test_the_learner_state_is_divided_as_the_zero_stage_does(overrides: list[str], gigabytes: float) -> None:

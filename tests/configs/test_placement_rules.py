@@ -161,3 +161,31 @@ def test_a_continued_run_may_have_any_number_of_engines() -> None:
     for before, after in ((kept, now), (now, kept), (now, load(RECIPE, ["rollout.engines={min=2,max=9}"]))):
         (change,) = allowed_changes(before, after)
         assert change.key == "rollout.engines"
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "true", "'3'", "never", "[]", "{}", "99999999999999999999"])
+def test_publishes_between_two_whole_ones_are_a_whole_number_from_one(given: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(RECIPE, [f"rollout.full_every={given}"])
+    (line,) = error.value.problems
+    assert line.startswith("command line: rollout.full_every")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"dtype": "float32"}}, 'got 4 with engines in float32, .*: use rollout.dtype = "bfloat16", or rollout.full_every = 1'),
+        ({"rollout": {"dtype": "float32"}}, "got 4 with engines in float32"),
+        ({"placement": {"share": True}}, "got 4 with placement.share = true, where engines lose their weights"),
+    ],
+)
+def test_changes_are_refused_where_they_would_save_nothing(changes: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"model": {"dtype": "bfloat16"}, **changes}
+    given["rollout"] = {"full_every": 4} | changes.get("rollout", {})
+    with pytest.raises(ValidationError, match=said):
+        run_config(Path("run"), **given)
+    assert run_config(Path("run"), **(given | {"rollout": given["rollout"] | {"full_every": 1}})).rollout.full_every == 1
+
+
+def test_engines_in_bfloat16_may_get_changes_of_a_float32_learner() -> None:
+    assert run_config(Path("run"), model={"dtype": "float32"}, rollout={"dtype": "bfloat16", "full_every": 4}).rollout.full_every == 4

@@ -16,6 +16,7 @@ from learner.state.files import Files
 from learner.state.layout import read_counters, state_file
 from learner.state.rank_state import RankState
 from learner.weights.source import ZeroWeightSource
+from tests.toys.delta_worker import followed
 from tests.toys.rank_base import Rank
 
 RENEWED = ['kl.reference="initial"', "kl.coefficient=0.1", "kl.refresh_every=1"]
@@ -48,7 +49,7 @@ class StateRank(Rank):
         found["counted"] = (learner.steps_done, learner.updates_done, learner.skipped)
         found["said"] = self.answers(learner)
         found["random"] = torch.get_rng_state()
-        found["next"] = self.step(learner)
+        found["next"], found["patched"] = followed(self, learner)
         found["after"] = dict(source)
         if self.rank == 0:
             torch.save(found, self.folder / f"{name}-{self.world}.pt")
