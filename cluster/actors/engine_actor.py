@@ -18,11 +18,12 @@ from cluster.actors.fleet.line import Line
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.causes.tracebacks import one_line
 from configs.object_store import words_come_apart
 from configs.schema import Config
 from reward.shaping import disagrees
 from rollout.chat import NOTHING, Chat
-from rollout.proof import Manifest, Proof
+from rollout.proof import Digest, Manifest, Proof
 from rollout.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.scored import Text
 from rollout.transport import Seat, Transport
@@ -135,6 +136,14 @@ class EngineActor:
 
     async def update(self, manifest: Manifest, version: int) -> tuple[list[Proof], list[str]]:
         return await self.engine.update(manifest, version)
+
+    async def patch(self, base: str, raws: Sequence[tuple[list[Any], Digest]], version: int) -> tuple[list[Proof], str]:
+        """Fetch the patches of all ranks and apply them; what the workers then hold, or why this engine needs whole weights."""
+        try:
+            fetched = await asyncio.gather(*(reference for (reference,), _ in raws))
+        except ray.exceptions.RayError as error:
+            return [], f"a patch could not be fetched: {one_line(str(error), 200)}"
+        return await self.engine.patch(base, [(raw.tobytes(), digest) for raw, (_, digest) in zip(fetched, raws, strict=True)], version)
 
     async def abandon_update(self) -> None:
         await self.engine.abandon_update()

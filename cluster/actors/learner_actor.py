@@ -17,6 +17,7 @@ from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
 from cluster.record.capsules.write import write_rank
 from configs.schema import Config
 from learner.batch.plan import Place
+from rollout.delta.moved import RankPatch
 from rollout.proof import Manifest, Proof
 from rollout.transport import PATIENCE, Rendezvous, Transport
 from rollout.types import Recorded, Sampled, SampledGroup
@@ -88,6 +89,7 @@ class LearnerActor:
         from learner.model.parking import Parking
         from learner.process_group import join_ranks
         from learner.state.rank_state import RankState
+        from learner.weights.delta import Deltas
         from learner.weights.source import ZeroWeightSource
 
         fetch_to_this_node(self.config)
@@ -103,6 +105,7 @@ class LearnerActor:
         self.parking = Parking(self.learner, device, self.learner.zero.scratch)
         self.source = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.engine_dtype), prove=self.rank == 0)
         self.exported = ZeroWeightSource(self.learner.zero, getattr(torch, self.config.model.dtype), prove=False)
+        self.deltas = Deltas(self.source) if self.config.rollout.full_every > 1 else None
         freeze_gc()
         return self.host
 
@@ -136,7 +139,14 @@ class LearnerActor:
     def send(self) -> Proof:
         """Send the weights; returns the digests of what was sent, empty on ranks that only stand by."""
         self._sender.send()
+        if self.deltas is not None:
+            self.deltas.keep()
         return self.source.proof
+
+    def patch(self) -> RankPatch:
+        """What changed in this rank's share since the last publish, as an object that engines fetch."""
+        assert self.deltas is not None, "a run that publishes whole weights asked for changes"
+        return self.deltas.patch().given(self.put)
 
     def step(
         self,
@@ -154,6 +164,10 @@ class LearnerActor:
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
         """What objects in Ray's object store hold, fetched within the run's deadline."""
         return ray.get(list(references), timeout=float(self.config.run.deadline_s))
+
+    def put(self, value: Any) -> Any:
+        """A reference to an object in Ray's object store, which this rank owns."""
+        return ray.put(value)
 
     def expert_load(self) -> Any:
         """The tokens that each expert took in the last step [L, E]; None for a dense model."""

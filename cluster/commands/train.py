@@ -23,7 +23,8 @@ from cluster.loop.attempts import Place
 from cluster.loop.shown import Shown
 from cluster.models.hub import fetch_models
 from cluster.publish.identity import prove_identity
-from cluster.publish.provenance import recorded_in
+from cluster.publish.patches import PatchPublisher
+from cluster.publish.provenance import named_in, recorded_in
 from cluster.publish.publisher import Publisher
 from cluster.publish.turns import open_publisher
 from cluster.record.audit.settings import Settings
@@ -164,6 +165,8 @@ async def _ready(
             show.say(line)
         publisher = open_publisher(config, actors.engines, actors.learners, actors.transport)
         publisher.on_exchange, publisher.on_proven = show.exchange, recorded_in(ledger)
+        if isinstance(publisher, PatchPublisher):
+            publisher.on_refused = named_in(ledger.event, show.say)
         with show.stage(PROVING):
             await prove_identity(publisher, checked.prompts.prompts)
         if begin.checkpoint:

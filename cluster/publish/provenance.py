@@ -1,8 +1,9 @@
-"""What each engine proved in a publish, for the ledger."""
+"""What engines proved in a publish, and which ones refused changes, for the ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cluster.actors.fleet.handle import EngineHandle
+from cluster.publish.patches import OnRefused
 from cluster.publish.publisher import OnProven
 from cluster.record.ledger import Ledger, Proven
 from rollout.proof import Proof, fingerprint
@@ -16,3 +17,16 @@ def recorded_in(ledger: Ledger) -> OnProven:
         ledger.published(version, fingerprint(sent), proven)
 
     return record
+
+
+def named_in(event: Callable[[str, str, str], object], say: Callable[[str], object]) -> OnRefused:
+    """A function that records each engine that refused a patch, and says each reason of an engine once."""
+    known: dict[str, str] = {}
+
+    def refused(engine: EngineHandle, why: str) -> None:
+        event("whole weights", engine.name, why)
+        if known.get(engine.name) != why:
+            known[engine.name] = why
+            say(f"{engine.name} gets whole weights: {why}")
+
+    return refused

@@ -25,6 +25,7 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.fleet.handle import EngineHandle
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, last_line
+from cluster.publish.patches import PatchPublisher
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
 from configs.schema import Config
 from rollout.transport import Transport
@@ -110,6 +111,6 @@ class TurnTaker(Publisher):
 
 
 def open_publisher(config: Config, engines: EnginePool, learners: Learners, transport: Transport) -> Publisher:
-    """The publisher of a run: one that takes turns where engines and ranks share GPUs."""
-    kind = TurnTaker if config.placement.share else Publisher
+    """The publisher of a run: one that takes turns where GPUs are shared, one that sends changes where the config asks for it."""
+    kind = TurnTaker if config.placement.share else PatchPublisher if config.rollout.full_every > 1 else Publisher
     return kind(config, engines, learners, transport)

@@ -97,6 +97,15 @@ def test_two_steps_are_learned_and_every_publish_is_proven(runs: Path, family: s
 
 
 @each_family
+def test_a_patched_engine_has_the_weights_of_the_learner_and_computes_with_them(runs: Path, family: str) -> None:
+    """The first step's weights came as changes: the second step's mismatch, above, is that of an engine that was patched."""
+    result = found(runs, family)
+    identity, changes, whole = result["published"]
+    assert identity.bytes == whole.bytes != changes.bytes
+    assert [changes.weights, whole.weights] == result["true"], "digests that patches carry forward are those of the weights"
+
+
+@each_family
 def test_publishes_are_loaded_by_copies_that_a_proof_has_compared_with_vllms_reload(runs: Path, family: str) -> None:
     result = found(runs, family)
     assert result["reloaded"] == [""], "vLLM's own reload is slower"

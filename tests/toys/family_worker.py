@@ -25,13 +25,16 @@ from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, references
 from cluster.actors.learners import Learners
 from cluster.actors.session import engine_env, learner_env
+from cluster.publish import patches
 from cluster.publish.identity import prove_identity
+from cluster.publish.patches import PatchPublisher
 from cluster.publish.publisher import Publisher, PublishFailed
 from configs.families import FAMILIES
 from configs.loader import load
 from configs.schema import Config
 from learner.learner import Learner
 from learner.weights.source import ZeroWeightSource
+from rollout.proof import fingerprint
 from rollout.scored import Scored
 from rollout.transport import Gloo
 from rollout.types import Prompt
@@ -47,12 +50,14 @@ class Run:
     """One engine and one rank of a family's model, with the publisher between them."""
 
     def __init__(self, config: Config, folder: Path) -> None:
+        # Whole weights, changes, whole weights. A rule refuses it in float32, where every number changes, and a patch proves most.
+        config = config.model_copy(update={"rollout": config.rollout.model_copy(update={"full_every": 2})})
         self.config, self.folder = config, folder
         self.transport = Gloo.of(config)
         self.engine, self.rank = EngineActor(config, 0, self.transport, InProcess(ShareOfDigits())), Rank(config)
         self.learners = Learners(config, [InProcess(self.rank)], share=lambda shared: shared)
         self.pool = EnginePool(config, [InProcess(self.engine)], lambda _: None, kill=lambda _: None)
-        self.publisher = Publisher(config, self.pool, self.learners, self.transport)
+        self.publisher = PatchPublisher(config, self.pool, self.learners, self.transport)
         draw = np.random.default_rng(0)
         tokens = [draw.integers(4, 32, 5 + i).astype(np.int32) for i in range(config.rollout.groups_per_step)]
         self.prompts = [Prompt(prompt_id=str(i), token_ids=ids, reference="", checker="toy") for i, ids in enumerate(tokens)]
@@ -60,17 +65,26 @@ class Run:
     async def whole(self) -> dict[str, Any]:
         """Train, publish, save, load and export; everything that a test wants to see of it."""
         await self.learners.start()
-        published, stats = [await prove_identity(self.publisher, self.prompts)], []
+        published, stats, true = [await prove_identity(self.publisher, self.prompts)], [], []
         for step in range(1, STEPS + 1):
             groups = [await self.ask(step * 100 + i, self.config.rollout.group_size) for i in range(len(self.prompts))]
             stats.append(await self.learners.step(groups))
             self.move_buffers()
             published.append(await self.publisher.publish(step))
+            dict(self.rank.source)
+            true.append(fingerprint(self.rank.source.proof))
         greedy = [await self.ask(i, 1, temperature=0.0) for i in range(len(self.prompts))]
         said = [(scored.prompt.token_ids, scored.learnable.tokens[0]) for scored in greedy]
         await self.learners.export(self.folder / "exported")
         reloaded = await self.engine.engine.llm.collective_rpc("why_reloaded")
-        found = {"reloaded": reloaded, "published": published, "stats": stats, "said": said, "restored": await self.save_and_load()}
+        found = {
+            "reloaded": reloaded,
+            "true": true,
+            "published": published,
+            "stats": stats,
+            "said": said,
+            "restored": await self.save_and_load(),
+        }
         found |= {"without": await self.publish_without_buffers()} if self.buffers() else {}
         if self.rank.learner.shape is not None:
             (found["proof"],) = await self.engine.engine.llm.collective_rpc("what_the_proof_says")
@@ -137,6 +151,7 @@ def share_imports() -> None:
     assert vllm.v1.engine.core
     vllm_processes.get_mp_context = lambda: multiprocessing.get_context("fork")
     vllm_models._run_in_subprocess = lambda look: look()
+    patches.WORTH = 9.0  # in float32 a patch is larger than the weights
     WeightReceiver.what_the_proof_says = what_the_proof_says  # type: ignore[attr-defined]
 
 

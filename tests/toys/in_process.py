@@ -39,6 +39,12 @@ class Rank(LearnerActor):
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
         return references
 
+    def put(self, value: Any) -> Any:
+        async def fetched() -> Any:
+            return value
+
+        return fetched()
+
 
 class ShareOfDigits:
     """A reward actor that pays for digits in a response."""

@@ -16,6 +16,7 @@ RANK = "rank "
 OF_RANKS = {  # calls to every rank that have spans of their own: kind and name
     "join_transfer": ("publish", "join"),
     "send": ("publish", "send weights"),
+    "patch": ("publish", "find changes"),
     "snapshot": ("save", "copy the state"),
     "export": ("save", "export the policy"),
     "load": ("save", "load a checkpoint"),
