@@ -33,6 +33,7 @@ BENCHMARKS = {
     "routing": "capturing experts in the engine and replaying them in the learner against doing neither",
     "plane": "the bytes that learner nodes fetch against the bytes that their rows need",
     "publish": "a publish against a bare gloo broadcast of the same bytes",
+    "delta": "a publish of changes against one of whole weights, in seconds and bytes",
     "rewards": "reward workers against one, and healthy items among hanging, crashing and memory-eating ones against healthy ones alone",
     "episodes": "a turn of an environment that is run again against a plain response, through Ray and past it, and what many leave",
     "held": "a turn and an episode of an environment that is held, in CPU time",
