@@ -27,14 +27,14 @@ class RankEnd:
     def __init__(self, config: Config) -> None:
         import torch
 
-        from cluster.actors.session import threads
+        from cluster.actors.places.threads import reserved
         from learner.learner import Learner
         from learner.process_group import join_ranks
         from learner.weights.delta import Deltas
         from learner.weights.source import ZeroWeightSource
         from rollout.transfer import free_socket
 
-        torch.set_num_threads(int(threads(config.learner.cpus_per_rank)))
+        torch.set_num_threads(reserved(config).rank)
         listener, self.listener = free_socket(HOST), free_socket(HOST)
         port = listener.getsockname()[1]
         device = join_ranks(rank=0, world=1, host=HOST, port=port, deadline_s=DEADLINE_S, listener=listener)
@@ -97,10 +97,10 @@ class WorkerEnd:
     def __init__(self, config: Config) -> None:
         import torch
 
-        from cluster.actors.session import threads
+        from cluster.actors.places.threads import reserved
         from rollout.buckets import TwoBuffers
 
-        torch.set_num_threads(int(threads(config.learner.cpus_per_rank)))
+        torch.set_num_threads(reserved(config).rank)
         self.buffers = TwoBuffers()
 
     def join(self, port: int, columns: dict[str, list[Any]], **_: Any) -> dict[str, Any]:

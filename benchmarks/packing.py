@@ -119,7 +119,7 @@ def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
         ranks=1,
         micro_batch_tokens=BUDGET,
         response_tokens=LONGEST,
-        packed=learner.packing,
+        packed=bool(learner.packing),
     )
     batches = [build_batch(rows, fetch_all(groups, rows), 0) for rows in plan.of_rank(0)[0]]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from benchmarks.mixture import folder_of, write_mixture
+from benchmarks.mixture import LAYERS, folder_of, write_mixture
 from benchmarks.peer import Peer, Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from cluster.actors.session import learner_env, ray_session
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def overrides(self) -> list[str]:
-        model = [f'model.path="{folder_of()}"'] if self.mixture else []
+        model = [f'model.path="{folder_of(LAYERS)}"'] if self.mixture else []
         return [f"run.dir={OUT / 'publish'}", f"rollout.engines={self.engines}", *model]
 
 

@@ -48,4 +48,4 @@ def repriced(part: Part, rows: MicroBatch, costs: Costs) -> Part:
 
 def _spoilt(row: Row) -> Row:
     nan = float("nan")
-    return replace(row, advantage=nan, by_turn=(nan,) * len(row.by_turn))
+    return row._replace(advantage=nan, by_turn=(nan,) * len(row.by_turn))

@@ -166,7 +166,7 @@ def test_failed_members_leave_the_others_as_if_they_had_never_been_sampled(name:
         for groups in (damaged, [without(group, broken) for group in whole])
     )
     kept = [member for member in range(5) if member not in broken]
-    moved = [replace(row, member=kept[row.member]) for row in expected.rows]
+    moved = [row._replace(member=kept[row.member]) for row in expected.rows]
 
     def listed(rows: Sequence[Row]) -> list[Row]:
         return sorted(rows, key=lambda row: (row.group, row.member, row.segment))

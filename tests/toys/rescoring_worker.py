@@ -54,7 +54,7 @@ class RescoringRank(Rank):
 
     def answer(self, learner: Learner) -> Tensor:
         """Log-probs of one group; a collective."""
-        rows = [replace(row, group=1) for row in rows_of(self.groups[1:2])]
+        rows = [row._replace(group=1) for row in rows_of(self.groups[1:2])]
         with torch.no_grad():
             log_probs: Tensor = learner.zero(whole_batch(rows, self.groups, 0))[0].clone()
         return log_probs
