@@ -17,6 +17,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from cluster.commands.checks.attention import describe_packing
 from cluster.commands.validate import refuse_layers_that_cannot_be_packed
 from configs.loader import load
 from configs.presets import PRESETS
@@ -208,6 +209,7 @@ def test_auto_packs_wherever_model_reference_and_attention_allow_it(folder: Path
     found = obstacle(config)
     assert found is None if why is None else why.replace("WINDOWS", str(tmp_path)) in str(found)
     assert settled(config).learner.packing is (why is None)
+    assert describe_packing(config) == ([] if why is None else [f'learner.packing "auto" computes on padding: {found}'])
     for asked in (True, False):
         chosen = config.model_copy(update={"learner": config.learner.model_copy(update={"packing": asked})})
         assert settled(chosen).learner.packing is asked
