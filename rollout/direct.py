@@ -92,7 +92,7 @@ class DirectLayer:
 
     def served(self, name: str) -> Tensor:
         """A tensor that the layer serves with."""
-        found = self.layer._parameters.get(name)
+        found: Tensor | None = self.layer._parameters.get(name)
         found = self.layer._buffers.get(name) if found is None else found
         assert found is not None, f"{self.name} has no tensor {name}"
         return found.data

@@ -63,8 +63,9 @@ def spoil(loader: DirectLoader) -> None:
                     copy.put.within(layer.served(name)).fill_(SPOILED)
             for name in layer.packed:
                 layer.served(name).fill_(SPOILED)
-            if hasattr(layer.layer, "cpu_linear"):
-                layer.layer.cpu_linear = None
+            served: Any = layer.layer
+            if hasattr(served, "cpu_linear"):
+                served.cpu_linear = None
 
 
 def held(loader: DirectLoader) -> dict[str, list[Digest]]:

@@ -35,7 +35,7 @@ class Slice:
     @classmethod
     def of(cls, view: Tensor) -> "Slice":
         """Where a view lies in a tensor that begins its storage."""
-        return cls(view.storage_offset(), tuple(view.size()), tuple(view.stride()))
+        return cls(int(view.storage_offset()), tuple(view.size()), tuple(view.stride()))
 
     def within(self, tensor: Tensor) -> Tensor:
         """This view of a contiguous tensor, wherever in its storage that begins."""

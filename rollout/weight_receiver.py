@@ -144,7 +144,8 @@ class WeightReceiver(PatchReceiver):
     def watch_publish(self) -> None:
         """Have every tensor of the next transfer digested."""
         engine: Any = self.weight_transfer_engine  # type: ignore[attr-defined]
-        model, self._sums = engine.model, {}
+        model = engine.model
+        self._sums: dict[str, torch.Tensor] = {}
         self._watched = True
         if isinstance(engine, GlooWeightTransferEngine):
             return  # it does so itself
