@@ -44,9 +44,11 @@ class Gathering:
 
     def _take(self, client: int, output: EngineCoreOutput, now: float) -> EngineCoreOutput | None:
         request = self.requests.get(output.request_id)
-        waits = request is not None and request.sampling_params.output_kind == RequestOutputKind.FINAL_ONLY
         taken: EngineCoreOutput | None
-        taken = self._held.take(client, output, request.num_output_tokens, now) if waits else self._held.join(client, output)
+        if request is not None and request.sampling_params.output_kind == RequestOutputKind.FINAL_ONLY:
+            taken = self._held.take(client, output, request.num_output_tokens, now)
+        else:
+            taken = self._held.join(client, output)
         return taken
 
 
