@@ -110,7 +110,7 @@ def alone(config: Config) -> Seen:
 
     with ray_session(None):
         toys = start_toys(config)
-        seen = asyncio.run(controlled(config, toys, nothing))
+        seen = asyncio.run(controlled(config, toys, nothing, together=True))
         stop_toys(toys)
     return seen
 

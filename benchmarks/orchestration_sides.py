@@ -64,7 +64,8 @@ def start_toys(config: Config) -> Toys:
     """Toy actors for a config, which have started. All of them end with Ray."""
     rollout = config.rollout
     kinds: dict[str, Any] = {"engine": ray.remote(ToyEngine), "reward": ray.remote(ToyReward)}
-    kinds["rank"] = ray.remote(concurrency_groups=GROUPS)(ToyRank)
+    remote: Any = ray.remote  # whose types know only some of its options
+    kinds["rank"] = remote(concurrency_groups=GROUPS)(ToyRank)
     reward = kinds["reward"].options(num_cpus=0, max_concurrency=10_000).remote()
     arguments = (reward, rollout.group_size, rollout.max_response_tokens, words_come_apart(config))
     engines = [kinds["engine"].options(num_cpus=0, max_concurrency=10_000).remote(*arguments) for _ in range(rollout.fewest_engines)]

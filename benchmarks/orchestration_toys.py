@@ -50,7 +50,7 @@ class ToyEngine:
         """The parts of a group, as `EngineActor.respond` returns them."""
         verdicts = await self.reward.score.remote(self.said)
         words = [Text(member, self.said[member], verdict) for member, verdict in enumerate(verdicts)]
-        seen = {"oldest_version": self.version, "newest_version": self.version}
+        seen: dict[str, Any] = {"oldest_version": self.version, "newest_version": self.version}
         summary = replace(self.summary, group_id=group_id, prompt_id=prompt.prompt_id, prompt_tokens=len(prompt.token_ids), **seen)
         tokens = [replace(one, **seen) for one in self.tokens]
         return ((summary, words[:texts]), *([SampledGroup(tuple(tokens))] if together else tokens), *([words] if self.words else []))
