@@ -174,7 +174,7 @@ def test_failed_members_leave_the_others_as_if_they_had_never_been_sampled(name:
     for ours, theirs in zip(listed(learned.rows), listed(moved), strict=True):
         # Whitening adds up a failed member's 0 too, which may round the last digit otherwise.
         assert ours.advantage == pytest.approx(theirs.advantage, rel=1e-12, abs=1e-15)
-        assert replace(ours, advantage=theirs.advantage) == theirs
+        assert ours._replace(advantage=theirs.advantage) == theirs
     assert learned.left_out == expected.left_out + 2 * len(broken)
 
 
