@@ -100,8 +100,8 @@ def actors(config: Config) -> Iterator[Work]:
 
     with ray_session(config), asyncio.Runner() as runner:
         reward: Any = ray.remote(RewardActor).options(num_cpus=0, max_concurrency=1000).remote(config, 0, [], os.getcwd())
-        placed = {"num_cpus": 1, "max_concurrency": 10_000, "runtime_env": {"env_vars": engine_env(config, gpu=False)}}
-        actor: Any = ray.remote(EngineActor).options(**placed).remote(config, 0, choose_transport(config, gpu=False), reward)
+        kind = ray.remote(EngineActor).options(num_cpus=1, max_concurrency=10_000)
+        actor: Any = kind.remote(config, 0, choose_transport(config, gpu=False), reward, env=engine_env(config, gpu=False))
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])

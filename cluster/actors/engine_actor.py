@@ -17,7 +17,7 @@ from cluster.actors.fleet.keeper import keep_order
 from cluster.actors.fleet.line import Line
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
-from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.actors.process import NO_ENV, Env, find_own_programs, freeze_gc, pause_gc, send_output_to, take
 from cluster.causes.tracebacks import one_line
 from configs.object_store import words_come_apart
 from configs.schema import Config
@@ -39,7 +39,12 @@ class GroupAborted(Exception):
 class EngineActor:
     """One engine in its own process. Methods are coroutines: many groups are in flight at once."""
 
-    def __init__(self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False, chat: Chat = NOTHING) -> None:
+    def __init__(
+        self, config: Config, index: int, transport: Transport, reward: Any, *, gpu: bool = False, chat: Chat = NOTHING, env: Env = NO_ENV
+    ) -> None:
+        """`env`: variables that Ray has not set for this process."""
+        take(env)
+        pause_gc()
         send_output_to(config.run_dir, f"engine-{index}")
         refuse_other_builds(gpu)
         find_own_programs()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cluster.actors.learners import Shared
 from cluster.actors.places.device import refuse_other_builds
-from cluster.actors.process import find_own_programs, freeze_gc, send_output_to
+from cluster.actors.process import NO_ENV, Env, find_own_programs, freeze_gc, pause_gc, send_output_to, take
 from cluster.record.capsules.write import write_rank
 from configs.schema import Config
 from learner.batch.plan import Place
@@ -55,7 +55,10 @@ GROUPS = {"ping": 1, "background": 1}  # threads beside the one that does all ot
 class LearnerActor:
     """One rank in its own process. Methods are called on all ranks at once, except `address`, `expert_load` and `ping`."""
 
-    def __init__(self, config: Config, rank: int, *, gpu: bool = False) -> None:
+    def __init__(self, config: Config, rank: int, *, gpu: bool = False, env: Env = NO_ENV) -> None:
+        """`env`: variables that Ray has not set for this process."""
+        take(env)
+        pause_gc()
         send_output_to(config.run_dir, f"learner-{rank}")
         refuse_other_builds(gpu)
         find_own_programs()

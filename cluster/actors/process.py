@@ -1,15 +1,24 @@
-"""What every actor does to its process: find programs, send its output to a file of the run directory, freeze what start-up made."""
+"""What every actor does to its process: take its environment, find programs, send its output to a file, freeze what start-up made."""
 
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import ray
 
 from cluster.causes.logs import heading
+
+Env = Mapping[str, str]
+NO_ENV: Env = MappingProxyType({})
+
+
+def take(env: Env) -> None:
+    """Set the role's variables. Libraries read them as they are imported, so call it before torch or vLLM is."""
+    os.environ.update(env)
 
 
 def log_path(run_dir: Path, role: str) -> Path:
@@ -39,6 +48,23 @@ def find_own_programs() -> None:
     os.environ["PATH"] = with_own_programs(os.environ.get("PATH"))
 
 
+def pause_gc() -> None:
+    """Collect no garbage until `freeze_gc`: while libraries are imported there is little, and looking for it takes a fifth of the time."""
+    gc.disable()
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """The same for a while, in a process that may be the user's."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def freeze_gc() -> None:
     """Freeze objects made at start-up so that the garbage collector skips them.
 
@@ -46,6 +72,7 @@ def freeze_gc() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @contextmanager

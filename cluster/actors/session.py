@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray._private import services
 
+from cluster.actors.nodes.lean import lean
 from cluster.actors.nodes.ray_watch import RayWatch, watch_ray
 from cluster.actors.places.device import count_gpus, on_gpu, this_machine
 from cluster.actors.places.shared import PINNED
@@ -72,16 +73,18 @@ def _start(config: Config | None) -> None:
         # By default Ray runs its workers at niceness 15, behind everything else on the machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         # Actors must find the packages whether or not the project is installed.
-        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         here = this_machine()
-        with _loopback_stays(), _away_from_the_terminal(), _handlers_stay():
+        metrics = config is not None and "prometheus" in config.trackers.use
+        if not metrics:
+            os.environ.setdefault("RAY_enable_metrics_collection", "0")
+        with _loopback_stays(), _away_from_the_terminal(), _handlers_stay(), lean(metrics=metrics):
             ray.init(
                 address="local",
                 num_gpus=int(count_gpus(here)) if config and on_gpu(config, here) else 0,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 _metrics_export_port=(config.trackers.prometheus_port or None) if config else None,
-                runtime_env={"env_vars": {"PYTHONPATH": paths}},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )

@@ -27,7 +27,7 @@ from cluster.actors.places.apart import Places
 from cluster.actors.places.device import count_gpus, this_machine, unused_gpus
 from cluster.actors.places.fit import refuse_what_cannot_fit
 from cluster.actors.places.shared import SharedPlaces
-from cluster.actors.process import log_path
+from cluster.actors.process import Env, log_path
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.lost import RANK
@@ -76,9 +76,10 @@ async def start_actors(
 
         def launch(index: int) -> Any:
             """Start the actor of one engine, also in the place of a dead one."""
-            options = places.options(index, env)
+            where, own = apart_from_env(places.options(index, env))
             reward = rewards[index % len(rewards)]
-            actor = kind.options(**options, max_concurrency=10_000).remote(config, index, transport, reward, gpu=places.gpu, chat=chat)
+            given = (config, index, transport, reward)
+            actor = kind.options(**where, max_concurrency=10_000).remote(*given, gpu=places.gpu, chat=chat, env=own)
             leaving[actor] = (reward, episodes_of(index))
             return actors.add(actor, f"engine {index}", f"engine-{index}", has_children=True)
 
@@ -159,11 +160,19 @@ def _rank_actors(config: Config, places: AnyPlaces, actors: "Started") -> Learne
     kind = remote(concurrency_groups=GROUPS)(LearnerActor)
 
     def spawn() -> list[Any]:
-        options = [places.rank_options(rank, env) for rank in range(config.learner.ranks)]
-        ranks = [kind.options(**where).remote(config, rank, gpu=places.gpu) for rank, where in enumerate(options)]
+        options = [apart_from_env(places.rank_options(rank, env)) for rank in range(config.learner.ranks)]
+        ranks = [kind.options(**where).remote(config, rank, gpu=places.gpu, env=own) for rank, (where, own) in enumerate(options)]
         return [actors.add(actor, f"{RANK}{rank}", f"learner-{rank}") for rank, actor in enumerate(ranks)]
 
     return Learners(config, spawn(), spawn=spawn, renew=places.renew_ranks, kill=actors.kill)
+
+
+def apart_from_env(options: dict[str, Any]) -> tuple[dict[str, Any], Env]:
+    """The options of an actor, and the variables that it sets itself: Ray sets them on a cluster alone.
+
+    A local Ray would start an agent for it, and one more process for every actor: it keeps the first ones for actors without variables.
+    """
+    return options, {} if joins_cluster() else options.pop("runtime_env")["env_vars"]
 
 
 class Started:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 
 from cluster.actors.nodes.addresses import nodes_of
-from cluster.actors.process import frozen_gc
+from cluster.actors.process import frozen_gc, without_gc
 from cluster.actors.session import ray_session, refuse_ray_in_use
 from cluster.actors.start import Actors, start_actors
 from cluster.causes.cause import find_cause
@@ -65,7 +65,8 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
     show, stop = show or Progress(config.run.steps), stop or Stop()
     refuse_ray_in_use()
     config = fetch_models(config, show.say)
-    checked = check(config)
+    with without_gc():  # it imports torch and transformers
+        checked = check(config)
     warnings = check_folder(config)
     refuse_broken_machine(config)
     refuse_unknown_resume(config)
