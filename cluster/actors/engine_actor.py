@@ -51,8 +51,12 @@ class EngineActor:
         keep_order()
         from cluster.models.hub import fetch_to_this_node
         from rollout.engine import Engine
+        from rollout.engine_fork import fork_the_core
 
         fetch_to_this_node(config)
+        if not gpu:
+            raylet: Any = ray._raylet
+            fork_the_core(raylet.setproctitle)  # vLLM's own finds no room for a title where Ray has written one
         self.config, self.index = config, index
         self.engine = Engine(config, transport, chat)
         self.watch = CoreWatch(self.engine.processes())

@@ -80,8 +80,11 @@ from cluster.actors.fleet import keeper
 keeper.keep_order(orphaned_s=0.3)
 memory = SharedMemory(create=True, size=8)
 child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
+if (fork := os.fork()) == 0:  # its environment in /proc is that of before, as in an engine core
+    os.setsid()
+    time.sleep(600)
 open(os.path.join(os.environ[keeper.SOCKETS], "socket"), "w").close()
-print(os.getpid(), child.pid, os.environ[keeper.SOCKETS], memory.name, flush=True)
+print(os.getpid(), child.pid, fork, os.environ[keeper.SOCKETS], memory.name, flush=True)
 time.sleep(600)
 """
 
@@ -94,19 +97,19 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
     )
     assert daemon.stdout is not None
     *pids, sockets, memory = daemon.stdout.readline().split()
-    actor, child = map(psutil.Process, map(int, pids))
+    actor, child, fork = map(psutil.Process, map(int, pids))
     deadline = time.monotonic() + 20
     while not child.children():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    family = [actor, child, *child.children()]
+    family = [actor, child, fork, *child.children()]
     for process in family:
         process.send_signal(signal.SIGSTOP)
     (actor if killed == "actor" else daemon).send_signal(signal.SIGKILL)
     gone, left = psutil.wait_procs(family, timeout=20)
     daemon.wait()
     daemon.stdout.close()
-    assert (len(gone), left) == (3, [])
+    assert (len(gone), left) == (4, [])
     while Path(sockets).exists() or Path("/dev/shm", memory).exists():
         assert time.monotonic() < deadline, "the sockets and the shared memory go after the processes"
         time.sleep(0.01)

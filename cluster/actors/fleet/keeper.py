@@ -4,7 +4,9 @@ SIGKILL to an actor does not reach its children, and a stopped core notices noth
 
     python keeper.py PID PARENT SECONDS MARK FOLDER
 
-waits for PID to end, then kills what has GATEWISE_ENGINE=MARK in its environment, and removes FOLDER with the engine's sockets.
+waits for PID to end, then kills its descendants and removes FOLDER with the engine's sockets. A descendant that is a program of its own has
+GATEWISE_ENGINE=MARK in its environment. A mere fork, such as an engine core, shows the environment of Ray's worker; it has a file in FOLDER
+open.
 
 It runs beside the actor, as a process of its own that no signal to the actor's children or group reaches. It needs the standard library
 only, so it starts at once and is small.
@@ -20,9 +22,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 MARK = "GATEWISE_ENGINE"
 SOCKETS = "VLLM_RPC_BASE_PATH"  # the folder of vLLM's sockets, which a killed engine leaves behind
+INHERITED = "inherited"  # the file in that folder which forks have open
 ORPHANED_S = 5.0  # for a process to end by itself once its parent, Ray's daemon of the node, has ended
 ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
@@ -36,20 +40,29 @@ def keep_order(orphaned_s: float = ORPHANED_S) -> None:
     # It leaves its parent at once, so this returns soon. Its own environment has no mark, as it would end itself.
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(os.getppid()), str(orphaned_s), mark, folder]
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+    os.open(os.path.join(folder, INHERITED), os.O_CREAT | os.O_RDONLY)  # stays open
     os.environ |= {MARK: mark, SOCKETS: folder}
 
 
-def marked(mark: str) -> Iterator[int]:
-    """The processes whose environment has the mark."""
-    wanted = f"{MARK}={mark}".encode()
+def marked(mark: str, folder: str) -> Iterator[int]:
+    """The processes whose environment has the mark, and those that have the folder's file open."""
+    wanted, inherited = f"{MARK}={mark}".encode(), os.path.join(os.path.realpath(folder), INHERITED)
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
-                    if wanted in file.read().split(b"\0"):
+                    if wanted in file.read().split(b"\0") or inherited in links(f"/proc/{name}/fd"):
                         yield int(name)
             except OSError:  # it has ended, or is another user's
                 continue
+
+
+def links(folder: str) -> Iterator[str]:
+    """Where the links in a folder lead."""
+    with os.scandir(folder) as found:
+        for link in found:
+            with suppress(FileNotFoundError):  # closed meanwhile
+                yield os.readlink(link)
 
 
 def cleans_up(pid: int) -> bool:
@@ -61,10 +74,10 @@ def cleans_up(pid: int) -> bool:
         return False
 
 
-def kill_marked(mark: str) -> None:
+def kill_marked(mark: str, folder: str) -> None:
     """Kill them until none is left, within a few seconds; Python's resource trackers have half of that to clean up."""
     for tried in range(ROUNDS):
-        left = list(marked(mark))
+        left = list(marked(mark, folder))
         if not left:
             return
         for pid in left:
@@ -109,7 +122,7 @@ def main() -> None:
     os.setsid()
     pid, parent, orphaned_s, mark, folder = sys.argv[1:]
     wait_for(int(pid), int(parent), float(orphaned_s))
-    kill_marked(mark)
+    kill_marked(mark, folder)
     shutil.rmtree(folder, ignore_errors=True)  # another process of the node may be clearing the same temporary folder
 
 
