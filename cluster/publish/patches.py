@@ -16,7 +16,7 @@ from cluster.actors.fleet.handle import EngineHandle
 from cluster.actors.learners import Learners
 from cluster.publish.blame import Failure, answer, last_line
 from cluster.publish.callback import CallBack, by_store
-from cluster.publish.publisher import LearnerFailed, Published, Publisher
+from cluster.publish.publisher import LearnerFailed, Published, Publisher, PublishFailed
 from cluster.record.metrics.timeline.spans import PUBLISH
 from configs.schema import Config
 from rollout.delta.moved import RankPatch, moved_on
@@ -76,6 +76,8 @@ class PatchPublisher(Publisher):
         rest = [engine for engine in engines if engine not in patched and engine.cause is None]
         self._held, self._holders, self._deltas = delta.sent, list(patched), self._deltas + 1
         if not rest:
+            if not patched:
+                raise PublishFailed("every engine failed at 'patch'")
             self._unfinished = False
             return delta.sent, patched
         sent, proven = await self._bring_whole(rest, engines, version)

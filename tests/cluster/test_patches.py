@@ -148,6 +148,15 @@ async def test_an_engine_that_dies_in_a_patch_takes_nobody_with_it_and_whole_wei
 
 
 @scenario
+async def test_a_publish_in_which_every_engine_dies_fails() -> None:
+    site = PatchSite(1, every=9)
+    await site.publish(0)
+    site.engines[0].faults["patch"] = "die"
+    with pytest.raises(PublishFailed, match="every engine failed at 'patch'"):
+        await site.publish(1)
+
+
+@scenario
 async def test_an_engine_that_makes_other_weights_of_a_patch_is_buried_and_the_others_get_whole_ones() -> None:
     site = PatchSite(every=9)
     await site.publish(0)
