@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from learner.weights.shares import Share, own_shares
@@ -46,6 +47,7 @@ class Deltas:
 
     def keep(self) -> None:
         """Remember the share as it is: it has just been published whole."""
+        self._settle()
         if not self.shares:
             tensors = [tensor for layer in self.source.layers for tensor in layer]
             self.shares = list(own_shares(tensors, self.source.zero, self.source.dtype))
@@ -56,6 +58,7 @@ class Deltas:
 
     def patch(self) -> Patch:
         """What changed since the last publish, whole or delta; from then on it counts as published."""
+        self._settle()
         moved: Moved = {}
         parts = [part for part in side_by_side(self._changed, range(len(self.shares)), self.source.device) if part is not None]
         for record, _ in parts:
@@ -71,3 +74,8 @@ class Deltas:
         if not len(places):
             return None
         return write_record(share.where, self.manifest[share.where.entry], places, new[places], differences)
+
+    def _settle(self) -> None:
+        """Wait for the update that made these weights: DeepSpeed may write them on another stream."""
+        if self.source.device.type == "cuda":
+            torch.cuda.synchronize(self.source.device)
