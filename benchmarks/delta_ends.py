@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.peer import Work
 from benchmarks.rounds import OUT
 from configs.schema import Config
-from rollout.proof import buckets, columns_of, fingerprint, manifest_of
+from rollout.proof import columns_of, fingerprint, manifest_of
 from rollout.transport import BUCKET_BYTES, Gloo, Rendezvous
 
 HOST = "127.0.0.1"
@@ -50,7 +50,7 @@ class RankEnd:
     def join(self, port: int, **_: Any) -> dict[str, Any]:
         from learner.weights.sender import GlooSender
 
-        for _ in range(FIRST_STEPS):
+        for _step in range(FIRST_STEPS):
             self.step()
         meeting = Rendezvous(name="bench", host=HOST, port=port, world_size=2)
         self.sender = GlooSender(Gloo(deadline_s=DEADLINE_S), self.source, meeting, self.listener)
@@ -109,26 +109,32 @@ class WorkerEnd:
         from rollout.delta.held import InPlace
         from rollout.delta.places import Slice, spots
         from rollout.delta.taker import PatchTaker
+        from rollout.lanes import accept
         from rollout.recall import Line
         from rollout.transfer import open_gloo, open_store, torch_dtype
 
         self.store = open_store(HOST, port, 2, DEADLINE_S)
-        Line(self.store, "bench", DEADLINE_S).meet(2)
+        line = Line(self.store, "bench", DEADLINE_S)
+        line.meet(2)
         self.planned = manifest_of(zip(columns["names"], columns["dtype_names"], columns["shapes"], strict=True))
         self.served = {entry.name: torch.zeros(entry.shape, dtype=torch_dtype(entry.dtype)) for entry in self.planned}
         same = {name: (Slice(0, tuple(tensor.shape), tensor.stride()), tensor) for name, tensor in self.served.items()}
         places = {name: spots([(where, where)], tensor, tensor.numel(), name) for name, (where, tensor) in same.items()}
         self.taker = PatchTaker(self.planned, InPlace(places), torch.device("cpu"))
         self.group = open_gloo(self.store, "bench", HOST, 1, 2, DEADLINE_S)
+        self.halves = accept(line, 1)
         return {}
 
     def whole(self) -> dict[str, Any]:
-        from rollout.buckets import arriving, unpacked
+        from rollout.buckets import arriving, streamed, unpacked
         from rollout.digest import read, sums
+        from rollout.lanes import received
 
         self.taker.begin()
         found = {}
-        for bucket, buffer in arriving(self.group, buckets(self.planned, BUCKET_BYTES), self.buffers.room):
+        plan = streamed(self.planned, BUCKET_BYTES)
+        arrived = received(self.group, plan, self.halves) if self.halves else arriving(self.group, plan, self.buffers.room)
+        for bucket, buffer in arrived:
             for name, tensor in unpacked(buffer, bucket):
                 found[name] = sums(tensor)
                 self.served[name].copy_(tensor)

@@ -59,7 +59,7 @@ def _served(layer: LayerCopies, name: str) -> Tensor:
     method = getattr(layer.layer, "quant_method", None)
     if method is not None and type(method) not in SERVED_AS_LOADED:
         raise NoPlace(f"{layer.name} serves by {type(method).__name__}")
-    tensor = layer.layer._parameters.get(name)
+    tensor: Tensor | None = layer.layer._parameters.get(name)
     tensor = layer.layer._buffers.get(name) if tensor is None else tensor
     loaded = layer.loaded[name]
     if tensor is None or (tensor.shape, tensor.stride(), tensor.dtype) != (loaded.shape, loaded.stride(), loaded.dtype):

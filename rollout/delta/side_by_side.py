@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import torch
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def side_by_side(work: Callable[[A], B], items: Sequence[A], device: torch.device) -> list[B]:

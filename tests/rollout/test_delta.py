@@ -15,6 +15,7 @@ from rollout.delta.differences import INTEGERS, as_integers, read_differences, w
 from rollout.delta.gaps import read_places, write_places
 from rollout.delta.packing import pack, unpack
 from rollout.delta.patch import HEAD, Where, join, read_patch, write_record
+from rollout.delta.side_by_side import side_by_side
 from rollout.digest import digest
 from rollout.proof import Entry
 
@@ -160,3 +161,15 @@ def test_a_patch_of_another_model_is_refused() -> None:
     patch, _ = a_patch()
     with pytest.raises(ValueError, match="does not fit"):
         list(read_patch(patch, (Entry("model.norm.weight", "bfloat16", (4, 9)),), CPU))
+
+
+def test_work_on_several_threads_gives_the_same_in_order_and_leaves_torchs_threads_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = side_by_side(lambda number: (number, torch.get_num_threads()), range(20), CPU)
+        assert [number for number, _ in found] == list(range(20))
+        assert {threads for _, threads in found} == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
