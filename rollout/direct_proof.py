@@ -1,7 +1,7 @@
 """Whether learned copies load a model as vLLM does: both load the same numbers, and the model must hold and compute the same after each.
 
-Between the two every place that a copy writes is spoiled, so that a copy which is missing or goes elsewhere shows. It is done once for a
-manifest, before a publish whose weights replace the numbers.
+Between the two vLLM loads other numbers, so that a copy which is missing or goes elsewhere shows. It is done once for a manifest, before a
+publish whose weights replace the numbers.
 """
 
 from collections.abc import Iterator
@@ -19,30 +19,34 @@ from rollout.reload import begin_reload, end_reload
 from rollout.transfer import torch_dtype
 
 PERIOD = 65_537  # of the numbers, a prime, so that rows and columns of any usual size differ
-SPOILED = 7
 ROWS = 2  # of the input on which kernels are compared
 
 
 def prove(loader: DirectLoader, config: ModelConfig) -> None:
     """Load numbers of its own in both ways; NotLearned, naming a layer, if the model is not the same afterwards."""
-    model: Any = loader.model
-    begin_reload(model)
-    for weight in numbers(loader):
-        model.load_weights([weight])
-    end_reload(model, config)
+    reload(loader, config, seed=0)
     expected = held(loader)
-    spoil(loader)
+    reload(loader, config, seed=1)
     loader.begin()
-    loader.load(numbers(loader))
+    loader.load(numbers(loader, seed=0))
     loader.end()
     found = held(loader)
     if wrong := [name for name, digests in expected.items() if found[name] != digests]:
         raise NotLearned(f"learned copies load {', '.join(wrong[:3])} otherwise than vLLM ({len(wrong)} layers)")
 
 
-def numbers(loader: DirectLoader) -> Iterator[tuple[str, Tensor]]:
-    """A tensor of small numbers for each name, different for each name."""
-    drawn = torch.rand(PERIOD, generator=torch.Generator().manual_seed(0)) - 0.5
+def reload(loader: DirectLoader, config: ModelConfig, seed: int) -> None:
+    """Load numbers as vLLM does."""
+    model: Any = loader.model
+    begin_reload(model)
+    for weight in numbers(loader, seed):
+        model.load_weights([weight])
+    end_reload(model, config)
+
+
+def numbers(loader: DirectLoader, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """A tensor of small numbers for each name, different for each name and seed."""
+    drawn = torch.rand(PERIOD, generator=torch.Generator().manual_seed(seed)) - 0.5
     for place, entry in enumerate(loader.manifest):
         yield entry.name, number_tensor(entry, drawn.roll(place))
 
@@ -52,20 +56,6 @@ def number_tensor(entry: Entry, drawn: Tensor) -> Tensor:
     count = torch.Size(entry.shape).numel()
     values = drawn if dtype.is_floating_point else drawn * 100
     return values.to(dtype).repeat(-(-count // PERIOD))[:count].view(entry.shape)
-
-
-def spoil(loader: DirectLoader) -> None:
-    """Overwrite every place that a copy writes, and forget every kernel that a layer has packed."""
-    with torch.no_grad():
-        for layer in loader.layers:
-            for name, copy in (found for copies in layer.copies.values() for found in copies):
-                if name not in layer.packed:
-                    copy.put.within(layer.served(name)).fill_(SPOILED)
-            for name in layer.packed:
-                layer.served(name).fill_(SPOILED)
-            served: Any = layer.layer
-            if hasattr(served, "cpu_linear"):
-                served.cpu_linear = None
 
 
 def held(loader: DirectLoader) -> dict[str, list[Digest]]:
