@@ -2,7 +2,8 @@
 
 {"learner": {"Learner.step / bare torch": {"usual": 1.19, "at_most": 1.3}}}    or "at_least", where more is better
 
-A figure is the median of its rounds. Bands are for ratios, which another machine changes little.
+A figure is the median of its rounds. Bands are for ratios, which another machine changes little. Without a usual value the limit is a goal
+that no quiet run has been kept for yet.
 """
 
 import json
@@ -23,7 +24,7 @@ EDGES = ("at_most", "at_least")
 class Band:
     """Where a figure may lie: above or below its usual value as far as `limit`."""
 
-    usual: float
+    usual: float | None
     edge: str  # of EDGES
     limit: float
 
@@ -39,7 +40,8 @@ class Band:
 
     def as_json(self) -> dict[str, float]:
         """Its entry in the file."""
-        return {"usual": shortened(self.usual), self.edge: shortened(self.limit)}
+        usual = {} if self.usual is None else {"usual": shortened(self.usual)}
+        return usual | {self.edge: shortened(self.limit)}
 
 
 Bands = dict[str, dict[str, Band]]  # by benchmark and figure
@@ -56,9 +58,9 @@ def read_bands(path: Path = FIGURES) -> Bands:
 def read_band(entry: Mapping[str, Any], where: str) -> Band:
     """One band; ValueError where it is none."""
     edges = [edge for edge in EDGES if edge in entry]
-    if len(edges) != 1 or set(entry) != {"usual", *edges} or not all(type(number) in (int, float) for number in entry.values()):
-        raise ValueError(f"{where}: needed numbers for usual and for one of {' and '.join(EDGES)}, got {dict(entry)}")
-    return Band(usual=entry["usual"], edge=edges[0], limit=entry[edges[0]])
+    if len(edges) != 1 or not set(entry) <= {"usual", *edges} or not all(type(number) in (int, float) for number in entry.values()):
+        raise ValueError(f"{where}: needed a number for one of {' and '.join(EDGES)}, and may have one for usual, got {dict(entry)}")
+    return Band(usual=entry.get("usual"), edge=edges[0], limit=entry[edges[0]])
 
 
 def write_bands(bands: Bands, path: Path = FIGURES) -> None:
@@ -74,7 +76,7 @@ def worse(bands: Mapping[str, Band], rows: Sequence[Row], *, whole: bool) -> lis
     """What is wrong with the guarded figures of a benchmark, a text each. With `whole` a figure that was not measured is wrong too."""
     found = {row.what: row for row in rows}
     texts = [
-        f"{what} is {shortened(figure)}, {edge_in_words(band)} (usually {shortened(band.usual)})"
+        f"{what} is {shortened(figure)}, {edge_in_words(band)}{'' if band.usual is None else f' (usually {shortened(band.usual)})'}"
         for what, band in bands.items()
         if what in found and not band.holds(figure := found[what].spread[1])
     ]
