@@ -26,6 +26,10 @@ ANSWERS_S = 10.0  # for a cluster's head to accept a connection
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # variables of an actor that the user's own do not replace
 
+# Threads that wait for each other sleep. By default they spin, on cores that the others, reward workers or the driver need meanwhile:
+# on a busy machine two spinning threads took several times as long as one.
+PATIENT = {"OMP_WAIT_POLICY": "passive"}
+
 
 def joins_cluster() -> bool:
     """Whether the run goes to a cluster that is already up: `ray job submit` names it in RAY_ADDRESS."""
@@ -164,6 +168,7 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
             # Runs the only CPU worker inside the engine core's process.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": threads,
+            **PATIENT,
         }
         if not joins_cluster():
             env["VLLM_HOST_IP"] = "127.0.0.1"
@@ -180,7 +185,7 @@ def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     if config.placement.share or config.learner.threads != "auto":
         env["OMP_NUM_THREADS"] = threads
     if not gpu:
-        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads}
+        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, **PATIENT}
     elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:
         # Micro-batches and gathered layers of ever other sizes would leave gaps in the GPU's memory. Ranks that share GPUs send weights as
         # CUDA IPC handles, which are many times slower to make and to open for such segments. Engines are left to vLLM.
