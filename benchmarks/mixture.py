@@ -6,6 +6,7 @@ never answers right, and a step whose responses are all alike has no gradient to
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def write_mixture(layers: int = LAYERS) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     torch.manual_seed(0)
-    settings = Qwen3MoeConfig(
+    kind: Any = Qwen3MoeConfig  # its types lack keys that it takes
+    settings = kind(
         vocab_size=len(tokenizer), hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=layers,
         num_attention_heads=8, num_key_value_heads=4, head_dim=64, num_experts=16, num_experts_per_tok=2, norm_topk_prob=True,
         decoder_sparse_step=1, max_position_embeddings=512, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,

@@ -69,13 +69,11 @@ class ZeroEngine:
             __compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", auto_mpi_discovery=False)
         settings = zero_config(config, world, on_cpu=device.type == "cpu")
-        self.stage = config.learner.zero_stage
-        self.world = world
+        self.stage, self.world = config.learner.zero_stage, world
         self.learner, self.is_plain = config.learner, is_plain(config)
         # transformers loads partitioned for as long as this object lives.
         self._partitioned_loading = HfDeepSpeedConfig(settings) if self.partitions_parameters else None
-        shares = 1 if self.partitions_parameters else config.learner.expert_parallel
-        # DeepSpeed makes groups of consecutive ranks.
+        shares = 1 if self.partitions_parameters else config.learner.expert_parallel  # of consecutive ranks, as DeepSpeed groups them
         self.division = Division(
             device=device, fill=fill if self.partitions_parameters else None, share=dist.get_rank() % shares, shares=shares
         )
@@ -91,8 +89,7 @@ class ZeroEngine:
         if self.stage == 0:
             self.engine.enable_backward_allreduce = False  # `_plain_update` has reduced the gradient by then
         restore_buffers(policy, kept)
-        # After DeepSpeed has replaced blocks.
-        apply_precision(policy, config.learner)
+        apply_precision(policy, config.learner)  # after DeepSpeed has replaced blocks
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """The buffers that belong to the weights, by the policy's names."""
@@ -116,10 +113,7 @@ class ZeroEngine:
         return self.engine(*args, **kwargs)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of this rank's share of a sum over all ranks.
-
-        DeepSpeed averages gradients over ranks; a loss that is already a share of the whole needs their sum.
-        """
+        """Add the gradient of this rank's share of a sum over all ranks, which DeepSpeed would average."""
         self.engine.backward(loss * self.world, scale_wrt_gas=False)
 
     def update(self, lr: float, refuses: Refuses | None = None) -> tuple[float, bool]:
