@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.record.progress.harmless import say
-from configs.errors import InputError
+from cluster.record.saves.asked import refuse_to
 from configs.home import expanded
 
 
@@ -29,13 +29,11 @@ def add_report(commands: Any) -> None:
 
 def run_report(asked: argparse.Namespace) -> None:
     """Write the report and say where it is."""
-    from cluster.report.write import write_report
+    from cluster.report.write import BEGINS, REPORT, write_report
 
     to = None if asked.to is None else expanded(asked.to)
-    if to is not None and to.is_dir():
-        raise InputError(f"--to got the folder {to}, needed a file: give {to / 'report.html'}")
-    if to is not None and not to.absolute().parent.is_dir():
-        raise InputError(f"--to got {to}, and its folder does not exist: make it, or give another one")
+    if to is not None:
+        refuse_to(to, REPORT, BEGINS)
     say(write_report([expanded(Path(folder)) for folder in asked.runs], to))
 
 

@@ -1,14 +1,15 @@
 """Writes the report of one or several runs as a file that opens without a network."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.record.saves.asked import write_aside
 from cluster.report.assemble import assemble
 from cluster.report.files import open_runs
 from cluster.report.pages.registry import PAGES
 
 REPORT = "report.html"
+BEGINS = (b"<!doctype html>",)
 
 
 def make_report(folders: Sequence[Path], *, ended: bool = False, live: str = "") -> str:
@@ -20,10 +21,5 @@ def make_report(folders: Sequence[Path], *, ended: bool = False, live: str = "")
 def write_report(folders: Sequence[Path], to: Path | None = None, *, ended: bool = False) -> Path:
     """Write the report, by default into the first run's folder; a reader never sees half a file."""
     path = to or folders[0] / REPORT
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(make_report(folders, ended=ended), encoding="utf-8", errors="replace")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(path, make_report(folders, ended=ended).encode("utf-8", errors="replace"))
     return path

@@ -141,12 +141,15 @@ def test_a_run_of_an_older_version_says_what_is_missing(tmp_path: Path) -> None:
     assert RunFiles(old).state == "not running"
 
 
-@pytest.mark.parametrize("name", ["nothing", "empty"])
+@pytest.mark.parametrize("name", ["nothing", "empty", "file"])
 def test_a_folder_without_a_run_is_refused_with_what_to_give(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit):
         main(["report", str(tmp_path / name)])
-    assert re.search(r"NoRun: .*(is no folder|holds no run).*give the run.dir", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(r"NoRun: .*(is no folder|holds no run).*give the run.dir", said)
+    assert "Traceback" not in said
 
 
 def test_the_command_writes_one_file_and_takes_a_run_once(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,10 +157,15 @@ def test_the_command_writes_one_file_and_takes_a_run_once(run: Path, tmp_path: P
     assert capsys.readouterr().out.strip() == str(tmp_path / "x.html")
     assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
     assert (tmp_path / "x.html").read_text().count('<span class="run">') == 1
-    for wrong in (tmp_path, tmp_path / "no" / "x.html"):
+    metrics = (run / "metrics.jsonl").read_bytes()
+    for wrong in (tmp_path, tmp_path / "no" / "x.html", tmp_path / "x.html" / "y", run / "metrics.jsonl", tmp_path / ("x" * 300)):
         with pytest.raises(SystemExit):
             main(["report", str(run), "--to", str(wrong)])
-        assert "--to got" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "--to got" in said
+        assert "Traceback" not in said
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
 
 
 def test_the_driver_has_it_written_with_its_pictures_and_says_that_the_run_has_ended(

@@ -33,13 +33,18 @@ const report = (() => {
   }
 
   const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  function layoutOf(own) {
+  // A step is a whole number: few of them get a mark each, where Plotly would set some between.
+  function marks(data) {
+    const ends = data.flatMap(trace => trace.x?.length ? [trace.x[0], trace.x.at(-1)] : []);
+    return ends.length && ends.every(Number.isInteger) && Math.max(...ends) - Math.min(...ends) < 8 ? {dtick: 1} : {};
+  }
+  function layoutOf(own, data) {
     const axis = {gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, fixedrange: touch()};
     const merged = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--ink"), size: 12, family: getComputedStyle(document.body).fontFamily},
       margin: {l: 44, r: 12, t: 8, b: 36}, hovermode: "x unified", dragmode: touch() ? false : "zoom",
       hoverlabel: {bgcolor: css("--card"), bordercolor: css("--line"), font: {color: css("--ink")}},
-      legend: {orientation: "h", y: -0.22, x: 0, font: {size: 11}}, xaxis: {title: {text: "step", standoff: 4}}, ...own,
+      legend: {orientation: "h", y: -0.22, x: 0, font: {size: 11}}, xaxis: {title: {text: "step", standoff: 4}, ...marks(data)}, ...own,
     };
     for (const key of Object.keys(merged)) if (/^[xy]axis\d*$/.test(key)) merged[key] = {...axis, ...merged[key]};
     merged.yaxis ??= axis;
@@ -58,7 +63,7 @@ const report = (() => {
     const Plotly = await loadPlotly();
     await (turn = turn.then(() => new Promise(done => setTimeout(done))));
     if (!element.isConnected || element.wanted !== figure) return;  // removed, or drawn anew, in the meantime
-    await Plotly.react(element, dataOf(figure.data), layoutOf(figure.layout || {}), {displayModeBar: false, responsive: true});
+    await Plotly.react(element, dataOf(figure.data), layoutOf(figure.layout || {}, figure.data), {displayModeBar: false, responsive: true});
   }
 
   async function open(name) {

@@ -15,6 +15,7 @@ from cluster.report.page import Chart, Figure, Page, asset, cards
 
 NAME = "experts"
 BRIGHTEST = 3.0  # times the even share; beyond it the colour stays the same
+PALE = 0.01  # share of tokens up to which a map of experts that differ stays pale
 EVEN_IS_WHITE = [[0, "#2166ac"], [1 / BRIGHTEST, "#f7f7f7"], [1, "#b2182b"]]
 LEVELS = 40  # of one even share, so that a share fits a byte
 MOST_CELLS = 400_000  # of all steps of the map of one run
@@ -97,15 +98,16 @@ def differ_by_layer(run: RunFiles, place: int) -> Chart | None:
         return None
     depth = max(len(values) for _, values in rows)
     values = [[number(value) for value in (*values, *(None,) * (depth - len(values)))] for _, values in rows]
+    largest = max((value for row in values for value in row if value is not None), default=0.0)
     trace: dict[str, Any] = {"type": "heatmap", "x": [step for step, _ in rows], "z": [list(layer) for layer in zip(*values, strict=True)]}
-    trace |= {"colorscale": "YlOrRd", "reversescale": True, "zmin": 0, "colorbar": {"thickness": 10, "tickformat": ".1~%"}}
+    trace |= {"zmin": 0, "zmax": max(largest, PALE)}  # without bounds a map of zeros would have the colour of the middle
+    trace |= {"colorscale": "YlOrRd", "reversescale": True, "colorbar": {"thickness": 10, "tickformat": ".1~%"}}
     trace |= {"hovertemplate": "step %{x}, layer %{y}: %{z:.2%} of the tokens<extra></extra>"}
     how = "Tokens that take other experts in the learner than in the engine. Healthy: pale; 0 with learner.routing = replay_rollout."
     layout = {"hovermode": "closest", **axis("layer", dtick=max(1, depth // 8))}
     figure = {"data": [trace], "layout": layout}
-    return Chart(
-        id=identifier(NAME, str(place), "differ"), title="Experts that differ, by layer and step", how=how, figure=figure, height=320
-    )
+    title = "Experts that differ, by layer and step"
+    return Chart(id=identifier(NAME, str(place), "differ"), title=title, how=how, figure=figure, height=320, idle=largest == 0)
 
 
 def load(runs: Sequence[RunFiles]) -> Iterator[Chart | None]:

@@ -7,7 +7,9 @@ from typing import Any
 from cluster.record.metrics.sinks import METRICS
 from cluster.record.metrics.timeline.file import TIMELINE
 from cluster.record.metrics.timeline.lanes import read_timeline
-from cluster.record.metrics.timeline.trace_events import write_trace
+from cluster.record.metrics.timeline.trace_events import BEGINS, write_trace
+from cluster.record.progress.harmless import say
+from cluster.record.saves.asked import refuse_to
 from configs.arithmetic import counted
 from configs.errors import InputError, NoRun
 from configs.home import expanded
@@ -30,10 +32,7 @@ def run_trace(asked: argparse.Namespace) -> None:
     if not any((folder / name).is_file() for name in ("config.toml", METRICS)):
         what = f"holds no run: it has neither config.toml nor {METRICS}" if folder.is_dir() else "is no folder"
         raise NoRun(f"{folder} {what}; give the run.dir of a run that has started")
-    if to.is_dir():
-        raise InputError(f"--to got the folder {to}, needed a file: give {to / 'trace.json'}")
-    if not to.absolute().parent.is_dir():
-        raise InputError(f"--to got {to}, and its folder does not exist: make it, or give another one")
+    refuse_to(to, "trace.json", BEGINS)
     steps = read_timeline(folder)
     if not steps:
         raise InputError(
@@ -42,4 +41,4 @@ def run_trace(asked: argparse.Namespace) -> None:
         )
     write_trace(steps, folder.absolute().name, to)
     count = sum(len(step.spans) for step in steps)
-    print(f"{to}: {counted(count, 'span')} of {counted(len(steps), 'step')}; open it at {VIEWER}, which keeps it on this machine")
+    say(f"{to}: {counted(count, 'span')} of {counted(len(steps), 'step')}; open it at {VIEWER}, which keeps it on this machine")

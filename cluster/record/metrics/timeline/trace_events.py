@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster.record.metrics.timeline.lanes import Step, by_lane, ends_of, rows, stretches
 from cluster.record.metrics.timeline.spans import Span
-from cluster.record.saves.replace import flush
+from cluster.record.saves.asked import write_aside
 
 Event = dict[str, Any]
 STEPS = "steps"  # the first lane
@@ -63,13 +63,10 @@ def slices(row: Sequence[Span], pid: int, tid: int) -> Iterator[Event]:
         yield {"ph": "X", "name": span.name, "cat": span.kind, "ts": start, "dur": last - start, "pid": pid, "tid": tid, "args": {}}
 
 
+BEGINS = (b'{"traceEvents":', b"\x1f\x8b")  # of such a file, plain and compressed
+
+
 def write_trace(steps: Sequence[Step], name: str, to: Path) -> None:
     """Write the trace; compressed where the file's name ends with .gz, which Perfetto opens too."""
     raw = json.dumps(trace_of(steps, name), separators=(",", ":")).encode()
-    aside = to.with_name(f"{to.name}.tmp")
-    try:
-        aside.write_bytes(gzip.compress(raw, 6) if to.suffix == ".gz" else raw)
-        flush(aside)
-        aside.replace(to)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(to, gzip.compress(raw, 6) if to.suffix == ".gz" else raw)
