@@ -12,6 +12,8 @@ import hmac
 import ipaddress
 import re
 import secrets
+import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from cluster.record.progress.harmless import harmless
 from cluster.report.files import RunFiles, open_runs
 from cluster.report.write import make_report
 from configs.errors import InputError
@@ -104,13 +107,14 @@ class Handler(BaseHTTPRequestHandler):
         known = hmac.compare_digest(given.encode("utf-8", errors="replace"), self.server.token.encode()) and self._host_is_known()
         if known and not slash:
             self._answer(HTTPStatus.PERMANENT_REDIRECT, "text/plain", b"", Location=f"/{self.server.token}/")
-        elif known and rest == "version":
-            self._answer(HTTPStatus.OK, "text/plain", self.server.live.offered().encode())
-        elif known and not rest:
+        elif known and rest in ("", "version"):
+            live = self.server.live
             try:
-                self._answer(HTTPStatus.OK, "text/html", self.server.live.page())
+                kind, body = ("text/plain", live.offered().encode()) if rest else ("text/html", live.page())
             except (InputError, OSError) as error:  # the folder was moved away, or a file cannot be read now
                 self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error}\n".encode("utf-8", errors="replace"))
+            else:
+                self._answer(HTTPStatus.OK, kind, body)
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not found\n")
 
@@ -138,12 +142,20 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, live: Live, host: str, port: int, token: str) -> None:
         self.live, self.host, self.token = live, host, token
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
 
     @property
     def address(self) -> str:
         """What to open in a browser."""
-        return f"http://{self.host}:{self.server_address[1]}/{self.token}/"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.server_address[1]}/{self.token}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A line for an error of one request. A browser that leaves while it is answered is none."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            print(f"warning: a request could not be answered ({type(error).__name__}: {harmless(str(error))})", file=sys.stderr)
 
 
 def is_loopback(host: str) -> bool:

@@ -81,8 +81,28 @@ def test_what_a_run_writes_is_shown_and_a_folder_that_vanishes_is_said(run: Path
         assert after != before
         assert ask(server, f"/{TOKEN}/")[1].startswith(f"report {after} of")
         (run / "metrics.jsonl").unlink()
-        status, text, _ = ask(server, f"/{TOKEN}/")
-        assert (status, "metrics.jsonl" in text) == (503, True)
+        for path in ("", "version"):
+            status, text, _ = ask(server, f"/{TOKEN}/{path}")
+            assert (status, "metrics.jsonl" in text) == (503, True)
+
+
+def test_a_browser_that_leaves_while_it_is_answered_is_no_error(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(run) as server:
+        for error in (BrokenPipeError(), ConnectionResetError(), TimeoutError(), ValueError("odd\x1b[31m")):
+            try:
+                raise error
+            except (OSError, ValueError):
+                server.handle_error(None, None)
+    assert capsys.readouterr().err == "warning: a request could not be answered (ValueError: odd\\x1b[31m)\n"
+
+
+def test_an_address_of_ip_6_stands_in_brackets(run: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no address of IPv6")
+    with served(run, host="::1", token=TOKEN) as server:
+        assert server.address == f"http://[::1]:{server.server_address[1]}/{TOKEN}/"
 
 
 def test_a_report_is_made_again_only_after_a_while(run: Path) -> None:
