@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.commands.runs.summary import summary
-from cluster.record.capsules.read import Capsule, list_capsules, read_capsule
+from cluster.record.capsules.read import Capsule, NoCapsule, list_capsules, read_capsule
 from cluster.record.checkpoint import Checkpoints
-from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.lines import read_lines, step_files
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
 from configs.errors import InputError, NoRun
@@ -63,9 +63,8 @@ class Run:
 
     def responses(self, step: int | None = None) -> Rows:
         """The saved responses of a step, or of all steps, each with its "step", prompt, reference, verdict and text."""
-        wanted = "step_*.jsonl" if step is None else f"step_{step:06d}.jsonl"
-        files = sorted((self.dir / "responses").glob(wanted))
-        return Rows({"step": int(path.stem.removeprefix("step_")), **row} for path in files for row in read_lines(path))
+        files = [(at, path) for at, path in step_files(self.dir / "responses") if step in (None, at)]
+        return Rows({"step": at, **row} for at, path in files for row in read_lines(path))
 
     def ledger(self, query: str, *values: object) -> Rows:
         """The rows of an SQL query on the ledger, which it cannot change; `values` fill its question marks."""
@@ -88,9 +87,13 @@ class Run:
 
         A step that was learned again, after a resume or a rollback, may have several: the last one counts.
         """
-        of_step = self.capsules if step is None else [folder for folder in self.capsules if _step_of(folder) == step]
-        newest = max(of_step, key=lambda folder: (_step_of(folder), len(folder.name), folder.name), default=None)
-        return read_capsule(newest or self.dir / "capsules" / f"step_{step or 0:06d}")
+        kept = self.capsules
+        of_step = kept if step is None else [folder for folder in kept if _step_of(folder) == step]
+        if not of_step:
+            steps = ", ".join(map(str, sorted({_step_of(folder) for folder in kept})))
+            there = f"no capsule of step {step}, but of {steps}: give one of these" if kept else "no capsule: run.capsule_every keeps some"
+            raise NoCapsule(f"{self.dir} holds {there}")
+        return read_capsule(max(of_step, key=lambda folder: (_step_of(folder), len(folder.name), folder.name)))
 
     @property
     def capsules(self) -> list[Path]:

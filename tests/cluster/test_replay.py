@@ -61,6 +61,8 @@ def test_rewards_are_scored_again_with_everything_else(
     ("damage", "said"),
     [
         ("no folder", "is no folder; give a folder such as RUN/capsules/step_000012"),
+        ("its first file", "it is no folder; give a folder such as RUN/capsules/step_000012; capsules are in"),
+        ("a billion ranks", "rank_2.safetensors is missing"),
         ("the run's folder", "it has no capsule.json; give a folder such as RUN/capsules/step_000012; capsules are in"),
         ("cut short", "rank_0.safetensors is cut short: it has 100 of"),
         ("a file is missing", "groups.json is missing"),
@@ -74,7 +76,9 @@ def test_rewards_are_scored_again_with_everything_else(
 def test_what_cannot_be_read_is_named(damage: str, said: str, folder: Path) -> None:
     head = json.loads((folder / "capsule.json").read_text())
     rank = folder / "rank_0.safetensors"
-    where = {"no folder": folder / "absent", "the run's folder": folder.parent.parent}.get(damage, folder)
+    where = {"its first file": folder / "capsule.json", "no folder": folder / "absent", "the run's folder": folder.parent.parent}.get(
+        damage, folder
+    )
     if damage == "cut short":
         rank.write_bytes(rank.read_bytes()[:100])
     elif damage == "a file is missing":
@@ -83,10 +87,11 @@ def test_what_cannot_be_read_is_named(damage: str, said: str, folder: Path) -> N
         (folder / "capsule.json").write_text((folder / "capsule.json").read_text()[:200])
     elif damage == "other arrays":
         rank.write_bytes(b"\0" * rank.stat().st_size)
-    elif damage in ("an older version", "no list of files", "a file of another folder"):
+    elif damage in ("an older version", "no list of files", "a file of another folder", "a billion ranks"):
         changed = {
             "an older version": {"format": 0, "gatewise": "0.9.0"},
             "no list of files": {"norms": 3},
+            "a billion ranks": {"ranks": 10**9},
             "a file of another folder": {"files": {"../../elsewhere": {"bytes": 1, "hash": "x"}}},
         }[damage]
         (folder / "capsule.json").write_text(json.dumps(head | changed))

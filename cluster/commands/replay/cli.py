@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.record.progress.harmless import say
+from configs.home import expanded
 
 if TYPE_CHECKING:
     from cluster.commands.replay.found import Check  # imports numpy, which the command line does without
@@ -48,7 +48,7 @@ def run_replay(asked: argparse.Namespace) -> None:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-    found = replay(Path(asked.capsule), None if asked.model is None else Path(asked.model))
+    found = replay(expanded(asked.capsule), None if asked.model is None else expanded(asked.model))
     capsule = found.capsule
     say(f"{'capsule':<{WIDTH}}{capsule.folder}: step {capsule.step} (Gatewise {capsule.version}), kept because: {capsule.reason}")
     say(f"{'files':<{WIDTH}}{'; '.join(map(str, capsule.damage)) or 'all as the run wrote them'}")

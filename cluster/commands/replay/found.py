@@ -41,7 +41,7 @@ class Check:
     def line(self) -> str:
         """The result in a line."""
         if self.different:
-            return f"{len(self.different)} differ of {self.compared}"
+            return f"{len(self.different)} different; compared were {self.compared}"
         if not self.compared:
             return f"not computed again: {'; '.join(self.left_out)}"
         close = f", largest difference {self.largest:.1e}" if self.largest else ""

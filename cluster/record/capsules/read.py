@@ -158,7 +158,10 @@ def read_capsule(folder: Path) -> Capsule:
     A file that was changed since is read all the same, if it can be: `damage` names it.
     """
     head = read_head(folder)
-    damage = find_damage(folder, head)
+    try:
+        damage = find_damage(folder, head)
+    except OSError as error:
+        raise NoCapsule(f"{folder} cannot be read ({error}): let this user read its files") from error
     if missing := [one for one in damage if one.unreadable]:
         raise NoCapsule(f"{folder} is not whole: {'; '.join(map(str, missing))}: copy the capsule again, or use another one")
     try:
@@ -187,15 +190,21 @@ def read_capsule(folder: Path) -> Capsule:
 def read_head(folder: Path) -> dict[str, Any]:
     """`capsule.json`; NoCapsule where there is none of this version's format."""
     path = folder / CAPSULE
-    if not path.is_file():
-        near = list_capsules(folder) or list_capsules(folder.parent)
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise NoCapsule(f"{folder} cannot be read ({error}): let this user read its files") from error
+    if not there:
+        near = next(filter(None, map(list_capsules, (folder, *list(folder.parents)[:3]))), [])
         here = f"; capsules are in {', '.join(str(found) for found in near[:3])}{' …' if near[3:] else ''}" if near else ""
         what = f"has no {CAPSULE}" if folder.is_dir() else "is no folder"
         raise NoCapsule(f"{folder} holds no capsule: it {what}; give a folder such as RUN/capsules/step_000012{here}")
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
         found, version = head["format"], head.get("gatewise", "another version")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise NoCapsule(f"{path} cannot be read ({error}): let this user read it") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NoCapsule(f"{path} is cut short or no capsule's ({error}): copy the capsule again, or use another one") from error
     if found != FORMAT:
         raise NoCapsule(
