@@ -124,7 +124,9 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("config", help="a TOML file")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
+        command.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help="settings that replace the file's, in TOML syntax"
+        )
         if name == "export":
             command.add_argument("--to", required=True, help="folder to write")
         if name == "validate":

@@ -6,7 +6,7 @@
 Runs of version 0.10 and before have `warnings.jsonl` instead, with "warning" and one "message". It is read where only that exists.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ def read_health(folder: Path) -> list[Period]:
     path = next((path for name in (HEALTH, FORMER) if (path := folder / name).exists()), None)
     periods: list[Period] = []
     for line in map(_as_now, read_lines(path)) if path else ():
-        if line["event"] == "begins":
-            periods.append(Period(line["rule"], line["step"], line["seen"], line["advice"]))
+        rule, step = line.get("rule"), line.get("step")
+        if not isinstance(rule, str) or type(step) is not int:
             continue
-        place = max(place for place, period in enumerate(periods) if period.rule == line["rule"])
-        old = periods[place]
-        periods[place] = Period(old.rule, old.first, old.seen, old.advice, line["step"])
+        if line.get("event") == "begins":
+            periods.append(Period(rule, step, str(line.get("seen", "")), str(line.get("advice", ""))))
+        for place in [place for place, period in enumerate(periods) if period.rule == rule and line.get("event") == "ends"][-1:]:
+            periods[place] = replace(periods[place], last=step)
     return periods
 
 
@@ -84,5 +85,5 @@ def _as_now(line: dict[str, Any]) -> dict[str, Any]:
     """A line of either file in the form of today."""
     if "rule" in line:
         return line
-    now = {"step": line["step"], "rule": line["warning"], "event": line["event"]}
+    now = {"step": line.get("step"), "rule": line.get("warning"), "event": line.get("event")}
     return now | ({"seen": line["message"], "advice": ""} if "message" in line else {})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.record.expert_log import ExpertLog, History
+from cluster.record.metrics.lines import step_files
 from cluster.record.metrics.sinks import METRICS
 from cluster.record.run_dir import WRITTEN_BY
 from cluster.record.scaling.asking import is_locked
@@ -106,8 +107,7 @@ class RunFiles:
 
     def texts(self, folder: str = "responses") -> list[tuple[int, Path]]:
         """The steps whose texts a folder keeps, with their files; `read_rows` reads one."""
-        files = sorted((self.folder / folder).glob("step_*.jsonl"))
-        return [(int(digits), path) for path in files if (digits := path.stem.removeprefix("step_")).isdecimal()]
+        return step_files(self.folder / folder)
 
     def ledger(self, query: str, *values: object) -> list[Row]:
         """The rows of an SQL query on the ledger; none where it is missing, damaged, or older than a table or column of the query."""

@@ -13,9 +13,12 @@ import pytest
 from cluster.cli import main
 from cluster.commands.runs.listing import table
 from cluster.commands.runs.state import RunState, age, runs_below, state_of
+from cluster.commands.runs.summary import summary
 from cluster.commands.train import EndOnRecord
+from cluster.record.health_log import read_health
 from cluster.record.ledger import END, Ledger
 from cluster.record.metrics.best import Best
+from cluster.record.metrics.lines import step_files
 from tests.toys.run import run_config
 
 AT = re.compile(r" +\d+ (s|min|h|d)")
@@ -161,3 +164,47 @@ def test_an_error_that_quotes_a_hostile_name_steers_no_terminal(capsys: pytest.C
 def test_an_age_has_one_unit(seconds: float, said: str) -> None:
     assert age(1_000_000 - seconds, 1_000_000) == said
     assert age(None) == "-"
+
+
+def test_a_run_without_its_ledger_has_the_steps_of_its_metrics_and_odd_values_end_nothing(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bad", 2)
+    (folder / "ledger.db").unlink()
+    odd = [1, None, "x", True, 10**400, float("nan"), [1]]
+    lines = [json.dumps({"step": step, "reward/mean": value}) for step, value in enumerate(odd, start=1)]
+    (folder / "metrics.jsonl").write_text("\n".join([*lines, "[]", "null", '{"step": "x"}', "[" * 100_000, '{"step": 9']))
+    found = state_of(folder)
+    assert (found.step, found.reward) == (len(odd), 1.0)
+    assert "at step 1 -> 1.000" in "\n".join(summary(folder))
+
+
+def test_a_folder_of_somebody_else_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "mine", 2)
+    (tmp_path / "theirs").mkdir()
+    is_file = Path.is_file
+
+    def forbidden(path: Path) -> bool:
+        if path.parent.name == "theirs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert list(runs_below(tmp_path)) == [tmp_path / "mine"]
+
+
+def test_lines_that_no_run_wrote_begin_and_end_no_symptom(tmp_path: Path) -> None:
+    begun = {"step": 3, "rule": "clipped", "event": "begins", "seen": "much", "advice": "less"}
+    odd = [
+        {"step": 1, "rule": "other", "event": "ends"},
+        {"event": "begins"},
+        {"step": "x", "rule": "clipped", "event": "ends"},
+        {"warning": "w"},
+    ]
+    (tmp_path / "health.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*odd, begun]))
+    assert [(period.rule, period.first, period.last) for period in read_health(tmp_path)] == [("clipped", 3, None)]
+
+
+def test_a_copy_of_a_file_of_responses_is_no_step(tmp_path: Path) -> None:
+    for name in ("step_000002.jsonl", "step_000010.jsonl", "step_000002 (1).jsonl", "step_x.jsonl", "step_\u00b2.jsonl"):
+        (tmp_path / name).touch()
+    (tmp_path / "step_000003.jsonl").mkdir()
+    assert step_files(tmp_path) == [(2, tmp_path / "step_000002.jsonl"), (10, tmp_path / "step_000010.jsonl")]

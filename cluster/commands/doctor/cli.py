@@ -26,7 +26,7 @@ def add_doctor(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     doctor.add_argument("config", nargs="?", help="a TOML file; without one only the machine is looked at")
-    doctor.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
+    doctor.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings that replace the file's, in TOML syntax")
     doctor.add_argument("--json", action="store_true", help="print a list of objects instead of lines")
     doctor.set_defaults(run=run_doctor)
 

@@ -25,7 +25,7 @@ def add_play(commands: Any) -> None:
     )
     command.add_argument("config", help="a TOML file")
     command.add_argument("row", help="the row's id, or its number from 0")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
+    command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings that replace the file's, in TOML syntax")
     command.add_argument("--set", default="train", metavar="NAME", help="train (%(default)s), eval, or the name of an eval set")
     command.add_argument("--engine", action="store_true", help="one vLLM engine with the weights of model.path speaks")
     command.add_argument("--greedy", action="store_true", help="with --engine: the likeliest token each time")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.record.metrics.lines import step_files
 from cluster.record.metrics.transcripts import read_transcript
 from cluster.record.progress.harmless import harmless
 from configs.digits import read_long_json
@@ -54,7 +55,7 @@ def config_of_run(folder: Path) -> Config:
 def read_kept(folder: Path) -> tuple[list[Kept], int]:
     """Every recorded response, in order, and the number of other lines; ValueError for rows that lack what scoring needs."""
     kept, unreadable = [], 0
-    for path in sorted(folder.glob("responses/step_*.jsonl")):
+    for step, path in step_files(folder / "responses"):
         for row in rows_of(path):
             if row is None:
                 unreadable += 1
@@ -64,7 +65,7 @@ def read_kept(folder: Path) -> tuple[list[Kept], int]:
                     "scoring again needs; audit a run of this version"
                 )
             else:
-                kept.append(Kept(step=int(path.stem.removeprefix("step_")), row=row))
+                kept.append(Kept(step=step, row=row))
     return kept, unreadable
 
 

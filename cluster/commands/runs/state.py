@@ -13,7 +13,8 @@ from statistics import mean
 from typing import Any, Literal
 
 from cluster.record.ledger import END
-from cluster.record.metrics.best import SMOOTHED, Best, best_step, is_number
+from cluster.record.metrics.best import SMOOTHED, Best, best_step
+from cluster.record.metrics.lines import is_number
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
 from configs.errors import NoRun
@@ -42,7 +43,11 @@ class RunState:
 
 def runs_below(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """The run directories in a folder, the folder itself included. Nothing inside a run is searched, and no link is followed."""
-    if (folder / "config.toml").is_file() and any((folder / name).exists() for name in ("ledger.db", "lock", METRICS)):
+    try:
+        is_run = (folder / "config.toml").is_file() and any((folder / name).exists() for name in ("ledger.db", "lock", METRICS))
+    except OSError:  # a folder of somebody else
+        return
+    if is_run:
         yield folder
     elif depth >= 0:
         try:
@@ -62,11 +67,13 @@ def state_of(folder: Path) -> RunState:
         found["step"], found["at"], end = read_ledger(folder / "ledger.db")
     except sqlite3.DatabaseError as error:
         why = f"ledger.db: {error}"
+    in_ledger = found["step"]
     rows: list[dict[str, Any]] = []
     try:
         rows = read_metrics(folder) if (folder / METRICS).is_file() else []
     except (NoRun, OSError) as error:
         why = str(error)
+    found["step"] = in_ledger or max((row["step"] for row in rows if type(row.get("step")) is int), default=0)
     rewards = [float(row["reward/mean"]) for row in rows if is_number(row.get("reward/mean"))][-SMOOTHED:]
     state: State = "ended"
     if is_locked(folder):

@@ -7,7 +7,7 @@ from cluster.record.checkpoint import best_of, step_of, whole_in
 from cluster.record.health_log import Period, read_health
 from cluster.record.metrics.best import Row, best_step
 from cluster.record.metrics.held_out import greedy_correctness
-from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.lines import is_number, read_lines, step_files
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.transcripts import transcript_lines
 from configs.arithmetic import counted
@@ -21,7 +21,7 @@ SHOWN_CHARS = 80  # of a turn
 def summary(folder: Path) -> list[str]:
     """Reward from first to last step, speed, held-out correctness, the best step, the picture and the warnings, from the run's files."""
     rows = read_metrics(folder)
-    steps = [row for row in rows if row.get("reward/mean") is not None]
+    steps = [row for row in rows if is_number(row.get("reward/mean"))]
     evaluated = [(row["step"], found) for row in rows if (found := greedy_correctness(row))]
     lines = [f"run      {folder}"]
     if steps:
@@ -29,10 +29,11 @@ def summary(folder: Path) -> list[str]:
         last = sum(row["reward/mean"] for row in ends) / len(ends)
         newest = f"mean of the last {len(ends)} steps" if len(ends) > 1 else f"step {ends[0]['step']}"
         lines.append(f"reward   {steps[0]['reward/mean']:.3f} at step {steps[0]['step']} -> {last:.3f} ({newest})")
-        tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds/step"] for row in steps)
-        lines.append(
-            f"speed    {tokens / seconds:,.0f} generated tokens/s over {counted(len(steps), 'step')}, {seconds / len(steps):.2f} s a step"
-        )
+        timed = [row for row in steps if is_number(row.get("tokens")) and is_number(row.get("seconds/step"))]
+        tokens, seconds = (sum(row[key] for row in timed) for key in ("tokens", "seconds/step"))
+        if seconds > 0:
+            over = counted(len(timed), "step")
+            lines.append(f"speed    {tokens / seconds:,.0f} generated tokens/s over {over}, {seconds / len(timed):.2f} s a step")
     for name in evaluated[-1][1] if evaluated else ():
         course = [(step, found[name]) for step, found in evaluated if name in found]
         before = f"{course[0][1]:.3f} -> " if len(course) > 1 else ""
@@ -67,14 +68,14 @@ def episodes(folder: Path) -> list[str]:
     One without a reward broke, and shows nothing of the model: it is taken only where no other one was kept.
     """
     lines = []
-    files = sorted(folder.glob("responses/step_*.jsonl"))
-    for label, path in [*(("before", path) for path in files[:1]), *(("after", path) for path in files[1:][-1:])]:
+    files = step_files(folder / "responses")
+    for label, step, path in [*(("before", *file) for file in files[:1]), *(("after", *file) for file in files[1:][-1:])]:
         kept = [row for row in read_lines(path) if row.get("turns")]
         scored = [row for row in kept if row["reward"] is not None]
         wrong = [row for row in scored if label == "before" and row["reward"] < RIGHT]
         for row in [*wrong, *scored, *kept][:1]:
             reward = "no reward" if row["reward"] is None else f"reward {row['reward']:.3g}"
-            lines.append(f"{label:<8} an episode of step {int(path.stem.removeprefix('step_'))}, {reward}:")
+            lines.append(f"{label:<8} an episode of step {step}, {reward}:")
             lines += [f"{'':<9}{line}" for line in transcript_lines(row["prompt"], row["turns"], SHOWN_CHARS)]
     return lines
 

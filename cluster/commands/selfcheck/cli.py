@@ -29,7 +29,7 @@ def add_selfcheck(commands: Any) -> None:
         "selfcheck", help=what, description=what, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("config", nargs="?", help="a TOML file; default: the tiny mixture of experts")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's, in TOML syntax")
+    command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings that replace the file's, in TOML syntax")
     command.add_argument("--full", action="store_true", help="the recipe's own model instead of a small one of its family")
     command.add_argument("--gpus", type=gpus, help="GPUs to use; default: those of this machine; 0 for its CPU cores")
     command.add_argument("--to", default="selfcheck.json", help="file to write (default: %(default)s)")

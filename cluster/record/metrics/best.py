@@ -1,12 +1,12 @@
 """The best step of a run, from its lines of metrics: by held-out correctness, else by the smoothed reward of training."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
 from cluster.record.metrics.held_out import UNNAMED, greedy_correctness
+from cluster.record.metrics.lines import is_number
 
 SMOOTHED = 10  # steps whose mean reward is that of the last of them
 EVALUATIONS = 2  # after the first step, from which a run is judged by them
@@ -47,8 +47,3 @@ def scores_of(rows: Sequence[Row]) -> tuple[str, dict[int, float]]:
     width = max(1, min(SMOOTHED, len(rewards)))
     stretches = [rewards[end - width : end] for end in range(width, len(rewards) + 1)]
     return "reward", {stretch[-1][0]: mean(reward for _, reward in stretch) for stretch in stretches}
-
-
-def is_number(value: object) -> bool:
-    """Whether a value of a line is a finite number; null stands for one that is not."""
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,29 @@ class LineFile:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of such a file; a line that a killed driver left half-written is skipped."""
-    rows = []
+    """The objects of such a file; a line that is none is skipped, such as one that a killed driver left half-written."""
+    return [row for row in read_values(path) if isinstance(row, dict)]
+
+
+def read_values(path: Path) -> list[Any]:
+    """What the lines of such a file say, objects or not; NoRun where it is no text."""
+    values = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # texts may hold other ends of lines
     except UnicodeDecodeError as error:
         raise NoRun(f"{path} holds no lines of JSON ({error}): give a run.dir whose files a run has written") from error
     for line in lines:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            values.append(json.loads(line))
+        except (json.JSONDecodeError, RecursionError):
             continue
-    return rows
+    return values
+
+
+def step_files(folder: Path) -> list[tuple[int, Path]]:
+    """The files `step_N.jsonl` of a folder with their steps, in order; a copy such as "step_000012 (1).jsonl" is none of them."""
+    found = ((path.stem.removeprefix("step_"), path) for path in folder.glob("step_*.jsonl"))
+    return sorted((int(digits), path) for digits, path in found if digits.isdecimal() and path.is_file())
 
 
 def cut_lines(path: Path, from_step: int) -> None:
@@ -84,6 +96,11 @@ def cut_lines(path: Path, from_step: int) -> None:
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= from_step] if from_step else []
         replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a line is a number that a float can hold; null stands for one that is not finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def plain(value: float) -> float | None:

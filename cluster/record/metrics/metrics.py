@@ -10,7 +10,7 @@ import numpy as np
 
 from cluster.record.metrics.finite import mean_of_finite
 from cluster.record.metrics.layers import KEY
-from cluster.record.metrics.lines import plain, read_lines
+from cluster.record.metrics.lines import plain, read_lines, step_files
 from cluster.record.metrics.responses import describe_response, weighed_groups
 from cluster.record.metrics.sinks import METRICS, Sink, open_sinks
 from configs.arithmetic import counted
@@ -40,8 +40,8 @@ class Metrics:
         """Drop what was written after a step, and open every sink there."""
         self.close()
         for name in ("responses", "disagreements"):
-            for path in (self.folder / name).glob("step_*.jsonl"):
-                if int(path.stem.removeprefix("step_")) > from_step:
+            for step, path in step_files(self.folder / name):
+                if step > from_step:
                     path.unlink()
         self.sinks = open_sinks(self.config, from_step)
 
@@ -120,8 +120,8 @@ def by_turns(rows: Sequence[Sequence[tuple[int, Text]]]) -> list[tuple[int, Text
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; a line that a killed driver left half-written is skipped."""
-    return read_lines(folder / METRICS)
+    """The lines of a run's metrics; one without a step is skipped, such as one that a killed driver left half-written."""
+    return [row for row in read_lines(folder / METRICS) if type(row.get("step")) is int]
 
 
 def describe_groups(summaries: Sequence[GroupSummary], step: int) -> Values:

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from cluster.record.metrics.lines import read_lines
+from cluster.record.metrics.lines import read_values
 from configs.errors import CheckpointError
 from configs.schema import Config
 
@@ -40,7 +40,7 @@ def refuse_damaged_lines(path: Path) -> None:
     """Raise CheckpointError where a file is no text of JSON objects with a step; a last line that was cut off is no damage."""
     advice = "delete what is no JSON object with a step, or put a copy of the file back"
     try:
-        rows = read_lines(path)
+        rows = read_values(path)
     except ValueError as error:  # bytes that are no text
         raise CheckpointError(f"{path} is damaged ({error}): {advice}") from error
     for row in rows:

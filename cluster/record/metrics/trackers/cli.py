@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from cluster.record.metrics.sinks import METRICS
@@ -22,10 +23,14 @@ def add_track(commands: Any) -> None:
     what = "send a run that is not at work to its trackers: what they lack, or all of it to a new one"
     command = commands.add_parser("track", help=what, description=what)
     command.add_argument("folder", metavar="RUN", help="run.dir of a run")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings of [trackers] that replace the run's own")
+    command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings of [trackers] that replace the run's own")
     command.add_argument("--to", metavar="TRACKER", action="append", choices=list(TRACKERS), help="a tracker; by default those of the run")
     command.add_argument("--within", metavar="SECONDS", type=float, default=WITHIN_S, help="longest time, by default 600")
     command.set_defaults(run=run_track)
+
+
+def has_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def run_track(asked: argparse.Namespace) -> None:
@@ -33,7 +38,7 @@ def run_track(asked: argparse.Namespace) -> None:
     from cluster.record.run_dir import refuse_locked  # imports numpy, which the command line does without
 
     folder = expanded(asked.folder).absolute()
-    if not (folder / METRICS).is_file() or not (folder / "config.toml").is_file():
+    if not has_bytes(folder / METRICS) or not (folder / "config.toml").is_file():
         raise NoRun(f"{folder} holds no run with metrics: give the run.dir of a run that has made a step")
     if foreign := [text for text in asked.overrides if not text.startswith("trackers.")]:
         raise InputError(f"{foreign[0]} is no setting of [trackers], and a run that is recorded has no other ones: remove it")

@@ -1,7 +1,6 @@
 """What the files of a run have that a tracker has not, read again and again while the run works."""
 
 import json
-import math
 import sqlite3
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cluster.record.metrics.lines import is_number, step_files
 from cluster.record.metrics.sinks import METRICS
 from cluster.record.metrics.trackers.tracker import Row
 
@@ -44,7 +44,7 @@ def objects(data: bytes) -> Iterator[dict[str, Any]]:
     for line in data.split(b"\n"):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row
@@ -78,7 +78,7 @@ class RunRecord:
         rows = [row for row in self.steps.read() if type(row.get("step")) is int]
         for row in rows:
             self.newest = row["step"]
-            self.values[row["step"]] = {key: value for key, value in row.items() if key != "step" and finite(value)}
+            self.values[row["step"]] = {key: value for key, value in row.items() if key != "step" and is_number(value)}
         for row in self.layers.read():
             if row.get("step") in self.values:
                 self.values[row["step"]] |= by_layer(row)
@@ -95,8 +95,7 @@ class RunRecord:
 
     def texts(self, after: int, until: int) -> list[tuple[int, Path]]:
         """Steps of `responses/` with their files, in order."""
-        found = [(int(path.stem.removeprefix("step_")), path) for path in self.folder.glob("responses/step_*.jsonl")]
-        return sorted((step, path) for step, path in found if after < step <= until)
+        return [(step, path) for step, path in step_files(self.folder / "responses") if after < step <= until]
 
     def health(self) -> list[dict[str, Any]]:
         """Every line that says that something begins, in order."""
@@ -111,14 +110,10 @@ class RunRecord:
         return {name: (path, path.stat().st_mtime_ns) for name, path in found.items()}
 
 
-def finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def by_layer(row: Row) -> dict[str, float]:
     """The values of a line of `layers.jsonl` under the keys that the run gave them."""
     lists = {name: values for name, values in row.items() if isinstance(values, list)}
-    return {f"{name}/layer_{layer:02d}": value for name, values in lists.items() for layer, value in enumerate(values) if finite(value)}
+    return {f"{name}/layer_{layer:02d}": value for name, values in lists.items() for layer, value in enumerate(values) if is_number(value)}
 
 
 def said(row: Row) -> str:
