@@ -35,8 +35,8 @@ WARM_UP_ITEMS = 200
 
 
 def measure(size: Size) -> list[Row]:
-    """Both measurements."""
-    return throughput(size) + latency(size)
+    """All measurements."""
+    return throughput(size) + reserve(size) + latency(size)
 
 
 def healthy(count: int, seed: int) -> list[Item]:
@@ -94,6 +94,39 @@ def throughput(size: Size) -> list[Row]:
         Row(what="throughput of one worker", unit="items/s", values=one),
         Row(what=f"throughput of {WORKERS} workers", unit="items/s", values=many),
         ratio(f"{WORKERS} workers over {WORKERS} x one worker", many, [WORKERS * rate for rate in one]),
+    ]
+
+
+def spent() -> float:
+    """CPU seconds of this process and of every one that it has started and that has ended."""
+    return sum(os.times()[:4])
+
+
+async def alone(items: Sequence[Item]) -> None:
+    """A pool of one worker from its start to its end, which scores these items one after another."""
+    async with pool_of(1) as pool:
+        for item in items:
+            await pool.score([item])
+
+
+def reserve(size: Size) -> list[Row]:
+    """CPU seconds of a bad item, whatever else the machine does, and the cores that bad items take beside healthy ones."""
+    kinds = list(dict.fromkeys(BAD_ITEMS))
+    costs: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for number in range(max(1, size.runs)):
+        began = spent()
+        asyncio.run(alone([]))
+        pool = spent() - began
+        for kind, found in costs.items():
+            began = spent()
+            asyncio.run(
+                alone([Item(checker=f"benchmarks.bad_checkers:{kind}", response=f"{number} {n}", reference=None) for n in range(4)])
+            )
+            found.append((spent() - began - pool) / 4)
+    mean = [sum(costs[kind][round_] for kind in BAD_ITEMS) / len(BAD_ITEMS) for round_ in range(len(costs[kinds[0]]))]
+    return [
+        *(Row(what=f"CPU time of an item that does {kind}", unit="s", values=found) for kind, found in costs.items()),
+        Row(what=f"cores for the bad ones of 100 items/s, {BAD:.0%} bad", unit="cores", values=[100 * BAD * cost for cost in mean]),
     ]
 
 
