@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 
 from rollout.digest import WORD
-from rollout.proof import Digest
-
-MODULUS = 1 << 64
 
 
 def shares_of_digest(places: Tensor, states: Sequence[Tensor], total: int) -> Tensor:
@@ -40,17 +37,6 @@ def _in_words(numbers: Tensor, last: Tensor, shifts: Tensor, mask: int) -> Tenso
     return torch.where(last, numbers, numbers & mask) << shifts
 
 
-def carried(digest: Digest, removed: Digest, added: Digest) -> Digest:
-    """The digest of a tensor in which some numbers have been replaced."""
-    total, placed = (_signed(old - less + more) for old, less, more in zip(digest, removed, added, strict=True))
-    return total, placed
-
-
 def _summed(states: Sequence[Tensor], places: Tensor) -> Tensor:
     sums = [sum_ for values in states for sum_ in (values.sum(dtype=torch.int64), (values * places).sum())]
     return torch.stack(sums).view(-1, 2)
-
-
-def _signed(value: int) -> int:
-    """As a signed 64-bit number, which is how sums of int64 end."""
-    return (value + MODULUS // 2) % MODULUS - MODULUS // 2

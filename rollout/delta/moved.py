@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.delta.carry import carried
+from rollout.delta.carried import carried
 from rollout.proof import Digest, Proof
 
 Moved = dict[str, list[tuple[Digest, Digest]]]  # tensor -> of each share what its changes take from the digest, and what they add

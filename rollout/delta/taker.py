@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout.delta.carry import carried
+from rollout.delta.carried import carried
 from rollout.delta.held import Held, Weights, WrongNumbers
 from rollout.delta.patch import read_patch
 from rollout.digest import digest

@@ -44,7 +44,7 @@ def test_an_engine_listens_on_loopback_only_where_the_learner_does(host: str, bi
         "name": "publish-1",
         "rank_offset": 2,
         "world_size": 3,
-        "bucket_bytes": 1 << 28,
+        "bucket_bytes": 4 << 20,
         "deadline_s": 30,
         "bind": bind,
     }

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rollout.delta.carry import carried, shares_of_digest
+from rollout.delta.carried import carried
+from rollout.delta.carry import shares_of_digest
 from rollout.delta.changes import take_changes
 from rollout.delta.differences import INTEGERS, as_integers, read_differences, write_differences
 from rollout.delta.gaps import read_places, write_places

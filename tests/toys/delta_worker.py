@@ -7,6 +7,7 @@ import torch.distributed as dist
 
 from learner.learner import Learner
 from learner.weights.delta import Deltas
+from learner.weights.shares import NotDivided
 from learner.weights.source import ZeroWeightSource
 from rollout.delta.differences import as_integers
 from rollout.delta.moved import moved_on
@@ -20,7 +21,10 @@ def followed(rank: Rank, learner: Learner) -> tuple[dict[str, float], dict[str, 
     deltas = Deltas(source)
     weights = {name: tensor.clone() for name, tensor in source}
     before = source.proof
-    deltas.keep()
+    try:
+        deltas.keep()
+    except NotDivided as refused:
+        return rank.step(learner), {"refused": str(refused)}
     stats = rank.step(learner)
     mine = deltas.patch()
     patches: list[Any] = [None] * rank.world

@@ -31,6 +31,7 @@ from cluster.publish.patches import PatchPublisher
 from cluster.publish.publisher import Publisher, PublishFailed
 from configs.families import FAMILIES
 from configs.loader import load
+from configs.object_store import words_come_apart
 from configs.schema import Config
 from learner.learner import Learner
 from learner.weights.source import ZeroWeightSource
@@ -93,7 +94,9 @@ class Run:
     async def ask(self, group_id: int, size: int, temperature: float | None = None) -> Scored:
         prompt = self.prompts[group_id % 100]
         (summary, _), *parts = await self.engine.respond(group_id, prompt, size, temperature, 0, True)
-        return Scored(summary=summary, texts=(), tokens=references(parts, size, words=True), engine=0, prompt=prompt)
+        return Scored(
+            summary=summary, texts=(), tokens=references(parts, size, words=words_come_apart(self.config)), engine=0, prompt=prompt
+        )
 
     def move_buffers(self) -> None:
         """Nothing in training moves them, so whether they travel shows only when something else does."""

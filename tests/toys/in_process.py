@@ -49,5 +49,9 @@ class Rank(LearnerActor):
 class ShareOfDigits:
     """A reward actor that pays for digits in a response."""
 
+    async def line(self) -> str:
+        """As a node without a place for a socket."""
+        return ""
+
     async def score(self, asked: Sequence[Any]) -> list[Verdict]:
         return [Verdict(reward=sum(c.isdigit() for c in one.response) / (len(one.response) + 1)) for one in asked]
