@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributed import Work
 
 from rollout.proof import Entry, Manifest, aligned, buckets
-from rollout.transfer import GlooGroup, begin_broadcast, torch_dtype
+from rollout.transfer import GlooGroup, Pending, begin_broadcast, torch_dtype
 
 SMALLEST_BYTES = 1 << 19  # of a bucket: a broadcast costs as much as so many bytes
 SHARE = 8  # of a small checkpoint in a bucket, so that even its buckets overlap
@@ -58,7 +57,7 @@ def unpacked(buffer: Tensor, bucket: Sequence[Entry]) -> list[tuple[str, Tensor]
 def arriving(group: GlooGroup, plan: Sequence[list[Entry]], room: Callable[[int, int], Tensor]) -> Iterator[tuple[list[Entry], Tensor]]:
     """Each bucket with its bytes as it arrives; the next one arrives while the caller works. `room` gives memory for number and bytes."""
 
-    def begin(number: int) -> tuple[list[Entry], Tensor, Work]:
+    def begin(number: int) -> tuple[list[Entry], Tensor, Pending]:
         buffer = room(number, size_of(plan[number]))
         return plan[number], buffer, begin_broadcast(group, buffer)
 

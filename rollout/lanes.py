@@ -17,13 +17,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.distributed import Work
 
 from rollout.buckets import TwoBuffers, size_of
 from rollout.local_memory import Exported, map_buffer
 from rollout.proof import Entry
 from rollout.recall import Line
-from rollout.transfer import GlooGroup, begin_broadcast
+from rollout.transfer import GlooGroup, Pending, begin_broadcast
 
 Plan = Sequence[list[Entry]]
 CPU = torch.device("cpu")
@@ -54,7 +53,7 @@ class Wire:
 
     def __init__(self, group: GlooGroup) -> None:
         self.group, self.buffers = group, TwoBuffers()
-        self.leaving: deque[Work] = deque()
+        self.leaving: deque[Pending] = deque()
 
     def begin(self) -> None:
         self.leaving.clear()
@@ -80,8 +79,8 @@ class SharedMemory:
     def __init__(self, group: GlooGroup, memory: Exported, room_bytes: int) -> None:
         self.group, self.memory = group, memory
         self.halves = memory.buffer[: 2 * room_bytes].chunk(2)
-        self.words: list[Work] = []
-        self.done: deque[Work] = deque()
+        self.words: list[Pending] = []
+        self.done: deque[Pending] = deque()
 
     def begin(self) -> None:
         self.words, self.done = [], deque()
@@ -162,11 +161,11 @@ def _mapped(address: str, token: str) -> Tensor | None:
     return memory if bytes(memory[-TOKEN:].tolist()).hex() == token else None
 
 
-def _ready(group: GlooGroup) -> Work:
+def _ready(group: GlooGroup) -> Pending:
     """Rank 0 says that a bucket is there; the workers hear it."""
     return begin_broadcast(group, torch.zeros(1))
 
 
-def _done(group: GlooGroup) -> Work:
+def _done(group: GlooGroup) -> Pending:
     """It ends once every worker has said that it is done with a bucket."""
     return group.allreduce([torch.zeros(1)])

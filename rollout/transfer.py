@@ -7,17 +7,24 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
-from torch.distributed import BroadcastOptions, DistNetworkError, PrefixStore, ProcessGroupGloo, TCPStore, Work
+from torch.distributed import BroadcastOptions, DistNetworkError, PrefixStore, ProcessGroupGloo, TCPStore
 
 KNOCK_S = 10.0  # for one attempt to reach a store
+
+
+class Pending(Protocol):
+    """A collective that is under way, as torch's own `Work` is."""
+
+    def wait(self) -> object:
+        """Return once it has ended; raises what broke it."""
 
 
 class GlooGroup(Protocol):
     """The collectives of a gloo group; torch's own types lack them for a group of a single backend."""
 
-    def broadcast(self, tensors: list[torch.Tensor], options: BroadcastOptions) -> Work: ...
-    def allreduce(self, tensors: list[torch.Tensor]) -> Work: ...
-    def barrier(self) -> Work: ...
+    def broadcast(self, tensors: list[torch.Tensor], options: BroadcastOptions) -> Pending: ...
+    def allreduce(self, tensors: list[torch.Tensor]) -> Pending: ...
+    def barrier(self) -> Pending: ...
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -79,7 +86,7 @@ def open_gloo(store: TCPStore, name: str, host: str, rank: int, world: int, dead
     return group
 
 
-def begin_broadcast(group: GlooGroup, tensor: torch.Tensor) -> Work:
+def begin_broadcast(group: GlooGroup, tensor: torch.Tensor) -> Pending:
     """Begin to copy rank 0's bytes into every rank's `tensor`; `wait` raises once the group's deadline has passed."""
     options = BroadcastOptions()
     options.rootRank = 0

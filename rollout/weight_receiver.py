@@ -17,6 +17,7 @@ from vllm.utils.network_utils import get_ip
 from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.delta.receiver import PatchReceiver
 from rollout.digest import read, sums
+from rollout.gloo_group import RecallableGloo
 from rollout.lanes import accept, received
 from rollout.loading import Loading
 from rollout.proof import Proof, manifest_of
@@ -62,13 +63,15 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         self.loading, self.buffers = Loading(self.model, self.model_config), TwoBuffers()
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
+        """Meet the learner and the other engines' workers in a group, and agree with them how buckets travel."""
         rank = init_info.rank_offset + self.parallel_config.rank
         store = open_store(init_info.host, init_info.port, init_info.world_size, init_info.deadline_s)
         self.bucket_bytes = init_info.bucket_bytes
         line = Line(store, init_info.name, init_info.deadline_s)
         line.meet(init_info.world_size)
         self.store = store  # the group uses it until every pair of ranks is connected
-        self.group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
+        group = open_gloo(store, init_info.name, init_info.bind or get_ip(), rank, init_info.world_size, init_info.deadline_s)
+        self.group = RecallableGloo(group, line)
         self.halves = accept(line, init_info.world_size - 1)
 
     def start_weight_update(self) -> None:

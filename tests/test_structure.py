@@ -17,7 +17,7 @@ MAY_IMPORT = {
         "configs",
         "rollout.delta",
         *(f"rollout.{name}" for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs")),
-        *(f"rollout.{name}" for name in ("local_memory", "buckets", "lanes")),
+        *(f"rollout.{name}" for name in ("local_memory", "buckets", "gloo_group", "lanes")),
         "learner",
     ),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),

@@ -13,6 +13,7 @@ from learner.weights.beside import BesideSender
 from learner.weights.source import Tensors, ZeroWeightSource
 from rollout.buckets import size_of, streamed, unpacked
 from rollout.digest import read, sums
+from rollout.gloo_group import RecallableGloo
 from rollout.lanes import offer
 from rollout.proof import Proof
 from rollout.recall import Line
@@ -47,7 +48,8 @@ class GlooSender:
         self.store = open_store(meeting.host, meeting.port, meeting.world_size, transport.deadline_s, listener)
         line = Line(self.store, meeting.name, transport.deadline_s)
         line.meet(meeting.world_size)
-        self.group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
+        group = open_gloo(self.store, meeting.name, meeting.host, 0, meeting.world_size, transport.deadline_s)
+        self.group = RecallableGloo(group, line)
         self.lane = offer(self.group, line, meeting.world_size - 1, max(map(size_of, self.plan), default=0))
 
     def send(self) -> None:
