@@ -90,7 +90,7 @@ def train(config: Config, show: Progress | None = None, on_step: OnStep | None =
                 if never_began(folder):
                     show.say(f"an earlier attempt ended before its first step: it is set aside in {set_aside(folder)}")
                 write_config(with_origin(config, begin))
-                with ray_session(config) as watch:
+                with ray_session(config) as watch, frozen_gc():
                     asyncio.run(watch.guard(_train(config, checked, begin, show, Shown(config, show, followers, on_step), stop)))
         if (folder / "metrics.jsonl").exists():
             for line in summary(folder):
@@ -126,7 +126,7 @@ async def _train(config: Config, checked: Checked, begin: Beginning, show: Progr
             metrics.on_lost = controller.experts.on_lost = lambda name: ledger.event(LOST, name, "the disk was full")
             if begin.checkpoint:
                 controller.stream.load(read_stream(begin.checkpoint))
-            with frozen_gc(), show.training(begin.position.step):
+            with show.training(begin.position.step):
                 await controller.run(begin.position)
 
 
