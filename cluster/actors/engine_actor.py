@@ -13,7 +13,7 @@ from cluster.actors.fleet.agents import Agents
 from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.fleet.door import Door
 from cluster.actors.fleet.group_work import GroupWork, episodes_of
-from cluster.actors.fleet.keeper import keep_order
+from cluster.actors.fleet.keeper import keep_order, note_memory
 from cluster.actors.fleet.line import Line
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
@@ -59,6 +59,7 @@ class EngineActor:
             fork_the_core(raylet.setproctitle)  # vLLM's own finds no room for a title where Ray has written one
         self.config, self.index = config, index
         self.engine = Engine(config, transport, chat)
+        note_memory()
         self.watch = CoreWatch(self.engine.processes())
         freeze_gc()
         self.questions, self.door = Questions(config, reward, Line(lambda: reward.line.remote())), Door()

@@ -75,16 +75,19 @@ def test_all_ranks_that_are_late_are_named():
 
 CHILD = """
 import os, subprocess, sys, time
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from cluster.actors.fleet import keeper
 keeper.keep_order(orphaned_s=0.3)
-memory = SharedMemory(create=True, size=8)
+memory, unwatched = SharedMemory(create=True, size=8), SharedMemory(create=True, size=8)
+resource_tracker.unregister(unwatched._name, "shared_memory")  # as after a tracker that was killed
+keeper.note_memory()
 child = subprocess.Popen(["sh", "-c", "sleep 600; true"], start_new_session=True)
 if (fork := os.fork()) == 0:  # its environment in /proc is that of before, as in an engine core
     os.setsid()
     time.sleep(600)
 open(os.path.join(os.environ[keeper.SOCKETS], "socket"), "w").close()
-print(os.getpid(), child.pid, fork, os.environ[keeper.SOCKETS], memory.name, flush=True)
+print(os.getpid(), child.pid, fork, os.environ[keeper.SOCKETS], memory.name, unwatched.name, flush=True)
 time.sleep(600)
 """
 
@@ -96,7 +99,7 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
         ["sh", "-c", '"$@"; true', "daemon", sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert daemon.stdout is not None
-    *pids, sockets, memory = daemon.stdout.readline().split()
+    *pids, sockets, memory, unwatched = daemon.stdout.readline().split()
     actor, child, fork = map(psutil.Process, map(int, pids))
     deadline = time.monotonic() + 20
     while not child.children():
@@ -110,6 +113,6 @@ def test_a_keeper_ends_what_is_left_also_where_it_is_stopped_or_a_grandchild(kil
     daemon.wait()
     daemon.stdout.close()
     assert (len(gone), left) == (4, [])
-    while Path(sockets).exists() or Path("/dev/shm", memory).exists():
+    while any(path.exists() for path in (Path(sockets), Path("/dev/shm", memory), Path("/dev/shm", unwatched))):
         assert time.monotonic() < deadline, "the sockets and the shared memory go after the processes"
         time.sleep(0.01)

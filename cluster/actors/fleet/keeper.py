@@ -4,7 +4,8 @@ SIGKILL to an actor does not reach its children, and a stopped core notices noth
 
     python keeper.py PID PARENT SECONDS MARK FOLDER
 
-waits for PID to end, then kills its descendants and removes FOLDER with the engine's sockets. A descendant that is a program of its own has
+waits for PID to end, then kills its descendants and removes FOLDER with the engine's sockets, and the shared memory that the engine has
+noted there: vLLM's workers leave theirs behind when they are ended. A descendant that is a program of its own has
 GATEWISE_ENGINE=MARK in its environment. A mere fork, such as an engine core, shows the environment of Ray's worker; it has a file in FOLDER
 open.
 
@@ -27,6 +28,9 @@ from contextlib import suppress
 MARK = "GATEWISE_ENGINE"
 SOCKETS = "VLLM_RPC_BASE_PATH"  # the folder of vLLM's sockets, which a killed engine leaves behind
 INHERITED = "inherited"  # the file in that folder which forks have open
+MEMORY = "memory"  # the file there with the names of shared memory
+SHARED = "/dev/shm/"
+KINDS = ("psm_", "vllm_")  # Python's names of shared memory, which vLLM's queues have, and vLLM's own between workers on CPUs
 ORPHANED_S = 5.0  # for a process to end by itself once its parent, Ray's daemon of the node, has ended
 ROUNDS, PAUSE_S = 50, 0.1  # a process may have been about to start another one
 
@@ -42,6 +46,34 @@ def keep_order(orphaned_s: float = ORPHANED_S) -> None:
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
     os.open(os.path.join(folder, INHERITED), os.O_CREAT | os.O_RDONLY)  # stays open
     os.environ |= {MARK: mark, SOCKETS: folder}
+
+
+def note_memory() -> None:
+    """Write down the shared memory that the engine's processes have mapped. Call it once the engine has started."""
+    folder = os.environ[SOCKETS]
+    names = {name for pid in marked(os.environ[MARK], folder) for name in mapped(pid)}
+    with open(os.path.join(folder, MEMORY), "w") as file:
+        file.writelines(f"{name}\n" for name in sorted(names))
+
+
+def mapped(pid: int) -> Iterator[str]:
+    """The names of vLLM's shared memory that a process has mapped."""
+    try:
+        with open(f"/proc/{pid}/maps") as file:
+            for line in file:
+                name = line.rstrip("\n").partition(SHARED)[2]
+                if name.startswith(KINDS) and not name.endswith(" (deleted)"):
+                    yield name
+    except OSError:  # it has ended
+        return
+
+
+def remove_memory(folder: str) -> None:
+    """Remove the shared memory that was noted and is still there."""
+    with suppress(FileNotFoundError), open(os.path.join(folder, MEMORY)) as file:
+        for name in file.read().splitlines():
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(SHARED, os.path.basename(name)))
 
 
 def marked(mark: str, folder: str) -> Iterator[int]:
@@ -123,6 +155,7 @@ def main() -> None:
     pid, parent, orphaned_s, mark, folder = sys.argv[1:]
     wait_for(int(pid), int(parent), float(orphaned_s))
     kill_marked(mark, folder)
+    remove_memory(folder)
     shutil.rmtree(folder, ignore_errors=True)  # another process of the node may be clearing the same temporary folder
 
 
