@@ -34,7 +34,7 @@ class Case:
     @property
     def overrides(self) -> list[str]:
         model = [f'model.path="{folder_of(LAYERS)}"'] if self.mixture else []
-        return [f"run.dir={OUT / 'publish'}", f"rollout.engines={self.engines}", *model]
+        return [f"run.dir={OUT / 'publish'}", f"rollout.engines={self.engines}", f"rollout.cpus_per_engine={1 / self.engines}", *model]
 
 
 CASES = (Case("4 MB", 1), Case("227 MB", 1, mixture=True), Case("227 MB to 2 engines", 2, mixture=True))
