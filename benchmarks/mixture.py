@@ -16,6 +16,7 @@ from configs.schema import Config
 from rollout.types import Finish, Group, Response, Verdict
 
 TINY = ROOT / ".cache" / "tiny" / "model"
+NEVER = "<never>"  # a token that the model has no row for
 LAYERS, DEEP = 8, 16  # with 57M and 114M parameters
 PROMPTS, SIZE, LONGEST = 16, 8, 128
 END = 1 / 84  # the chance that a random model of 84 tokens ends its response after any of them
@@ -43,25 +44,29 @@ def digits(response: str, reference: object) -> float:
     return sum(letter.isdigit() for letter in response) / max(1, len(response))
 
 
-def write_mixture(layers: int = LAYERS) -> None:
-    """Make the model where it is absent."""
-    folder = folder_of(layers)
+def write_mixture(layers: int = LAYERS, *, ends: bool = True) -> Path:
+    """Make the model where it is absent. Without `ends` its responses go on to their limit: their end is a token that it cannot make."""
+    folder = folder_of(layers) if ends else folder_of(layers).with_name(f"mixture-{layers}-endless")
     if (folder / "model.safetensors").exists():
-        return
+        return folder
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig
 
     tokenizer = AutoTokenizer.from_pretrained(TINY)
+    vocabulary = len(tokenizer)
+    if not ends:
+        tokenizer.add_special_tokens({"eos_token": NEVER})
     torch.manual_seed(0)
     kind: Any = Qwen3MoeConfig  # its types lack keys that it takes
     settings = kind(
-        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=layers,
+        vocab_size=vocabulary, hidden_size=512, intermediate_size=512, moe_intermediate_size=256, num_hidden_layers=layers,
         num_attention_heads=8, num_key_value_heads=4, head_dim=64, num_experts=16, num_experts_per_tok=2, norm_topk_prob=True,
-        decoder_sparse_step=1, max_position_embeddings=512, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
+        decoder_sparse_step=1, max_position_embeddings=4096, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, dtype=torch.float32,
     )  # fmt: skip
     tokenizer.save_pretrained(folder)
     AutoModelForCausalLM.from_config(settings).save_pretrained(folder)
+    return folder
 
 
 def random_groups(config: Config) -> Sequence[Group]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from benchmarks import rollout_sides
-from benchmarks.model_57m import write_model
+from benchmarks.mixture import write_mixture
 from benchmarks.peer import Work, peers
 from benchmarks.rounds import CONFIG, OUT, Row, Size, alternate, figures, ratio
 from benchmarks.routing import changed
@@ -43,7 +43,7 @@ def measure(size: Size) -> list[Row]:
 
 def measure_case(case: Case, size: Size) -> list[Row]:
     """Rounds of one step's requests through each way to vLLM."""
-    folder = write_model(OUT / ("model-57m" if case.ends else "model-57m-endless"), ends=case.ends)
+    folder = write_mixture(ends=case.ends)
     overrides = [
         f"run.dir={OUT / 'rollout_long'}",
         f"model.path={folder}",
