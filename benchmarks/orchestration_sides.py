@@ -159,7 +159,7 @@ class Stepwise(Controller):
             if (other := await self.between(step)) is not None:
                 self.seen.between.append(other)
         self.began = Turn.now()
-        held.let_go()
+        await held.let_go()
 
 
 class HeldSlots:
@@ -171,11 +171,11 @@ class HeldSlots:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.window, name)
 
-    def release(self, count: int) -> None:
+    async def release(self, count: int) -> None:
         self.count = count
 
-    def let_go(self) -> None:
-        self.window.release(self.count)
+    async def let_go(self) -> None:
+        await self.window.release(self.count)
 
 
 async def controlled(config: Config, toys: Toys, between: Between, *, together: bool) -> Seen:

@@ -75,7 +75,7 @@ def course(ahead: int, max_staleness: int, lengths: NDArray[np.float64], steps: 
                 version += 1
                 shares.append({state: mean / size for state, mean in window.occupancy.means().items()})
                 window.published()
-                window.release(GROUPS)
+                await window.release(GROUPS)
             filling.cancel()
             window.cancel()
 

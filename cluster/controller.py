@@ -180,7 +180,7 @@ class Controller:
         window.published()
         if step + self.config.ahead < self.config.run.steps:
             # A group started later could not be learned any more, and would slow the last save and evaluation.
-            window.release(count)
+            await window.release(count)
         values = {
             **stats,
             **describe_groups(summaries, step),

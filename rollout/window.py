@@ -25,6 +25,7 @@ from configs.errors import RunFailed
 from rollout.occupancy import Occupancy, State
 
 T = TypeVar("T")
+TURNS = 3  # of the event loop: `keep_full` wakes, its tasks begin, and what they submit in one turn goes out together
 
 
 class WindowExhausted(RunFailed):
@@ -180,8 +181,10 @@ class GroupWindow(Generic[T]):
         """New weights are out: what is submitted from now on is one publish younger."""
         self._version += 1
 
-    def release(self, count: int) -> None:
-        """Free the slots of `count` groups that were taken: the weights learned from them are published.
+    async def release(self, count: int) -> None:
+        """Free the slots of `count` groups that were taken, the weights learned from them are published; submit what fits into them.
+
+        The caller goes on only when the fresh groups have begun, so that engines work while it looks at the step.
 
         ValueError where fewer groups were taken. A slot too many would let tokens grow staler than the bound, unnoticed: a bounded
         semaphore misses it, since the waiting submission takes the first slot before the second is released.
@@ -192,6 +195,8 @@ class GroupWindow(Generic[T]):
         for _ in range(count):
             self.occupancy.move("waiting", "free")
             self._free.release()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
 
     def cancel(self) -> None:
         """Cancel every group in flight; they stay pending."""

@@ -23,9 +23,9 @@ def slot_too_many() -> AbstractContextManager[Any]:
     """The window frees a slot more than were taken."""
     really = GroupWindow.release
 
-    def release(self: GroupWindow[Any], count: int) -> None:
-        really(self, count)
+    async def release(self: GroupWindow[Any], count: int) -> None:
         self._free.release()
+        await really(self, count)
 
     return patch.object(GroupWindow, "release", release)
 

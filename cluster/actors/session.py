@@ -26,9 +26,11 @@ ANSWERS_S = 10.0  # for a cluster's head to accept a connection
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # variables of an actor that the user's own do not replace
 
-# Threads that wait for each other sleep. By default they spin, on cores that the others, reward workers or the driver need meanwhile:
-# on a busy machine two spinning threads took several times as long as one.
-PATIENT = {"OMP_WAIT_POLICY": "passive"}
+# How often a thread that waits for others looks for them before it sleeps. By default OpenMP looks for milliseconds, on cores that other
+# processes need meanwhile: on a busy machine two threads took several times as long as one. A thread that sleeps at once wakes too late
+# for short operations: on a quiet machine a tiny step took a third longer.
+SPINS = "GOMP_SPINCOUNT"
+BRIEF = "10000"  # about 30 microseconds
 
 
 def joins_cluster() -> bool:
@@ -168,7 +170,7 @@ def engine_env(config: Config, gpu: bool) -> dict[str, str]:
             # Runs the only CPU worker inside the engine core's process.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": threads,
-            **PATIENT,
+            **waiting(),
         }
         if not joins_cluster():
             env["VLLM_HOST_IP"] = "127.0.0.1"
@@ -185,12 +187,17 @@ def learner_env(config: Config, gpu: bool) -> dict[str, str]:
     if config.placement.share or config.learner.threads != "auto":
         env["OMP_NUM_THREADS"] = threads
     if not gpu:
-        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, **PATIENT}
+        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, **waiting()}
     elif not config.placement.share and "PYTORCH_ALLOC_CONF" not in os.environ:
         # Micro-batches and gathered layers of ever other sizes would leave gaps in the GPU's memory. Ranks that share GPUs send weights as
         # CUDA IPC handles, which are many times slower to make and to open for such segments. Engines are left to vLLM.
         env["PYTORCH_CUDA_ALLOC_CONF"] = f"expandable_segments:True,{PINNED}"
     return _unless_set(env)
+
+
+def waiting() -> dict[str, str]:
+    """How threads wait for each other, unless the user's own policy says it."""
+    return {} if "OMP_WAIT_POLICY" in os.environ else {SPINS: BRIEF}
 
 
 def _unless_set(env: dict[str, str]) -> dict[str, str]:

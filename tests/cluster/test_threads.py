@@ -79,7 +79,9 @@ def test_actors_get_the_threads_in_their_environment(tmp_path: Path, monkeypatch
     config = config_of(tmp_path, LARGE)
     assert session.engine_env(config, gpu=False)["OMP_NUM_THREADS"] == session.learner_env(config, gpu=False)["OMP_NUM_THREADS"] == "6"
     for env in (session.engine_env(config, gpu=False), session.learner_env(config, gpu=False)):
-        assert env["OMP_WAIT_POLICY"] == "passive"
+        assert env["GOMP_SPINCOUNT"] == session.BRIEF
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "GOMP_SPINCOUNT" not in session.engine_env(config, gpu=False) | session.learner_env(config, gpu=False)
     assert "OMP_NUM_THREADS" not in session.engine_env(config, gpu=True) | session.learner_env(config, gpu=True)
     given = config_of(tmp_path, LARGE, learner={"threads": 3})
     assert session.learner_env(given, gpu=True)["OMP_NUM_THREADS"] == "3"

@@ -264,7 +264,7 @@ class Run:
                 for group in await window.take(4):
                     self.settle(group)
                 self.stream.end_step()
-                window.release(4)
+                await window.release(4)
                 for _ in range(self.random.choice([0, 1, 2, 5, 30])):  # evaluating and saving: the next groups are being generated
                     await asyncio.sleep(0)
                 self.saved[self.step] = (window.next_group, window.pending, self.stream.state())

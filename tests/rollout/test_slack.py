@@ -85,7 +85,7 @@ def run(
                 await asyncio.sleep(draw.random())
                 version += 1
                 window.published()
-                window.release(groups)
+                await window.release(groups)
                 assert sum(window.occupancy.counts.values()) == (ahead + 1) * groups
                 assert min(window.occupancy.counts.values()) >= 0
             filling.cancel()

@@ -44,7 +44,7 @@ class Learner:
         for _ in range(self.random.choice([0, 2, 10])):  # learning and publishing take time, while generation runs on
             await asyncio.sleep(0)
         self.version += 1
-        window.release(GROUPS_PER_STEP)
+        await window.release(GROUPS_PER_STEP)
 
 
 async def drive(learner: Learner, work: Callable[[GroupWindow[Group]], Awaitable[None]], **options: object) -> GroupWindow[Group]:
@@ -104,7 +104,7 @@ def test_a_window_never_holds_more_groups_than_it_has_slots():
         await window.take(6)
         await turns()
         assert len(learner.submitted) == 6, "taken groups hold their slots until the weights are out"
-        window.release(2)
+        await window.release(2)
         await turns()
         assert len(learner.submitted) == 8
 
@@ -191,7 +191,7 @@ def test_finished_groups_beyond_what_a_step_needs_are_learned_first_in_the_next(
             assert len(learner.submitted) == begun, "and nothing need be generated for it"
             assert window.pending[-1] == window.next_group - 1
             assert sorted(learner.learned + learner.rejected + window.pending) == list(range(window.next_group)), "no group is thrown away"
-            window.release(GROUPS_PER_STEP)
+            await window.release(GROUPS_PER_STEP)
 
     asyncio.run(drive(learner, work, size=size, keep=kept_by_its_number))
     assert len(learner.learned) == 6 * GROUPS_PER_STEP

@@ -12,15 +12,15 @@ def test_more_releases_than_groups_taken_are_refused_and_leave_the_staleness_bou
 
     async def work(window: GroupWindow[Group]) -> None:
         with pytest.raises(ValueError, match=r"release got 1 groups, but only 0 were taken and not released"):
-            window.release(1)
+            await window.release(1)
         await window.take(1)
         with pytest.raises(ValueError, match=r"release got 2 groups, but only 1 were taken"):
-            window.release(2)
+            await window.release(2)
         with pytest.raises(ValueError, match=r"release got -1 groups"):
-            window.release(-1)
-        window.release(1)
+            await window.release(-1)
+        await window.release(1)
         with pytest.raises(ValueError, match=r"but only 0 were taken"):
-            window.release(1)
+            await window.release(1)
         await turns()
         assert len(learner.submitted) == max_staleness + 2, "one fresh group for the one that was released"
 
