@@ -22,7 +22,8 @@ from configs.loader import load
 from configs.object_store import TOKEN_BYTES, response_token_bytes
 from configs.schema import Config
 from learner.batch.fetched import fetch
-from learner.batch.plan import Place, plan_for
+from learner.batch.plan import plan_for
+from learner.batch.row import Place
 from rollout.scored import References, Scored
 from rollout.types import GroupSummary, Prompt
 

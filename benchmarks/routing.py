@@ -87,7 +87,7 @@ def with_experts(groups: list[Group], of: Any) -> list[Group]:
     import torch
 
     from learner.batch.fetched import fetch_all
-    from learner.batch.plan import Row as Planned
+    from learner.batch.row import Row as Planned
     from learner.batch.tensors import build_batch
     from learner.experts.routing import Recorder
 

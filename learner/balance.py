@@ -32,9 +32,9 @@ class Census:
         self.top_k = 0
 
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        real, self.top_k = layout.flat(self.real), taken.shape[-1]
-        chosen = tally(probs.topk(self.top_k, dim=-1).indices, real, probs.shape[-1])
-        new = torch.stack([chosen.double(), torch.where(real[:, None], probs, 0).sum(0, dtype=torch.float64)])
+        times, self.top_k = layout.times(self.real), taken.shape[-1]
+        chosen = tally(probs.topk(self.top_k, dim=-1).indices, times, probs.shape[-1])
+        new = torch.stack([chosen.double(), torch.where(times[:, None] > 0, times[:, None] * probs, 0).sum(0, dtype=torch.float64)])
         self.seen[layer] = self.seen[layer] + new if layer in self.seen else new
 
 
@@ -64,22 +64,22 @@ class BalancedPass:
         self.slopes, self.real = slopes, real
 
     def __call__(self, layer: int, probs: Tensor, layout: Layout) -> Tensor:
-        balanced: Tensor = _Lean.apply(probs, layout.flat(self.real), self.slopes[layer])
+        balanced: Tensor = _Lean.apply(probs, layout.times(self.real), self.slopes[layer])
         return balanced
 
 
 class _Lean(torch.autograd.Function):
-    """Identity on the probabilities; the backward pass adds a slope [E] to the gradient at every real token."""
+    """Identity on the probabilities; the backward pass adds a slope [E] to the gradient at every token, for each that it stands for."""
 
     @staticmethod
-    def forward(ctx: Any, probs: Tensor, real: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(real, slope)
+    def forward(ctx: Any, probs: Tensor, times: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(times, slope)
         return probs.view_as(probs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        real, slope = ctx.saved_tensors
-        return gradients[0] + real[:, None] * slope.to(gradients[0].dtype), None, None
+        times, slope = ctx.saved_tensors
+        return gradients[0] + times[:, None] * slope.to(gradients[0].dtype), None, None
 
 
 @torch.no_grad()

@@ -22,8 +22,9 @@ from configs.schema import Config
 from learner.balance import Balanced, balance
 from learner.batch.costs import charged
 from learner.batch.fetched import Fetched, Source, fetch
-from learner.batch.plan import MicroBatch, StepPlan, UpdatePlan, plan_for
+from learner.batch.plan import StepPlan, UpdatePlan, plan_for
 from learner.batch.recorded import ExpertShape
+from learner.batch.row import MicroBatch
 from learner.batch.trace import LearnedPass, StepTrace
 from learner.experts.load import ExpertLoad, Table, describe_load
 from learner.experts.router_shift import Shift

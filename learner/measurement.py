@@ -9,8 +9,8 @@ from configs.presets import Objective, Preset
 from configs.schema import Config
 from learner.batch.costs import ratio_base
 from learner.batch.fetched import Fetched
-from learner.batch.plan import MicroBatch
 from learner.batch.recorded import ExpertShape, Recording
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.router_shift import RouterState
 from learner.experts.routing import Recorder

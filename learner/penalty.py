@@ -13,7 +13,7 @@ import torch
 
 from configs.presets import Objective
 from learner.batch.costs import Costs, Measured, cost_table
-from learner.batch.plan import MicroBatch, Row
+from learner.batch.row import MicroBatch, Row
 from learner.batch.tensors import advantages_of
 from learner.measurement import Part
 from learner.process_group import sum_over_ranks

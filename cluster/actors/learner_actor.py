@@ -16,7 +16,7 @@ from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import NO_ENV, Env, find_own_programs, freeze_gc, pause_gc, send_output_to, take
 from cluster.record.capsules.write import write_rank
 from configs.schema import Config
-from learner.batch.plan import Place
+from learner.batch.row import Place
 from rollout.delta.moved import RankPatch
 from rollout.proof import Manifest, Proof
 from rollout.transport import PATIENCE, Rendezvous, Transport

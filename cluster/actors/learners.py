@@ -18,7 +18,8 @@ from cluster.causes.roles import RankLost, Role, RoleLate
 from cluster.record.metrics.timeline.spans import Spans
 from configs.errors import RunFailed
 from configs.schema import Config
-from learner.batch.plan import Place, plan_for
+from learner.batch.plan import plan_for
+from learner.batch.row import Place
 from rollout.proof import Manifest
 from rollout.scored import Reference, Scored
 from rollout.types import GroupSummary

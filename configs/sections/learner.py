@@ -67,7 +67,7 @@ class LearnerConfig(Section):
     packing: StrictBool | Auto = Field(
         default="auto",
         description='leave padding out of the forward pass, exactly. `"auto"` does so wherever the model and its attention allow it. '
-        "`micro_batch_tokens` then counts real tokens. "
+        "`micro_batch_tokens` then counts real tokens. With `sdpa` the responses to a prompt that share a micro-batch compute it once. "
         'Every layer must attend to the whole sequence; a layer with a window needs `attention = "flash_attention_2"`',
     )
     routing: Literal["live", "replay_learner", "replay_rollout"] = Field(
@@ -128,3 +128,8 @@ class LearnerConfig(Section):
     @property
     def zero_stage(self) -> int:
         return int(self.zero.get("stage", 0))
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether a pass computes a prompt once for all responses to it. Call it where `packing` is settled: not "auto" any more."""
+        return self.packing is True and self.attention == "sdpa"

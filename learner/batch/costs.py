@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.presets import Objective, Preset
-from learner.batch.plan import MicroBatch
+from learner.batch.row import MicroBatch
 from learner.loss.kl import kl_of_tokens
 from learner.loss.surrogates import LOG_RATIO_LIMIT
 from learner.loss.turns import rewards_of_turns

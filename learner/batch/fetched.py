@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import Config
-from learner.batch.plan import Place, Row
+from learner.batch.row import Place, Row
 from rollout.types import Experts, Group, Recorded, Sampled
 
 

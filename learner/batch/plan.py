@@ -5,7 +5,6 @@ Advantages and token weights are computed for the whole update before it is divi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
 from itertools import chain
 from typing import NamedTuple
 
@@ -17,6 +16,8 @@ from configs.presets import Preset
 from configs.schema import Config
 from configs.sections.objective import Credit
 from configs.sections.reward import RewardConfig
+from learner.batch.divide import divide
+from learner.batch.row import MicroBatch, Row
 from learner.loss.advantages import ADVANTAGES, EVERY_TOKEN
 from learner.loss.parts import DECOUPLED, decoupled_advantages
 from learner.loss.reductions import REDUCTIONS, Extent
@@ -24,41 +25,6 @@ from learner.loss.turns import advantages_of_turns, rewards_of_turns
 from rollout.types import GroupSummary
 
 WHOLE = RewardConfig()  # a reward of correctness alone
-Place = tuple[int, int]  # of a response: the position of its group among the step's groups, its own among the group's responses
-
-
-class Row(NamedTuple):
-    """One response to learn from; of an episode whose context was rewritten, one of its segments.
-
-    A named tuple, since a frozen dataclass takes four times as long to make, and a large step has a hundred thousand.
-    """
-
-    group: int  # position of its group among the step's groups
-    member: int  # position among the group's responses
-    advantage: float  # of all its tokens, unless `by_turn` says more
-    weight: float  # in the update's loss, of each token that the model sampled
-    prompt_tokens: int
-    tokens: int  # prompt and response, the environment's included
-    segment: int = 0  # position among the response's segments
-    first_turn: int = 0  # the turns of the response's earlier segments
-    by_turn: tuple[float, ...] = ()  # the advantage of each of its turns; empty where they all have one
-
-    @property
-    def place(self) -> Place:
-        return self.group, self.member
-
-    @property
-    def name(self) -> tuple[int, ...]:
-        """Numbers that no other row of the step has: its place, and of a later segment its position too."""
-        return (*self.place, self.segment) if self.segment else self.place
-
-    @property
-    def is_level(self) -> bool:
-        """Whether every advantage is exactly 0."""
-        return self.advantage == 0 and not any(self.by_turn)
-
-
-MicroBatch = tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +71,7 @@ def plan_for(config: Config, preset: Preset, ranks: int, summaries: Sequence[Gro
         response_tokens=config.rollout.max_response_tokens,
         overlong_filter=config.objective.overlong_filter,
         packed=learner.packing is True,
+        shared=learner.shares_prompts,
         reward=config.reward,
         credit=config.objective.credit,
     )
@@ -120,15 +87,17 @@ def plan_step(
     response_tokens: int,
     overlong_filter: bool = False,
     packed: bool = False,
+    shared: bool = False,
     reward: RewardConfig = WHOLE,
     credit: Credit = "whole",
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
-    A micro-batch has at most `micro_batch_tokens` tokens, counted with padding unless `packed`. Raises ValueError if a response alone has
-    more, or if the groups cannot be divided into `updates`. `response_tokens` is the most tokens of a response. `overlong_filter` leaves
-    truncated responses out of the loss but not out of the group's baseline: DAPO, arXiv 2503.14476, section 3.4. `reward` names the parts
-    that a decoupled advantage compares. With `credit` = "turn" every turn has an advantage of its own, whatever the preset says.
+    A micro-batch has at most `micro_batch_tokens` tokens, counted with padding unless `packed`. With `shared` passes compute equal prompts in
+    it once. Raises ValueError if a response alone has more, or if the groups cannot be divided into `updates`.
+    `response_tokens` is the most tokens of a response. `overlong_filter` leaves truncated responses out of the loss but not out of the
+    group's baseline: DAPO, arXiv 2503.14476, section 3.4. `reward` names the parts that a decoupled advantage compares. With
+    `credit` = "turn" every turn has an advantage of its own, whatever the preset says.
     """
     if len(summaries) % updates:
         raise ValueError(
@@ -141,7 +110,7 @@ def plan_step(
     for k in range(updates):
         rows = rows_of(weighed[k * size : (k + 1) * size], preset, response_tokens)
         left_out = sum(len(group.learned) - int(group.learned.sum()) for group in weighed[k * size : (k + 1) * size])
-        plans.append(UpdatePlan(micro_batches=_divide(rows, ranks, micro_batch_tokens, packed), left_out=left_out))
+        plans.append(UpdatePlan(micro_batches=divide(rows, ranks, micro_batch_tokens, packed=packed, shared=shared), left_out=left_out))
     return StepPlan(updates=tuple(plans))
 
 
@@ -229,51 +198,3 @@ def _learned(summary: GroupSummary, rewards: NDArray[np.float64], overlong_filte
         return np.zeros_like(survives)
     learned: NDArray[np.bool_] = survives & (summary.sampled > 0)
     return learned & ~summary.truncated if overlong_filter else learned
-
-
-def _longest_first(row: Row) -> tuple[int, int, int, int]:
-    return -row.tokens, row.group, row.member, row.segment
-
-
-def _divide(rows: Sequence[Row], ranks: int, budget: int, packed: bool) -> tuple[tuple[MicroBatch, ...], ...]:
-    longest = max(rows, key=lambda r: r.tokens, default=None)
-    if longest is not None and longest.tokens > budget:
-        raise ValueError(
-            f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
-            f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
-        )
-    cuts = [_cut(hand, budget, packed) for hand in _deal(rows, ranks)]
-    # A pass is a collective under ZeRO-3 and with spread experts: a rank with fewer micro-batches takes part with empty ones.
-    count = max(1, *map(len, cuts))
-    return tuple(cut + ((),) * (count - len(cut)) for cut in cuts)
-
-
-def _deal(rows: Sequence[Row], ranks: int) -> list[list[Row]]:
-    """Give the longest remaining row to the rank with the fewest tokens; ties go by position, so every rank computes the same."""
-    hands: list[list[Row]] = [[] for _ in range(ranks)]
-    loads = [(0, rank) for rank in range(ranks)]
-    heapify(loads)
-    for row in sorted(rows, key=_longest_first):
-        load, rank = loads[0]
-        hands[rank].append(row)
-        heapreplace(loads, (load + row.tokens, rank))
-    return hands
-
-
-def _cut(rows: Sequence[Row], budget: int, packed: bool) -> tuple[MicroBatch, ...]:
-    """Cut rows, which are in order of length, where one more would exceed the budget; padding counts unless `packed`."""
-    batches: list[MicroBatch] = []
-    current: list[Row] = []
-    prompt = response = real = 0
-    for row in rows:
-        prompt, response, real = max(prompt, row.prompt_tokens), max(response, row.tokens - row.prompt_tokens), real + row.tokens
-        if current and (real if packed else (len(current) + 1) * (prompt + response)) > budget:
-            batches.append(tuple(current))
-            current, prompt, response, real = [], row.prompt_tokens, row.tokens - row.prompt_tokens, row.tokens
-        current.append(row)
-    return (*batches, tuple(current)) if current else tuple(batches)
-
-
-def cut_into_micro_batches(rows: Sequence[Row], budget: int, *, packed: bool) -> tuple[MicroBatch, ...]:
-    """Rows sorted by length and cut into micro-batches of at most `budget` tokens."""
-    return _cut(sorted(rows, key=_longest_first), budget, packed)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from learner.batch.fetched import Fetched
-from learner.batch.plan import Row
 from learner.batch.recorded import ExpertShape, Recording, lay_out_experts
+from learner.batch.row import Row
+from learner.batch.same_prompts import Rows, same_prompts
 from rollout.types import Sampled
 
 
@@ -33,6 +34,7 @@ class Batch:
         None  # int64 [B, T], the turn of its row that each sampled token belongs to, -1 off them; only with credit by turn
     )
     unrouted: int = 0  # responses whose recording was fetched and is not complete
+    prompts: Rows | None = None  # the first row with the prompt of each row, on the host; None if no two rows may share one
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device. Recorded experts stay on the host until a pass replays them."""
@@ -97,6 +99,7 @@ def build_batch(
         bad_logprobs=bad,
         turns=turns,
         unrouted=int((~routed).sum()),
+        prompts=same_prompts(prompts),
     )
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from configs.presets import Preset
 from learner.batch.fetched import Fetched
-from learner.batch.plan import MicroBatch, StepPlan
+from learner.batch.plan import StepPlan
 from learner.batch.recorded import Recording
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch
 from learner.loss.objective import RATIOS, LossInputs, masked
 

@@ -11,10 +11,10 @@ from learner.process_group import sum_over_ranks
 Table = NDArray[np.int64]  # [L, E], tokens of each expert; L counts the layers that have experts, in order
 
 
-def tally(experts: Tensor, real: Tensor, number: int) -> Tensor:
-    """How often the tokens that `real` [N] marks took each of `number` experts, from their choices [N, K]: int64 [E]."""
+def tally(experts: Tensor, times: Tensor, number: int) -> Tensor:
+    """How often each of `number` experts was taken, from the choices of tokens [N, K] that count `times` [N] each: int64 [E]."""
     counts = torch.zeros(number, dtype=torch.int64, device=experts.device)
-    return counts.scatter_add_(0, experts.flatten().long(), real[:, None].expand_as(experts).flatten().long())
+    return counts.scatter_add_(0, experts.flatten().long(), times[:, None].expand_as(experts).flatten())
 
 
 class ExpertLoad:
@@ -43,7 +43,7 @@ class Counter:
 
     @torch.no_grad()
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        seen = tally(taken, layout.flat(self.real), probs.shape[-1])
+        seen = tally(taken, layout.times(self.real), probs.shape[-1])
         self.counts[layer] = self.counts[layer] + seen if layer in self.counts else seen
 
 

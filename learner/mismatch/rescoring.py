@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from configs.schema import Config
+from learner.batch.divide import cut_into_micro_batches
 from learner.batch.fetched import Fetched
-from learner.batch.plan import Row, cut_into_micro_batches
 from learner.batch.recorded import ExpertShape, usable_rows
+from learner.batch.row import Row
 from learner.batch.tensors import Batch, build_batch
 from learner.experts.routing import Watcher
 from learner.mismatch.history import WeightHistory

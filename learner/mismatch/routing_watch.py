@@ -61,12 +61,12 @@ class PassWatch:
         self.engine, self.counted = engine.experts, predicting & known
         self.tokens = self.counted.sum().double()
         self.layers: dict[int, Tensor] = {}
-        self.differs: Tensor | None = None  # bool [N], in any layer so far
+        self.differs: Tensor | None = None  # bool [M], in any layer so far
 
     @torch.no_grad()
     def see(self, layer: int, probs: Tensor, taken: Tensor, layout: Layout) -> None:
-        engine = layout.flat(self.engine[:, :, layer].to(probs.device)).long()
-        differs = (taken.sort(-1).values != engine.sort(-1).values).any(-1) & layout.flat(self.counted)
+        engine = layout.every(self.engine[:, :, layer].to(probs.device)).long()
+        differs = (layout.each(taken).sort(-1).values != engine.sort(-1).values).any(-1) & layout.every(self.counted)
         self.layers[layer] = differs.sum().double()
         self.differs = differs if self.differs is None else self.differs | differs
 

@@ -7,6 +7,7 @@ flash-attn takes a pack as it is and is told where the sequences end.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
+from learner.batch.layout import Sharing
 from learner.model.packing import FLASH
 
 # transformers makes masks only for names that it knows a mask for, so none is made for this one; "sdpa" in it has transformers
 # check that the model allows torch's attention.
 PACKED = "packed_sdpa"
+SHORT = 32  # up to this width plain products take two thirds of the time of torch's fused attention on CPUs
 SPREAD = 1.1  # the longest sequence of a bucket over its shortest: more wastes attention on padding, less makes more calls
 
 
@@ -51,6 +55,14 @@ class Pack:
             return cls(buckets=tuple(buckets), spread=None, home=None)
         indices = (torch.from_numpy(index).to(device) for index in (np.concatenate(spread), home))
         return cls(buckets=tuple(buckets), spread=next(indices), home=next(indices))
+
+    def shared(self, sharing: Sharing) -> "Pack":
+        """The same sequences, each with its prompt, of a pack in which equal prompts are there once."""
+        return Pack(
+            buckets=self.buckets,
+            spread=sharing.token if self.spread is None else sharing.token[self.spread],
+            home=sharing.first if self.home is None else self.home[sharing.first],
+        )
 
 
 def similar(lengths: NDArray[np.int64]) -> Iterator[slice]:
@@ -87,9 +99,10 @@ def attend(
     found = []
     for (b, w), *parts in zip(pack.buckets, *(heads.split(sizes) for heads in rows), strict=True):
         q, k, v = (part.unflatten(0, (b, w)).transpose(1, 2) for part in parts)
-        of_bucket = functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        with sdpa_kernel(SDPBackend.MATH) if w <= SHORT and q.device.type == "cpu" else nullcontext():
+            of_bucket = functional.scaled_dot_product_attention(
+                q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+            )
         found.append(of_bucket.transpose(1, 2).flatten(0, 1))
     out = torch.cat(found) if len(found) > 1 else found[0]
     return (out if pack.home is None else out.index_select(0, pack.home))[None], None
@@ -98,11 +111,12 @@ def attend(
 AttentionInterface.register(PACKED, attend)
 
 
-def borders(attention: Tensor, implementation: str) -> dict[str, Any]:
+def borders(attention: Tensor, implementation: str, sharing: Sharing | None = None) -> dict[str, Any]:
     """What a decoder's attention is told of the pack whose real tokens `attention` [B, S] marks, as arguments of its forward pass."""
     lengths = attention.sum(1)
     if implementation != FLASH:
-        return {"pack": Pack.of(lengths.cpu().numpy(), attention.device)}
+        pack = Pack.of(lengths.cpu().numpy(), attention.device)
+        return {"pack": pack if sharing is None else pack.shared(sharing)}
     ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
     longest = int(lengths.max())
     return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}

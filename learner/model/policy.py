@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from configs.schema import Config
 from learner.batch.layout import Layout, lay_out
 from learner.batch.recorded import Recording
+from learner.batch.same_prompts import shared_prompts
 from learner.batch.tensors import Batch
 from learner.experts.routers import freeze_routers
 from learner.experts.routing import Balance, Pass, Routing, Watcher
@@ -52,7 +53,7 @@ class Policy(nn.Module):
 
         `replay` makes tokens take recorded experts; `watchers` observe the routers; `balance` adds to the routers' gradient.
         """
-        layout = lay_out(batch.attention, packed=self.packed)
+        layout = self._layout(batch, replay)
         answers = lay_out(batch.attention[:, batch.prompt_width :], packed=self.packed)
         tokens = answers.flat(batch.token_ids[:, batch.prompt_width :])
         replay = None if replay is None else replay.to(batch.token_ids.device)
@@ -67,11 +68,18 @@ class Policy(nn.Module):
             )
         return answers.padded(logprobs), answers.padded(entropy)
 
+    def _layout(self, batch: Batch, replay: Recording | None) -> Layout:
+        """The layout of a pass; in a pack rows share their prompts, but for flash-attn, which would need them in every row."""
+        prompts = None
+        if self.packed and batch.prompts is not None and self.language_model.config._attn_implementation == PACKED:
+            prompts = shared_prompts(batch.prompts, replay, batch.prompt_width, batch.attention.device)
+        return lay_out(batch.attention, packed=self.packed, prompts=prompts, width=batch.prompt_width)
+
     def _inputs(self, batch: Batch, layout: Layout) -> dict[str, Any]:
         """The decoder's arguments: padded rows with their mask, or one row of real tokens with the borders of its sequences."""
         if layout.place is None:
             return {"input_ids": batch.token_ids, "attention_mask": batch.attention, "position_ids": batch.position_ids}
-        ends = borders(batch.attention, self.language_model.config._attn_implementation)
+        ends = borders(batch.attention, self.language_model.config._attn_implementation, layout.sharing)
         return {"input_ids": layout.flat(batch.token_ids)[None], "position_ids": layout.flat(batch.position_ids)[None], **ends}
 
 
@@ -84,7 +92,8 @@ def predicting_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
         return hidden[:, batch.prompt_width - 1 : -1].flatten(0, 1)
     predicted = batch.attention.clone()
     predicted[:, : batch.prompt_width] = False
-    return hidden[0].index_select(0, layout.flat(predicted).nonzero().squeeze(1) - 1)
+    before = layout.every(predicted).nonzero().squeeze(1) - 1
+    return hidden[0].index_select(0, before if layout.sharing is None else layout.sharing.token[before])
 
 
 def load_policy(config: Config, path: str | None = None, division: Division | None = None) -> Policy:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from configs.presets import PRESETS
 from learner.balance import Balanced, balance
-from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.plan import plan_step
 from learner.batch.recorded import Recording
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch
 from learner.measurement import Part
 from rollout.types import Group, GroupSummary

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 from tests.toys.batches import whole_batch
 from tests.toys.learner import toy_group

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from configs.presets import CORRECTIONS, PRESETS, Kl, Objective
-from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.plan import plan_step
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch
 from learner.model.logprobs import token_logprobs
 from rollout.types import Group, GroupSummary

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from configs.presets import PRESETS, REDUCTIONS, Preset
 from configs.schema import Config
-from learner.batch.plan import MicroBatch, Row, StepPlan, plan_step
+from learner.batch.plan import StepPlan, plan_step
+from learner.batch.row import MicroBatch, Row
 from learner.loss.parts import worth_learning
 from rollout.types import GroupSummary
 from tests.toys.learner import toy_group

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from configs.loader import load
-from learner.batch.plan import Row, plan_step
+from learner.batch.plan import plan_step
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.batch.tensors import Batch
 from learner.loss.kl import kl_of_tokens
 from learner.loss.turns import rewards_of_turns

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from learner.batch.layout import Layout
-from learner.batch.plan import Row
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.batch.tensors import Batch
 from learner.experts.routers import expert_shape, routers_of
 from learner.experts.routing import Recorder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learner.batch.fetched import Fetched, InMemory, fetch_all
-from learner.batch.plan import Place, Row
+from learner.batch.row import Place, Row
 from learner.batch.tensors import build_batch
 from learner.mismatch.parts import WITH_EXPERTS, WITHOUT_EXPERTS, MismatchParts, Scores, parts_of
 from learner.mismatch.rescoring import Rescoring

@@ -12,7 +12,8 @@ import torch
 
 from configs.presets import PRESETS, Objective
 from learner.batch.layout import Layout
-from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.plan import plan_step
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch
 from learner.experts.router_shift import RouterState, Shift
 from learner.measurement import Measurement, Part

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from configs.presets import PRESETS
 from configs.schema import Config
-from learner.batch.plan import Row, plan_step
+from learner.batch.plan import plan_step
+from learner.batch.row import Row
 from learner.loss.advantages import ADVANTAGES, leave_one_out
 from learner.loss.parts import worth_learning
 from learner.loss.reductions import REDUCTIONS

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from configs.presets import PRESETS, Kl, Objective
-from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.plan import plan_step
+from learner.batch.row import MicroBatch
 from learner.loss.objective import LossInputs, policy_loss
 from learner.loss.written_out import Samples, dapo, grpo, gspo
 from tests.toys.run import toy_summary

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs.loader import load
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from learner.experts.routers import attach, expert_shape
 from learner.experts.routing import Recorder
 from learner.model.policy import load_policy

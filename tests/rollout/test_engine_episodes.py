@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from configs.loader import load
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from learner.model.policy import load_policy
 from rollout.seeds import seed_of_response
 from rollout.types import Finish, Group, Prompt, Response, Segment, Verdict

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learner.batch.fetched import fetch_all
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from learner.batch.tensors import Batch, build_batch
 from rollout.types import Group
 

@@ -8,8 +8,8 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
-from learner.batch.plan import MicroBatch, Row
 from learner.batch.recorded import Recording
+from learner.batch.row import MicroBatch, Row
 from learner.batch.tensors import Batch
 from learner.learner import Learner
 from learner.measurement import Part

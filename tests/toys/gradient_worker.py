@@ -7,7 +7,7 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state
 from torch import Tensor
 
-from learner.batch.plan import MicroBatch
+from learner.batch.row import MicroBatch
 from learner.learner import Learner
 from learner.measurement import Part
 from learner.statistics import StepStatistics

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import Qwen3MoeForCausalLM
 
-from learner.batch.plan import Row
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.batch.tensors import Batch
 from learner.experts.routers import attach, expert_shape
 from learner.model.policy import Policy

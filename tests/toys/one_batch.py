@@ -6,7 +6,8 @@ from torch import Tensor
 
 from configs.presets import Objective
 from configs.sections.objective import Credit
-from learner.batch.plan import MicroBatch, plan_step
+from learner.batch.plan import plan_step
+from learner.batch.row import MicroBatch
 from learner.batch.tensors import Batch
 from learner.loss.objective import LossInputs, policy_loss
 from rollout.types import Group, GroupSummary

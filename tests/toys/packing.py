@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.batch.plan import Row
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.batch.tensors import Batch
 from learner.model.policy import Policy
 from rollout.types import Finish, Group, Prompt, Response, Verdict
@@ -17,17 +17,20 @@ VOCABULARY = 32
 Lengths = Sequence[tuple[int, int]]  # of prompt and response
 
 
-def groups_of(lengths: Lengths, seed: int = 0) -> list[Group]:
-    """Groups of one response of random tokens each."""
+def groups_of(lengths: Lengths, seed: int = 0, *, alike: bool = False) -> list[Group]:
+    """Groups of one response of random tokens each; with `alike`, prompts of one length have the same tokens."""
     rng = np.random.default_rng(seed)
 
     def tokens(count: int) -> np.ndarray:
         return rng.integers(4, VOCABULARY, count).astype(np.int32)
 
+    def prompt_of(count: int) -> np.ndarray:
+        return np.random.default_rng(count).integers(4, VOCABULARY, count).astype(np.int32) if alike else tokens(count)
+
     return [
         Group(
             group_id=g,
-            prompt=Prompt(prompt_id=str(g), token_ids=tokens(prompt), reference="", checker="exact"),
+            prompt=Prompt(prompt_id=str(g), token_ids=prompt_of(prompt), reference="", checker="exact"),
             responses=(
                 Response(
                     token_ids=tokens(answer),
@@ -50,9 +53,9 @@ def rows_of(lengths: Lengths) -> list[Row]:
     return [Row(group=g, member=0, advantage=1.0, weight=weight, prompt_tokens=p, tokens=p + r) for g, (p, r) in enumerate(lengths)]
 
 
-def batch_of(lengths: Lengths, seed: int = 0) -> Batch:
-    """One batch of all; without lengths it is the batch of an idle rank."""
-    return whole_batch(rows_of(lengths), groups_of(lengths, seed), 0)
+def batch_of(lengths: Lengths, seed: int = 0, *, alike: bool = False) -> Batch:
+    """One batch of all; without lengths it is the batch of an idle rank. With `alike`, prompts of one length are the same."""
+    return whole_batch(rows_of(lengths), groups_of(lengths, seed, alike=alike), 0)
 
 
 def other_experts(batch: Batch, layers: int, experts: int, top_k: int) -> Recording:

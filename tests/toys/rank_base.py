@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.loader import load
 from learner.batch.fetched import InMemory
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from learner.learner import Learner
 from learner.process_group import join_ranks
 from learner.state.rank_state import RankState

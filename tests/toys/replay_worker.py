@@ -9,7 +9,7 @@ from torch import Tensor
 
 from configs.loader import load
 from configs.presets import PRESETS, Kl, Objective
-from learner.batch.plan import Row
+from learner.batch.row import Row
 from learner.experts.routing import Recorder
 from learner.learner import Learner
 from rollout.types import Group

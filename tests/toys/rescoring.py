@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import Qwen3MoeForCausalLM
 
-from learner.batch.plan import Row
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.experts.routers import attach, expert_shape
 from learner.experts.routing import Recorder
 from learner.mismatch.rescoring import Rescoring

@@ -11,7 +11,8 @@ from cluster.record.capsules.read import Capsule, CapsuleRow
 from configs.arithmetic import counted
 from configs.schema import Config
 from learner.batch.costs import Costs, Measured, charged, cost_table
-from learner.batch.plan import Row, StepPlan, plan_for
+from learner.batch.plan import StepPlan, plan_for
+from learner.batch.row import Row
 from rollout.types import GroupSummary
 
 

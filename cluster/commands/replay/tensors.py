@@ -14,8 +14,8 @@ from cluster.record.capsules.read import Capsule, CapsuleRow
 from configs.presets import Preset
 from learner.batch.costs import ratio_base
 from learner.batch.fetched import Fetched
-from learner.batch.plan import Row
 from learner.batch.recorded import Recording
+from learner.batch.row import Row
 from learner.batch.tensors import Batch, build_batch
 from learner.loss.objective import LossInputs
 from rollout.types import Sampled
