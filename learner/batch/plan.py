@@ -93,9 +93,9 @@ def plan_step(
 ) -> StepPlan:
     """Divide a step's groups into updates in order, and each update's responses over ranks and micro-batches.
 
-    A micro-batch has at most `micro_batch_tokens` tokens, counted with padding unless `packed`. With `shared` passes compute equal prompts in
+    A micro-batch has at most `micro_batch_tokens` tokens, with padding unless `packed`. With `shared` passes compute equal prompts in
     it once. Raises ValueError if a response alone has more, or if the groups cannot be divided into `updates`.
-    `response_tokens` is the most tokens of a response. `overlong_filter` leaves truncated responses out of the loss but not out of the
+    `response_tokens` is the most tokens of a response. `overlong_filter` leaves truncated responses out of the loss, not out of the
     group's baseline: DAPO, arXiv 2503.14476, section 3.4. `reward` names the parts that a decoupled advantage compares. With
     `credit` = "turn" every turn has an advantage of its own, whatever the preset says.
     """
