@@ -20,7 +20,7 @@ from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import ray_session
 from configs.loader import load
 from reward.asked import Asked
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 
 GUESS, MOST = f"{guess.__module__}:{guess.__name__}", 1000
 GAMES = {TOGETHER: 16 * TOGETHER, 1: 24}  # played in a round, by how many are played at once

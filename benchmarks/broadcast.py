@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.peer import Work
 from configs.schema import Config
-from rollout.digest import digest
-from rollout.transfer import broadcast, free_socket, open_gloo, open_store
+from rollout.transfer.digest import digest
+from rollout.transfer.meeting import broadcast, free_socket, open_gloo, open_store
 
 HOST = "127.0.0.1"
 DEADLINE_S = 60.0

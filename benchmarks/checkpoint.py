@@ -86,7 +86,7 @@ def rank(config: Config) -> Iterator[Work]:
     from learner.learner import Learner
     from learner.process_group import join_ranks
     from learner.state.rank_state import RankState
-    from rollout.transfer import free_socket
+    from rollout.transfer.meeting import free_socket
     from rollout.types import GroupSummary
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.peer import Work
 from benchmarks.rounds import OUT
 from configs.schema import Config
-from rollout.proof import columns_of, fingerprint, manifest_of
-from rollout.transport import BUCKET_BYTES, Gloo, Rendezvous
+from rollout.transfer.proof import columns_of, fingerprint, manifest_of
+from rollout.transfer.transport import BUCKET_BYTES, Gloo, Rendezvous
 
 HOST = "127.0.0.1"
 DEADLINE_S = 120.0
@@ -32,7 +32,7 @@ class RankEnd:
         from learner.process_group import join_ranks
         from learner.weights.delta import Deltas
         from learner.weights.source import ZeroWeightSource
-        from rollout.transfer import free_socket
+        from rollout.transfer.meeting import free_socket
 
         torch.set_num_threads(reserved(config).rank)
         listener, self.listener = free_socket(HOST), free_socket(HOST)
@@ -77,8 +77,8 @@ class RankEnd:
     def delta(self) -> dict[str, Any]:
         import torch
 
-        from rollout.digest import digest
-        from rollout.transfer import broadcast
+        from rollout.transfer.digest import digest
+        from rollout.transfer.meeting import broadcast
 
         started = time.perf_counter()
         patch = self.deltas.patch()
@@ -98,7 +98,7 @@ class WorkerEnd:
         import torch
 
         from cluster.actors.places.threads import reserved
-        from rollout.buckets import TwoBuffers
+        from rollout.transfer.buckets import TwoBuffers
 
         torch.set_num_threads(reserved(config).rank)
         self.buffers = TwoBuffers()
@@ -109,9 +109,9 @@ class WorkerEnd:
         from rollout.delta.held import InPlace
         from rollout.delta.places import Slice, spots
         from rollout.delta.taker import PatchTaker
-        from rollout.lanes import accept
-        from rollout.recall import Line
-        from rollout.transfer import open_gloo, open_store, torch_dtype
+        from rollout.transfer.lanes import accept
+        from rollout.transfer.meeting import open_gloo, open_store, torch_dtype
+        from rollout.transfer.recall import Line
 
         self.store = open_store(HOST, port, 2, DEADLINE_S)
         line = Line(self.store, "bench", DEADLINE_S)
@@ -126,9 +126,9 @@ class WorkerEnd:
         return {}
 
     def whole(self) -> dict[str, Any]:
-        from rollout.buckets import arriving, streamed, unpacked
-        from rollout.digest import read, sums
-        from rollout.lanes import received
+        from rollout.transfer.buckets import arriving, streamed, unpacked
+        from rollout.transfer.digest import read, sums
+        from rollout.transfer.lanes import received
 
         self.taker.begin()
         found = {}
@@ -144,7 +144,7 @@ class WorkerEnd:
     def delta(self) -> dict[str, Any]:
         import torch
 
-        from rollout.transfer import broadcast
+        from rollout.transfer.meeting import broadcast
 
         head = torch.zeros(7, dtype=torch.int64)
         broadcast(self.group, head)

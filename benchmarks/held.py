@@ -14,7 +14,7 @@ from benchmarks.rounds import Row, Size, alternate
 from configs.schema import Config
 from reward.asked import Asked
 from reward.held.held import Held
-from rollout.episode import Turn
+from rollout.transcript.episode import Turn
 
 WORLD = "benchmarks.world:echo"
 PLACES, SHORT, LONG = 16, 1, 33

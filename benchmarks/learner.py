@@ -85,7 +85,7 @@ def gatewise(config: Config, dressed: Callable[[list[Group], Any], list[Group]] 
     from learner.batch.fetched import InMemory
     from learner.learner import Learner
     from learner.process_group import join_ranks
-    from rollout.transfer import free_socket
+    from rollout.transfer.meeting import free_socket
     from rollout.types import GroupSummary
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

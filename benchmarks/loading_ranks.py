@@ -27,8 +27,8 @@ from learner.model.loading import EXPERTS, Division
 from learner.model.policy import load_policy
 from learner.model.zero import fill, zero_config
 from learner.process_group import join_ranks
-from rollout.digest import digest
-from rollout.transfer import free_socket
+from rollout.transfer.digest import digest
+from rollout.transfer.meeting import free_socket
 
 HERE = OUT / "loading"
 MODEL = HERE / "model"

@@ -27,8 +27,8 @@ from cluster.record.metrics.metrics import Metrics
 from configs.loader import dump
 from configs.object_store import words_come_apart
 from configs.schema import Config
-from rollout.prompts import PromptSet
-from rollout.transport import choose_transport
+from rollout.prompts.prompts import PromptSet
+from rollout.transfer.transport import choose_transport
 from rollout.types import Prompt
 
 MB = 1e6

@@ -9,9 +9,9 @@ import numpy as np
 import ray
 
 from cluster.actors.learner_actor import ObjectStore
-from rollout.proof import Entry, Manifest, Proof
-from rollout.scored import Text
+from rollout.transfer.proof import Entry, Manifest, Proof
 from rollout.types import GroupSummary, Outcome, Prompt, Sampled, SampledGroup, Verdict
+from rollout.window.scored import Text
 
 LETTERS = 4  # of a token's text
 NAMES = tuple(f"layers.{number}.weight" for number in range(48))

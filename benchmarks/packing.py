@@ -29,7 +29,7 @@ from learner.model.policy import load_policy
 from learner.process_group import join_ranks
 from learner.tiny.model import build_model, tiny_config
 from learner.tiny.tokenizer import make_tokenizer
-from rollout.transfer import free_socket
+from rollout.transfer.meeting import free_socket
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
 
 GROUPS, MEMBERS, BUDGET = 32, 8, 8192

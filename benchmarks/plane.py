@@ -24,8 +24,8 @@ from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import plan_for
 from learner.batch.row import Place
-from rollout.scored import References, Scored
 from rollout.types import GroupSummary, Prompt
+from rollout.window.scored import References, Scored
 
 RANKS_A_NODE = 8
 SIGMA, MEDIAN = 0.8, 0.2  # of log-normal lengths, as a share of their limit

@@ -17,8 +17,8 @@ from configs.loader import load
 from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import plan_for
-from rollout.scored import Scored
 from rollout.types import GroupSummary, Prompt, Sampled
+from rollout.window.scored import Scored
 
 STORE_BYTES = 200_000_000
 RANKS, GROUPS, MEMBERS = 2, 4, 8

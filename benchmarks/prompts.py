@@ -7,10 +7,10 @@ import numpy as np
 
 from cluster.commands.validate import load_tokenizer
 from configs.schema import Config
-from rollout.prompts import load_training_prompts
+from rollout.prompts.prompts import load_training_prompts
 from rollout.seeds import seed_of_response
-from rollout.stream import PromptStream
 from rollout.types import Finish, Group, Prompt, Response, Verdict
+from rollout.window.stream import PromptStream
 
 Picked = Sequence[tuple[int, Prompt]]
 WRONG = 0.6  # share of wrong answers, about that of the tiny model at its start
@@ -27,7 +27,7 @@ def requests(config: Config, picked: Picked) -> tuple[list[Any], list[Any]]:
     """The step's prompts and sampling parameters, one pair per response, with the seeds of a Gatewise run."""
     from vllm.inputs import TokensPrompt
 
-    from rollout.sampling import sampling
+    from rollout.engine.sampling import sampling
 
     asked = [(group, prompt, member) for group, prompt in picked for member in range(config.rollout.group_size)]
     seeds = [seed_of_response(config.run.seed, group, member) for group, _, member in asked]

@@ -67,7 +67,7 @@ def fsdp2(config: Config) -> AbstractContextManager[Work]:
 @contextmanager
 def led(config: Config, side: str) -> Iterator[Work]:
     """The first rank of a side, in this process; it starts the second one and passes every job on to it."""
-    from rollout.transfer import free_socket
+    from rollout.transfer.meeting import free_socket
 
     listener = free_socket("127.0.0.1")
     follower = Peer("ranks.second", {SIDE: side, MEET: str(listener.getsockname()[1])}, sys.argv[2:])

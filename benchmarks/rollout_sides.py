@@ -17,11 +17,11 @@ from cluster.actors.engines import EnginePool
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, ray_session
 from configs.schema import Config
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 from rollout.types import Prompt
 
 if TYPE_CHECKING:
-    from rollout.engine import Engine
+    from rollout.engine.engine import Engine
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _served(config: Config, calls: Callable[["Engine", Picked], Sequence[Awaitab
     picked = pick(config)
 
     async def build() -> "Engine":
-        from rollout.engine import Engine
+        from rollout.engine.engine import Engine
 
         return Engine(config, choose_transport(config, gpu=False))
 

@@ -22,7 +22,7 @@ from cluster.record.metrics.metrics import read_metrics
 
 IMPORTS = {
     "driver": "import cluster.commands.train, transformers, torch",
-    "engine": "import ray, rollout.engine",
+    "engine": "import ray, rollout.engine.engine",
     "core": "import vllm.v1.engine.core, vllm.v1.worker.cpu_worker, rollout.weight_receiver",
     "rank": "import ray, learner.learner",
 }

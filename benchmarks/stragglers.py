@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.faults.clock import run_virtually
-from rollout.window import GroupWindow
+from rollout.window.window import GroupWindow
 
 SIGMA = np.log(10) / 2.326  # of a log-normal law whose 99th percentile is ten medians
 MEDIAN_S = 20.0  # seconds of the median response

@@ -27,9 +27,9 @@ from cluster.actors.session import engine_env
 from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked, Wants
-from rollout.episode import Answer
-from rollout.pulse import GroupAtWork
-from rollout.transport import choose_transport
+from rollout.engine.pulse import GroupAtWork
+from rollout.transcript.episode import Answer
+from rollout.transfer.transport import choose_transport
 from rollout.types import Prompt, Verdict
 
 CONFIG = "configs/tiny_cpu.toml"
@@ -106,19 +106,19 @@ def measure(size: Size) -> list[Row]:
 @contextmanager
 def engine(config: Config) -> Iterator[Work]:
     """The engine in this process."""
-    import rollout.engine
-    from rollout.sampling import sampling
+    import rollout.engine.engine
+    from rollout.engine.sampling import sampling
 
     def long(*args: Any) -> Any:
         params = sampling(*args)
         params.min_tokens = min(TURN, params.max_tokens or TURN)
         return params
 
-    vars(rollout.engine)["sampling"] = long
+    vars(rollout.engine.engine)["sampling"] = long
     numbers = count()
 
     async def build() -> Any:
-        return rollout.engine.Engine(config, choose_transport(config, gpu=False))
+        return rollout.engine.engine.Engine(config, choose_transport(config, gpu=False))
 
     async def forever(served: Any, questions: Questions) -> None:
         wants = Wants(by_checker={CHECKER: ("yields",)})

@@ -42,11 +42,11 @@ from cluster.stop import Stop, Stopped
 from configs.arithmetic import counted
 from configs.schema import Config
 from learner.loss.parts import worth_learning
-from rollout.order import open_stream
-from rollout.prompts import EvalSet, PromptSet
-from rollout.scored import Scored
+from rollout.prompts.prompts import EvalSet, PromptSet
 from rollout.types import GroupSummary
-from rollout.window import GroupWindow
+from rollout.window.order import open_stream
+from rollout.window.scored import Scored
+from rollout.window.window import GroupWindow
 
 
 class Controller:

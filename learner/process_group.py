@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from rollout.transfer import open_store
+from rollout.transfer.meeting import open_store
 
 
 def join_ranks(

@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.pickled import quickly_pickled
 from reward.own.signature import AT_THE_END, DOOR
-from rollout.episode import Turn
+from rollout.transcript.episode import Turn
 from rollout.types import Verdict
 
 AGENT = "base_url"  # what an agent asks for, and nobody else

@@ -22,7 +22,7 @@ from reward.held.gate import Gate
 from reward.own.name import OwnCodeError, is_own
 from reward.seen import Sight
 from reward.workers.pool import Item, RewardPool
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Verdict
 
 

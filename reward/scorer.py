@@ -30,7 +30,7 @@ from reward.tools.tools import Tools
 from reward.tools.warm import warm_tools
 from reward.workers.output_log import OutputLog
 from reward.workers.pool import Item, RewardPool
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Outcome, Verdict
 
 SHOWN_CHARS = 60

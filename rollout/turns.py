@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.behind import UnfitWords
-from rollout.episode import Answer, Reply, Turn
-from rollout.fitting import fit
-from rollout.messages import Message
+from rollout.chat.behind import UnfitWords
+from rollout.chat.fitting import fit
+from rollout.transcript.episode import Answer, Reply, Turn
+from rollout.transcript.messages import Message
 from rollout.types import Experts, Finish, Outcome, Response, Segment, Verdict
 
 

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.response import Experts as Experts
-from rollout.response import Finish as Finish
-from rollout.response import Recorded as Recorded
-from rollout.response import Response as Response
-from rollout.response import Sampled as Sampled
-from rollout.response import SampledGroup as SampledGroup
-from rollout.response import Segment as Segment
-from rollout.verdict import Outcome as Outcome
-from rollout.verdict import Verdict as Verdict
+from rollout.transcript.response import Experts as Experts
+from rollout.transcript.response import Finish as Finish
+from rollout.transcript.response import Recorded as Recorded
+from rollout.transcript.response import Response as Response
+from rollout.transcript.response import Sampled as Sampled
+from rollout.transcript.response import SampledGroup as SampledGroup
+from rollout.transcript.response import Segment as Segment
+from rollout.transcript.verdict import Outcome as Outcome
+from rollout.transcript.verdict import Verdict as Verdict
 
 OVERLONG = "overlong"  # the name in a verdict's `parts` for DAPO's over-long penalty
 

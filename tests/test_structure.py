@@ -12,26 +12,25 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
     "configs": ("configs",),
     "rollout": ("configs", "rollout"),
-    "reward": ("configs", "rollout.types", "rollout.episode", "reward"),
+    "reward": ("configs", "rollout.types", "rollout.transcript.episode", "reward"),
     "learner": (
         "configs",
         "rollout.delta",
-        *(f"rollout.{name}" for name in ("types", "digest", "proof", "transfer", "transport", "recall", "nccl_group", "pairs")),
-        *(f"rollout.{name}" for name in ("local_memory", "buckets", "gloo_group", "lanes")),
+        "rollout.transfer",
+        "rollout.types",
         "learner",
     ),
     "cluster": ("configs", "rollout", "reward", "learner", "cluster"),
     "gatewise": ("configs", "rollout", "reward", "learner", "cluster", "gatewise"),
 }
 FOLDERS = tuple(MAY_IMPORT)
-WITH_ROOMS = ("learner", "cluster")
+WITH_ROOMS = ("rollout", "learner", "cluster")
 ONLY_IN = {
     "ray": ("cluster/actors/",),
     "vllm": (
-        "rollout/engine",
-        "rollout/sampling.py",
-        *(f"rollout/{name}.py" for name in ("weight_receiver", "beside_receiver", "nccl_receiver", "nccl_group")),
-        *(f"rollout/{name}.py" for name in ("loading", "reload", "direct", "direct_proof", "learned_copies", "delta/hold")),
+        "rollout/engine/",
+        "rollout/worker/",
+        "rollout/transfer/nccl_group.py",
         "learner/weights/nccl.py",
     ),
     "deepspeed": ("learner/model/zero.py",),
@@ -63,13 +62,13 @@ CATCH_ALL = {
     "reward/episodes/replay.py",
     "reward/own/words.py",
     "reward/workers/worker_main.py",
-    "rollout/behind.py",
-    "rollout/chat.py",
+    "rollout/chat/behind.py",
+    "rollout/chat/chat.py",
     "rollout/data/hub.py",
-    "rollout/delta/receiver.py",
+    "rollout/worker/patch_receiver.py",
     "rollout/data/saved.py",
-    "rollout/template.py",
-    "rollout/weight_receiver.py",
+    "rollout/chat/template.py",
+    "rollout/worker/weight_receiver.py",
 }
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FILE = 300, 60, 120
 MOST_ENTRIES = 15  # of a folder

@@ -27,12 +27,12 @@ from learner.process_group import join_ranks
 from reward.checkers import load_checker
 from reward.programs.limits import CodeLimits
 from reward.shaping import shape
-from rollout.order import open_stream
-from rollout.prompts import load_training_prompts
+from rollout.prompts.prompts import load_training_prompts
 from rollout.seeds import derive_seed
-from rollout.transfer import free_socket
+from rollout.transfer.meeting import free_socket
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
-from rollout.window import WindowExhausted
+from rollout.window.order import open_stream
+from rollout.window.window import WindowExhausted
 
 SAMPLING, EVALUATION = 101, 102  # the purpose of a seed
 SKIPS_IN_A_ROW = 3  # steps with a dropped update after which a training has diverged

@@ -98,7 +98,7 @@ def run(trial: Trial) -> Curve:
     from benchmarks.experiments.laboratory import Laboratory
     from benchmarks.experiments.sampler import EngineLike
     from configs.loader import load
-    from rollout.prompts import load_eval_sets
+    from rollout.prompts.prompts import load_eval_sets
 
     started = time.perf_counter()
     config = load(trial.config, [*trial.overrides, f"run.seed={trial.seed}", f"run.steps={trial.steps}"])

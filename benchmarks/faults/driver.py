@@ -34,9 +34,9 @@ from cluster.record.run_dir import never_began, set_aside, write_config
 from cluster.record.saves.damage import refuse_damaged_record
 from cluster.stop import Stop
 from configs.schema import Config
-from rollout.chat import NOTHING, Chat
-from rollout.prompts import EvalSet, PromptSet
-from rollout.transport import choose_transport
+from rollout.chat.chat import NOTHING, Chat
+from rollout.prompts.prompts import EvalSet, PromptSet
+from rollout.transfer.transport import choose_transport
 
 EPOCH = 1_700_000_000.0  # the wall clock at the first driver's first second
 

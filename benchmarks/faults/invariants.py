@@ -17,8 +17,8 @@ from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import read_metrics
 from configs.errors import GatewiseError, NoRun
 from configs.schema import Config
-from rollout.order import open_stream
-from rollout.proof import fingerprint
+from rollout.transfer.proof import fingerprint
+from rollout.window.order import open_stream
 
 BUGS = (
     AssertionError,

@@ -13,8 +13,8 @@ from cluster.actors.learners import Learners
 from cluster.record import checkpoint
 from cluster.record.ledger import Ledger
 from cluster.record.metrics import sinks
-from rollout.stream import PromptStream
-from rollout.window import GroupWindow
+from rollout.window.stream import PromptStream
+from rollout.window.window import GroupWindow
 
 Mutant = Callable[[], AbstractContextManager[Any]]
 

@@ -14,8 +14,8 @@ import xxhash
 from benchmarks.faults.plan import number_of
 from benchmarks.faults.toys import MODEL, NAMES, WHOLE, Tokens, meet
 from benchmarks.faults.world import Made, Process, World
-from rollout.proof import Entry, Manifest
-from rollout.transport import Rendezvous
+from rollout.transfer.proof import Entry, Manifest
+from rollout.transfer.transport import Rendezvous
 
 
 @dataclass

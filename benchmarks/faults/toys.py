@@ -10,10 +10,10 @@ import ray
 
 from benchmarks.faults.plan import GROUPS_PER_STEP, SIGMA, number_of
 from benchmarks.faults.world import Process, World
-from rollout.proof import Manifest
-from rollout.scored import Text
-from rollout.transport import Rendezvous, Seat
+from rollout.transfer.proof import Manifest
+from rollout.transfer.transport import Rendezvous, Seat
 from rollout.types import GroupSummary, Outcome, Prompt, Verdict
+from rollout.window.scored import Text
 
 NAMES = ("embedding", "experts", "head")
 MODEL = 1  # the weights that a run begins with

@@ -8,7 +8,7 @@ import ray
 
 from benchmarks.faults.history import History
 from benchmarks.faults.plan import Fault, Kind, Shape, number_of
-from rollout.transport import Rendezvous
+from rollout.transfer.transport import Rendezvous
 
 SLOWER = 10.0
 WITHOUT_CORE = ("ready", "pulse", "shutdown")  # methods of an engine that its actor answers alone

@@ -31,12 +31,12 @@ from configs.schema import Config
 from learner.learner import Learner
 from learner.process_group import join_ranks
 from reward.scorer import Scorer
-from rollout.chat import Chat
-from rollout.prompts import load_eval_sets, load_training_prompts
-from rollout.pulse import GroupAtWork
-from rollout.scored import References, Scored, Text
-from rollout.transfer import free_socket
+from rollout.chat.chat import Chat
+from rollout.engine.pulse import GroupAtWork
+from rollout.prompts.prompts import load_eval_sets, load_training_prompts
+from rollout.transfer.meeting import free_socket
 from rollout.types import GroupSummary, Prompt, Recorded, Sampled
+from rollout.window.scored import References, Scored, Text
 
 HOST = "127.0.0.1"
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
-from rollout.chat import Chat
-from rollout.detokenise import Detokeniser
-from rollout.episode import Reply
-from rollout.reply_tokens import ReplyTokens
+from rollout.chat.chat import Chat
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.engine.detokenise import Detokeniser
 from rollout.seeds import seed_of_response, seed_of_turn
+from rollout.transcript.episode import Reply
 from rollout.turns import Ask, Bounds, Play
 from rollout.types import Finish, Prompt, Response
 

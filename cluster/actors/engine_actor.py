@@ -22,12 +22,12 @@ from cluster.causes.tracebacks import one_line
 from configs.object_store import words_come_apart
 from configs.schema import Config
 from reward.shaping import disagrees
-from rollout.chat import NOTHING, Chat
-from rollout.proof import Digest, Manifest, Proof
-from rollout.pulse import GroupAtWork, Pulse, describe_groups
-from rollout.scored import Text
-from rollout.transport import Seat, Transport
+from rollout.chat.chat import NOTHING, Chat
+from rollout.engine.pulse import GroupAtWork, Pulse, describe_groups
+from rollout.transfer.proof import Digest, Manifest, Proof
+from rollout.transfer.transport import Seat, Transport
 from rollout.types import Group, GroupSummary, Prompt, Sampled, SampledGroup
+from rollout.window.scored import Text
 
 Head = tuple[GroupSummary, list[Text]]
 
@@ -50,8 +50,8 @@ class EngineActor:
         find_own_programs()
         keep_order()
         from cluster.models.hub import fetch_to_this_node
-        from rollout.engine import Engine
-        from rollout.engine_fork import fork_the_core
+        from rollout.engine.engine import Engine
+        from rollout.engine.fork import fork_the_core
 
         fetch_to_this_node(config)
         if not gpu:

@@ -19,8 +19,8 @@ from cluster.record.progress.board import EngineNow
 from configs.errors import EngineFailed
 from configs.object_store import words_come_apart
 from configs.schema import Config
-from rollout.scored import Scored, Text
 from rollout.types import Prompt
+from rollout.window.scored import Scored, Text
 
 __all__ = ("EngineHandle", "EnginePool", "NoEngineLeft", "OnEvent", "Scored", "references")
 

@@ -18,8 +18,8 @@ from cluster.record.capsules.write import write_rank
 from configs.schema import Config
 from learner.batch.row import Place
 from rollout.delta.moved import RankPatch
-from rollout.proof import Manifest, Proof
-from rollout.transport import PATIENCE, Rendezvous, Transport
+from rollout.transfer.proof import Manifest, Proof
+from rollout.transfer.transport import PATIENCE, Rendezvous, Transport
 from rollout.types import Recorded, Sampled, SampledGroup
 
 
@@ -70,7 +70,7 @@ class LearnerActor:
 
     def address(self) -> tuple[str, int]:
         """A port of this node, reserved until the group that meets there has formed."""
-        from rollout.transfer import free_socket
+        from rollout.transfer.meeting import free_socket
 
         self._listener = free_socket(self.host)
         return self.host, self._listener.getsockname()[1]
@@ -126,7 +126,7 @@ class LearnerActor:
 
     def room(self) -> int:
         """Bytes that this rank can still take of its GPU."""
-        from rollout.transfer import free_bytes
+        from rollout.transfer.meeting import free_bytes
 
         return free_bytes()
 

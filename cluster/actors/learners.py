@@ -20,9 +20,9 @@ from configs.errors import RunFailed
 from configs.schema import Config
 from learner.batch.plan import plan_for
 from learner.batch.row import Place
-from rollout.proof import Manifest
-from rollout.scored import Reference, Scored
+from rollout.transfer.proof import Manifest
 from rollout.types import GroupSummary
+from rollout.window.scored import Reference, Scored
 
 Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group
 

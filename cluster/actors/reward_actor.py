@@ -13,7 +13,7 @@ from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.scorer import Scorer
 from reward.workers.tasks import Item
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Verdict
 
 

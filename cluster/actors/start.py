@@ -33,8 +33,8 @@ from cluster.actors.session import engine_env, joins_cluster, learner_env
 from cluster.causes.lost import RANK
 from cluster.causes.roles import Role, RoleFailed, RoleLate, register
 from configs.schema import Config
-from rollout.chat import NOTHING, Chat
-from rollout.transport import Transport, choose_transport
+from rollout.chat.chat import NOTHING, Chat
+from rollout.transfer.transport import Transport, choose_transport
 
 GRACE_S = 5.0
 MOST_CALLS = 100_000  # of one reward actor at once: an agent's call lasts as long as its episode

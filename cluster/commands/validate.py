@@ -31,11 +31,11 @@ from configs.schema import Config
 from configs.section import LARGEST
 from configs.sections.objective import INITIAL
 from configs.toml_writer import quoted
-from rollout.chat import NOTHING, Chat
-from rollout.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
-from rollout.reply_tokens import ReplyTokens
-from rollout.stops import stops_of
-from rollout.template import refuse_ignored_arguments, use_template
+from rollout.chat.chat import NOTHING, Chat
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.chat.stops import stops_of
+from rollout.chat.template import refuse_ignored_arguments, use_template
+from rollout.prompts.prompts import EvalSet, PromptSet, load_eval_sets, load_training_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

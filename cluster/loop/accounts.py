@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cluster.record.ledger import Account, Ledger, Submitted
 from cluster.record.metrics.finite import mean_of_finite
-from rollout.scored import Scored
+from rollout.window.scored import Scored
 
 
 class Accounts:

@@ -19,7 +19,7 @@ from cluster.record.checkpoint import Checkpoints
 from cluster.record.metrics.metrics import read_metrics
 from cluster.record.metrics.sinks import METRICS
 from configs.schema import Config
-from rollout.scored import Scored, Text
+from rollout.window.scored import Scored, Text
 
 COUNTED = {"updates_skipped": "an update was dropped"}  # metrics that count since the run began
 OF_THE_STEP = {"updates_spiked": "an update spiked"}  # metrics that count in this step alone

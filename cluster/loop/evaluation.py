@@ -9,7 +9,7 @@ import numpy as np
 from cluster.actors.engines import EnginePool
 from cluster.record.metrics.episodes import describe_turns
 from cluster.record.metrics.finite import mean_of_finite
-from rollout.prompts import EvalSet
+from rollout.prompts.prompts import EvalSet
 from rollout.types import GroupSummary
 
 EVALUATION = 1 << 40  # group ids of evaluations begin here, so that their seeds never equal those of training

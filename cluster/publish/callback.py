@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from socket import create_connection
 
-from rollout.transport import Rendezvous
+from rollout.transfer.transport import Rendezvous
 
 REACH_S = 5.0
 CallBack = Callable[[Rendezvous], Awaitable[object]]
@@ -20,6 +20,6 @@ def _say(meeting: Rendezvous) -> None:
         create_connection((meeting.host, meeting.port), REACH_S).close()
     except OSError:
         return
-    from rollout.recall import call_back  # imports torch, which only a broken exchange is worth
+    from rollout.transfer.recall import call_back  # imports torch, which only a broken exchange is worth
 
     call_back(meeting)

@@ -20,8 +20,8 @@ from cluster.publish.publisher import LearnerFailed, Published, Publisher, Publi
 from cluster.record.metrics.timeline.spans import PUBLISH
 from configs.schema import Config
 from rollout.delta.moved import RankPatch, moved_on
-from rollout.proof import Proof, differences, fingerprint
-from rollout.transport import Transport
+from rollout.transfer.proof import Proof, differences, fingerprint
+from rollout.transfer.transport import Transport
 
 OnRefused = Callable[[EngineHandle, str], object]  # gets the engine, and why it got whole weights
 WORTH = 0.5  # of the bytes of whole weights; a patch that is larger is not sent

@@ -6,7 +6,7 @@ from cluster.actors.fleet.handle import EngineHandle
 from cluster.publish.patches import OnRefused
 from cluster.publish.publisher import OnProven
 from cluster.record.ledger import Ledger, Proven
-from rollout.proof import Proof, fingerprint
+from rollout.transfer.proof import Proof, fingerprint
 
 
 def recorded_in(ledger: Ledger) -> OnProven:

@@ -27,8 +27,8 @@ from cluster.publish.newcomers import Newcomers
 from cluster.record.metrics.timeline.spans import PUBLISH, Spans
 from configs.rules.engine import gpus_per_engine
 from configs.schema import Config
-from rollout.proof import Manifest, Proof, differences, fingerprint
-from rollout.transport import Rendezvous, Seat, Transport, packed_buffers
+from rollout.transfer.proof import Manifest, Proof, differences, fingerprint
+from rollout.transfer.transport import Rendezvous, Seat, Transport, packed_buffers
 
 Call = Callable[[EngineHandle], Awaitable[Any]]
 Seen = tuple[list[Proof], list[str]]  # what each worker of an engine digested, and the layers that are not whole

@@ -28,7 +28,7 @@ from cluster.publish.blame import Failure, answer, last_line
 from cluster.publish.patches import PatchPublisher
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
 from configs.schema import Config
-from rollout.transport import Transport
+from rollout.transfer.transport import Transport
 
 LOSE_WEIGHTS = 2  # vLLM's level of sleep
 WEIGHTS, CACHE = "weights", "kv_cache"  # vLLM's names of what wakes

@@ -23,7 +23,7 @@ from configs.home import expanded
 from configs.loader import dump, load
 from configs.schema import Config
 from configs.version import VERSION
-from rollout.template import read_template
+from rollout.chat.template import read_template
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.local_memory import Exported
-from rollout.pairs import Pair
-from rollout.proof import Entry, aligned, buckets
-from rollout.transfer import open_store
-from rollout.transport import Ipc, Rendezvous
+from rollout.transfer.local_memory import Exported
+from rollout.transfer.meeting import open_store
+from rollout.transfer.pairs import Pair
+from rollout.transfer.proof import Entry, aligned, buckets
+from rollout.transfer.transport import Ipc, Rendezvous
 
 
 class BesideSender:

@@ -14,8 +14,8 @@ from rollout.delta.differences import as_integers
 from rollout.delta.moved import Moved, RankPatch, moved_on
 from rollout.delta.patch import Record, join, write_record
 from rollout.delta.side_by_side import side_by_side
-from rollout.digest import digest
-from rollout.proof import Proof
+from rollout.transfer.digest import digest
+from rollout.transfer.proof import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

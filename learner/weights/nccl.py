@@ -10,10 +10,10 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
 
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.nccl_group import NcclGroup
-from rollout.recall import Line
-from rollout.transfer import open_store, torch_dtype
-from rollout.transport import Nccl, Rendezvous
+from rollout.transfer.meeting import open_store, torch_dtype
+from rollout.transfer.nccl_group import NcclGroup
+from rollout.transfer.recall import Line
+from rollout.transfer.transport import Nccl, Rendezvous
 
 
 class DrivenElsewhere:

@@ -11,14 +11,14 @@ import torch
 
 from learner.weights.beside import BesideSender
 from learner.weights.source import Tensors, ZeroWeightSource
-from rollout.buckets import size_of, streamed, unpacked
-from rollout.digest import read, sums
-from rollout.gloo_group import RecallableGloo
-from rollout.lanes import offer
-from rollout.proof import Proof
-from rollout.recall import Line
-from rollout.transfer import open_gloo, open_store
-from rollout.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
+from rollout.transfer.buckets import size_of, streamed, unpacked
+from rollout.transfer.digest import read, sums
+from rollout.transfer.gloo_group import RecallableGloo
+from rollout.transfer.lanes import offer
+from rollout.transfer.meeting import open_gloo, open_store
+from rollout.transfer.proof import Proof
+from rollout.transfer.recall import Line
+from rollout.transfer.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
 
 class Sender(Protocol):

@@ -7,8 +7,8 @@ import torch
 
 from learner.model.zero import ZeroEngine
 from learner.weights.whole_experts import Published, published
-from rollout.digest import read, sums
-from rollout.proof import Entry, Manifest, Proof
+from rollout.transfer.digest import read, sums
+from rollout.transfer.proof import Entry, Manifest, Proof
 
 PREFIX = "language_model."
 Tensors = Iterator[tuple[str, torch.Tensor]]

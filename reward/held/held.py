@@ -32,7 +32,7 @@ from reward.held.nursery import Nursery
 from reward.held.protocol import Kind, Step
 from reward.programs.limits import CodeLimits
 from reward.workers.tasks import Item
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Verdict
 
 CLOSE_S = 2 * LEAVE_S + 15.0

@@ -34,7 +34,7 @@ from reward.tools.result import Result
 from reward.tools.session import python_sessions, run_in_session
 from reward.tools.tool import Tool, by_name
 from reward.workers.pool import RewardPool
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 
 SHOWN_CHARS = 80
 

@@ -1,6 +1,6 @@
 """The digest of a tensor after changes. Without torch, which the driver does not import."""
 
-from rollout.proof import Digest
+from rollout.transfer.proof import Digest
 
 MODULUS = 1 << 64
 

@@ -1,11 +1,11 @@
-"""What single numbers add to the digest of a tensor: the sums of `rollout.digest` are linear, so a patch carries a digest forward."""
+"""What single numbers add to the digest of a tensor: its sums (`rollout.transfer.digest`) are linear, so a patch carries it forward."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from rollout.digest import WORD
+from rollout.transfer.digest import WORD
 
 
 def shares_of_digest(places: Tensor, states: Sequence[Tensor], total: int) -> Tensor:

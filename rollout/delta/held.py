@@ -14,8 +14,8 @@ from rollout.delta.carry import shares_of_digest
 from rollout.delta.differences import as_integers
 from rollout.delta.patch import Changes
 from rollout.delta.places import Spot
-from rollout.digest import digest, read, sums
-from rollout.proof import Proof
+from rollout.transfer.digest import digest, read, sums
+from rollout.transfer.proof import Proof
 
 Weights = Iterable[tuple[str, Tensor]]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.delta.carried import carried
-from rollout.proof import Digest, Proof
+from rollout.transfer.proof import Digest, Proof
 
 Moved = dict[str, list[tuple[Digest, Digest]]]  # tensor -> of each share what its changes take from the digest, and what they add
 

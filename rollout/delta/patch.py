@@ -20,7 +20,7 @@ from torch import Tensor
 from rollout.delta.carry import shares_of_digest
 from rollout.delta.differences import CODE_BITS, INTEGERS, read_differences, write_differences
 from rollout.delta.gaps import read_places, symbol_bytes, write_places
-from rollout.proof import ITEM_BYTES, Digest, Entry, Manifest
+from rollout.transfer.proof import ITEM_BYTES, Digest, Entry, Manifest
 
 MAGIC = 0x4757_4454_0001
 HEAD = 16  # bytes before the records

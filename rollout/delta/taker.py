@@ -14,8 +14,8 @@ from torch import Tensor
 from rollout.delta.carried import carried
 from rollout.delta.held import Held, Weights, WrongNumbers
 from rollout.delta.patch import read_patch
-from rollout.digest import digest
-from rollout.proof import Digest, Manifest, Proof, fingerprint
+from rollout.transfer.digest import digest
+from rollout.transfer.proof import Digest, Manifest, Proof, fingerprint
 
 Raw = tuple[bytes, Digest]  # a rank's patch, and the digest that the rank took of it
 

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rollout.behind import UnfitWords
+from rollout.chat.behind import UnfitWords
 from rollout.door.request import Refused, Request
 from rollout.door.said import Said
-from rollout.episode import Answer, Turn
-from rollout.messages import Message
+from rollout.transcript.episode import Answer, Turn
+from rollout.transcript.messages import Message
 from rollout.turns import Ask, Bounds, Growing, Sample, response_of
 from rollout.types import Finish, Response
 

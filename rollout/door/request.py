@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.chat import Schema
-from rollout.messages import Message
+from rollout.chat.chat import Schema
+from rollout.transcript.messages import Message
 
 # With these values a key changes nothing; null is the same as absent.
 NEUTRAL: dict[str, tuple[Any, ...]] = {

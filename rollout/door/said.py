@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.messages import Message
+from rollout.transcript.messages import Message
 
 CHARS_OF_A_CHUNK = 64
 

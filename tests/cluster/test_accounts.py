@@ -11,8 +11,8 @@ import pytest
 
 from cluster.loop.accounts import Accounts
 from cluster.record.ledger import Ledger
-from rollout.scored import Scored
 from rollout.types import Prompt
+from rollout.window.scored import Scored
 from tests.toys.run import toy_summary
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")

@@ -14,7 +14,7 @@ from cluster.record.capsules.read import list_capsules
 from cluster.record.checkpoint import Checkpoints, Position
 from cluster.record.ledger import Ledger
 from cluster.record.metrics.metrics import Metrics, read_metrics
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from tests.toys.controller import PROMPTS, ToyEngines, ToyLearners, ToyPublisher
 from tests.toys.run import run_config
 

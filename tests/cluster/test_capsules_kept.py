@@ -20,8 +20,8 @@ from cluster.record.capsules.keep import to_drop
 from cluster.record.capsules.read import list_capsules, read_capsule
 from cluster.record.capsules.write import write_rank
 from configs.object_store import words_come_apart
-from rollout.scored import Scored, Text
 from rollout.types import Prompt, Verdict
+from rollout.window.scored import Scored, Text
 from tests.toys.run import run_config, toy_summary
 
 EMPTY = {

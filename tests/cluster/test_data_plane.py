@@ -15,8 +15,8 @@ from configs.loader import load
 from configs.schema import Config
 from learner.batch.fetched import Fetched
 from learner.batch.plan import plan_for
-from rollout.scored import References, Scored
 from rollout.types import GroupSummary, Sampled, SampledGroup
+from rollout.window.scored import References, Scored
 from tests.toys.holes import with_episodes
 from tests.toys.learner import toy_group
 

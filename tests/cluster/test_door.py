@@ -18,7 +18,7 @@ from cluster.actors.fleet.group_work import GroupWork
 from cluster.actors.fleet.questions import Questions
 from reward.asked import Asked, Wants
 from rollout.door.episode import Voice
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 from rollout.turns import Bounds
 from rollout.types import Finish, Group, Outcome, Prompt, Verdict
 from tests.rollout.test_agent_episode import PROMPT, Spelled, U, V

@@ -20,7 +20,7 @@ from cluster.record.scaling.asking import ask, status_of
 from cluster.record.scaling.files import Status
 from cluster.record.scaling.scaling import Scaling
 from configs.errors import InputError
-from rollout.pulse import Pulse
+from rollout.engine.pulse import Pulse
 from tests.toys.places import ToyCluster
 from tests.toys.publish import ToyActor
 from tests.toys.publish import kill as let_die

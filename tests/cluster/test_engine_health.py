@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cluster.actors.fleet.watch import Progress
-from rollout.pulse import Pulse
-from rollout.scored import Scored
+from rollout.engine.pulse import Pulse
+from rollout.window.scored import Scored
 from tests.toys.engines import kill
 from tests.toys.fleet import DEAD, SERVING, STALL_S, SUSPECT, Site, on
 

@@ -11,9 +11,9 @@ from cluster.commands.checks.episodes.first_row import play_row, sample_result
 from cluster.commands.checks.episodes.limits import check_episodes, talking
 from configs.errors import DataError
 from configs.schema import Config
-from rollout.chat import Chat
-from rollout.reply_tokens import ReplyTokens
-from rollout.stops import stops_of
+from rollout.chat.chat import Chat
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.chat.stops import stops_of
 from rollout.types import Prompt
 from tests.toys.templates import CASES, SEARCH, read, tokenizer
 

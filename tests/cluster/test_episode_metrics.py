@@ -19,7 +19,7 @@ from cluster.record.metrics.episodes import describe_episodes
 from cluster.record.metrics.metrics import Metrics, describe_groups, read_metrics
 from cluster.record.metrics.sources import describe_sources
 from cluster.record.progress.line import describe_step
-from rollout.prompts import EvalSet
+from rollout.prompts.prompts import EvalSet
 from rollout.types import GroupSummary
 from tests.toys.run import run_config, toy_summary
 

@@ -12,9 +12,9 @@ from cluster.actors.engine_actor import EngineActor, GroupAborted
 from cluster.actors.fleet.group_work import GroupWork
 from cluster.actors.fleet.questions import Questions
 from reward.asked import Asked, Wants
-from rollout.episode import Answer, Reply, Turn
-from rollout.pulse import GroupAtWork, describe_groups
+from rollout.engine.pulse import GroupAtWork, describe_groups
 from rollout.seeds import seed_of_group
+from rollout.transcript.episode import Answer, Reply, Turn
 from rollout.turns import Bounds, Play
 from rollout.types import Finish, Group, Outcome, Prompt, Response, Verdict
 from tests.rollout.test_turns import EOS, Letters, ToyEngine

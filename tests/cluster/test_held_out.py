@@ -15,7 +15,7 @@ from cluster.loop.evaluation import EVALUATION, evaluate
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.metrics.sources import describe_sources
-from rollout.prompts import EvalSet
+from rollout.prompts.prompts import EvalSet
 from rollout.types import Prompt
 from tests.toys.run import run_config, toy_summary
 

@@ -201,6 +201,6 @@ def test_each_advice_names_keys_that_exist_with_the_value_of_the_run():
         assert "{" not in filled(row.advice, values)
     advice = filled("lower {rollout.vllm.max_num_seqs} or {learner.micro_batch_tokens}, {rollout.vllm.max_model_len}", values)
     assert (
-        advice == "lower rollout.vllm.max_num_seqs (7 now) or learner.micro_batch_tokens (16384 now), rollout.vllm.max_model_len (not set)"
+        advice == "lower rollout.vllm.max_num_seqs (7 now) or learner.micro_batch_tokens (4096 now), rollout.vllm.max_model_len (not set)"
     )
     assert filled("lower {rollout.vllm.max_num_seqs}", None) == "lower rollout.vllm.max_num_seqs"

@@ -13,7 +13,7 @@ from cluster.actors.fleet import line as lines
 from cluster.actors.fleet.line import Line, listen
 from cluster.actors.fleet.questions import Questions
 from reward.asked import Asked
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Outcome, Verdict
 from tests.toys.run import run_config
 

@@ -12,7 +12,7 @@ from cluster.causes.lost import lost_rank
 from cluster.loop.attempts import Attempts
 from cluster.publish.turns import open_publisher
 from configs.errors import RunFailed
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 from tests.toys.publish import Network, ToyActor, kill
 from tests.toys.run import run_config
 from tests.toys.turns import Gpu, SharingEngine, SharingRank

@@ -13,9 +13,9 @@ from cluster.record.metrics.metrics import Metrics, describe_groups, read_metric
 from cluster.record.metrics.responses import describe_response
 from configs.presets import PRESETS
 from learner.batch.plan import weigh
-from rollout.episode import Answer, Turn
-from rollout.scored import Text
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Outcome, Prompt, Verdict
+from rollout.window.scored import Text
 from tests.toys.run import run_config, toy_summary
 
 

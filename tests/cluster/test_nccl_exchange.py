@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.faults.clock import run_virtually
 from cluster.publish.publisher import LearnerFailed
-from rollout.proof import Entry
-from rollout.transport import packed_buffers
+from rollout.transfer.proof import Entry
+from rollout.transfer.transport import packed_buffers
 from tests.cluster.test_publisher import METHODS, Site
 from tests.toys.publish import DEADLINE_S, NAMES
 

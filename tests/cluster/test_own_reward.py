@@ -11,7 +11,7 @@ from cluster.commands.checks.rewards import check_rewards
 from configs.loader import dump
 from configs.schema import Config
 from reward.own.name import OwnCodeError
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.seeds import seed_of_response
 from rollout.types import Prompt
 

@@ -12,8 +12,8 @@ from cluster.publish.provenance import named_in
 from cluster.publish.publisher import PublishFailed
 from cluster.publish.turns import open_publisher
 from rollout.delta.moved import RankPatch
-from rollout.proof import fingerprint
-from rollout.transport import Rendezvous, Transport
+from rollout.transfer.proof import fingerprint
+from rollout.transfer.transport import Rendezvous, Transport
 from tests.cluster.test_publisher import Site
 from tests.toys.publish import NAMES, ToyActor, ToyEngine, ToyRank
 from tests.toys.run import run_config

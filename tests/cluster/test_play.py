@@ -18,7 +18,7 @@ from cluster.commands.play.screen import Screen, Shown
 from cluster.commands.play.table import InProcess
 from configs.errors import DataError
 from configs.schema import Config
-from rollout.episode import Answer, Reply, Turn
+from rollout.transcript.episode import Answer, Reply, Turn
 from rollout.types import Outcome, Prompt, Response, Verdict
 from tests.toys.run import run_config
 

@@ -9,7 +9,7 @@ from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.learners import Learners
 from cluster.publish.publisher import Published, Publisher, PublishFailed
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, ToyEngine, ToyRank, ToyStandBy, kill
 from tests.toys.run import run_config
 

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.commands.checks.rewards import check_references
 from configs.schema import Config
-from rollout.prompts import load_training_prompts
+from rollout.prompts.prompts import load_training_prompts
 from tests.rollout.test_prompts import character_tokenizer
 
 

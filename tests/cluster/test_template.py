@@ -8,7 +8,7 @@ from cluster.commands.validate import check
 from cluster.record.run_dir import refuse_changed_template, write_config
 from configs.loader import load
 from configs.schema import Config
-from rollout.template import use_template
+from rollout.chat.template import use_template
 from tests.cluster.test_cli import CONFIG, model, write_rows  # noqa: F401 - a fixture
 from tests.toys.model import toy_tokenizer
 

@@ -12,7 +12,7 @@ from cluster.commands.rewards.gold_check import Fields, gold_item
 from configs.schema import Config
 from reward.workers.pool import Item
 from rollout.data.row import Row
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt
 
 FIELDS = Fields(checker="math", reference="answer", named_checker=None, solution="solution")

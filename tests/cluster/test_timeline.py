@@ -17,7 +17,7 @@ from cluster.record.metrics.timeline.trace_events import trace_of
 from cluster.report.files import RunFiles
 from cluster.report.findings.bound import bound
 from cluster.report.pages.time import time as time_page
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 from tests.toys.run import run_config
 from tests.toys.trace import check_trace
 
@@ -71,7 +71,7 @@ def test_a_group_is_generated_waits_for_answers_and_for_its_last_verdict() -> No
 
 def test_the_stretches_in_which_a_group_waits_are_those_of_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     now = Now()
-    monkeypatch.setattr("rollout.pulse.time.monotonic", now)
+    monkeypatch.setattr("rollout.engine.pulse.time.monotonic", now)
     group = GroupAtWork(1, evaluated=False, since=0.0, working=2)
     now.at = 1.0
     with group.answers():

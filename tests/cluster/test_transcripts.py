@@ -9,9 +9,9 @@ import pytest
 
 from cluster.record.metrics.metrics import Metrics
 from cluster.record.metrics.transcripts import read_transcript, shown, transcript_lines, turns_as_json
-from rollout.episode import Answer, Turn
-from rollout.scored import Scored, Text
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Outcome, Prompt, Verdict
+from rollout.window.scored import Scored, Text
 from tests.toys.run import run_config, toy_summary
 
 CONTEXT = ({"role": "user", "content": "so far: 37"},)

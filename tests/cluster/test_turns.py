@@ -13,7 +13,7 @@ from cluster.actors.engines import EnginePool, NoEngineLeft
 from cluster.actors.learners import Learners
 from cluster.publish.publisher import LearnerFailed, Publisher, PublishFailed
 from cluster.publish.turns import ARROWS, TurnTaker, open_publisher
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 from tests.toys.publish import DEADLINE_S, NAMES, Network, ToyActor, kill
 from tests.toys.run import run_config
 from tests.toys.turns import Gpu, SharingEngine, SharingRank

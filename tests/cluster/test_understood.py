@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cluster.commands.checks.rows.understood import SAMPLE, describe_not_understood
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt
 
 ONE = np.array([1], dtype=np.int32)

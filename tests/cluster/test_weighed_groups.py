@@ -8,8 +8,8 @@ import pytest
 
 from cluster.record.metrics.responses import weighed_groups
 from learner.loss.advantages import ADVANTAGES
-from rollout.scored import Scored
 from rollout.types import Prompt
+from rollout.window.scored import Scored
 from tests.toys.run import run_config, toy_summary
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")

@@ -14,7 +14,7 @@ from cluster.publish.publisher import LearnerFailed, PublishFailed
 from configs.errors import raises
 from gatewise.errors import typed, typed_errors
 from rollout.data.row import DatasetError
-from rollout.window import WindowExhausted
+from rollout.window.window import WindowExhausted
 
 ROLES = {"engine 0": "e0" * 16, "learner rank 1": "a1" * 16, "reward workers 0": "f0" * 16}
 

@@ -12,12 +12,12 @@ import torch
 
 from learner.weights.beside import BesideSender
 from learner.weights.sender import open_sender
-from rollout.local_memory import SHARED, CudaAddress, Exported, FileAddress, map_buffer, read_address, write_address
-from rollout.pairs import Pair
-from rollout.proof import Entry, Manifest, aligned, buckets
-from rollout.recall import CalledBack, call_back
-from rollout.transfer import free_socket, open_store
-from rollout.transport import Ipc, Rendezvous
+from rollout.transfer.local_memory import SHARED, CudaAddress, Exported, FileAddress, map_buffer, read_address, write_address
+from rollout.transfer.meeting import free_socket, open_store
+from rollout.transfer.pairs import Pair
+from rollout.transfer.proof import Entry, Manifest, aligned, buckets
+from rollout.transfer.recall import CalledBack, call_back
+from rollout.transfer.transport import Ipc, Rendezvous
 
 CPU = torch.device("cpu")
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "large": torch.randn(9, 9), "b": torch.tensor([7], dtype=torch.int64), "c": torch.ones(5)}

@@ -20,7 +20,7 @@ from learner.loss.reductions import REDUCTIONS
 from learner.mismatch.routing_watch import PassWatch
 from learner.model.logprobs import token_logprobs
 from learner.statistics import StepStatistics
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.turns import Ask, Bounds, Play
 from rollout.types import Group, GroupSummary, Response, Sampled, Verdict
 from tests.learner.test_objective import CASES, golden_input

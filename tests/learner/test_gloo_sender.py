@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from learner.weights.sender import GlooSender
-from rollout import lanes
-from rollout.buckets import TwoBuffers, arriving, streamed, unpacked
-from rollout.digest import digest
-from rollout.lanes import SharedMemory, Wire, accept, received
-from rollout.proof import Entry
-from rollout.recall import CalledBack, Line, call_back
-from rollout.transfer import free_socket, open_gloo, open_store
-from rollout.transport import Gloo, Rendezvous
+from rollout.transfer import lanes
+from rollout.transfer.buckets import TwoBuffers, arriving, streamed, unpacked
+from rollout.transfer.digest import digest
+from rollout.transfer.lanes import SharedMemory, Wire, accept, received
+from rollout.transfer.meeting import free_socket, open_gloo, open_store
+from rollout.transfer.proof import Entry
+from rollout.transfer.recall import CalledBack, Line, call_back
+from rollout.transfer.transport import Gloo, Rendezvous
 from tests.toys.weight_source import Source
 
 

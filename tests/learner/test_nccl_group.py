@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from rollout import recall
-from rollout.recall import call_back
+from rollout.transfer import recall
+from rollout.transfer.recall import call_back
 from tests.toys.nccl_members import Members
 
 SOON_S = 5.0

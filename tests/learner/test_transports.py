@@ -4,7 +4,7 @@ import pytest
 
 from configs.sections.rollout import RolloutConfig
 from learner.weights.sender import SENDERS, open_sender
-from rollout.transport import TRANSPORTS, Gloo, Ipc, Nccl, Rendezvous, Seat, choose_transport
+from rollout.transfer.transport import TRANSPORTS, Gloo, Ipc, Nccl, Rendezvous, Seat, choose_transport
 from tests.toys.run import run_config
 
 

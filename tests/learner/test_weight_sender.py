@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from learner.weights.sender import open_sender
-from rollout.transfer import free_socket
-from rollout.transport import Nccl, Rendezvous
+from rollout.transfer.meeting import free_socket
+from rollout.transfer.transport import Nccl, Rendezvous
 from tests.toys.weight_source import Source
 
 VLLM = {
@@ -57,9 +57,9 @@ def nccl(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in names:
             setattr(module, name, type(name, (), {}))
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    group: Any = ModuleType("rollout.nccl_group")
+    group: Any = ModuleType("rollout.transfer.nccl_group")
     group.NcclGroup = object
-    monkeypatch.setitem(sys.modules, "rollout.nccl_group", group)
+    monkeypatch.setitem(sys.modules, "rollout.transfer.nccl_group", group)
     monkeypatch.setitem(sys.modules, "learner.weights.nccl", ModuleType("to be forgotten afterwards"))
     del sys.modules["learner.weights.nccl"]
     return importlib.import_module("learner.weights.nccl")

@@ -13,7 +13,7 @@ from reward.own.name import OwnCodeError
 from reward.own.signature import call_of
 from reward.scorer import Scorer
 from rollout.door.episode import AgentEpisode, Voice
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 from rollout.turns import Bounds
 from rollout.types import Outcome, Verdict
 from tests.rollout.test_agent_episode import Spelled

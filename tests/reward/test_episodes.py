@@ -14,7 +14,7 @@ from reward.asked import Asked, Wants
 from reward.dispatch import Episodes
 from reward.own.name import OwnCodeError
 from reward.scorer import Scorer
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Outcome, Verdict
 
 pytestmark = pytest.mark.timeout(60)

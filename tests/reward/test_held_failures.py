@@ -20,7 +20,7 @@ from configs.schema import Config
 from reward.held.held import Held
 from reward.own.name import OwnCodeError
 from reward.workers.tasks import Item
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Outcome
 from tests.reward.test_reward_process import living
 from tests.toys.held import TOYS, asked, config, failure_of

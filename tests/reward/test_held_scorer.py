@@ -10,7 +10,7 @@ from configs.schema import Config
 from reward.asked import Asked
 from reward.own.name import OwnCodeError
 from reward.scorer import Scorer
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 
 pytestmark = pytest.mark.timeout(120)
 GUESS = "tests.toys.environments:guess"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollout.behind import UnfitWords
+from rollout.chat.behind import UnfitWords
 from rollout.door.episode import AgentEpisode, Voice
 from rollout.door.request import Refused, read_request
 from rollout.door.said import Said

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rollout.behind import UnfitWords
+from rollout.chat.behind import UnfitWords
 from tests.toys.templates import CASES, QWEN_STOPS, SEARCH, TELLING, Case, of_case, read, replies, text_of, token
 
 RESULTS = [{"role": "tool", "content": words, "tool_call_id": f"c0000000{words}", "name": "add"} for words in ("1", "2")]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rollout.buckets import KEPT_BYTES, TwoBuffers, arriving, size_of, streamed, unpacked
-from rollout.proof import Entry, buckets
+from rollout.transfer.buckets import KEPT_BYTES, TwoBuffers, arriving, size_of, streamed, unpacked
+from rollout.transfer.proof import Entry, buckets
 
 MANIFEST = tuple(
     Entry(f"t{n}", dtype, (n + 1, 3)) for n, dtype in enumerate(("float32", "bfloat16", "int64", "uint8", "float32", "float16"))

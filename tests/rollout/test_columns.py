@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rollout.columns import columns_of, fields_to_keep, refuse_absent
 from rollout.data.read import read_rows
 from rollout.data.row import DatasetError, Row
+from rollout.prompts.columns import columns_of, fields_to_keep, refuse_absent
 
 
 def rows_of(folder: Path, text: str, keep: list[str] | bool) -> list[Row]:

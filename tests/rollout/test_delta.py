@@ -17,8 +17,8 @@ from rollout.delta.gaps import read_places, write_places
 from rollout.delta.packing import pack, unpack
 from rollout.delta.patch import HEAD, Where, join, read_patch, write_record
 from rollout.delta.side_by_side import side_by_side
-from rollout.digest import digest
-from rollout.proof import Entry
+from rollout.transfer.digest import digest
+from rollout.transfer.proof import Entry
 
 CPU = torch.device("cpu")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "uint8": torch.uint8, "int64": torch.int64}

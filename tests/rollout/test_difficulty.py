@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.difficulty import DifficultyStream
-from rollout.window import GroupWindow
+from rollout.window.difficulty import DifficultyStream
+from rollout.window.window import GroupWindow
 
 SIZES, SEEDS = st.integers(1, 12), st.integers(0, 2**63 - 1)
 FLOORS, HALF_LIVES = st.floats(0.05, 1.0), st.floats(0.05, 50.0)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import rollout.digest as digests
-from rollout.digest import COLUMNS, digest, read, sums
+import rollout.transfer.digest as digests
+from rollout.transfer.digest import COLUMNS, digest, read, sums
 
 GB = 1e9
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8)

@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from rollout.engine_fork import CORE, begin
+from rollout.engine.fork import CORE, begin
 
 
 def test_a_forked_core_has_none_of_its_parents_sockets_and_all_its_other_files():

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from rollout.fitting import CHARACTERS, fit
+from rollout.chat.fitting import CHARACTERS, fit
 
 FRAME = [1, 2, 3]
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 import torch
 from torch.distributed import TCPStore
 
-from rollout.gloo_group import RecallableGloo
-from rollout.recall import CalledBack, Line, call_back
-from rollout.transfer import begin_broadcast, open_gloo
-from rollout.transport import Rendezvous
+from rollout.transfer.gloo_group import RecallableGloo
+from rollout.transfer.meeting import begin_broadcast, open_gloo
+from rollout.transfer.recall import CalledBack, Line, call_back
+from rollout.transfer.transport import Rendezvous
 
 HOST, NAME, WORLD, DEADLINE_S = "127.0.0.1", "publish", 3, 60.0
 WAITS, DIES = 2, 1

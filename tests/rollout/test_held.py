@@ -12,8 +12,8 @@ from rollout.delta.held import InPlace, Kept
 from rollout.delta.patch import Where, join, write_record
 from rollout.delta.places import NoPlace, Slice, Spot, spots
 from rollout.delta.taker import PatchTaker, Raw, Refused
-from rollout.digest import digest
-from rollout.proof import Entry, Proof, fingerprint
+from rollout.transfer.digest import digest
+from rollout.transfer.proof import Entry, Proof, fingerprint
 
 CPU = torch.device("cpu")
 SHAPES = {"q": (4, 6), "k": (2, 6), "v": (2, 6), "gate_up": (3, 8, 5), "down": (3, 5, 4), "norm": (7,)}

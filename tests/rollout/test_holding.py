@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from rollout.holding import HOLD_S, SAYS_MORE, Held
+from rollout.engine.holding import HOLD_S, SAYS_MORE, Held
 
 STEP_S = 0.01
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollout.data.row import DatasetError
-from rollout.messages import read_messages
+from rollout.transcript.messages import read_messages
 from tests.rollout.test_prompts import TEMPLATE, load
 
 OPENS = "{% if add_generation_prompt %}<a>{% endif %}"

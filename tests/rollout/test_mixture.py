@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.sections.data import DataConfig
-from rollout.order import open_stream, shares_of
-from rollout.stream import PromptStream, Stream
+from rollout.window.order import open_stream, shares_of
+from rollout.window.stream import PromptStream, Stream
 
 SIZES = {"gsm8k": 10, "math": 4}
 

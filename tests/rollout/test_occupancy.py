@@ -1,6 +1,6 @@
 import pytest
 
-from rollout.occupancy import STATES, Occupancy
+from rollout.window.occupancy import STATES, Occupancy
 
 
 def test_seconds_that_only_an_engine_knew_are_moved_from_generating_and_the_states_still_add_up():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.behind import FIRST, QUESTION, SENTINEL, SYSTEM, Before, Template, UnfitWords, form_for, of_a_call
+from rollout.chat.behind import FIRST, QUESTION, SENTINEL, SYSTEM, Before, Template, UnfitWords, form_for, of_a_call
 from tests.toys.templates import FOLDER, SEARCH, tokenizer
 
 NAME = "GATEWISE_TEMPLATES"

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from configs.schema import Config
 from rollout.data.row import DatasetError
-from rollout.prompts import PromptSet, load_eval_sets, load_training_prompts
+from rollout.prompts.prompts import PromptSet, load_eval_sets, load_training_prompts
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 STRICT_TEMPLATE = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}<u>"

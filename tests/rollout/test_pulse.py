@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rollout.pulse import GroupAtWork, Work, any_stopped, describe_groups
+from rollout.engine.pulse import GroupAtWork, Work, any_stopped, describe_groups
 
 
 @pytest.mark.parametrize(

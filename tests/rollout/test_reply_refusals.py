@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rollout.behind import UnfitWords
+from rollout.chat.behind import UnfitWords
 from rollout.data.row import DatasetError
-from rollout.prompts import load_prompts
-from rollout.sources import Source
+from rollout.data.sources import Source
+from rollout.prompts.prompts import load_prompts
 from tests.toys.templates import (
     QWEN_STOPS,
     SEARCH,

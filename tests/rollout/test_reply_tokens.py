@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rollout.behind import UnfitWords
-from rollout.prompts import load_prompts
-from rollout.sources import Source
+from rollout.chat.behind import UnfitWords
+from rollout.data.sources import Source
+from rollout.prompts.prompts import load_prompts
 from rollout.types import Prompt
 from tests.toys.templates import (
     CASES,

@@ -3,7 +3,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.served import ServedVersions
+from rollout.engine.served import ServedVersions
 
 
 def test_before_the_first_publish_an_engine_serves_the_weights_that_it_started_with() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.faults.clock import run_virtually
 from benchmarks.stragglers import course, trace
-from rollout.window import GroupWindow
+from rollout.window.window import GroupWindow
 
 GROUPS = 4
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from rollout.behind import UnfitWords
-from rollout.reply_tokens import ReplyTokens
+from rollout.chat.behind import UnfitWords
+from rollout.chat.reply_tokens import ReplyTokens
 from tests.toys.templates import CASES, LLAMA, QWEN_STOPS, TELLING, Case, of_case, read, replies, text_of, token
 
 TURNS = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.sections.data import DataConfig
-from rollout.difficulty import DifficultyStream
-from rollout.order import open_stream
 from rollout.seeds import derive_seed
-from rollout.stream import PromptStream
+from rollout.window.difficulty import DifficultyStream
+from rollout.window.order import open_stream
+from rollout.window.stream import PromptStream
 
 SIZES = st.integers(1, 60)
 SEEDS = st.integers(0, 2**63 - 1)

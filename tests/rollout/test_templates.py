@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from configs.errors import ConfigError
 from configs.loader import load
 from configs.schema import Config
+from rollout.chat.template import refuse_ignored_arguments, use_template
 from rollout.data.row import DatasetError
-from rollout.detokenise import Detokeniser
-from rollout.prompts import PromptSet, load_training_prompts
-from rollout.template import refuse_ignored_arguments, use_template
+from rollout.engine.detokenise import Detokeniser
+from rollout.prompts.prompts import PromptSet, load_training_prompts
 
 QWEN3 = Path("tests/data/templates/qwen3.jinja").read_text()
 CHARACTERS = [chr(code) for code in (10, *range(32, 127))]

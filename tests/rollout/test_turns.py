@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rollout.behind import UnfitWords
-from rollout.episode import Answer, Turn
+from rollout.chat.behind import UnfitWords
+from rollout.transcript.episode import Answer, Turn
 from rollout.turns import Ask, Bounds, Play
 from rollout.types import Finish, Outcome, Response, Verdict
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rollout.window import GroupWindow, WindowExhausted
+from rollout.window.window import GroupWindow, WindowExhausted
 
 GROUPS_PER_STEP = 3
 Group = tuple[int, int]  # id, and the version whose weights sampled its first token

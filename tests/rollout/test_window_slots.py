@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from rollout.window import GroupWindow
+from rollout.window.window import GroupWindow
 from tests.rollout.test_window import GROUPS_PER_STEP, Group, Learner, drive, turns
 
 

@@ -21,8 +21,8 @@ from cluster.record.capsules.read import list_capsules
 from cluster.record.metrics.timeline.file import is_recorded
 from cluster.record.metrics.timeline.lanes import by_lane, covered, read_timeline, seconds, without
 from cluster.record.metrics.timeline.trace_events import trace_of
-from rollout.digest import digest
-from rollout.proof import fingerprint
+from rollout.transfer.digest import digest
+from rollout.transfer.proof import fingerprint
 from tests.toys.drive import Driver, driving, gpu_box, metrics, train, wait_for_row, wait_for_step
 from tests.toys.ended import ended
 from tests.toys.trace import check_trace

@@ -21,8 +21,8 @@ from learner.mismatch.routing_watch import RoutingWatch
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
 from learner.model.spikes import Spikes
-from rollout.scored import Scored, Text
 from rollout.types import Finish, Group, GroupSummary, Prompt, Response, Verdict
+from rollout.window.scored import Scored, Text
 from tests.toys.holes import with_episodes
 from tests.toys.run import run_config
 

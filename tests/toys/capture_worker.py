@@ -17,7 +17,7 @@ import numpy as np
 from cluster.actors.session import engine_env
 from configs.loader import load
 from configs.schema import Config
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 from rollout.types import Prompt, Response
 
 FACTORS = (1.1, 0.8)  # by which publishes in mid-episode change some weights
@@ -37,7 +37,7 @@ OVERRIDES = (
 
 async def answer(config: Config) -> dict[str, Any]:
     """Responses to one prompt, one after another and then many at once with a pause among them; prompt tokens found in the cache."""
-    from rollout.engine import Engine
+    from rollout.engine.engine import Engine
     from tests.toys.episodes import all_kinds
 
     engine = Engine(config, choose_transport(config, gpu=False))

@@ -23,9 +23,9 @@ from cluster.record.ledger import Ledger, Proven
 from cluster.record.metrics.metrics import Metrics, read_metrics
 from cluster.stop import Stop
 from configs.loader import dump
-from rollout.prompts import PromptSet
-from rollout.scored import Text
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt, Verdict
+from rollout.window.scored import Text
 from tests.toys.run import run_config, toy_summary
 
 STEPS = 18

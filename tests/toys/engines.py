@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from rollout.pulse import Pulse
+from rollout.engine.pulse import Pulse
 from tests.toys.run import toy_summary
 
 

@@ -20,7 +20,7 @@ import vllm.model_executor.models.registry as vllm_models
 import vllm.v1.engine.core
 import vllm.v1.engine.utils as vllm_processes
 
-import rollout.engine  # noqa: F401
+import rollout.engine.engine  # noqa: F401
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool, references
 from cluster.actors.learners import Learners
@@ -35,11 +35,11 @@ from configs.object_store import words_come_apart
 from configs.schema import Config
 from learner.learner import Learner
 from learner.weights.source import ZeroWeightSource
-from rollout.proof import fingerprint
-from rollout.scored import Scored
-from rollout.transport import Gloo
+from rollout.transfer.proof import fingerprint
+from rollout.transfer.transport import Gloo
 from rollout.types import Prompt
-from rollout.weight_receiver import WeightReceiver
+from rollout.window.scored import Scored
+from rollout.worker.weight_receiver import WeightReceiver
 from tests.toys.in_process import InProcess, Rank, ShareOfDigits
 from tests.toys.spoiled_copies import what_the_proof_says
 

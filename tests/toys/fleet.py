@@ -11,8 +11,8 @@ from benchmarks.faults.clock import run_virtually
 from cluster.actors.engines import EnginePool
 from cluster.actors.fleet.fleet import Fleet
 from cluster.actors.fleet.handle import Health
-from rollout.scored import Scored
 from rollout.types import Prompt
+from rollout.window.scored import Scored
 from tests.toys.engines import ToyEngineActor, kill
 from tests.toys.run import run_config
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from configs.schema import Config
 from reward.asked import Asked
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Outcome
 
 TOYS = "tests.toys.held_worlds"

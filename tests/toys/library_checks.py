@@ -67,8 +67,8 @@ def with_model(recipe: Recipe, folder: Path) -> Any:
 
 def engine_config(config: Any) -> dict[str, Any]:
     """What vLLM makes of the arguments that an engine of a run gives it."""
-    from rollout.engine_args import engine_args
-    from rollout.transport import choose_transport
+    from rollout.engine.args import engine_args
+    from rollout.transfer.transport import choose_transport
 
     made = engine_args(config, choose_transport(config, gpu=True)).create_engine_config()
     scheduler, parallel = made.scheduler_config, made.parallel_config

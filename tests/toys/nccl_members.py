@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from rollout.recall import Line
-from rollout.transfer import free_socket, open_store
-from rollout.transport import Rendezvous
+from rollout.transfer.meeting import free_socket, open_store
+from rollout.transfer.recall import Line
+from rollout.transfer.transport import Rendezvous
 
 CHUNKS, BYTES = 4, 1000
 LINGER_S = 30
@@ -40,7 +40,7 @@ def without_vllm() -> Any:
     communicators.pynccl_wrapper = wrapper
     for module in (ModuleType("vllm"), ModuleType("vllm.distributed"), communicators, wrapper, utils):
         sys.modules[module.__name__] = module
-    return importlib.import_module("rollout.nccl_group")
+    return importlib.import_module("rollout.transfer.nccl_group")
 
 
 class Members:

@@ -6,8 +6,8 @@ from typing import Any
 
 import ray
 
-from rollout.proof import Entry, Manifest
-from rollout.transport import Rendezvous, Seat, Transport
+from rollout.transfer.proof import Entry, Manifest
+from rollout.transfer.transport import Rendezvous, Seat, Transport
 
 NAMES = ("embedding", "experts", "head")
 DEADLINE_S = 0.3

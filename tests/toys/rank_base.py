@@ -16,7 +16,7 @@ from learner.learner import Learner
 from learner.process_group import join_ranks
 from learner.state.rank_state import RankState
 from learner.weights.source import ZeroWeightSource
-from rollout.transfer import free_socket
+from rollout.transfer.meeting import free_socket
 from rollout.types import Group, GroupSummary
 from tests.toys.batches import whole_batch
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from vllm.config import set_current_vllm_config
 
-from rollout.direct import DirectExperts, DirectLayer, DirectLinear, DirectLoader
-from rollout.direct_proof import prove
-from rollout.learned_copies import NotLearned
+from rollout.worker.direct import DirectExperts, DirectLayer, DirectLinear, DirectLoader
+from rollout.worker.direct_proof import prove
+from rollout.worker.learned_copies import NotLearned
 
 
 def layer_of(loader: DirectLoader, kind: type[DirectLayer]) -> DirectLayer:

@@ -11,8 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from configs.schema import Config
-from rollout.chat import Chat
-from rollout.reply_tokens import ReplyTokens
+from rollout.chat.chat import Chat
+from rollout.chat.reply_tokens import ReplyTokens
 
 FOLDER = Path("tests/data/templates")
 CHARACTERS = [chr(code) for code in (10, *range(32, 127))]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rollout.proof import Entry
+from rollout.transfer.proof import Entry
 
 
 class Source:

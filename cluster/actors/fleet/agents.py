@@ -11,8 +11,8 @@ from reward.held.bounds import WALL_TIMES
 from reward.thinking import ends_within
 from reward.tools.agent_calls import calls_for_agents
 from rollout.door.episode import AgentEpisode, Voice
-from rollout.episode import Reply
 from rollout.seeds import seed_of_response
+from rollout.transcript.episode import Reply
 from rollout.types import Outcome, Prompt, Response, Verdict
 
 SILENT = "error: the agent returned without a request to the model, needed at least one"

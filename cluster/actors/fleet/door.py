@@ -20,7 +20,7 @@ from aiohttp import web
 from rollout.door.episode import AgentEpisode
 from rollout.door.request import Refused, Request, read_request
 from rollout.door.said import Said, chunks, completion
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 16 << 20

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from cluster.actors.fleet.questions import Questions
 from reward.asked import Asked, Wants
-from rollout.episode import Answer, Reply, Turn
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 from rollout.seeds import seed_of_group, seed_of_response
+from rollout.transcript.episode import Answer, Reply, Turn
 from rollout.types import Finish, Group, Prompt, Response, Verdict
 
 

@@ -12,7 +12,7 @@ from configs.schema import Config
 from reward.asked import Asked, Wants
 from reward.own.name import is_own
 from reward.scorer import used_checkers
-from rollout.episode import Answer
+from rollout.transcript.episode import Answer
 from rollout.types import Verdict
 
 T = TypeVar("T")

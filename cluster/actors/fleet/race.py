@@ -11,8 +11,8 @@ from cluster.actors.died import has_died
 from cluster.actors.fleet.handle import EngineGone, EngineHandle
 from cluster.causes.roles import RoleLate
 from cluster.record.metrics.timeline.spans import Spans
-from rollout.scored import Reference, References, Scored
 from rollout.types import Prompt
+from rollout.window.scored import Reference, References, Scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from cluster.actors.died import has_died
 from cluster.actors.engines import EnginePool
 from cluster.actors.fleet.handle import EngineGone, EngineHandle, Health
 from configs.errors import EngineFailed
-from rollout.pulse import Pulse
+from rollout.engine.pulse import Pulse
 
 OFTEN_S = 2.0  # between pulses, so that the death of an idle engine is noticed soon
 PARTS = 4  # at least so many pulses in `stall_s`: an engine is killed after at most 2 + 2/PARTS times `stall_s`

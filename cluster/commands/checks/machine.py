@@ -14,7 +14,7 @@ from configs.memory.sizes import sizes_of
 from configs.memory.table import SEEN
 from configs.object_store import shortage, store_need
 from configs.schema import Config
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 
 
 def check_machine(config: Config, model: Model, found: Findings) -> None:

@@ -18,7 +18,7 @@ from reward.scorer import Scorer, used_checkers
 from reward.thinking import ends_within
 from reward.workers.pool import Item
 from rollout.data.row import Row
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt, Verdict
 
 

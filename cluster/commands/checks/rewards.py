@@ -25,7 +25,7 @@ from reward.scorer import used_checkers
 from reward.services.services import probe_services
 from reward.thinking import answer_of
 from reward.workers.pool import Item, RewardPool
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt
 
 SAMPLES = 3

@@ -7,7 +7,7 @@ from configs.arithmetic import counted
 from configs.families import FAMILIES
 from configs.parameters import Parameters
 from configs.schema import Config
-from rollout.order import shares_of
+from rollout.window.order import shares_of
 
 REAL = 100e6  # parameters; below it a model is a toy, which learns at higher rates
 TOO_FAST, TOO_FAST_IF_UNKNOWN, TOO_FAST_FOR_TOYS, TOO_SLOW = 1e-4, 1e-3, 1e-2, 1e-9

@@ -13,7 +13,7 @@ from rollout.data.fields import EVERYTHING, find
 from rollout.data.places import looks_local
 from rollout.data.read import raw_rows
 from rollout.data.row import DatasetError, RawRow
-from rollout.messages import Message
+from rollout.transcript.messages import Message
 
 LOOKED_AT = 4000  # rows, spread evenly over the dataset
 HELD_OUT_NAMES = ("eval", "test", "validation", "valid", "val", "dev", "held_out")

@@ -8,7 +8,7 @@ from cluster.models.hub import fetch_models
 from configs.families import Family, family_of, number_of_experts
 from configs.parameters import count_parameters
 from configs.schema import Config
-from rollout.template import variables_of
+from rollout.chat.template import variables_of
 
 NO_LIMIT = 2**31
 

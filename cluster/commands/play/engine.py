@@ -10,9 +10,9 @@ from cluster.actors.session import engine_env
 from cluster.commands.play.lines import Lines
 from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
-from rollout.chat import Chat
-from rollout.episode import Reply
-from rollout.transport import choose_transport
+from rollout.chat.chat import Chat
+from rollout.transcript.episode import Reply
+from rollout.transfer.transport import choose_transport
 from rollout.types import Prompt, Response
 
 
@@ -49,7 +49,7 @@ def started(config: Config, chat: Chat) -> Iterator[Responding]:
     refuse_other_builds(gpu)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its warnings would stand between the turns
     os.environ.update(engine_env(config, gpu))  # before vLLM is imported
-    from rollout.engine import Engine
+    from rollout.engine.engine import Engine
 
     engine = Engine(config, choose_transport(config, gpu=gpu), chat)
     try:

@@ -8,9 +8,9 @@ import numpy as np
 from cluster.commands.play.lines import Lines
 from cluster.commands.play.screen import Screen, Shown
 from configs.schema import Config
-from rollout.detokenise import Detokeniser
-from rollout.episode import Reply
-from rollout.reply_tokens import ReplyTokens
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.engine.detokenise import Detokeniser
+from rollout.transcript.episode import Reply
 from rollout.turns import Ask, Bounds, Play
 from rollout.types import Finish, Prompt, Response
 

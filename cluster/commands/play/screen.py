@@ -5,7 +5,7 @@ from typing import Any
 
 from configs.arithmetic import counted
 from configs.sections.rollout import RolloutConfig
-from rollout.episode import Answer, Reply, Turn
+from rollout.transcript.episode import Answer, Reply, Turn
 from rollout.types import Finish, Prompt, Response, Verdict
 
 LABEL_CHARS = 9

@@ -18,7 +18,7 @@ from cluster.models.hub import fetch_models
 from configs.arithmetic import counted
 from configs.schema import Config
 from reward.scorer import Scorer
-from rollout.pulse import GroupAtWork
+from rollout.engine.pulse import GroupAtWork
 from rollout.types import Prompt
 
 GREEDY = 0.0
@@ -78,8 +78,8 @@ def speaking(config: Config, wanted: Wanted, examined: Examined, screen: Screen,
             yield Spoken(engine, lines if lines.live and not wanted.to_the_end else None, screen)
     else:
         from cluster.commands.play.person import Person
-        from rollout.reply_tokens import ReplyTokens
-        from rollout.stops import stops_of
+        from rollout.chat.reply_tokens import ReplyTokens
+        from rollout.chat.stops import stops_of
 
         tokenizer = examined.tokenizer
         stops = stops_of(config, tokenizer)

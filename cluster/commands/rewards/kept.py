@@ -13,8 +13,8 @@ from configs.loader import load
 from configs.schema import Config
 from reward.asked import Asked
 from reward.checkers import checkers_for_data
-from rollout.episode import Turn
 from rollout.seeds import seed_of_group, seed_of_response
+from rollout.transcript.episode import Turn
 from rollout.types import Finish
 
 NEEDED = ("checker", "reference", "outcome", "reward", "response", "tokens")

@@ -10,8 +10,8 @@ from reward.gold import gold_turns, whole_episode
 from reward.own.function import stand_ins
 from reward.own.name import is_own
 from reward.workers.pool import Item, RewardPool
-from rollout.columns import columns_of
 from rollout.data.row import Row
+from rollout.prompts.columns import columns_of
 from rollout.types import Verdict
 
 Ready = tuple[Item | None, Verdict | None]  # to be scored, or None without a right answer; the verdict where it cannot be scored

@@ -26,7 +26,7 @@ from cluster.commands.validate import load_tokenizer
 from cluster.record.checkpoint import Checkpoints, read_position
 from cluster.stop import Stop
 from configs.schema import Config
-from rollout.prompts import load_eval_sets
+from rollout.prompts.prompts import load_eval_sets
 
 LIMIT_S = {"cpu": 300.0, "gpu": 600.0, "full": 7200.0}  # of each of the two runs
 MOST_ROWS = 8192  # of the matrix product that the learner is compared with

@@ -8,8 +8,8 @@ import numpy as np
 
 from cluster.record.metrics.lines import plain
 from cluster.record.metrics.responses import describe_response
-from rollout.scored import Scored, Text
 from rollout.types import GroupSummary, Outcome, SegmentSize, Verdict
+from rollout.window.scored import Scored, Text
 
 OF_THE_PROMPT = ("prompt_id", "prompt", "question", "row", "prefill", "reference", "columns", "checker", "source")
 FLOATS = ("rewards", "correct", "environment_s")

@@ -18,8 +18,8 @@ from configs.digits import write_long_json
 from configs.schema import Config
 from learner.loss.advantages import differ
 from reward.shaping import DISAGREE, SECOND, disagrees
-from rollout.scored import Scored, Text
 from rollout.types import GroupSummary, Outcome
+from rollout.window.scored import Scored, Text
 
 Values = dict[str, float]
 OnStep = Callable[[dict[str, Any]], object]  # gets a line of metrics.jsonl

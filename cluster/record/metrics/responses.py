@@ -8,8 +8,8 @@ from cluster.record.metrics.transcripts import turns_as_json
 from configs.schema import Config
 from learner.batch.plan import Weighed, weigh
 from learner.loss.advantages import ACROSS_GROUPS
-from rollout.scored import Scored, Text
 from rollout.types import Finish, GroupSummary
+from rollout.window.scored import Scored, Text
 
 
 def weighed_groups(config: Config, groups: Sequence[Scored], places: Collection[int]) -> dict[int, Weighed]:

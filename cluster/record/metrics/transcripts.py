@@ -6,7 +6,7 @@ Seconds are left out, so that the same seed writes the same bytes.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Verdict
 
 COUNTS = ("tool_calls", "tool_errors")  # of a turn's answer; absent where they are 0

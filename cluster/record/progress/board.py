@@ -12,7 +12,7 @@ from rich.text import Text
 from cluster.record.metrics.held_out import describe_correctness
 from cluster.record.progress.harmless import harmless
 from cluster.record.progress.line import clock, describe_step
-from rollout.occupancy import State
+from rollout.window.occupancy import State
 
 NAMED = 8  # engines that are shown one by one; of more, those alone that do not serve
 DRAWN = 40  # rewards in the small curve

@@ -15,7 +15,7 @@ from cluster.record.progress.board import Board, EngineNow
 from cluster.record.progress.harmless import harmless
 from cluster.record.progress.line import step_line
 from cluster.record.progress.output import Output
-from rollout.occupancy import State
+from rollout.window.occupancy import State
 
 PACE = 10  # steps averaged for the time left
 PER_SECOND = 2  # drawings of the table

@@ -21,7 +21,7 @@ from reward.tools.pooled import with_name
 from reward.tools.tools import Tools
 from reward.tools.warm import warm_tools
 from reward.workers.pool import Item, RewardPool
-from rollout.episode import Answer, Turn
+from rollout.transcript.episode import Answer, Turn
 from rollout.types import Outcome, Verdict
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.end_to_end]

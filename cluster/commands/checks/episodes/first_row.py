@@ -13,9 +13,9 @@ from configs.schema import Config
 from reward.gold import gold_turns
 from reward.scorer import Scorer
 from reward.workers.pool import Item
-from rollout.episode import Turn
-from rollout.fitting import fit
-from rollout.reply_tokens import ReplyTokens
+from rollout.chat.fitting import fit
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.transcript.episode import Turn
 from rollout.types import Prompt
 
 SHOWN_IDS = 24

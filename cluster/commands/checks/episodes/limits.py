@@ -7,10 +7,10 @@ from configs.errors import DataError, raises
 from configs.schema import Config
 from reward.tools.describe import tool_schemas
 from reward.tools.formats.shown import format_shown
-from rollout.behind import UnfitWords
-from rollout.chat import Chat
-from rollout.reply_tokens import ReplyTokens
-from rollout.template import read_template
+from rollout.chat.behind import UnfitWords
+from rollout.chat.chat import Chat
+from rollout.chat.reply_tokens import ReplyTokens
+from rollout.chat.template import read_template
 from rollout.types import Prompt
 
 OWN_AND_ANSWER = 2  # tokens of the shortest two turns of the model, which stand around an answer

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from configs.arithmetic import counted
 from configs.schema import Config
-from rollout.order import shares_of
-from rollout.prompts import EvalSet, PromptSet
+from rollout.prompts.prompts import EvalSet, PromptSet
+from rollout.window.order import shares_of
 
 
 def describe_prompts(config: Config, prompts: PromptSet) -> list[str]:

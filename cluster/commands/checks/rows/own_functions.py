@@ -4,7 +4,7 @@ from configs.errors import in_one_line
 from configs.schema import Config
 from reward.own.name import is_own
 from reward.workers.pool import Item, RewardPool
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 
 BRINGS_CHECK = "brings check_reference"
 

@@ -6,7 +6,7 @@ from typing import Any
 from configs.arithmetic import counted
 from configs.json_cell import from_json
 from reward.checkers import check_reference
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 from rollout.types import Prompt
 
 TRIED = 100  # rows of other kinds

@@ -4,7 +4,7 @@ from collections import Counter
 
 from configs.arithmetic import counted
 from reward.checkers import CHECKERS
-from rollout.prompts import PromptSet
+from rollout.prompts.prompts import PromptSet
 
 SAMPLE = 2_000  # rows that are read: of more, every second, third, … one
 

@@ -5,7 +5,7 @@ from cluster.commands.selfcheck.rows import Measured, Numbers
 from cluster.commands.train import PROVING
 from configs.arithmetic import GB
 from configs.rules.engine import gpus_per_engine
-from rollout.transport import choose_transport
+from rollout.transfer.transport import choose_transport
 
 
 def judge(found: Evidence) -> Measured:
