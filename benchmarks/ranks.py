@@ -21,26 +21,33 @@ from configs.loader import load
 from configs.schema import Config
 
 RANKS = 2
-SIDES = ("zero1", "zero2", "ddp", "fsdp2")
+OURS, THEIRS = ("zero1", "zero2"), ("ddp", "fsdp2")
 SIDE, MEET = "BENCH_SIDE", "BENCH_PORT"
 ROUNDS = 9
 Make = Callable[[Config, int, Any], Work]
 
 
 def measure(size: Size) -> list[Row]:
-    """Rounds of one step by each side, on the same rows."""
+    """Rounds of one step by each side, on the same rows; against DDP and then against FSDP2, as all at once need more than 24 GB."""
     write_mixture(DEEP)
-    overrides = [*keys(DEEP), "rollout.groups_per_step=4", f"run.dir={OUT / 'ranks'}", f"learner.ranks={RANKS}", "learner.packing=false"]
     few = Size(warm_up=1, rounds=min(size.rounds, ROUNDS), steps=0, runs=0)
+    return [row for theirs in THEIRS for row in against(theirs, few)]
+
+
+def against(theirs: str, size: Size) -> list[Row]:
+    """The rows of both ZeRO stages against one other side."""
+    fixed = ["rollout.groups_per_step=4", f"learner.ranks={RANKS}", "learner.packing=false", "learner.micro_batch_tokens=1024"]
+    overrides = [*keys(DEEP), *fixed, f"run.dir={OUT / 'ranks'}"]
     env = learner_env(load(CONFIG, overrides), gpu=False) | {"OMP_NUM_THREADS": "1"}
-    with peers({f"ranks.{side}": env for side in SIDES}, overrides) as on:
-        found = alternate({side: partial(ask, on[side]) for side in SIDES}, few)
+    sides = (*OURS, theirs)
+    with peers({f"ranks.{side}": env for side in sides}, overrides) as on:
+        found = alternate({side: partial(ask, on[side]) for side in sides}, size)
     seconds = {side: [answer["seconds"] for answer in answers] for side, answers in found.items()}
     norms = {side: [answer["norm"] for answer in answers] for side, answers in found.items()}
     return [
-        *(ratio(f"{ours} / {theirs}", seconds[ours], seconds[theirs]) for ours in SIDES[:2] for theirs in SIDES[2:]),
-        *(ratio(f"gradient norm, {side} / ddp", norms[side], norms["ddp"]) for side in SIDES if side != "ddp"),
-        *(figures(f"step, {side}", "s", found[side], "seconds") for side in SIDES),
+        *(ratio(f"{ours} / {theirs}", seconds[ours], seconds[theirs]) for ours in OURS),
+        *(ratio(f"gradient norm, {ours} / {theirs}", norms[ours], norms[theirs]) for ours in OURS),
+        *(figures(f"step, {side}, beside {theirs}", "s", found[side], "seconds") for side in sides),
     ]
 
 

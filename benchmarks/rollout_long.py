@@ -49,6 +49,7 @@ def measure_case(case: Case, size: Size) -> list[Row]:
         f"model.path={folder}",
         f"rollout.groups_per_step={case.groups}",
         f"rollout.max_response_tokens={case.length}",
+        "learner.updates_per_step=1",
     ]
     env = engine_env(load(CONFIG, overrides), gpu=False)
     with peers({"rollout_sides.bare": env, "rollout_sides.actors": {}, "rollout_long.recording": {}}, overrides) as on:

@@ -14,6 +14,7 @@ from learner.weights.source import Tensors, ZeroWeightSource
 from rollout.transfer.buckets import size_of, streamed, unpacked
 from rollout.transfer.digest import read, sums
 from rollout.transfer.gloo_group import RecallableGloo
+from rollout.transfer.halved import half_the_threads
 from rollout.transfer.lanes import offer
 from rollout.transfer.meeting import open_gloo, open_store
 from rollout.transfer.proof import Proof
@@ -56,7 +57,8 @@ class GlooSender:
         """Broadcast every tensor, packed into buckets in the manifest's order. The source's proof is then that of the bytes that left."""
         pairs = self.source.live()
         try:
-            self.source.proof = self._broadcast(pairs)
+            with half_the_threads():
+                self.source.proof = self._broadcast(pairs)
             assert next(pairs, None) is None, "the source yielded more than its manifest says"
         finally:
             for _ in pairs:  # after a failure too: gathers are collectives, and the other ranks stand in them

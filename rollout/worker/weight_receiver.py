@@ -17,6 +17,7 @@ from vllm.utils.network_utils import get_ip
 from rollout.transfer.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.transfer.digest import read, sums
 from rollout.transfer.gloo_group import RecallableGloo
+from rollout.transfer.halved import half_the_threads
 from rollout.transfer.lanes import accept, received
 from rollout.transfer.meeting import GlooGroup, free_bytes, open_gloo, open_store
 from rollout.transfer.proof import Proof, manifest_of
@@ -141,7 +142,8 @@ class WeightReceiver(PatchReceiver):
             worker.finish_weight_update()
             self.whole_is_loaded(*found[0])
 
-        broken = without_raising(take, info)
+        with half_the_threads():
+            broken = without_raising(take, info)
         return (broken, {}, []) if broken else (broken, *found[0])
 
     def watch_publish(self) -> None:
