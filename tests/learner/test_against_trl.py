@@ -20,15 +20,17 @@ def test_it_is_skipped_aloud_where_trl_is_absent(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("given", "batch", "updates", "group", "tokens", "checker"),
-    [([], 256, 2, 8, 8, "exact"), (keys(), 128, 1, 8, 128, "benchmarks.mixture:digits")],
+    ("given", "batch", "updates", "group", "tokens", "checker", "lr"),
+    [([], 256, 2, 8, 8, "exact", 1e-4), (keys(), 128, 1, 8, 128, "benchmarks.mixture:digits", 1e-9)],
     ids=["tiny", "mixture"],
 )
-def test_trl_gets_the_recipes_own_numbers(given: list[str], batch: int, updates: int, group: int, tokens: int, checker: str) -> None:
+def test_trl_gets_the_recipes_own_numbers(
+    given: list[str], batch: int, updates: int, group: int, tokens: int, checker: str, lr: float
+) -> None:
     config = load(CONFIG, given)
     job = trl.job_of(config, 5, 1, "folder")
     assert (job.batch, job.updates, job.group, job.tokens, job.checker) == (batch, updates, group, tokens, checker)
-    assert (job.lr, job.clip, job.max_grad_norm) == (1e-4, 0.2, 1.0)
+    assert (job.lr, job.clip, job.max_grad_norm) == (lr, 0.2, 1.0)
     assert job.model == str(Path(config.model.path).absolute())
 
 
