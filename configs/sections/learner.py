@@ -131,5 +131,5 @@ class LearnerConfig(Section):
 
     @property
     def shares_prompts(self) -> bool:
-        """Whether a pass computes a prompt once for all responses to it. Call it where `packing` is settled: not "auto" any more."""
-        return self.packing is True and self.attention == "sdpa"
+        """Whether a pass that is packed computes a prompt once for all responses to it."""
+        return self.packing is not False and self.attention == "sdpa"

@@ -18,8 +18,8 @@ Cuts = list[tuple[MicroBatch, ...]]  # [rank][micro-batch]
 def divide(rows: Sequence[Row], ranks: int, budget: int, *, packed: bool, shared: bool = False) -> tuple[tuple[MicroBatch, ...], ...]:
     """The micro-batches of every rank [rank][micro-batch], equally many on each.
 
-    A micro-batch has at most `budget` tokens, counted with padding unless `packed`; ValueError if one row alone has more. With `shared`,
-    passes compute the prompt of a group once in a micro-batch.
+    A micro-batch has at most `budget` tokens, counted with padding unless `packed`; ValueError if one row alone has more. `shared` says
+    that packs compute the prompt of a group once; which rank gets a row follows from it and never from `packed`.
     """
     longest = max(rows, key=lambda r: r.tokens, default=None)
     if longest is not None and longest.tokens > budget:
@@ -27,10 +27,12 @@ def divide(rows: Sequence[Row], ranks: int, budget: int, *, packed: bool, shared
             f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
             f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
         )
-    cuts = [cut(hand, budget, packed=packed) for hand in deal(rows, ranks)]
+    hands = deal(rows, ranks)
     if shared:
-        whole = [cut(hand, budget, packed=packed) for hand in deal_groups(rows, ranks)]
-        cuts = whole if fullest(whole) < WORTH * fullest(cuts) else cuts
+        # Decided as for packs, whatever `packed` says: the driver, which deals too, does not know whether "auto" packs this model.
+        whole = deal_groups(rows, ranks)
+        hands = whole if fullest(as_packs(whole, budget)) < WORTH * fullest(as_packs(hands, budget)) else hands
+    cuts = as_packs(hands, budget) if packed else [cut(sorted(hand, key=_longest_first), budget, packed=False) for hand in hands]
     # A pass is a collective under ZeRO-3 and with spread experts: a rank with fewer micro-batches takes part with empty ones.
     count = max(1, *map(len, cuts))
     return tuple(of_rank + ((),) * (count - len(of_rank)) for of_rank in cuts)
@@ -77,6 +79,11 @@ def computed(rows: Iterable[Row]) -> int:
         prompts[row.name if row.segment else row.group] = row.prompt_tokens
         responses += row.tokens - row.prompt_tokens
     return responses + sum(prompts.values())
+
+
+def as_packs(hands: Sequence[Hand], budget: int) -> Cuts:
+    """Every rank's rows cut into packs."""
+    return [cut(hand, budget, packed=True) for hand in hands]
 
 
 def fullest(cuts: Cuts) -> int:
