@@ -23,7 +23,7 @@ from cluster.record.metrics.metrics import read_metrics
 IMPORTS = {
     "driver": "import cluster.commands.train, transformers, torch",
     "engine": "import ray, rollout.engine.engine",
-    "core": "import vllm.v1.engine.core, vllm.v1.worker.cpu_worker, rollout.weight_receiver",
+    "core": "import vllm.v1.engine.core, vllm.v1.worker.cpu_worker, rollout.worker.weight_receiver",
     "rank": "import ray, learner.learner",
 }
 STAGES = {"starting engines": "actors begin", "identity publish": "actors ready", "before training": "first evaluation"}

@@ -23,7 +23,7 @@ from rollout.types import Experts, Finish, Outcome, Response, Segment, Verdict
 
 
 class Speller(Protocol):
-    """What turns words into tokens; `rollout.reply_tokens` is that of a run."""
+    """What turns words into tokens; `rollout.chat.reply_tokens` is that of a run."""
 
     def of(self, words: str, role: str, last_token: int) -> list[int]: ...
     def context(self, messages: Sequence[Message]) -> list[int]: ...

@@ -27,7 +27,7 @@ FindCalls = Callable[[str, Sequence[dict[str, Any]]], Calls]  # of a turn's text
 
 
 class AgentSpeller(Protocol):
-    """What turns an agent's messages into tokens; `rollout.reply_tokens` is that of a run."""
+    """What turns an agent's messages into tokens; `rollout.chat.reply_tokens` is that of a run."""
 
     def showing(self, schemas: Sequence[dict[str, Any]], *, system: bool = True) -> "AgentSpeller": ...
     def context(self, messages: Sequence[Message]) -> list[int]: ...

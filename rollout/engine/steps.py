@@ -32,7 +32,7 @@ class StepLogger(StatLoggerBase):
         if scheduler_stats is not None:
             if (
                 counted := scheduler_stats.step_counter
-            ):  # also tokens that wait in the core; 0 of another scheduler than `rollout.engine_scheduler`
+            ):  # also tokens that wait in the core; 0 of another scheduler than `rollout.engine.scheduler`
                 made, self._made = counted - self._made, counted
             queue = (scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage)
         self.work.step(made, read, queue)

@@ -38,7 +38,7 @@ class Transport(Protocol):
     """One way for weights to travel, with its settings.
 
     A new one is a class here and a row in TRANSPORTS, a name for `rollout.transfer`, and a sender with a row in
-    `learner.weights.sender`. The engines' end is vLLM's own, or is registered in `rollout.weight_receiver`.
+    `learner.weights.sender`. The engines' end is vLLM's own, or is registered in `rollout.worker.weight_receiver`.
     """
 
     backend: ClassVar[str]  # vLLM's name of the engines' end
@@ -72,7 +72,7 @@ class Gloo:
         return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
-        """The fields of `rollout.weight_receiver.GlooInitInfo`."""
+        """The fields of `rollout.worker.weight_receiver.GlooInitInfo`."""
         meeting = seat.rendezvous
         return {
             "host": meeting.host,
@@ -101,7 +101,7 @@ class Nccl:
         return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
-        """The fields of `rollout.nccl_receiver.NcclInitInfo`."""
+        """The fields of `rollout.worker.nccl_receiver.NcclInitInfo`."""
         meeting = seat.rendezvous
         return {
             "host": meeting.host,
@@ -130,7 +130,7 @@ class Ipc:
         return cls(deadline_s=PATIENCE * float(config.run.deadline_s))
 
     def init_info(self, seat: Seat) -> dict[str, Any]:
-        """The fields of `rollout.beside_receiver.BesideInitInfo`."""
+        """The fields of `rollout.worker.beside_receiver.BesideInitInfo`."""
         meeting = seat.rendezvous
         return {
             "host": meeting.host,

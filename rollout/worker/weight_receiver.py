@@ -207,6 +207,6 @@ def without_raising(work: Callable[[dict[str, Any]], object], info: dict[str, An
 if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooWeightTransferEngine)
 if "recallable_nccl" not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine("recallable_nccl", "rollout.nccl_receiver", "RecallableNcclEngine")
+    WeightTransferEngineFactory.register_engine("recallable_nccl", "rollout.worker.nccl_receiver", "RecallableNcclEngine")
 if "beside" not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine("beside", "rollout.beside_receiver", "BesideWeightTransferEngine")
+    WeightTransferEngineFactory.register_engine("beside", "rollout.worker.beside_receiver", "BesideWeightTransferEngine")
