@@ -181,6 +181,7 @@ class Controller:
         if step + self.config.ahead < self.config.run.steps:
             # A group started later could not be learned any more, and would slow the last save and evaluation.
             await window.release(count)
+            clock.lap("generate")  # the next step's groups go out
         values = {
             **stats,
             **describe_groups(summaries, step),
@@ -212,8 +213,7 @@ class Controller:
         # Last: a checkpoint promises that its step is on record. Its own seconds count in the next step's metrics.
         position = Position(step=step, next_group=window.next_group, pending=tuple(window.pending))
         await self.saver.after_step(position, self.stream.state())
-        clock.lap("save")
-        self.saving_s = clock.laps["save"]
+        self.saving_s = clock.lap("save")
         self.timeline.end(step)
 
     def _enter(self, step: int, groups: Sequence[Scored], weights: str) -> None:
@@ -278,8 +278,7 @@ class Controller:
     async def _copy_in_the_ranks_turn(self, step: int, clock: Clock) -> None:
         """Copy the state of a step that is to be saved before its publish, if afterwards the engines have the GPUs."""
         if await self.saver.in_the_ranks_turn(step):
-            clock.lap("save")
-            self.saving_s += clock.laps["save"]
+            self.saving_s += clock.lap("save")
 
     async def _evaluate_when_due(self, step: int) -> Values:
         run = self.config.run

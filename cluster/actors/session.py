@@ -30,7 +30,7 @@ OURS = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # variables of an actor that
 # processes need meanwhile: on a busy machine two threads took several times as long as one. A thread that sleeps at once wakes too late
 # for short operations: on a quiet machine a tiny step took a third longer.
 SPINS = "GOMP_SPINCOUNT"
-BRIEF = "10000"  # about 30 microseconds
+BRIEF = "10000"  # about a quarter of a millisecond
 
 
 def joins_cluster() -> bool:

@@ -20,12 +20,14 @@ class Clock:
         self.last = spans.clock()
         self.laps: dict[str, float] = {}
 
-    def lap(self, stage: str) -> None:
-        """The stage ends now, and the next one begins."""
+    def lap(self, stage: str) -> float:
+        """The stage ends now, and the next one begins: its seconds. A stage that comes again adds to those of the step."""
         now = self.spans.clock()
-        self.laps[stage] = now - self.last
+        seconds = now - self.last
+        self.laps[stage] = self.laps.get(stage, 0.0) + seconds
         self.spans.add(DRIVER, *STAGES[stage], self.last, now)
         self.last = now
+        return seconds
 
     def shares(self) -> Values:
         """Seconds and share of every stage, and the step's seconds in all."""

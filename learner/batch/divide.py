@@ -6,6 +6,7 @@ dealt instead: their responses then meet in a micro-batch. That is chosen where 
 
 from collections.abc import Hashable, Iterable, Sequence
 from heapq import heapify, heapreplace
+from itertools import chain
 
 from learner.batch.row import MicroBatch, Row
 
@@ -27,12 +28,13 @@ def divide(rows: Sequence[Row], ranks: int, budget: int, *, packed: bool, shared
             f"response {longest.member} of the step's group {longest.group} has {longest.tokens} tokens with its prompt, "
             f"a micro-batch may hold {budget}: set learner.micro_batch_tokens to at least {longest.tokens}"
         )
-    hands = deal(rows, ranks)
+    cuts = as_packs(deal(rows, ranks), budget)
     if shared:
         # Decided as for packs, whatever `packed` says: the driver, which deals too, does not know whether "auto" packs this model.
-        whole = deal_groups(rows, ranks)
-        hands = whole if fullest(as_packs(whole, budget)) < WORTH * fullest(as_packs(hands, budget)) else hands
-    cuts = as_packs(hands, budget) if packed else [cut(sorted(hand, key=_longest_first), budget, packed=False) for hand in hands]
+        whole = as_packs(deal_groups(rows, ranks), budget)
+        cuts = whole if fullest(whole) < WORTH * fullest(cuts) else cuts
+    if not packed:
+        cuts = [cut_into_micro_batches(list(chain.from_iterable(of_rank)), budget, packed=False) for of_rank in cuts]
     # A pass is a collective under ZeRO-3 and with spread experts: a rank with fewer micro-batches takes part with empty ones.
     count = max(1, *map(len, cuts))
     return tuple(of_rank + ((),) * (count - len(of_rank)) for of_rank in cuts)

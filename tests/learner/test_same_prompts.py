@@ -1,5 +1,6 @@
 """Rows of a pack that share a prompt are computed with one copy of it, and give what they give with copies of their own."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,11 @@ from learner.batch.same_prompts import same_prompts, shared_prompts
 from learner.batch.tensors import Batch
 from learner.experts.load import ExpertLoad
 from learner.experts.router_shift import RouterState, Shift
-from learner.experts.routers import attach
 from learner.experts.routing import Balance, Recorder
 from learner.mismatch.routing_watch import PassWatch
 from learner.model.packed_attention import PACKED
 from learner.model.policy import Policy, load_policy
-from tests.learner.test_packing import FAMILIES, PASSES, TOLERANCE
+from tests.learner.test_packing import FAMILIES, PASSES, TOLERANCE, policy_of
 from tests.toys.packing import Lengths, batch_of, gradient, learn, other_experts
 from tests.toys.ranks import write_run
 
@@ -45,10 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def policy_of(folder: Path, *overrides: str) -> Policy:
-    policy = load_policy(load(folder / "config.toml", ["learner.packing=true", *overrides]))
-    attach(policy, policy.routing, precise=True)
-    return policy
+def packed_policy(folder: Path, *overrides: str) -> Policy:
+    return policy_of(folder, "learner.packing=true", *overrides)
 
 
 def alone(batch: Batch) -> Batch:
@@ -56,9 +54,18 @@ def alone(batch: Batch) -> Batch:
     return replace(batch, prompts=None)
 
 
+def live(_: Batch) -> None:
+    return None
+
+
+def different(batch: Batch) -> Recording:
+    """Other experts, also for equal prompts."""
+    return other_experts(batch, layers=2, experts=4, top_k=2)
+
+
 def same_for_all(batch: Batch) -> Recording:
     """Other experts, the same for equal prompts."""
-    drawn = other_experts(batch, layers=2, experts=4, top_k=2)
+    drawn = different(batch)
     assert batch.prompts is not None
     experts = drawn.experts.clone()
     experts[:, : batch.prompt_width] = experts[torch.from_numpy(batch.prompts), : batch.prompt_width]
@@ -67,12 +74,12 @@ def same_for_all(batch: Batch) -> Recording:
 
 @pytest.mark.parametrize("changes", PASSES.values(), ids=PASSES)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("replayed", [None, same_for_all, other_experts], ids=["live", "replayed", "replayed, prompts differ"])
+@pytest.mark.parametrize("replayed", [live, same_for_all, different], ids=["live", "replayed", "replayed, prompts differ"])
 def test_log_probs_and_gradients_are_those_of_rows_with_prompts_of_their_own(
-    folder: Path, changes: list[str], shape: Lengths, replayed: object
+    folder: Path, changes: list[str], shape: Lengths, replayed: Callable[[Batch], Recording | None]
 ) -> None:
-    policy, batch = policy_of(folder, *changes), batch_of(shape, alike=True)
-    replay = None if replayed is None else same_for_all(batch) if replayed is same_for_all else other_experts(batch, 2, 4, 2)
+    policy, batch = packed_policy(folder, *changes), batch_of(shape, alike=True)
+    replay = replayed(batch)
     theirs, wanted = learn(policy, alone(batch), replay)
     policy.zero_grad()
     ours, found = learn(policy, batch, replay)
@@ -102,7 +109,7 @@ def tokens_through(policy: Policy, batch: Batch, replay: Recording | None = None
 
 
 def test_a_prompt_goes_through_the_model_once_unless_its_rows_replay_different_experts(folder: Path) -> None:
-    policy, batch = policy_of(folder), batch_of(SHAPES["two groups"], alike=True)
+    policy, batch = packed_policy(folder), batch_of(SHAPES["two groups"], alike=True)
     responses = sum(response for _, response in SHAPES["two groups"])
     assert tokens_through(policy, alone(batch)) == responses + 4 * 6 + 2 * 4
     assert tokens_through(policy, batch) == responses + 6 + 4
@@ -119,13 +126,13 @@ def test_padded_rows_and_flash_attention_share_nothing(folder: Path) -> None:
     batch = batch_of(SHAPES["two groups"], alike=True)
     padded = load_policy(load(folder / "config.toml", ["learner.packing=false"]))
     assert tokens_through(padded, batch) == batch.token_ids.shape[1]
-    policy = policy_of(folder)
+    policy = packed_policy(folder)
     policy.language_model.config._attn_implementation = "flash_attention_2"
     assert policy._layout(batch, None).sharing is None
 
 
 def test_watchers_and_the_balancing_loss_count_every_row(folder: Path) -> None:
-    policy, batch = policy_of(folder), batch_of(SHAPES["two groups"], alike=True)
+    policy, batch = packed_policy(folder), batch_of(SHAPES["two groups"], alike=True)
     engine = other_experts(batch, 2, 4, 2)
     slopes = {layer: torch.tensor([0.1, -0.2, 0.3, 0.4]) for layer in (0, 1)}
 

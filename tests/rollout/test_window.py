@@ -111,6 +111,17 @@ def test_a_window_never_holds_more_groups_than_it_has_slots():
     asyncio.run(drive(learner, work, size=6))
 
 
+def test_fresh_groups_have_begun_when_their_slots_are_released():
+    async def work(window: GroupWindow[Group]) -> None:
+        await window.take(GROUPS_PER_STEP)
+        before = len(learner.submitted)
+        await window.release(GROUPS_PER_STEP)
+        assert len(learner.submitted) == before + GROUPS_PER_STEP
+
+    learner = Learner(0)
+    asyncio.run(drive(learner, work))
+
+
 def test_a_rejected_group_frees_its_slot_before_any_release():
     learner = Learner(0)
     kept: list[Group] = []
