@@ -181,7 +181,6 @@ class Controller:
         if step + self.config.ahead < self.config.run.steps:
             # A group started later could not be learned any more, and would slow the last save and evaluation.
             await window.release(count)
-            clock.lap("generate")  # the next step's groups go out
         values = {
             **stats,
             **describe_groups(summaries, step),

@@ -21,10 +21,10 @@ class Clock:
         self.laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> float:
-        """The stage ends now, and the next one begins: its seconds. A stage that comes again adds to those of the step."""
+        """The stage ends now, and the next one begins: its seconds."""
         now = self.spans.clock()
         seconds = now - self.last
-        self.laps[stage] = self.laps.get(stage, 0.0) + seconds
+        self.laps[stage] = seconds
         self.spans.add(DRIVER, *STAGES[stage], self.last, now)
         self.last = now
         return seconds
