@@ -10,12 +10,16 @@ import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psutil
 
 from benchmarks import asking
 from benchmarks.rounds import Row, Size, alternate, ratio
+from benchmarks.world import guess
+from reward.episodes.replay import replay
 from reward.episodes.transcript import Past, Transcript
 from reward.workers.pool import Item, RewardPool
 from rollout.types import Outcome, Verdict
@@ -107,9 +111,42 @@ def measure(size: Size) -> list[Row]:
         Row(what="the same in CPU time of the owner and its worker", unit="us", values=again),
         Row(what="a response of the checker exact, in CPU time", unit="us", values=alone),
         ratio("a turn over a response", again, alone),
+        *alone_again(secrets, size),
         *asking.measure(size),
         *leftovers(400 * size.steps),
     ]
+
+
+def alone_again(secrets: Sequence[int], size: Size) -> list[Row]:
+    """What running a turn's episode again costs in its process, past an environment that stands at its newest turn: no pool, no call."""
+    asked: list[tuple[int, Transcript]] = []
+    for game in (Game(secret) for secret in secrets):
+        over = False
+        while not over:
+            item = game.item()
+            assert item.transcript is not None
+            asked.append((game.secret, item.transcript))
+            answered = replay(partial(guess, secret=game.secret), item.transcript).answered
+            over = game.take(Verdict(reward=0.0, outcome=Outcome.SCORED, words={"words": answered} if isinstance(answered, str) else {}))
+
+    def run_again(_: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        for secret, transcript in asked:
+            replay(partial(guess, secret=secret), transcript)
+        return {"seconds": time.perf_counter() - began}
+
+    def stand(_: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        for secret, transcript in asked:
+            if len(transcript.turns) == 1:
+                world = guess(transcript.turns[0].said, secret)
+            with suppress(StopIteration):
+                next(world) if len(transcript.turns) == 1 else world.send(transcript.turns[-1].said)
+        return {"seconds": time.perf_counter() - began}
+
+    kept = alternate({"run again": run_again, "stands": stand}, size)
+    extra = [1e6 * (again["seconds"] - standing["seconds"]) / len(asked) for again, standing in zip(*kept.values(), strict=True)]
+    return [Row(what=f"what running again adds to one of {len(asked)} turns, in its process", unit="us", values=extra)]
 
 
 def cpu_s() -> float:
