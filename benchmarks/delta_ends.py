@@ -11,10 +11,11 @@ from benchmarks.peer import Work
 from benchmarks.rounds import OUT
 from configs.schema import Config
 from rollout.transfer.proof import columns_of, fingerprint, manifest_of
-from rollout.transfer.transport import BUCKET_BYTES, Gloo, Rendezvous
+from rollout.transfer.transport import Gloo, Rendezvous
 
 HOST = "127.0.0.1"
 DEADLINE_S = 120.0
+TRANSPORT = Gloo(deadline_s=DEADLINE_S)
 MODEL = OUT / "delta-model"
 BASE = ['model.dtype="bfloat16"', "rollout.full_every=100", "learner.deepspeed.zero_optimization.stage=1"]
 FIRST_STEPS = 3  # whose changes are larger: Adam's moments know one gradient only
@@ -53,7 +54,7 @@ class RankEnd:
         for _step in range(FIRST_STEPS):
             self.step()
         meeting = Rendezvous(name="bench", host=HOST, port=port, world_size=2)
-        self.sender = GlooSender(Gloo(deadline_s=DEADLINE_S), self.source, meeting, self.listener)
+        self.sender = GlooSender(TRANSPORT, self.source, meeting, self.listener)
         self.group = self.sender.group
         return {}
 
@@ -132,7 +133,7 @@ class WorkerEnd:
 
         self.taker.begin()
         found = {}
-        plan = streamed(self.planned, BUCKET_BYTES)
+        plan = streamed(self.planned, TRANSPORT.bucket_bytes)
         arrived = received(self.group, plan, self.halves) if self.halves else arriving(self.group, plan, self.buffers.room)
         for bucket, buffer in arrived:
             for name, tensor in unpacked(buffer, bucket):
