@@ -14,11 +14,11 @@ from learner.weights.source import Tensors, ZeroWeightSource
 from rollout.transfer.buckets import size_of, streamed, unpacked
 from rollout.transfer.digest import read, sums
 from rollout.transfer.gloo_group import RecallableGloo
-from rollout.transfer.halved import half_the_threads
 from rollout.transfer.lanes import offer
 from rollout.transfer.meeting import open_gloo, open_store
 from rollout.transfer.proof import Proof
 from rollout.transfer.recall import Line
+from rollout.transfer.threads import half_the_threads
 from rollout.transfer.transport import Gloo, Ipc, Nccl, Rendezvous, Transport
 
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 
+from rollout.transfer.threads import set_threads
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -17,7 +19,7 @@ def side_by_side(work: Callable[[A], B], items: Sequence[A], device: torch.devic
         return [work(item) for item in items]
 
     def alone(item: A) -> B:
-        torch.set_num_threads(1)  # of this thread: those of torch would fight for the same cores
+        set_threads(1)  # of this thread: those of torch would fight for the same cores
         with torch.no_grad():
             return work(item)
 

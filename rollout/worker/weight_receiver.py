@@ -17,11 +17,11 @@ from vllm.utils.network_utils import get_ip
 from rollout.transfer.buckets import TwoBuffers, arriving, streamed, unpacked
 from rollout.transfer.digest import read, sums
 from rollout.transfer.gloo_group import RecallableGloo
-from rollout.transfer.halved import half_the_threads
 from rollout.transfer.lanes import accept, received
 from rollout.transfer.meeting import GlooGroup, free_bytes, open_gloo, open_store
 from rollout.transfer.proof import Proof, manifest_of
 from rollout.transfer.recall import Line
+from rollout.transfer.threads import half_the_threads
 from rollout.worker.loading import Loading
 from rollout.worker.patch_receiver import PatchReceiver
 from rollout.worker.reload import abandon_reload, incomplete_layers, missing_buffers
