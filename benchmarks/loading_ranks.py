@@ -25,7 +25,8 @@ from configs.loader import load
 from configs.schema import Config
 from learner.model.loading import EXPERTS, Division
 from learner.model.policy import load_policy
-from learner.model.zero import fill, zero_config
+from learner.model.zero import fill
+from learner.model.zero_config import zero_config
 from learner.process_group import join_ranks
 from rollout.transfer.digest import digest
 from rollout.transfer.meeting import free_socket

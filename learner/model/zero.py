@@ -20,40 +20,13 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from configs.families import Family, family_of
 from configs.schema import Config
-from learner.model.expert_parallel import expert_settings
 from learner.model.loading import Division
 from learner.model.policy import Policy
 from learner.model.precision import apply_precision
+from learner.model.zero_config import expert_settings, is_plain, zero_config
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
 Refuses = Callable[[float], bool]  # gets the global norm of a gradient, which is finite
-
-
-def zero_config(config: Config, world: int, *, on_cpu: bool = False) -> dict[str, Any]:
-    """DeepSpeed's config: what Gatewise decides, and [learner.deepspeed] in DeepSpeed's own names."""
-    learner = config.learner
-    offload = "offload_optimizer" in learner.deepspeed.get("zero_optimization", {})
-    adam = {"lr": learner.lr, "betas": list(learner.betas), "weight_decay": learner.weight_decay, "torch_adam": not offload}
-    if on_cpu and not offload:
-        adam["fused"] = True  # one pass over the memory of weights, gradient and moments in place of ten
-    ours: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "train_batch_size": world,
-        # A step holds as many micro-batches as its tokens need; the caller says when it ends.
-        "managed_gradient_accumulation": False,
-        "gradient_clipping": 0.0 if is_plain(config) else float(learner.max_grad_norm),
-        "optimizer": {"type": "AdamW", "params": adam},
-        "bf16": {"enabled": config.model.dtype == "bfloat16"},
-        "steps_per_print": 10**9,
-        "wall_clock_breakdown": False,
-    }
-    return {**ours, **learner.deepspeed}
-
-
-def is_plain(config: Config) -> bool:
-    """Whether AdamW works on the model's own parameters and gradients: without ZeRO, in float32."""
-    return config.learner.zero_stage == 0 and config.model.dtype == "float32"
 
 
 class ZeroEngine:

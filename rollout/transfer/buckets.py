@@ -8,7 +8,7 @@ from torch import Tensor
 from rollout.transfer.meeting import GlooGroup, Pending, begin_broadcast, torch_dtype
 from rollout.transfer.proof import Entry, Manifest, aligned, buckets
 
-SMALLEST_BYTES = 1 << 19  # of a bucket: a broadcast costs as much as so many bytes
+SMALLEST_BYTES = 1 << 20  # of a bucket: its words between two busy processes cost as much as to copy so many bytes
 SHARE = 8  # of a small checkpoint in a bucket, so that even its buckets overlap
 KEPT_BYTES = 1 << 26  # of a buffer; a larger one is made anew for each bucket that needs it
 

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 from configs.families import FAMILIES
 from configs.loader import load
-from learner.model.expert_parallel import expert_settings
 from learner.model.policy import load_policy
 from learner.model.precision import apply_precision
+from learner.model.zero_config import expert_settings
 from learner.weights.whole_experts import engine_name, published
 from tests.configs.test_configs import config_with, sole_refusal
 from tests.conftest import RankResults

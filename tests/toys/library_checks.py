@@ -89,8 +89,7 @@ def learner_config(config: Any) -> dict[str, Any]:
     import torch
     from deepspeed.runtime import config as deepspeed_config
 
-    from learner.model.expert_parallel import expert_settings
-    from learner.model.zero import zero_config
+    from learner.model.zero_config import expert_settings, zero_config
 
     world = config.learner.ranks
     model_type = json.loads((Path(config.model.path) / "config.json").read_text(encoding="utf-8"))["model_type"]
