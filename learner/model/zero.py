@@ -16,6 +16,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 
 import deepspeed
 from deepspeed.ops import __compatible_ops__
+from deepspeed.runtime.zero import stage_1_and_2
 from transformers.integrations import HfDeepSpeedConfig
 
 from configs.families import Family, family_of
@@ -24,6 +25,7 @@ from learner.model.loading import Division
 from learner.model.policy import Policy
 from learner.model.precision import apply_precision
 from learner.model.zero_config import expert_settings, is_plain, zero_config
+from learner.process_group import gather_in_place
 
 PARTITIONED = 3  # the ZeRO stage that partitions parameters too
 Refuses = Callable[[float], bool]  # gets the global norm of a gradient, which is finite
@@ -40,6 +42,7 @@ class ZeroEngine:
         if device.type == "cpu":
             # Else the first start compiles a shared-memory collective for half a minute; gloo does its work here.
             __compatible_ops__["deepspeed_shm_comm"] = False
+            stage_1_and_2.all_gather_dp_groups = gather_updated  # by which ZeRO-1 and 2 end an update
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", auto_mpi_discovery=False)
         settings = zero_config(config, world, on_cpu=device.type == "cpu")
         self.stage, self.world = config.learner.zero_stage, world
@@ -173,6 +176,14 @@ def judged(optimizer: Any, refuses: Refuses | None) -> Iterator[list[float]]:
         yield refused
     finally:
         module.is_invalid_grad_norm = is_invalid
+
+
+def gather_updated(
+    *, partitioned_param_groups: Sequence[Sequence[torch.Tensor]], dp_process_group: Sequence[dist.ProcessGroup], **_: Any
+) -> None:
+    """Bring the parts of the weights that each rank has updated to all ranks; arguments are those of DeepSpeed's `all_gather_dp_groups`."""
+    for parts, group in zip(partitioned_param_groups, dp_process_group, strict=True):
+        gather_in_place(parts, group)
 
 
 def hold_frozen(policy: Policy, zero: ZeroEngine, device: torch.device) -> Any:
