@@ -13,6 +13,7 @@ from cluster.causes.logs import latest
 from cluster.causes.roles import ACTOR_ID, BehindARole, RoleFailed, RoleLate, node_of, process_of, role_of
 from cluster.causes.row import Known
 from cluster.causes.tracebacks import Chain, chains, one_line
+from configs.errors import EngineFailed
 from configs.schema import Config
 
 MOST_LINES = 30  # of a failure on the terminal
@@ -75,6 +76,8 @@ def find_cause(error: BaseException, config: Config | None = None, *, oom_kills_
     own, logged = chains(said), chains(log)
     silent = died and not own and not any(raised.fatal for chain in logged for raised in chain)
     chosen = choose(own, chains("\n".join(log.splitlines()[-NEAR_THE_END:])) if silent else logged, role.name)
+    if chosen and isinstance(root, EngineFailed) and not own and (follows := known(chosen[0].line, role.name)) and follows.follows:
+        chosen = None  # the driver itself judged this engine; its log tells of another member that was lost earlier
     if chosen:
         line, excerpt = chosen[0].line, _excerpt(chosen[1])
         if POINTS_UP.search(line):
