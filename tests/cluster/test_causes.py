@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.actors.fleet.watch import EngineStalled
 from cluster.causes.cause import MOST_LINES, find_cause
 from cluster.causes.chain import first_cause
 from cluster.causes.died import UNSAID, describe_exit, how_it_died
@@ -195,27 +194,6 @@ def test_a_role_that_is_late_is_named_with_the_end_of_its_log(tmp_path: Path):
     cause = find_cause(RoleLate(Role("engine 0", tmp_path / "engine.log"), "was not ready", 3.0))
     assert cause.line == "RoleLate: engine 0 was not ready within run.deadline_s (3 s)"
     assert cause.excerpt == ("loading", "waiting for a lock")
-
-
-CALLED_BACK = """Traceback (most recent call last):
-  File "/work/rollout/transfer/gloo_group.py", line 56, in wait
-    raise CalledBack(f"waited for another member: {reason}")
-rollout.transfer.recall.CalledBack: waited for another member: the publish was called back, as another member is lost
-"""
-
-
-@pytest.mark.parametrize(
-    ("log", "line"),
-    [
-        (CALLED_BACK, "EngineStalled: engine 0 was killed: a process of its core has been stopped for 12 s"),
-        (CALLED_BACK.replace("rollout.transfer.recall.CalledBack: waited", "ValueError: a weight"), "ValueError: a weight"),
-    ],
-)
-def test_a_stalled_engine_is_not_blamed_on_another_member_that_was_lost_before(tmp_path: Path, log: str, line: str):
-    role = Role("engine 0", tmp_path / "engine-0.log")
-    role.log.write_text(log)
-    stalled = EngineStalled("engine 0 was killed: a process of its core has been stopped for 12 s")
-    assert find_cause(RoleFailed.behind(role, "died", stalled)).line.startswith(line)
 
 
 @pytest.mark.parametrize("stack", ["sync", "async"])
