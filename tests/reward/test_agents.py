@@ -2,9 +2,9 @@
 
 import asyncio
 import inspect
-import os
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster.actors.fleet.door import Door, Visit
@@ -67,6 +67,7 @@ def test_every_end_of_an_agent_has_its_outcome() -> None:
             await door.close()
         return found, scored, alone
 
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
     found, scored, alone = asyncio.run(run())
     verdicts = {name: verdict for name, (verdict, _) in found.items()}
     assert [(name, one.reward) for name, one in verdicts.items() if one.reward is not None] == [
@@ -82,16 +83,7 @@ def test_every_end_of_an_agent_has_its_outcome() -> None:
     assert scored[0].parts == {"correct": 0.5, "long": 1.0}
     assert alone.outcome is Outcome.UNSCORABLE
     assert 'set reward.nodes = "engines"' in alone.failure
-    assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and _is_world(pid)]
-
-
-def _is_world(pid: str) -> bool:
-    """Whether a child of this process is left."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1]) == os.getpid()
-    except FileNotFoundError:
-        return False
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
 def good(question: str, reference: Any, base_url: str, api_key: str) -> float: ...
