@@ -80,6 +80,7 @@ def test_actors_get_the_threads_in_their_environment(tmp_path: Path, monkeypatch
     assert session.engine_env(config, gpu=False)["OMP_NUM_THREADS"] == session.learner_env(config, gpu=False)["OMP_NUM_THREADS"] == "6"
     for env in (session.engine_env(config, gpu=False), session.learner_env(config, gpu=False)):
         assert env["GOMP_SPINCOUNT"] == session.BRIEF
+        assert env["THP_MEM_ALLOC_ENABLE"] == "1"
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     assert "GOMP_SPINCOUNT" not in session.engine_env(config, gpu=False) | session.learner_env(config, gpu=False)
     assert "OMP_NUM_THREADS" not in session.engine_env(config, gpu=True) | session.learner_env(config, gpu=True)
