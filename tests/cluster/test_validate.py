@@ -160,6 +160,16 @@ def test_warnings_do_not_refuse(capsys: pytest.CaptureFixture[str], config: str)
     assert said[-1] == f"{config} is valid"
 
 
+def test_changes_on_one_machine_are_a_warning(capsys: pytest.CaptureFixture[str], config: str) -> None:
+    (said,) = [
+        line
+        for line in shown(capsys, config, "rollout.full_every=4", "rollout.dtype=bfloat16").splitlines()
+        if line.startswith("warning: ")
+    ]
+    assert said.startswith("warning: rollout.full_every = 4 makes publishes slower here")
+    assert said.endswith("Use rollout.full_every = 1")
+
+
 def test_a_function_of_the_users_that_fails_on_a_real_row_is_refused(
     capsys: pytest.CaptureFixture[str], config: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

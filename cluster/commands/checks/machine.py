@@ -47,6 +47,11 @@ def check_machine(config: Config, model: Model, found: Findings) -> None:
             refuse_no_room(config, sizes, min(here) * SEEN)
     found.problems += port_problems(config)
     check_store(config, model, found)
+    if not gpu and config.rollout.full_every > 1:
+        found.warnings.append(
+            f"rollout.full_every = {config.rollout.full_every} makes publishes slower here: on one machine whole weights go through shared "
+            "memory, and changes are for weights that cross a network. Use rollout.full_every = 1"
+        )
     if len(found.problems) > before:
         found.notes.append(
             "without RAY_ADDRESS a run starts on this machine, so its cores and GPUs were checked: "
