@@ -14,6 +14,7 @@ from benchmarks.peer import GRACE_S, Work
 from benchmarks.prompts import Picked, pick, requests
 from cluster.actors.engine_actor import EngineActor
 from cluster.actors.engines import EnginePool
+from cluster.actors.process import freeze_gc
 from cluster.actors.reward_actor import RewardActor
 from cluster.actors.session import engine_env, ray_session
 from configs.schema import Config
@@ -105,6 +106,7 @@ def actors(config: Config) -> Iterator[Work]:
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])
+            freeze_gc()  # as the driver of a run does
             yield lambda job: runner.run(timed(lambda: [group(pool, *pair) for pair in picked(job["number"])]))
         finally:
             ray.wait([actor.shutdown.remote(), reward.shutdown.remote()], num_returns=2, timeout=GRACE_S / 2)

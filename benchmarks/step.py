@@ -5,21 +5,32 @@ of the ledger, and overlapping stages are compared with those of the runs withou
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from benchmarks.mixture import keys, write_mixture
 from benchmarks.rounds import Row, Size
-from benchmarks.trained import STAGES, trained
+from benchmarks.trained import STAGES, WARM_UP, trained
 
 ONE_THREAD = ("rollout.threads=1", "learner.threads=1")  # at once each role has one core, so in turns it may have no more
+MIXTURE_STEPS, MIXTURE_WARM_UP = 6, 2
 
 
 def measure(size: Size) -> list[Row]:
+    """Both recipes: the tiny one, whose steps are mostly calls, and a mixture of 57M parameters, whose steps are mostly computing."""
+    write_mixture()
+    long = replace(size, steps=MIXTURE_STEPS, runs=1)
+    return [*compared("", [], size, WARM_UP), *compared("57M mixture, ", keys(), long, MIXTURE_WARM_UP)]
+
+
+def compared(recipe: str, given: Sequence[str], size: Size, warm_up: int) -> list[Row]:
     """Short runs with staleness 0 and 1 in turns; each row has one figure per run."""
     alternating: list[dict[str, float]] = []
     overlapping: list[dict[str, float]] = []
     for number in range(size.runs):
         for staleness, kept in ((0, alternating), (1, overlapping)):
             what = f"run.max_staleness={staleness}"
-            kept.append(trained(size.steps, [what, *ONE_THREAD], f"run {number + 1}/{size.runs} with {what}"))
+            label = f"{recipe}run {number + 1}/{size.runs} with {what}"
+            kept.append(trained(size.steps, [*given, what, *ONE_THREAD], label, warm_up=warm_up))
     sums = [sum(run[stage] for stage in STAGES) for run in alternating]
     largest = [max(run[stage] for stage in STAGES) for run in alternating]
     busy = [max(run["generate"], run["learn"] + run["publish"]) for run in alternating]
@@ -37,11 +48,11 @@ def measure(size: Size) -> list[Row]:
             ),
         ]
     ahead = [run["step"] for run in overlapping]
-    return [
-        *rows,
+    rows += [
         Row(what="step, staleness 1 / staleness 0", unit="x", values=over(ahead, [run["step"] for run in alternating])),
         Row(what="staleness 1: step / max(generate, learn + publish) of staleness 0", unit="x", values=over(ahead, busy)),
     ]
+    return [replace(row, what=f"{recipe}{row.what}") for row in rows]
 
 
 def over(values: Sequence[float], references: Sequence[float]) -> list[float]:
