@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,24 @@ def test_many_digests_are_read_together() -> None:
     tensors = {name: torch.randn(size) for name, size in (("a", 3), ("b", 4 * COLUMNS))}
     assert read({name: sums(tensor) for name, tensor in tensors.items()}) == {name: digest(tensor) for name, tensor in tensors.items()}
     assert read({}) == {}
+
+
+def test_a_thread_that_begins_in_inference_mode_may_go_on_outside_of_it() -> None:
+    tensor = random_bytes(4 * 40 * COLUMNS)
+
+    def both() -> list[tuple[int, int]]:
+        with torch.inference_mode():
+            inside = digest(tensor)
+        return [inside, digest(tensor)]
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(both).result() == [written_out(tensor.numpy().tobytes())] * 2
+
+
+def test_threads_digest_at_the_same_time() -> None:
+    tensors = [random_bytes(4 * 300 * COLUMNS, seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(digest, tensors)) == [written_out(tensor.numpy().tobytes()) for tensor in tensors]
 
 
 class Calls(TorchDispatchMode):
