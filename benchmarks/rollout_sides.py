@@ -104,6 +104,7 @@ def actors(config: Config) -> Iterator[Work]:
         kind = ray.remote(EngineActor).options(num_cpus=1, max_concurrency=10_000)
         actor: Any = kind.remote(config, 0, choose_transport(config, gpu=False), reward, env=engine_env(config, gpu=False))
         pool = EnginePool(config, [actor], on_retry=lambda group_id: None)
+        pool.ranks_on_one_node = lambda: True  # as in a run of one rank
         try:
             ray.get([reward.ready.remote(), actor.ready.remote()])
             freeze_gc()  # as the driver of a run does

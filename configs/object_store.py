@@ -76,6 +76,12 @@ def words_come_apart(config: Config) -> bool:
     return config.run.keep_capsules > 0 and config.rollout.group_size * config.rollout.max_response_tokens > FEW_TOKENS
 
 
+def comes_by_line(config: Config) -> bool:
+    """Whether the tokens of a group are so few that Ray would keep them in the driver's memory, too, and nothing else comes with them."""
+    full = config.rollout.group_size * config.rollout.max_response_tokens * response_token_bytes(config)
+    return full <= INLINE_BYTES and not config.rollout.capture_routing and not words_come_apart(config)
+
+
 def fetched_share(config: Config) -> float:
     """The share of the learned responses whose recorded experts a rank fetches."""
     if not config.rollout.capture_routing:

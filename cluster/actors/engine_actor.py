@@ -1,6 +1,8 @@
 """An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
+import pickle
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +16,7 @@ from cluster.actors.fleet.core_watch import CoreWatch
 from cluster.actors.fleet.door import Door
 from cluster.actors.fleet.group_work import GroupWork, episodes_of
 from cluster.actors.fleet.keeper import keep_order, note_memory
-from cluster.actors.fleet.line import Line
+from cluster.actors.fleet.line import Line, listen
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.places.device import refuse_other_builds
 from cluster.actors.process import NO_ENV, Env, find_own_programs, freeze_gc, pause_gc, send_output_to, take
@@ -93,6 +95,24 @@ class EngineActor:
         finally:
             self._groups.remove(mine)
         return (head, *self._parts(group, together)) if learned else head
+
+    async def line(self) -> str:
+        """The path at which the driver is awaited, for `respond` without Ray, where it is on this node."""
+
+        async def answer(method: str, asked: Sequence[Any]) -> list[Any]:
+            return [await self._packed(*one) for one in asked]
+
+        return await listen(answer)
+
+    async def _packed(self, *asked: Any) -> Any:
+        """What `respond` returns, its parts as bytes that the driver need not read; what it raises as Ray brings it."""
+        try:
+            made = await self.respond(*asked)
+        except Exception as error:
+            return ray.exceptions.RayTaskError("respond", traceback.format_exc(), error)
+        *_, learned, _ = asked
+        head, *parts = made if learned else (made,)
+        return head, *(pickle.dumps(part, pickle.HIGHEST_PROTOCOL) for part in parts)
 
     async def abort(self, group_id: int, evaluated: bool) -> None:
         """End the work on a group; its requests leave the engine. A group that is not there has been finished."""

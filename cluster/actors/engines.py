@@ -17,7 +17,7 @@ from cluster.causes.roles import BehindARole, RoleFailed
 from cluster.record.metrics.timeline.spans import Spans
 from cluster.record.progress.board import EngineNow
 from configs.errors import EngineFailed
-from configs.object_store import words_come_apart
+from configs.object_store import comes_by_line, words_come_apart
 from configs.schema import Config
 from rollout.types import Prompt
 from rollout.window.scored import Scored, Text
@@ -136,7 +136,7 @@ class EnginePool:
         deadline = float(self.config.run.deadline_s)
         ask = Ask(
             group_id=group_id, prompt=prompt, size=size, temperature=temperature, texts=texts, learned=learned, objects=objects,
-            deadline_s=deadline, words=words, together=together,
+            deadline_s=deadline, words=words, together=together, direct=not learned or (together and comes_by_line(self.config)),
         )  # fmt: skip
         with self._racing(Race(ask, self.bury, self.spans)) as race:
             while True:

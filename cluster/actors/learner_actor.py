@@ -1,6 +1,7 @@
 """A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
 import os
+import pickle
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,8 +166,10 @@ class LearnerActor:
         return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
 
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
-        """What objects in Ray's object store hold, fetched within the run's deadline."""
-        return ray.get(list(references), timeout=float(self.config.run.deadline_s))
+        """What objects in Ray's object store hold, fetched within the run's deadline; bytes have come along instead."""
+        objects = [reference for reference in references if not isinstance(reference, bytes)]
+        fetched = iter(ray.get(objects, timeout=float(self.config.run.deadline_s)) if objects else ())
+        return [pickle.loads(one) if isinstance(one, bytes) else next(fetched) for one in references]
 
     def put(self, value: Any) -> Any:
         """A reference to an object in Ray's object store, which this rank owns."""

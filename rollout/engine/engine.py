@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vllm import RequestOutput
-from vllm.inputs import tokens_input
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -28,7 +27,8 @@ from rollout.door.episode import Voice
 from rollout.engine.args import engine_args, stop_ids
 from rollout.engine.detokenise import Detokeniser
 from rollout.engine.pulse import Pulse, Work, any_stopped
-from rollout.engine.sampling import sampled_logprobs, sampling
+from rollout.engine.requests import Prompted, Requests
+from rollout.engine.sampling import sampled_logprobs
 from rollout.engine.served import ServedVersions
 from rollout.engine.steps import StepLogger, forget_prometheus
 from rollout.seeds import seed_of_response, seed_of_turn
@@ -59,8 +59,7 @@ class Engine:
         self.detokeniser = Detokeniser(tokenizer, stops)
         self.speller = ReplyTokens(config, tokenizer, stops, chat)
         self.served = ServedVersions()
-        self._requests = 0
-        self._running = 0  # requests that vLLM has and has not finished
+        self.requests = Requests(self.llm)
         self._paused = self._updating = False
         self._beat: asyncio.Task[None] | None = None
 
@@ -97,21 +96,13 @@ class Engine:
 
     async def _sample(self, ask: Ask, seed: int, temperature: float, prompt_id: str) -> Response:
         """One turn of the model, a request of its own with a seed of its own."""
-        self._requests += 1
         # The identity publish compares the log-probs of greedy answers.
         with_logprobs = self.config.rollout.logprobs or temperature == 0
-        params = sampling(temperature, seed_of_turn(seed, ask.turn), ask.limit, with_logprobs, ask.known)
-        # A prompt that vLLM need not read goes to its core without a thread in between. The salt keeps prefix-cache blocks of other
-        # weights from serving this request.
-        tokens = tokens_input(list(ask.context), cache_salt=str(self.served.newest))
-        self._running += 1
-        try:
-            answers = [answer async for answer in self.llm.generate(tokens, params, f"{self._requests}")]
-        finally:
-            self._running -= 1
-        if not answers or not answers[-1].outputs:
+        of = Prompted(tuple(ask.context), f"{self.served.newest}", ask.limit, temperature, with_logprobs, ask.known)
+        answer = await self.requests.answer(of, seed_of_turn(seed, ask.turn))
+        if not answer.outputs:
             raise RuntimeError(f"the engine returned nothing for prompt {prompt_id}")
-        return self._response(answers[-1], with_logprobs)
+        return self._response(answer, with_logprobs)
 
     async def respond_group(
         self,
@@ -242,7 +233,7 @@ class Engine:
 
         Raises what vLLM raises if the core is gone.
         """
-        generating = self._running > 0 and not self._paused
+        generating = self.requests.running > 0 and not self._paused
         if self._beat is not None and self._beat.done():
             self._beat.result()
             self._beat = None
@@ -252,7 +243,7 @@ class Engine:
             "tokens": self.work.tokens,
             "steps": self.work.steps,
             "beats": self.work.beats,
-            "requests": self._running,
+            "requests": self.requests.running,
             "paused": self._paused,
             "updating": self._updating,
             "stopped": self._updating and any_stopped(process.pid for process in self.processes() if process.pid),

@@ -12,8 +12,10 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
+from vllm.v1.request import Request
 
 from rollout.engine.holding import Held
+from rollout.engine.members import separated
 
 
 class Gathering:
@@ -25,6 +27,11 @@ class Gathering:
         super().__init__(*args, **kwargs)
         self._held = Held()
         self._made = 0  # tokens, whether they wait or not
+
+    def add_request(self, request: Request) -> None:
+        """Take the requests that one message asks for."""
+        for one in separated(request):
+            super().add_request(one)  # type: ignore[misc]
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, EngineCoreOutputs]:
         """What vLLM's own returns, without tokens that can wait and with those that have waited.

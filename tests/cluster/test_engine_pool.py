@@ -27,6 +27,11 @@ class ToyEngineActor:
         self.asked: list[int] = []
         self.fails: BaseException | None = None
         self.respond = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=self.ask))
+        self.line = SimpleNamespace(remote=self.elsewhere)
+
+    async def elsewhere(self) -> str:
+        """An engine on another node than the driver."""
+        return "/nowhere/line"
 
     def ask(self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool, together: bool) -> Any:
         self.asked.append(group_id)

@@ -8,7 +8,6 @@ import asyncio
 import os
 import pickle
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from rollout.types import Prompt, Response
 
 FACTORS = (1.1, 0.8)  # by which publishes in mid-episode change some weights
 LONG = 80  # tokens of the prompt: two whole blocks and a half
+PATIENT_S = 60.0
 OVERRIDES = (
     "rollout.capture_routing=true",
     f"data.max_prompt_tokens={LONG}",
@@ -39,16 +39,17 @@ async def answer(config: Config) -> dict[str, Any]:
     """Responses to one prompt, one after another and then many at once with a pause among them; prompt tokens found in the cache."""
     from rollout.engine.engine import Engine
     from tests.toys.episodes import all_kinds
+    from tests.toys.gathered import gathered, of_a_dead_core
 
     engine = Engine(config, choose_transport(config, gpu=False))
-    generate, cached = engine.llm.generate, []
+    ask, cached = engine.requests.answer, []
 
-    async def noting(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async for output in generate(*args, **kwargs):
-            cached.append(output.num_cached_tokens)
-            yield output
+    async def noting(*args: Any) -> Any:
+        output = await ask(*args)
+        cached.append(output.num_cached_tokens)
+        return output
 
-    engine.llm.generate = noting  # type: ignore[method-assign]
+    engine.requests.answer = noting  # type: ignore[method-assign]
     process, messages = engine.llm.output_processor.process_outputs, []
 
     def counting(outputs: list[Any], *args: Any) -> Any:
@@ -72,6 +73,9 @@ async def answer(config: Config) -> dict[str, Any]:
         counts = {"tokens": engine.work.tokens, "steps": engine.work.steps, "messages": sum(messages)}
         batch = engine.llm.vllm_config.scheduler_config
         single, episodes = list(cached), await all_kinds(engine, FACTORS)
+        in_episodes = cached[len(single) :]
+        async with asyncio.timeout(PATIENT_S):
+            groups = await gathered(engine, prompt) | await of_a_dead_core(engine, prompt)
     finally:
         engine.shutdown()
     found = {"counts": counts, "batch": (batch.max_num_seqs, batch.max_num_batched_tokens)}
@@ -79,7 +83,8 @@ async def answer(config: Config) -> dict[str, Any]:
         "prompt": prompt,
         "responses": responses,
         "cached": single,
-        "cached_in_episodes": cached[len(single) :],
+        "cached_in_episodes": in_episodes,
+        "groups": groups,
         "episodes": episodes,
     }
 

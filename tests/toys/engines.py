@@ -38,6 +38,8 @@ class ToyEngineActor:
             return "127.0.0.1"
         if self.mute:
             await asyncio.Event().wait()
+        if name == "line":
+            return ""
         if name == "pulse":
             self.tokens += not self.frozen.is_set()
             return Pulse(tokens=self.tokens, steps=self.tokens, beats=self.tokens, requests=self.requests, paused=self.paused)

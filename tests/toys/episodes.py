@@ -120,14 +120,14 @@ async def agents(engine: Engine, prompt: Prompt) -> list[Response]:
 
 async def all_kinds(engine: Engine, factors: Sequence[float]) -> dict[str, Any]:
     """Everything that the tests look at."""
-    import rollout.engine.engine
+    import rollout.engine.requests
 
     def with_more_ends(*args: Any) -> Any:
         params = sampling(*args)
         params.stop_token_ids = STOPS if params.temperature > 0 else GREEDY_STOPS
         return params
 
-    vars(rollout.engine.engine)["sampling"] = with_more_ends
+    vars(rollout.engine.requests)["sampling"] = with_more_ends
     prompt = Prompt(prompt_id="episode", token_ids=np.arange(4, 30, dtype=np.int32), reference="", checker="toy")
     found: dict[str, Any] = {"prompt": prompt}
     found["together"] = await play(engine, prompt, range(MEMBERS), naps=0.01)

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from cluster.actors.fleet.line import Line
 from cluster.actors.process import log_path
 from cluster.causes.roles import Role
 
@@ -40,6 +41,7 @@ class EngineHandle:
     def __init__(self, index: int, actor: Any, run_dir: Path, *, life: int = 0, health: Health = Health.SERVING) -> None:
         self.index, self.actor, self.life, self.health = index, actor, life, health
         self.role = Role(f"engine {index}", log_path(run_dir, f"engine-{index}"))
+        self.line = Line(lambda: actor.line.remote())
         self.outstanding = 0  # groups
         self.cause: BaseException | None = None  # why it is dead
         self.is_proven = health is Health.SERVING  # its weights, by a publish

@@ -1,8 +1,9 @@
-"""A direct line from an engine to the reward actor of its node, where a call through Ray costs more CPU time than what is asked.
+"""A direct line to an actor of the same node, where a call through Ray costs more CPU time than what is asked.
 
 ```
 engine ── number, length, pickle of (method, questions) ──► reward actor     a Unix socket in a folder that only this user can enter;
-       ◄── number, length, pickle of the answers ──────────┘                  the folder is gone once the engine has come
+driver ──────────────────────────────────────────────────► engine           the folder is gone once the one that asks has come
+       ◄── number, length, pickle of the answers ──────────┘
 ```
 Whoever asks gets None where the line cannot answer: on another node, after a death, after an exception. The same question then goes
 through Ray, which knows how to wait for an actor that starts again and whose exceptions name it.
@@ -20,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 FRAME = struct.Struct("!QQ")  # number of the question, bytes that follow; no bytes: ask through Ray
-COMES_S = 60.0  # for the engine to come, after which nobody waits for it
+COMES_S = 60.0  # for the one that asks to come, after which nobody waits for it
 
-Call = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]  # a method of the reward actor by its name, questions → answers
+Call = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]  # a method of the actor by its name, questions → answers
 
 
 async def listen(answer: Call) -> str:
-    """Wait in the background for one engine; returns the path at which it is awaited, "" where this node has no place for a socket."""
+    """Wait in the background for the one that asks; returns the path to come to, "" where this node has no place for a socket."""
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix="gatewise-"))  # of mode 0700, as pickles are read
@@ -54,13 +55,13 @@ async def _listen_in(folder: Path, answer: Call) -> str:
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Call) -> None:
-    """Answer one engine's questions, all that are asked at the same time, until it is gone."""
+    """Answer its questions, all that are asked at the same time, until it is gone."""
 
     async def one(number: int, data: bytes) -> None:
         try:
             method, questions = pickle.loads(data)
             said = pickle.dumps(await answer(method, questions), pickle.HIGHEST_PROTOCOL)
-        except Exception:  # the engine asks again through Ray, which brings the exception and its traceback
+        except Exception:  # who asked does so again through Ray, which brings the exception and its traceback
             said = b""
         writer.write(FRAME.pack(number, len(said)) + said)
 
@@ -75,17 +76,17 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answ
 
 
 class Line:
-    """The engine's end. It opens with the first question, and again after the reward actor has died and come back."""
+    """The end that asks. It opens with the first question, and again after the other end has died and come back."""
 
     def __init__(self, listening: Callable[[], Awaitable[str]]) -> None:
-        """`listening` has the reward actor listen, and returns its path."""
+        """`listening` has the other end listen, and returns its path."""
         self._listening = listening
         self._writer: asyncio.StreamWriter | None = None
         self._opening: asyncio.Future[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._numbers = count()
         self._asked: dict[int, asyncio.Future[bytes]] = {}
-        self._off = False  # the reward actor is on another node
+        self._off = False  # the other end is on another node
 
     async def ask(self, method: str, questions: Sequence[Any]) -> list[Any] | None:
         """The answers; None where Ray has to be asked."""

@@ -29,6 +29,7 @@ class Ask:
     deadline_s: float
     words: bool = False  # whether the last of these objects has the words of all responses
     together: bool = False  # whether the first of them has the tokens of all responses
+    direct: bool = False  # whether all of it may come over the line to the engine, and stay in the driver's memory
 
     @property
     def evaluated(self) -> bool:
@@ -39,10 +40,14 @@ class Ask:
         """Its name and kind in the timeline."""
         return ("held-out prompt", "evaluate") if self.evaluated else (f"group {self.group_id}", "generate")
 
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What the engine's `respond` is called with."""
+        return self.group_id, self.prompt, self.size, self.temperature, self.texts, self.learned, self.together
+
     def of(self, actor: Any) -> tuple[Any, Sequence[Any]]:
         """Ask an engine's actor; returns its head and its parts, to be awaited."""
-        call = actor.respond.options(num_returns=1 + self.objects)
-        made = call.remote(self.group_id, self.prompt, self.size, self.temperature, self.texts, self.learned, self.together)
+        made = actor.respond.options(num_returns=1 + self.objects).remote(*self.arguments)
         if not self.learned:
             return made, ()
         head, *parts = made
@@ -112,8 +117,7 @@ class Race:
         ask = self.ask
         asked = self.spans.begin(engine.name, *ask.named)
         try:
-            head, parts = ask.of(engine.actor)
-            summary, shown = await engine.answer(head, ask.deadline_s)
+            (summary, shown), parts = await self._answer(engine)
             self.spans.answered(asked, summary.answering, summary.scoring_s)
             tokens = references(parts, ask.size, words=ask.words, together=ask.together) if ask.learned else None
             return Scored(summary=summary, texts=shown, tokens=tokens, engine=engine.index, life=engine.life, prompt=ask.prompt)
@@ -126,6 +130,18 @@ class Race:
             raise RoleLate(engine.role, f"did not finish group {ask.group_id}", ask.deadline_s) from error
         finally:
             self.spans.end(asked)
+
+    async def _answer(self, engine: EngineHandle) -> tuple[Any, Sequence[Any]]:
+        """A group's head and its parts: over the line to the engine, or through Ray where the line cannot answer."""
+        ask = self.ask
+        if ask.direct and (said := await engine.answer(engine.line.ask("respond", [ask.arguments]), ask.deadline_s)) is not None:
+            (made,) = said
+            if isinstance(made, ray.exceptions.RayTaskError):
+                raise made.as_instanceof_cause()
+            head, *parts = made
+            return head, parts
+        coming, parts = ask.of(engine.actor)
+        return await engine.answer(coming, ask.deadline_s), parts
 
 
 def references(parts: Sequence[Any], size: int, *, words: bool = False, together: bool = False) -> References:
