@@ -87,6 +87,49 @@ def test_nobody_waits_long_for_a_slow_answer_to_another_question(monkeypatch: py
     assert play(script).calls == [["slow"], ["quick"]]
 
 
+def test_what_nobody_waits_for_goes_with_the_next_that_is_urgent() -> None:
+    async def script(answering: Answering, arrivals: Arrivals[str]) -> None:
+        results = [arrivals.put(asked(name), urgent=False) for name in "ab"]
+        await turn()
+        assert not answering.calls
+        results.append(arrivals.put(asked("c")))
+        await turn()
+        answering.gates[0].set_result(None)
+        assert await asyncio.gather(*results) == ["A", "B", "C"]
+        later = arrivals.put(asked("d"), urgent=False)
+        await turn()
+        assert len(answering.calls) == 1
+        arrivals.hurry()
+        await turn()
+        answering.gates[1].set_result(None)
+        assert await later == "D"
+        arrivals.hurry()
+        await turn()
+        assert len(answering.calls) == 2, "nothing waits"
+
+    assert play(script).calls == [["a", "b", "c"], ["d"]]
+
+
+def test_what_nobody_waits_for_is_held_for_a_while_only_also_beside_a_call_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "HOLD_S", 0.02)
+    monkeypatch.setattr(questions, "WAIT_S", 0.001)
+
+    async def script(answering: Answering, arrivals: Arrivals[str]) -> None:
+        first = arrivals.put(asked("a"))
+        await turn()
+        held = arrivals.put(asked("b"), urgent=False)
+        answering.gates[0].set_result(None)
+        assert await first == "A"
+        await turn()
+        assert len(answering.calls) == 1, "a call that is back is no reason to hurry"
+        while len(answering.calls) < 2:
+            await asyncio.sleep(0.001)
+        answering.gates[1].set_result(None)
+        assert await held == "B"
+
+    assert play(script).calls == [["a"], ["b"]]
+
+
 def test_a_call_that_fails_fails_its_own_questions_alone() -> None:
     async def script(answering: Answering, arrivals: Arrivals[str]) -> None:
         first = arrivals.put(asked("a"))

@@ -56,6 +56,7 @@ class GroupWork:
             if "group" in self.wants:
                 texts = tuple(responses[member].text for member in range(size))
                 verdicts = {member: self.score(member, response, texts) for member, response in responses.items()}
+            self.questions.hurry()  # until here the group waited for its responses
             scored = [await self._verdict(verdicts[member], self.names[member], responses[member]) for member in range(size)]
         finally:
             self._leave()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from cluster.actors.fleet.line import Line
@@ -18,13 +19,15 @@ from rollout.types import Verdict
 T = TypeVar("T")
 TOGETHER = 32  # questions of one call, at most: so many wait for the slowest answer among them
 WAIT_S = 0.01  # for a call in flight, at most: a call of its own costs as much CPU time as dozens of questions
+HOLD_S = 0.25  # for a verdict that nobody waits for yet, at most, so that many share a call and yet a slow checker begins early
 SLOW_S = 0.25  # an answer that took so long has cost far more than a call of its own
 
 
 class Arrivals(Generic[T]):
     """Questions that arrive in one turn of the event loop share a call, and so do those that arrive while a call is in flight.
 
-    These wait until it is back, or for WAIT_S: nobody waits for a slow answer to another question.
+    These wait until it is back, or for WAIT_S: nobody waits for a slow answer to another question. What is not urgent goes with the next
+    question that is, or after HOLD_S.
     """
 
     def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[T]]], most: int | None = None) -> None:
@@ -32,21 +35,39 @@ class Arrivals(Generic[T]):
         self.ask, self.most = ask, most
         self._waiting: list[tuple[Asked, asyncio.Future[T]]] = []
         self._calls: set[asyncio.Task[None]] = set()
+        self._due = inf  # when those that wait are asked
         self._send_at: asyncio.Handle | None = None
 
-    def put(self, asked: Asked) -> asyncio.Future[T]:
+    def put(self, asked: Asked, *, urgent: bool = True) -> asyncio.Future[T]:
         """A future for the result."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
-        if not self._waiting:
-            self._send_at = loop.call_later(WAIT_S, self._send) if self._calls else loop.call_soon(self._send)
         self._waiting.append((asked, result))
+        if urgent:
+            self.hurry()
+        else:
+            self._wait(HOLD_S)
         return result
 
-    def _send(self) -> None:
+    def hurry(self) -> None:
+        """From now on somebody waits for the results."""
+        if self._waiting:
+            self._wait(WAIT_S if self._calls else 0.0)
+
+    def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if (due := loop.time() + seconds) < self._due:
+            self._stop_waiting()
+            self._due, self._send_at = due, loop.call_later(seconds, self._send) if seconds else loop.call_soon(self._send)
+
+    def _stop_waiting(self) -> None:
         if self._send_at is not None:
             self._send_at.cancel()
-        arrivals, self._waiting, self._send_at = self._waiting, [], None
+        self._due, self._send_at = inf, None
+
+    def _send(self) -> None:
+        self._stop_waiting()
+        arrivals, self._waiting = self._waiting, []
         most = self.most or len(arrivals)
         for first in range(0, len(arrivals), most):
             task = asyncio.create_task(self._call(arrivals[first : first + most]))
@@ -55,7 +76,7 @@ class Arrivals(Generic[T]):
 
     def _came_back(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        if self._waiting and not self._calls:
+        if not self._calls and self._due <= asyncio.get_running_loop().time() + WAIT_S:
             self._send()
 
     async def _call(self, arrivals: Sequence[tuple[Asked, asyncio.Future[T]]]) -> None:
@@ -93,8 +114,15 @@ class Questions:
         return self._wants
 
     def score(self, asked: Asked, *, held: bool = False) -> asyncio.Future[Verdict]:
-        """A future for the verdict on a finished response, or on an episode for which something may be held."""
-        return (self._scores_alone if held else self._scores).put(asked)
+        """A future for the verdict on a finished response, or on an episode for which something may be held.
+
+        Until `hurry` is called others may join the call.
+        """
+        return self._scores_alone.put(asked) if held else self._scores.put(asked, urgent=False)
+
+    def hurry(self) -> None:
+        """From now on somebody waits for verdicts."""
+        self._scores.hurry()
 
     async def _ask(self, method: str, asked: Sequence[Asked]) -> Any:
         """The answers of a method of the reward actor, over the line where it can."""
