@@ -44,6 +44,9 @@ class ToyEngine:
         ]
         self.summary = summary_of(size, tokens)
 
+    async def line(self) -> str:
+        return ""  # the same calls as bare Ray's
+
     async def respond(
         self, group_id: int, prompt: Prompt, size: int, temperature: float | None, texts: int, learned: bool, together: bool = False
     ) -> Any:

@@ -89,9 +89,10 @@ class Armed:
 
 
 def drive(arguments: Sequence[str]) -> None:
-    """Be the driver, with every call to an actor seen."""
+    """Be the driver, with every call to an actor seen, also over a line."""
     import ray.actor
 
+    from cluster.actors.fleet.line import Line
     from cluster.cli import main as train
 
     plan = json.loads(os.environ[PLAN])
@@ -105,7 +106,13 @@ def drive(arguments: Sequence[str]) -> None:
         armed.called(self._method_name)
         return called
 
-    with patch.object(ray.actor.ActorMethod, "_remote", remote):
+    past_ray = Line.ask
+
+    async def ask(self: Any, method: str, questions: Sequence[Any]) -> Any:
+        armed.called(method)
+        return await past_ray(self, method, questions)
+
+    with patch.object(ray.actor.ActorMethod, "_remote", remote), patch.object(Line, "ask", ask):
         train(list(arguments))
 
 

@@ -123,7 +123,9 @@ class Line:
         opening.exception()  # raised to everybody who waits for it; nobody does after a cancellation
 
     async def _connect(self) -> None:
-        path = await self._listening()
+        if not (path := await self._listening()):
+            self._off = True
+            return
         try:
             reader, self._writer = await asyncio.open_unix_connection(path)
         except OSError:
