@@ -11,6 +11,8 @@ from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.transfer.transport import Transport
 
+SCHEDULER = "rollout.engine.scheduler.scheduler"  # of the core, which separates the members of a message
+
 
 def stop_ids(model: ModelConfig) -> list[int]:
     """The tokens that end a response by the model's generation_config.json."""
@@ -30,7 +32,7 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
         "enable_return_routed_experts": config.rollout.capture_routing,
         "weight_transfer_config": {"backend": transport.backend},
         "worker_extension_cls": "rollout.worker.weight_receiver.WeightReceiver",
-        "scheduler_cls": "rollout.engine.scheduler.scheduler",
+        "scheduler_cls": SCHEDULER,
         "disable_log_stats": True,
         "enable_log_requests": False,
     }

@@ -24,7 +24,7 @@ from configs.schema import Config
 from rollout.chat.chat import NOTHING, Chat
 from rollout.chat.reply_tokens import ReplyTokens
 from rollout.door.episode import Voice
-from rollout.engine.args import engine_args, stop_ids
+from rollout.engine.args import SCHEDULER, engine_args, stop_ids
 from rollout.engine.detokenise import Detokeniser
 from rollout.engine.pulse import Pulse, Work, any_stopped
 from rollout.engine.requests import Prompted, Requests
@@ -59,7 +59,7 @@ class Engine:
         self.detokeniser = Detokeniser(tokenizer, stops)
         self.speller = ReplyTokens(config, tokenizer, stops, chat)
         self.served = ServedVersions()
-        self.requests = Requests(self.llm)
+        self.requests = Requests(self.llm, together=config.rollout.vllm.get("scheduler_cls", SCHEDULER) == SCHEDULER)
         self._paused = self._updating = False
         self._beat: asyncio.Task[None] | None = None
 

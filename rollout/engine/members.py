@@ -19,6 +19,15 @@ def for_members(params: Any, members: Sequence[Member]) -> Any:
     return params
 
 
+def with_seed(params: Any, seed: int) -> Any:
+    """The same sampling parameters for one member alone; a greedy response has no seed."""
+    own = copy(params)
+    own.extra_args = None
+    if params.seed is not None:
+        own.seed = seed
+    return own
+
+
 def separated(request: Request) -> Iterator[Request]:
     """The request of each member, or a request that has none as it is. The blocks of the prompt are hashed once for all."""
     params = request.sampling_params
@@ -27,14 +36,10 @@ def separated(request: Request) -> Iterator[Request]:
         yield request
         return
     for name, seed in members:
-        own = copy(params)
-        own.extra_args = None
-        if params.seed is not None:  # a greedy response has none
-            own.seed = seed
         one = Request(
             name,
             request.prompt_token_ids,
-            own,
+            with_seed(params, seed),
             None,
             client_index=request.client_index,
             arrival_time=request.arrival_time,

@@ -14,7 +14,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from rollout.engine.members import for_members
+from rollout.engine.members import for_members, with_seed
 from rollout.engine.sampling import sampling
 
 
@@ -40,8 +40,9 @@ class Wanted(NamedTuple):
 class Requests:
     """Asks vLLM for responses and hands each its own answer."""
 
-    def __init__(self, llm: AsyncLLM) -> None:
-        self.llm = llm
+    def __init__(self, llm: AsyncLLM, *, together: bool = True) -> None:
+        """`together`: the core has a scheduler that separates the members of a message."""
+        self.llm, self.together = llm, together
         self.running = 0  # those that vLLM has and has not finished
         self._count = 0
         self._gathered: dict[Prompted, list[Wanted]] = {}
@@ -88,13 +89,17 @@ class Requests:
             prompt = tokens_input(list(of.context), cache_salt=of.salt)
             request = self.llm.input_processor.process_inputs(gathered[0].name, prompt, params, supported_tasks=tasks)
             self.llm._run_output_handler()
+            ones = []
             for wanted in gathered:
                 one = copy(request)
                 one.request_id = one.external_req_id = wanted.name
+                one.sampling_params = with_seed(request.sampling_params, wanted.seed)
                 self.llm.output_processor.add_request(one, None, queue=wanted.answer)
-            request.external_req_id = request.request_id
-            request.sampling_params = for_members(request.sampling_params, [(wanted.name, wanted.seed) for wanted in gathered])
-            await self.llm.engine_core.add_request_async(request)
+                ones.append(one)
+            if self.together:
+                ones[0].sampling_params = for_members(request.sampling_params, [(wanted.name, wanted.seed) for wanted in gathered])
+            for one in ones[:1] if self.together else ones:
+                await self.llm.engine_core.add_request_async(one)
         except Exception as error:
             for wanted in gathered:
                 wanted.answer.put(error)

@@ -23,6 +23,13 @@ def test_a_group_is_one_message_and_each_member_has_the_seed_of_its_own(groups: 
     assert all(response.logprobs is not None and len(response.logprobs) == len(response) for response in groups["together"])
 
 
+def test_a_scheduler_of_the_users_gets_a_message_for_each_member_and_answers_the_same(groups: dict[str, Any]) -> None:
+    assert groups["messages_apart"] == SIZE
+    for together, apart in zip(groups["together"], groups["apart"], strict=True):
+        assert np.array_equal(together.token_ids, apart.token_ids)
+        assert np.allclose(together.logprobs, apart.logprobs, rtol=0, atol=1e-5)
+
+
 def test_greedy_members_are_the_same(groups: dict[str, Any]) -> None:
     first, *others = groups["greedy"]
     assert all(np.array_equal(first.token_ids, other.token_ids) for other in others)

@@ -44,6 +44,10 @@ async def gathered(engine: Engine, prompt: Prompt) -> dict[str, Any]:
     messages, found = Messages(engine), dict[str, Any]()
     found["together"] = await group(engine, prompt)
     found["messages"] = messages.since()
+    engine.requests.together = False  # as with a scheduler of the user's
+    found["apart"] = await group(engine, prompt)
+    found["messages_apart"] = messages.since()
+    engine.requests.together = True
     found["greedy"] = await group(engine, prompt, temperature=0.0)
     messages.since()
     requests, of = engine.requests, Prompted(tuple(prompt.token_ids.tolist()), "0", 200, 1.0, True, 0)
