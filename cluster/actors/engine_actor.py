@@ -29,7 +29,7 @@ from rollout.engine.pulse import GroupAtWork, Pulse, describe_groups
 from rollout.transfer.proof import Digest, Manifest, Proof
 from rollout.transfer.transport import Seat, Transport
 from rollout.types import Group, GroupSummary, Prompt, Sampled, SampledGroup
-from rollout.window.scored import Text
+from rollout.window.scored import Packed, Text
 
 Head = tuple[GroupSummary, list[Text]]
 
@@ -105,14 +105,14 @@ class EngineActor:
         return await listen(answer)
 
     async def _packed(self, *asked: Any) -> Any:
-        """What `respond` returns, its parts as bytes that the driver need not read; what it raises as Ray brings it."""
+        """What `respond` returns, its parts packed, as the driver need not read them; what it raises as Ray brings it."""
         try:
             made = await self.respond(*asked)
         except Exception as error:
             return ray.exceptions.RayTaskError("respond", traceback.format_exc(), error)
         *_, learned, _ = asked
         head, *parts = made if learned else (made,)
-        return head, *(pickle.dumps(part, pickle.HIGHEST_PROTOCOL) for part in parts)
+        return head, *(Packed(pickle.dumps(part, pickle.HIGHEST_PROTOCOL)) for part in parts)
 
     async def abort(self, group_id: int, evaluated: bool) -> None:
         """End the work on a group; its requests leave the engine. A group that is not there has been finished."""

@@ -22,6 +22,7 @@ from rollout.delta.moved import RankPatch
 from rollout.transfer.proof import Manifest, Proof
 from rollout.transfer.transport import PATIENCE, Rendezvous, Transport
 from rollout.types import Recorded, Sampled, SampledGroup
+from rollout.window.scored import Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +167,10 @@ class LearnerActor:
         return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
 
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
-        """What objects in Ray's object store hold, fetched within the run's deadline; bytes have come along instead."""
-        objects = [reference for reference in references if not isinstance(reference, bytes)]
+        """What objects in Ray's object store hold, fetched within the run's deadline; others have come along."""
+        objects = [reference for reference in references if not isinstance(reference, Packed)]
         fetched = iter(ray.get(objects, timeout=float(self.config.run.deadline_s)) if objects else ())
-        return [pickle.loads(one) if isinstance(one, bytes) else next(fetched) for one in references]
+        return [pickle.loads(one.data) if isinstance(one, Packed) else next(fetched) for one in references]
 
     def put(self, value: Any) -> Any:
         """A reference to an object in Ray's object store, which this rank owns."""

@@ -7,7 +7,14 @@ from typing import NamedTuple, NewType
 from rollout.transcript.episode import Turn
 from rollout.types import GroupSummary, Prompt, Response, Verdict
 
-Reference = NewType("Reference", object)  # to an object in Ray's object store; only `cluster.actors` resolves it
+Reference = NewType("Reference", object)  # to an object in Ray's object store, or a `Packed`; only `cluster.actors` resolves it
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A reference that has come with the pickle of its small object. No bytes alone: Ray would send each place a copy of those."""
+
+    data: bytes
 
 
 class Text(NamedTuple):

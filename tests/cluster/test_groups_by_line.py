@@ -17,6 +17,7 @@ from cluster.actors.fleet import line as lines
 from cluster.actors.fleet.questions import Questions
 from cluster.actors.learner_actor import LearnerActor, ObjectStore
 from rollout.types import Finish, Prompt, Response, SampledGroup, Verdict
+from rollout.window.scored import Packed
 from tests.toys.run import run_config
 
 PROMPT = Prompt(prompt_id="p", token_ids=np.array([1], np.int32), reference="1", checker="exact")
@@ -69,6 +70,10 @@ def pool_of(*engines: OneEngine, one_node: bool = True) -> EnginePool:
     return pool
 
 
+def packed(value: Any) -> Packed:
+    return Packed(pickle.dumps(value))
+
+
 def play(script: Callable[[], Any]) -> Any:
     async def main() -> Any:
         async with asyncio.timeout(5):
@@ -96,7 +101,7 @@ def test_a_small_group_comes_over_the_line_and_a_rank_reads_its_bytes() -> None:
         assert engine.through_ray == 0
         assert [one.summary.group_id for one in (first, second, held_out)] == [0, 1, 0]
         assert tokens_on_a_rank(first) == [[0], [1, 1], [2] * 3, [3] * 4]
-        assert {type(part) for part in first.learnable.tokens} == {bytes}
+        assert {type(part) for part in first.learnable.tokens} == {Packed}
         assert held_out.tokens is None
         assert pool.engines[0].outstanding == 0
 
@@ -178,6 +183,16 @@ def test_bytes_and_objects_are_read_in_their_order(monkeypatch: pytest.MonkeyPat
     rank = object.__new__(LearnerActor)
     rank.config = run_config(Path("run"))
     monkeypatch.setattr(ray, "get", lambda objects, timeout: [f"object {one}" for one in objects])
-    mixed = ["a", pickle.dumps(1), "b", pickle.dumps(SampledGroup(())), pickle.dumps(None)]
+    mixed = ["a", packed(1), "b", packed(SampledGroup(())), packed(None)]
     assert rank.get(mixed) == ["object a", 1, "object b", SampledGroup(()), None]
     assert rank.get([]) == []
+
+
+def test_ray_sends_a_group_once_to_a_rank_that_has_several_places_of_it() -> None:
+    """Ray writes a mapping of bytes value by value; then a rank would read a group as often as it has members."""
+    from ray._private.serialization import SerializationContext
+
+    one, other = packed("x" * 10_000), packed("y")
+    handed = {(0, 0): one, (0, 1): one, (1, 0): other}
+    context = SerializationContext(ray._private.worker.global_worker)
+    assert context.serialize(handed).total_bytes < 15_000
