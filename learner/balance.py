@@ -2,8 +2,8 @@
 
     aux = mean over layers of  E · Σ_e f_e · P_e          Switch Transformer, arXiv 2101.03961, equation 4, with f over K choices a token
 
-f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the update's real tokens. Choices are
-always the live top K, also in a pass that replays recorded experts: the loss moves the router, and a recording does not follow it.
+f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the tokens that the update's passes read.
+Choices are always the live top K, also in a pass that replays recorded experts: the loss moves the router, which no recording follows.
 
 f has no gradient, so the gradient at the probabilities of every token is E · f_e / N. A pass without gradient counts first, so this is
 known before the first backward pass. The passes that learn add it where the router computes its probabilities. That is why checkpointed

@@ -20,8 +20,9 @@ class Batch:
     """The inputs of one forward and backward pass. Legend: B responses, P padded prompt tokens, T padded response tokens."""
 
     token_ids: Tensor  # int64 [B, P+T]
-    attention: Tensor  # bool [B, P+T], False on padding
+    attention: Tensor  # bool [B, P+T], True on tokens that the pass reads: all but padding and the last of a response, which predicts none
     position_ids: Tensor  # int64 [B, P+T], 0 at the first real token
+    answers: Tensor  # bool [B, T], False on padding
     mask: Tensor  # bool [B, T], True on tokens to learn from
     engine_logprobs: Tensor | None  # float32 [B, T], 0 off the mask; None if the engine did not return any
     advantages: Tensor  # float32 [B], or [B, T] where turns have their own
@@ -35,6 +36,11 @@ class Batch:
     )
     unrouted: int = 0  # responses whose recording was fetched and is not complete
     prompts: Rows | None = None  # the first row with the prompt of each row, on the host; None if no two rows may share one
+
+    @property
+    def whole(self) -> Tensor:
+        """The tokens of prompts and responses [B, P+T], those included that the pass does not read."""
+        return torch.cat([self.attention[:, : self.prompt_width], self.answers], 1)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device. Recorded experts stay on the host until a pass replays them."""
@@ -65,13 +71,15 @@ def build_batch(
     width, length = max(map(len, prompts)), max(map(len, responses))
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     attention = np.zeros((len(rows), width + length), np.bool_)
+    answers = np.zeros((len(rows), length), np.bool_)
     own = np.zeros((len(rows), length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
     reported = responses[0].logprobs is not None  # for all responses or for none: the config decides
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         real = slice(width - len(prompt), width + len(response))
         token_ids[i, real] = np.concatenate([prompt, response.token_ids])
-        attention[i, real] = True
+        attention[i, width - len(prompt) : width + max(0, len(response) - 1)] = True
+        answers[i, : len(response)] = True
         own[i, : len(response)] = response.sampled
         if reported:
             logprobs[i, : len(response)] = response.logprobs
@@ -88,6 +96,7 @@ def build_batch(
     return Batch(
         token_ids=torch.from_numpy(token_ids),
         attention=torch.from_numpy(attention),
+        answers=torch.from_numpy(answers),
         position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
         engine_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if reported else None,
@@ -127,6 +136,7 @@ def _idle_batch(pad_id: int) -> Batch:
     return Batch(
         token_ids=torch.full((1, 2), pad_id),
         attention=torch.ones(1, 2, dtype=torch.bool),  # softmax over no position would be NaN
+        answers=torch.ones(1, 1, dtype=torch.bool),
         position_ids=torch.arange(2)[None],
         mask=torch.zeros(1, 1, dtype=torch.bool),
         engine_logprobs=torch.zeros(1, 1),

@@ -81,7 +81,6 @@ class StepTrace:
 def table_of(one: LearnedPass, preset: Preset, fetched: Fetched, update: int, micro_batch: int) -> Arrays:
     """The arrays of one pass: numbers of tokens without padding, numbers of rows, and recorded experts as they lie."""
     batch = one.batch
-    there = batch.attention[:, batch.prompt_width :]
     spread = batch.advantages[:, None].expand_as(batch.mask) if batch.advantages.dim() == 1 else batch.advantages
     of_tokens = {
         "mask": batch.mask,
@@ -96,14 +95,14 @@ def table_of(one: LearnedPass, preset: Preset, fetched: Fetched, update: int, mi
         "log_shift": one.inputs.log_shift,
     }
     given = {name: values for name, values in of_tokens.items() if values is not None}
-    place = there.flatten().nonzero().squeeze(1)
+    place = batch.answers.flatten().nonzero().squeeze(1)
     numbers = host(torch.stack([values.detach().flatten()[place].float() for values in given.values()]))  # one copy from the device
     table: Arrays = dict(zip(given, numbers, strict=True)) | {"mask": numbers[list(given).index("mask")] > 0}
     table |= _of_rows(one.rows, fetched, update, micro_batch)
     table |= {"losses": host(one.loss.double())[None], "losses.update": np.array([update], np.int32)}
     recording = batch.experts if one.replay is None else one.replay
     if recording is not None:
-        table |= {"experts": recording.experts.numpy(), "experts_known": recording.known.numpy(), "attention": host(batch.attention)}
+        table |= {"experts": recording.experts.numpy(), "experts_known": recording.known.numpy(), "whole": host(batch.whole)}
     return table
 
 
@@ -117,8 +116,8 @@ def ratios(preset: Preset, logprobs: Tensor, inputs: LossInputs) -> Tensor:
 
 def with_experts(table: Arrays) -> Arrays:
     """A table with its recorded experts row by row, without padding."""
-    found = {name: values for name, values in table.items() if name != "attention"}
-    return found | {name: found[name][table["attention"]] for name in ("experts", "experts_known") if name in found}
+    found = {name: values for name, values in table.items() if name != "whole"}
+    return found | {name: found[name][table["whole"]] for name in ("experts", "experts_known") if name in found}
 
 
 def absent(table: Arrays, like: NDArray[Any]) -> NDArray[Any]:

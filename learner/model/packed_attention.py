@@ -7,7 +7,6 @@ flash-attn takes a pack as it is and is told where the sequences end.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
 from learner.batch.layout import Sharing
 from learner.model.packing import FLASH
+from learner.model.short_attention import attend_short
 
 # transformers makes masks only for names that it knows a mask for, so none is made for this one; "sdpa" in it has transformers
 # check that the model allows torch's attention.
 PACKED = "packed_sdpa"
-SHORT = 32  # up to this width plain products take two thirds of the time of torch's fused attention on CPUs
+SHORT = 32  # up to this width plain products are faster than torch's fused attention on CPUs
 SPREAD = 1.1  # the longest sequence of a bucket over its shortest: more wastes attention on padding, less makes more calls
 
 
@@ -98,11 +97,14 @@ def attend(
     sizes = [b * w for b, w in pack.buckets]
     found = []
     for (b, w), *parts in zip(pack.buckets, *(heads.split(sizes) for heads in rows), strict=True):
-        q, k, v = (part.unflatten(0, (b, w)).transpose(1, 2) for part in parts)
-        with sdpa_kernel(SDPBackend.MATH) if w <= SHORT and q.device.type == "cpu" else nullcontext():
-            of_bucket = functional.scaled_dot_product_attention(
-                q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
-            )
+        q, k, v = (part.unflatten(0, (b, w)) for part in parts)
+        if w <= SHORT and q.device.type == "cpu" and not dropout:
+            found.append(attend_short(q, k, v, scaling).flatten(0, 1))
+            continue
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        of_bucket = functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+        )
         found.append(of_bucket.transpose(1, 2).flatten(0, 1))
     out = torch.cat(found) if len(found) > 1 else found[0]
     return (out if pack.home is None else out.index_select(0, pack.home))[None], None

@@ -54,7 +54,7 @@ class Policy(nn.Module):
         `replay` makes tokens take recorded experts; `watchers` observe the routers; `balance` adds to the routers' gradient.
         """
         layout = self._layout(batch, replay)
-        answers = lay_out(batch.attention[:, batch.prompt_width :], packed=self.packed)
+        answers = lay_out(batch.answers, packed=self.packed)
         tokens = answers.flat(batch.token_ids[:, batch.prompt_width :])
         replay = None if replay is None else replay.to(batch.token_ids.device)
         with self.routing.during(Pass(layout, replay, watchers, balance)):
@@ -90,9 +90,9 @@ def predicting_states(hidden: Tensor, batch: Batch, layout: Layout) -> Tensor:
     """
     if layout.place is None:
         return hidden[:, batch.prompt_width - 1 : -1].flatten(0, 1)
-    predicted = batch.attention.clone()
-    predicted[:, : batch.prompt_width] = False
-    before = layout.every(predicted).nonzero().squeeze(1) - 1
+    predicting = torch.zeros_like(batch.attention)
+    predicting[:, batch.prompt_width - 1 : -1] = batch.answers
+    before = layout.every(predicting).nonzero().squeeze(1)
     return hidden[0].index_select(0, before if layout.sharing is None else layout.sharing.token[before])
 
 

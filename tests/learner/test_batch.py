@@ -45,8 +45,10 @@ def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
     batch = whole_batch([row(2, 0, 0.25, 0.5), row(5, 1, -1.5, 0.125)], GROUPS, PAD)
     assert batch.prompt_width == 3
     assert batch.token_ids.tolist() == [[1, 2, 3, 4, 5, PAD], [PAD, PAD, 6, 7, 8, 9]]
-    assert batch.attention.int().tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
-    assert batch.position_ids[batch.attention].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
+    assert batch.attention.int().tolist() == [[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0]], "the last token of a response predicts nothing"
+    assert batch.position_ids[batch.attention].tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert batch.answers.int().tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert batch.whole.int().tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
     assert batch.mask.int().tolist() == [[1, 1, 0], [1, 1, 1]]
     torch.testing.assert_close(batch.engine_logprobs, torch.tensor([[-0.1, -0.2, 0], [-0.3, -0.4, -0.5]]))
     assert batch.advantages.tolist() == [0.25, -1.5]
@@ -58,7 +60,7 @@ def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
 def test_types_are_those_the_loss_and_the_model_expect() -> None:
     for batch in (whole_batch([row(2, 0)], GROUPS, PAD), whole_batch([], GROUPS, PAD)):
         assert {t.dtype for t in (batch.token_ids, batch.position_ids, batch.versions)} == {torch.int64}
-        assert {t.dtype for t in (batch.attention, batch.mask)} == {torch.bool}
+        assert {t.dtype for t in (batch.attention, batch.answers, batch.mask)} == {torch.bool}
         assert {t.dtype for t in (batch.engine_logprobs, batch.advantages, batch.token_weight)} == {torch.float32}
 
 
@@ -72,7 +74,7 @@ def test_tokens_with_unusable_logprobs_are_masked_and_counted() -> None:
     batch = whole_batch([row(0, 0)], groups, PAD)
     assert batch.bad_logprobs == 2
     assert batch.mask.tolist() == [[True, False, False, True]]
-    assert batch.attention.all()
+    assert batch.attention.tolist() == [[True] * 4 + [False]]
     assert batch.engine_logprobs.isfinite().all()
     assert batch.token_weight.tolist() == [[0.5, 0.0, 0.0, 0.5]]
 
@@ -90,7 +92,7 @@ def test_no_rows_make_a_row_that_runs_but_teaches_nothing() -> None:
 def test_moving_a_batch_moves_every_tensor() -> None:
     batch = whole_batch([row(2, 0)], GROUPS, PAD).to("meta")
     tensors = [getattr(batch, name) for name in batch.__slots__ if isinstance(getattr(batch, name), torch.Tensor)]
-    assert len(tensors) == 8
+    assert len(tensors) == 9
     assert {t.device.type for t in tensors} == {"meta"}
     assert batch.prompt_width == 3
 

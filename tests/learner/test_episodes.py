@@ -100,7 +100,7 @@ def test_a_batch_learns_from_sampled_tokens_alone() -> None:
     assert batch.bad_logprobs == 1, "what the engine says of an environment's tokens is not looked at"
     assert [row.sum() for row in batch.mask.int()] == [4, 2, 2]
     assert batch.mask[0].tolist() == [True, *[False] * 8, *[True] * 3]
-    assert batch.attention.sum(1).tolist() == [15, 10, 4], "the pass sees all tokens"
+    assert batch.attention.sum(1).tolist() == [14, 9, 3], "the pass sees all tokens but the last of each row"
     assert batch.token_ids[2, batch.prompt_width - 2 : batch.prompt_width].tolist() == [8, 9], "a later segment begins with its own context"
     assert batch.engine_logprobs is not None
     for values in (batch.engine_logprobs, batch.token_weight):
@@ -200,7 +200,7 @@ def test_what_an_environment_said_is_in_no_loss_and_has_no_gradient(name: str, s
     assert loss.item() == other_loss.item()
     assert torch.equal(gradient, other_gradient)
     assert not gradient[~batch.mask].any()
-    holes = batch.attention[:, batch.prompt_width :] & ~batch.mask
+    holes = batch.answers & ~batch.mask
     assert not holes.any() or not torch.equal(batch.token_ids, other.token_ids)
 
 

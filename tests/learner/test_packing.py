@@ -1,6 +1,7 @@
 """A pack's log-probs and gradients are those of the padded batch, and nothing but real tokens goes through the model."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,10 +96,8 @@ def test_a_pack_gives_the_log_probs_and_gradients_of_the_padded_batch(folder: Pa
 
 def test_padding_has_a_log_prob_and_an_entropy_of_zero(folder: Path) -> None:
     batch = batch_of(SHAPES["many"])
-    answers = batch.attention[:, batch.prompt_width :]
     for values in policy_of(folder, "learner.packing=true")(batch):
-        assert values.shape == answers.shape
-        assert torch.equal(values != 0, answers)
+        assert torch.equal(values != 0, batch.answers)
 
 
 def test_only_real_tokens_go_through_the_model_and_only_what_predicts_responses_through_the_head(folder: Path) -> None:
@@ -109,8 +108,19 @@ def test_only_real_tokens_go_through_the_model_and_only_what_predicts_responses_
             module.register_forward_hook(lambda _, given, out, leaf=leaf: seen[leaf].append(out.shape[:-1].numel()))
     lengths = SHAPES["long among short"]
     policy(batch_of(lengths))
-    tokens, answers = sum(p + r for p, r in lengths), sum(r for _, r in lengths)
+    tokens, answers = sum(p + r - 1 for p, r in lengths), sum(r for _, r in lengths)
     assert seen == {"embed_tokens": [tokens], "o_proj": [tokens] * 2, "mlp": [tokens] * 2, "experts": [tokens] * 2, "lm_head": [answers]}
+
+
+@pytest.mark.parametrize("how", ["false", "true"], ids=["padded", "packed"])
+def test_to_read_the_last_token_of_a_response_too_changes_nothing(folder: Path, how: str) -> None:
+    policy, batch = policy_of(folder, f"learner.packing={how}"), batch_of(SHAPES["many"])
+    ours, found = learn(policy, batch)
+    policy.zero_grad()
+    theirs, wanted = learn(policy, replace(batch, attention=batch.whole))
+    assert (ours - theirs).abs().max() <= TOLERANCE
+    assert (found - wanted).abs().max() <= TOLERANCE
+    assert wanted.abs().max() > 1e-3
 
 
 def test_watchers_see_the_experts_of_the_padded_batch_in_their_places(folder: Path) -> None:
