@@ -11,7 +11,7 @@ import ray
 from cluster.actors.learner_actor import ObjectStore
 from rollout.transfer.proof import Entry, Manifest, Proof
 from rollout.types import GroupSummary, Outcome, Prompt, Sampled, SampledGroup, Verdict
-from rollout.window.scored import Text
+from rollout.window.scored import Text, unpacked
 
 LETTERS = 4  # of a token's text
 NAMES = tuple(f"layers.{number}.weight" for number in range(48))
@@ -96,8 +96,10 @@ class ToyRank:
     def send(self) -> Proof:
         return proof()
 
-    def step(self, shared: Any, tokens: Mapping[Any, Any], recorded: Mapping[Any, Any]) -> dict[str, float]:
+    def step(self, shared: Any, tokens: Any, recorded: Mapping[Any, Any]) -> dict[str, float]:
         """What a step leaves: as many numbers as a real one."""
+        unpacked(shared)
+        tokens = unpacked(tokens)
         places = list(tokens)
         source = ObjectStore((), tokens, recorded, lambda references: ray.get(references, timeout=DEADLINE_S))
         learned = float(sum(map(len, source.sampled(places))))

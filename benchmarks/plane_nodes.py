@@ -18,7 +18,7 @@ from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import plan_for
 from rollout.types import GroupSummary, Prompt, Sampled
-from rollout.window.scored import Scored
+from rollout.window.scored import Packed, Scored, unpacked
 
 STORE_BYTES = 200_000_000
 RANKS, GROUPS, MEMBERS = 2, 4, 8
@@ -43,9 +43,9 @@ class ToyRank:
     def __init__(self, config: Config, rank: int) -> None:
         self.config, self.rank = config, rank
 
-    def step(self, shared: Shared, tokens: Any, recorded: Any) -> dict[str, float]:
-        summaries, prompts = shared
-        source = ObjectStore(prompts, tokens, recorded, lambda found: ray.get(list(found), timeout=DEADLINE_S))
+    def step(self, shared: Shared | Packed, tokens: Any, recorded: Any) -> dict[str, float]:
+        summaries, prompts = unpacked(shared)
+        source = ObjectStore(prompts, unpacked(tokens), recorded, lambda found: ray.get(list(found), timeout=DEADLINE_S))
         plan = plan_for(self.config, self.config.whole_objective.preset, RANKS, summaries)
         rows = plan.rows_of_rank(self.rank)
         fetched = fetch(self.config, source, rows)

@@ -1,7 +1,6 @@
 """An engine as a Ray actor: it generates groups, has each response scored when it finishes, and keeps tokens out of the driver."""
 
 import asyncio
-import pickle
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -112,7 +111,7 @@ class EngineActor:
             return ray.exceptions.RayTaskError("respond", traceback.format_exc(), error)
         *_, learned, _ = asked
         head, *parts = made if learned else (made,)
-        return head, *(Packed(pickle.dumps(part, pickle.HIGHEST_PROTOCOL)) for part in parts)
+        return head, *(Packed.of(part) for part in parts)
 
     async def abort(self, group_id: int, evaluated: bool) -> None:
         """End the work on a group; its requests leave the engine. A group that is not there has been finished."""

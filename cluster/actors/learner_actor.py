@@ -1,7 +1,6 @@
 """A learner rank as a Ray actor: it fetches its responses, learns, sends weights and saves."""
 
 import os
-import pickle
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from rollout.delta.moved import RankPatch
 from rollout.transfer.proof import Manifest, Proof
 from rollout.transfer.transport import PATIENCE, Rendezvous, Transport
 from rollout.types import Recorded, Sampled, SampledGroup
-from rollout.window.scored import Packed
+from rollout.window.scored import Packed, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +154,22 @@ class LearnerActor:
 
     def step(
         self,
-        shared: Shared,
-        tokens: Mapping[Place, ray.ObjectRef[Sampled | SampledGroup]],
+        shared: Shared | Packed,
+        tokens: Mapping[Place, ray.ObjectRef[Sampled | SampledGroup]] | Packed,
         recorded: Mapping[Place, ray.ObjectRef[Recorded]],
     ) -> dict[str, float]:
         """Learn one step; `tokens` and `recorded` refer to the responses that the step's plan deals to this rank."""
         if not self._prepared:
             self.state.prepare()
             self._prepared = True
-        summaries, prompts = shared
-        return self.learner.step(summaries, ObjectStore(prompts, tokens, recorded, self.get))
+        summaries, prompts = unpacked(shared)
+        return self.learner.step(summaries, ObjectStore(prompts, unpacked(tokens), recorded, self.get))
 
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
         """What objects in Ray's object store hold, fetched within the run's deadline; others have come along."""
         objects = [reference for reference in references if not isinstance(reference, Packed)]
         fetched = iter(ray.get(objects, timeout=float(self.config.run.deadline_s)) if objects else ())
-        return [pickle.loads(one.data) if isinstance(one, Packed) else next(fetched) for one in references]
+        return [unpacked(reference) if isinstance(reference, Packed) else next(fetched) for reference in references]
 
     def put(self, value: Any) -> Any:
         """A reference to an object in Ray's object store, which this rank owns."""

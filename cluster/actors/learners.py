@@ -22,7 +22,7 @@ from learner.batch.plan import plan_for
 from learner.batch.row import Place
 from rollout.transfer.proof import Manifest
 from rollout.types import GroupSummary
-from rollout.window.scored import Reference, Scored
+from rollout.window.scored import Packed, Reference, Scored
 
 Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group
 
@@ -30,6 +30,11 @@ T = TypeVar("T")
 
 LOOK_S = 2.0  # between looks for places, where there were none
 GRACE_S = 3.0  # for other ranks to fail too, once one has
+
+
+def put_packed(shared: Shared) -> object:
+    """A reference to it in Ray's object store. Ray would write a summary array by array, ten for each group."""
+    return ray.put(Packed.of(shared))
 
 
 class NoPlaceForRanks(RunFailed):
@@ -43,7 +48,7 @@ class Learners:
         self,
         config: Config,
         actors: Sequence[Any],
-        share: Callable[[Shared], object] = ray.put,
+        share: Callable[[Shared], object] = put_packed,
         *,
         spawn: Callable[[], Sequence[Any]] | None = None,
         renew: Callable[[], Awaitable[bool]] | None = None,
@@ -205,7 +210,8 @@ class Learners:
                 tokens[group, member] = parts[group].tokens[member]
                 if parts[group].experts:
                     experts[group, member] = parts[group].experts[member]
-            hands.append((shared, tokens, experts))
+            at_hand = all(isinstance(reference, Packed) for reference in tokens.values())
+            hands.append((shared, Packed.of(tokens) if at_hand else tokens, experts))
         await self.take_turn()
         asked = self.spans.clock()
         stats: list[dict[str, float]] = await self.each("step", hands)

@@ -1,8 +1,9 @@
 """A scored group as the driver sees it: numbers and a few texts. Its tokens stay on the node that made them."""
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, NewType
+from typing import Any, NamedTuple, NewType
 
 from rollout.transcript.episode import Turn
 from rollout.types import GroupSummary, Prompt, Response, Verdict
@@ -12,9 +13,22 @@ Reference = NewType("Reference", object)  # to an object in Ray's object store, 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A reference that has come with the pickle of its small object. No bytes alone: Ray would send each place a copy of those."""
+    """The pickle of something small, which Ray carries as one piece of bytes instead of array by array.
+
+    As a reference it has come with its object. No bytes alone: Ray would send each place a copy of those.
+    """
 
     data: bytes
+
+    @classmethod
+    def of(cls, value: object) -> "Packed":
+        """What `unpacked` makes `value` of again."""
+        return cls(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+
+def unpacked(value: Any) -> Any:
+    """What was packed; anything else as it is."""
+    return pickle.loads(value.data) if isinstance(value, Packed) else value
 
 
 class Text(NamedTuple):
