@@ -10,6 +10,7 @@ from configs.rules.engine import gpus_per_engine
 from configs.rules.placement import SHARED_UTILIZATION
 from configs.schema import Config
 from rollout.transfer.transport import Transport
+from rollout.worker.cpu_norms import PRIORITY
 
 SCHEDULER = "rollout.engine.scheduler.scheduler"  # of the core, which separates the members of a message
 
@@ -44,4 +45,6 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
     if current_platform.is_cpu():
         # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
         ours["enable_chunked_prefill"] = False
+        if config.rollout.vllm.get("enforce_eager") and "kernel_config" not in config.rollout.vllm:
+            ours["ir_op_priority"] = PRIORITY  # without "eager" a compiler fuses what vLLM writes out
     return AsyncEngineArgs(**{**ours, **config.rollout.vllm})
