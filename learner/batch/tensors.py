@@ -68,18 +68,17 @@ def build_batch(
     if not rows:
         return _idle_batch(pad_id)
     prompts, responses = [fetched.prompt(row) for row in rows], [fetched.response(row) for row in rows]
-    width, length = max(map(len, prompts)), max(map(len, responses))
+    context, sizes = (np.array([[len(one)] for one in side]) for side in (prompts, responses))
+    width, length = int(context.max()), int(sizes.max())
+    answers = np.arange(length) < sizes
+    attention = np.concatenate([np.arange(width) >= width - context, np.arange(length) < sizes - 1], 1)
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
-    attention = np.zeros((len(rows), width + length), np.bool_)
-    answers = np.zeros((len(rows), length), np.bool_)
     own = np.zeros((len(rows), length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
     reported = responses[0].logprobs is not None  # for all responses or for none: the config decides
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        real = slice(width - len(prompt), width + len(response))
-        token_ids[i, real] = np.concatenate([prompt, response.token_ids])
-        attention[i, width - len(prompt) : width + max(0, len(response) - 1)] = True
-        answers[i, : len(response)] = True
+        token_ids[i, width - len(prompt) : width] = prompt
+        token_ids[i, width : width + len(response)] = response.token_ids
         own[i, : len(response)] = response.sampled
         if reported:
             logprobs[i, : len(response)] = response.logprobs
@@ -92,7 +91,6 @@ def build_batch(
     if mask_unrouted:
         mask &= routed[:, None]
     turns = turns_of(responses, length) if any(row.by_turn for row in rows) else None
-    weights = np.array([row.weight for row in rows], np.float32)
     return Batch(
         token_ids=torch.from_numpy(token_ids),
         attention=torch.from_numpy(attention),
@@ -101,7 +99,7 @@ def build_batch(
         mask=torch.from_numpy(mask),
         engine_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if reported else None,
         advantages=advantages_of(rows, turns),
-        token_weight=torch.from_numpy(np.where(mask, weights[:, None], np.float32(0))),
+        token_weight=torch.from_numpy(np.where(mask, np.array([[row.weight] for row in rows], np.float32), np.float32(0))),
         versions=torch.tensor([response.oldest_version for response in responses]),
         prompt_width=width,
         experts=experts,

@@ -19,7 +19,6 @@ from transformers import AttentionInterface
 
 from learner.batch.layout import Sharing
 from learner.model.packing import FLASH
-from learner.model.short_attention import attend_short
 
 # transformers makes masks only for names that it knows a mask for, so none is made for this one; "sdpa" in it has transformers
 # check that the model allows torch's attention.
@@ -111,6 +110,27 @@ def attend(
 
 
 AttentionInterface.register(PACKED, attend)
+
+
+def attend_short(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Causal attention of short sequences on CPUs: queries [B, W, A, D], keys and values [B, W, A', D] -> [B, W, A, D].
+
+    Torch's own plain way scales queries and keys, repeats keys and values for every head, and looks for queries that see nothing. Here
+    scale and mask are part of the first product, and the query heads that share keys are one matrix. Keys come before queries in the
+    scores, so a softmax works on the queries of a vector register at once instead of on a few keys. Computed in float32 or better.
+    `scale` is by default 1 / √D.
+    """
+    b, w, heads, size = query.shape
+    groups = key.shape[2]
+    shared = heads // groups
+    precise = torch.promote_types(query.dtype, torch.float32)
+    q = query.to(precise).unflatten(2, (groups, shared)).permute(0, 2, 4, 3, 1).reshape(b * groups, size, shared * w)
+    k = key.to(precise).transpose(1, 2).reshape(b * groups, w, size)
+    v = value.to(precise).permute(0, 2, 3, 1).reshape(b * groups, value.shape[-1], w)
+    future = torch.full((w, w), -torch.inf, dtype=precise).tril(-1).repeat(1, shared)
+    scores = torch.baddbmm(future.expand(b * groups, -1, -1), k, q, alpha=size**-0.5 if scale is None else scale)
+    out = torch.bmm(v, scores.softmax(1)).view(b, groups, value.shape[-1], shared, w)
+    return out.permute(0, 4, 1, 3, 2).reshape(b, w, heads, -1).to(query.dtype)
 
 
 def borders(attention: Tensor, implementation: str, sharing: Sharing | None = None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pytest
 import gatewise
 from cluster.cli import main
 from cluster.record.audit.account import read_account
-from cluster.record.audit.audit import audit
+from cluster.record.audit.audit import audit, read_run
+from cluster.record.audit.files import Files, read_files
 from cluster.record.ledger import Ledger
 from configs.errors import CheckpointError
 from configs.loader import dump, load
@@ -245,6 +246,27 @@ def test_a_run_is_audited_again_and_again_while_it_works(tmp_path: Path) -> None
     running.join()
     assert failed == []
     assert audits > 3
+
+
+def test_files_of_before_an_attempts_first_step_are_read_anew_beside_a_ledger_of_after_it(
+    run: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(Ledger(run / "ledger.db")) as ledger:
+        ledger.begin(15, 130, [])
+    seen: list[Files] = []
+
+    def slow(folder: Path) -> Files:
+        seen.append(read_files(folder))
+        if len(seen) == 1:
+            sql("INSERT INTO steps (step, attempt, undone, weights, finished) VALUES (16, 3, 0, 'w', 1)")(run)
+        return seen[-1]
+
+    monkeypatch.setattr("cluster.record.audit.audit.read_files", slow)
+    account, files, _ = read_run(run, load(run / "config.toml"))
+    assert account.begun == (3, True)
+    assert files is seen[1]
+    assert len(seen) == 2
 
 
 def test_a_killed_run_is_read_with_the_log_that_it_left(run: Path, tmp_path: Path) -> None:  # noqa: F811

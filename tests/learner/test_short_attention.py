@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from learner.model.short_attention import attend_short
+from learner.model.packed_attention import attend_short
 
 SHAPES = {  # sequences, width, query heads, key heads, size
     "one token": (3, 1, 2, 2, 4),

@@ -94,6 +94,12 @@ class Account:
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def begun(self) -> tuple[int, bool]:
+        """The newest attempt, or 0, and whether it has learned a step. Until then files may have lines that it will cut."""
+        attempt = self.last.attempt if self.last else 0
+        return attempt, any(row.attempt == attempt for row in self.steps)
+
+    @property
     def begins(self) -> tuple[int, frozenset[int]]:
         """The step before the first one, and the groups that were settled before: of another run whose checkpoint this one continues."""
         first = self.attempts[0] if self.attempts else None
@@ -147,11 +153,12 @@ def _read(path: Path, config: Config | None) -> Account:
         )
 
 
-def standing_steps(path: Path) -> tuple[int, list[int]]:
-    """The newest attempt and the steps that stand, at this moment."""
+def standing_steps(path: Path) -> tuple[tuple[int, bool], list[int]]:
+    """`Account.begun` and the steps that stand, at this moment."""
     with reading(path) as db:
         (attempt,) = db.execute("SELECT coalesce(max(attempt), 0) FROM attempts").fetchone()
-        return attempt, [step for (step,) in db.execute("SELECT step FROM steps WHERE NOT undone ORDER BY step")]
+        (learned,) = db.execute("SELECT EXISTS (SELECT 1 FROM steps WHERE attempt = ?)", (attempt,)).fetchone()
+        return (attempt, bool(learned)), [step for (step,) in db.execute("SELECT step FROM steps WHERE NOT undone ORDER BY step")]
 
 
 @contextmanager

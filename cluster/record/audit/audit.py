@@ -61,12 +61,12 @@ def config_of_run(folder: Path) -> Config:
 
 
 def read_run(folder: Path, config: Config) -> tuple[Account, Files, list[int]]:
-    """The ledger, the files and the steps that stood before them, all of the same attempt."""
+    """The ledger, the files and the steps that stood before them, all of the same attempt, and all before or all after its first step."""
     ledger = folder / "ledger.db"
     for _ in range(TRIES):
         begun, standing = standing_steps(ledger)
         files = read_files(folder)
         account = read_account(ledger, config)
-        if account.last is None or account.last.attempt == begun:
+        if account.begun == begun:
             return account, files, standing
     raise NoRun(f"{folder} begins one attempt after another while it is read: wait until the run works, or has ended")

@@ -38,7 +38,8 @@ def check_metrics(account: Account, files: Files, standing: Sequence[int]) -> In
 
 def _not_yet_cut(account: Account, files: Files) -> set[int]:
     """Later steps, which the newest attempt has yet to cut. After a power cut the ledger may know nothing of the last of them."""
-    if account.last is None or any(row.attempt == account.last.attempt for row in account.steps):
+    _, learned = account.begun
+    if account.last is None or learned:
         return set()
     experts = [] if files.experts is None else files.experts.tolist()
     return {step for step in (*files.metrics.steps, *files.layers.steps, *experts, *files.responses) if step > account.last.from_step}
