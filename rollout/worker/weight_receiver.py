@@ -1,6 +1,6 @@
 """The engine's end of a weight transfer: a gloo backend for vLLM, and the proof of what was loaded.
 
-vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there.
+vLLM imports this module in every worker process (`worker_extension_cls`), which also registers the backend there, and the norms of CPUs.
 """
 
 import traceback
@@ -22,6 +22,7 @@ from rollout.transfer.meeting import GlooGroup, free_bytes, open_gloo, open_stor
 from rollout.transfer.proof import Proof, manifest_of
 from rollout.transfer.recall import Line
 from rollout.transfer.threads import half_the_threads
+from rollout.worker import cpu_norms  # noqa: F401 - registers them, before the worker asks for them
 from rollout.worker.loading import Loading
 from rollout.worker.patch_receiver import PatchReceiver
 from rollout.worker.reload import abandon_reload, incomplete_layers, missing_buffers

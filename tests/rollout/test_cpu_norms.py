@@ -1,5 +1,8 @@
 """vLLM's kernels norm as its plain way does, on all that they are asked to; what they cannot take is left to the plain way."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,6 +66,12 @@ def test_the_plain_way_keeps_what_the_kernels_would_round_otherwise_or_run_past(
         assert added.dispatch(x, drawn(4, 64)[:, :32], weight, EPSILON).provider == "native"
         assert added.dispatch(x, half, weight, EPSILON).provider == "native"
         assert added.dispatch(x, x, weight, EPSILON).provider == CPU_KERNELS
+
+
+def test_a_worker_that_imports_nothing_else_of_ours_has_them() -> None:
+    said = "import rollout.worker.weight_receiver; from vllm import ir; print([*ir.ops.rms_norm.impls, *ir.ops.fused_add_rms_norm.impls])"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.count(CPU_KERNELS) == 2
 
 
 @pytest.mark.parametrize(
