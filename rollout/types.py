@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.pickled import quickly_pickled
 from rollout.transcript.response import Experts as Experts
 from rollout.transcript.response import Finish as Finish
 from rollout.transcript.response import Recorded as Recorded
@@ -68,6 +69,7 @@ class SegmentSize(NamedTuple):
     turns: int
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSummary:
     """What the driver knows of a group: numbers, no tokens. Arrays follow the order of the group's responses.
@@ -157,6 +159,8 @@ class GroupSummary:
 def _of_episodes(group: Group) -> dict[str, Any]:
     """The fields of a summary that say more of a response than that it has one turn."""
     responses, verdicts = group.responses, group.verdicts
+    if not any(verdict.turn_rewards for verdict in verdicts) and all(response.is_plain for response in responses):
+        return {}
     turns = np.array([sum(part.own_turns for part in r.segments) for r in responses], np.int64)
     for member, (verdict, number) in enumerate(zip(verdicts, turns, strict=True)):
         if verdict.turn_rewards and len(verdict.turn_rewards) != number:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vllm import RequestOutput
+from vllm.envs import enable_envs_cache
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -55,6 +56,7 @@ class Engine:
             engine_args(config, transport), usage_context=UsageContext.LLM_CLASS, stat_loggers=[partial(StepLogger, self.work)]
         )
         forget_prometheus(self.llm)
+        enable_envs_cache()  # as vLLM does in its core: else it reads its environment anew for each output of each response
         tokenizer, stops = self.llm.get_tokenizer(), stop_ids(self.llm.model_config)
         self.detokeniser = Detokeniser(tokenizer, stops)
         self.speller = ReplyTokens(config, tokenizer, stops, chat)

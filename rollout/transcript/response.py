@@ -3,13 +3,15 @@
 Legend for shapes: P prompt tokens, T tokens after the prompt, L decoder layers, K experts a token (in `turns`: turns of the model).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.pickled import quickly_pickled
 from rollout.transcript.episode import Turn
 
 Experts = NDArray[np.uint8] | NDArray[np.uint16]  # [P+T-1, L, K]; layers without experts have a column too
@@ -105,6 +107,12 @@ class Response(Spans):
     environment_s: float = 0.0  # from questions to answers, all turns together
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is one turn of the model to the prompt as it is, with nothing to tell of tools and environments."""
+        told = self.later or self.tool_calls or self.tool_errors or self.cut_replies or self.environment_s
+        return self.turns is None and self.prompt_ids is None and not told
+
+    @property
     def segments(self) -> tuple["Response | Segment", ...]:
         """The first segment, which is this response itself, and what follows each rewritten context."""
         return (self, *self.later)
@@ -120,6 +128,7 @@ class Response(Spans):
         return tuple(segment.routed_experts for segment in self.segments) if self.later else self.routed_experts
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled(Spans):
     """What every learned response brings to its rank; recorded experts travel apart, the text and the verdict stay behind."""
@@ -135,8 +144,8 @@ class Sampled(Spans):
     @classmethod
     def of(cls, response: Response) -> "Sampled":
         """That part of a response."""
-        first, *later = (cls(**_sampled(each), prompt_ids=each.prompt_ids) for each in response.segments)
-        return replace(first, later=tuple(later))
+        later = tuple(cls(**_sampled(each), prompt_ids=each.prompt_ids) for each in response.later)
+        return cls(**_sampled(response), prompt_ids=response.prompt_ids, later=later)
 
     def segment(self, number: int) -> "Sampled":
         """A segment of it, counted from 0."""
@@ -148,6 +157,28 @@ class SampledGroup:
     """All responses of a group in one object, for ranks that all fetch from one node anyway."""
 
     responses: tuple[Sampled, ...]  # [G]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Responses of one turn each travel as columns: a pickle takes as long for an array of four tokens as for one of a thousand."""
+        reported = {one.logprobs is not None for one in self.responses}
+        if len(reported) != 1 or any(one.turns is not None or one.prompt_ids is not None or one.later for one in self.responses):
+            return SampledGroup, (self.responses,)
+        logprobs = np.concatenate([one.logprobs for one in self.responses if one.logprobs is not None]) if reported == {True} else None
+        versions = [(len(one), one.oldest_version, one.newest_version) for one in self.responses]
+        return _group_of_columns, (np.concatenate([one.token_ids for one in self.responses]), logprobs, versions)
+
+
+def _group_of_columns(
+    token_ids: NDArray[np.int32], logprobs: NDArray[np.float32] | None, versions: Sequence[tuple[int, int, int]]
+) -> SampledGroup:
+    """The group of the tokens of its responses behind one another, with each one's length, oldest and newest version."""
+    responses, begin = [], 0
+    for length, oldest, newest in versions:
+        part = slice(begin, begin + length)
+        own = None if logprobs is None else logprobs[part]
+        responses.append(Sampled(token_ids=token_ids[part], logprobs=own, oldest_version=oldest, newest_version=newest))
+        begin += length
+    return SampledGroup(tuple(responses))
 
 
 def _sampled(part: Response | Segment) -> dict[str, Any]:
