@@ -1,11 +1,11 @@
 # The image that docs/rayjob.yaml names: this project at /opt/gatewise with all that a GPU node needs.
-#   docker build -t gatewise:0.13.3 .
+#   docker build -t gatewise:0.13.4 .
 # The devel image, because vLLM, Triton and DeepSpeed compile kernels when they first need them.
 # CUDA 13.0 is what the locked torch is built for; the nodes need an NVIDIA driver of version 580 or newer.
 FROM nvidia/cuda:13.0.2-devel-ubuntu24.04
 
 LABEL org.opencontainers.image.title="gatewise" \
-      org.opencontainers.image.version="0.13.3" \
+      org.opencontainers.image.version="0.13.4" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # bash and wget: KubeRay's health checks. A user of its own: Ray, vLLM and the reward sandbox need no root.
