@@ -154,7 +154,7 @@ def logprobs_under(model: Any, batch: Any, temperature: float) -> Any:
     import torch
 
     ids, start = batch.token_ids, batch.prompt_width
-    shape = {"attention_mask": batch.attention, "position_ids": batch.position_ids, "logits_to_keep": ids.shape[1] - start + 1}
+    shape = {"attention_mask": batch.whole, "position_ids": batch.position_ids, "logits_to_keep": ids.shape[1] - start + 1}
     logits = model(input_ids=ids, use_cache=False, **shape).logits[:, :-1] / temperature
     return torch.log_softmax(logits, -1).gather(-1, ids[:, start:, None]).squeeze(-1)
 

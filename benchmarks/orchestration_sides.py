@@ -14,7 +14,7 @@ import ray
 from benchmarks.orchestration_toys import MANIFEST, ToyEngine, ToyRank, ToyReward
 from cluster.actors.engines import EnginePool
 from cluster.actors.learner_actor import GROUPS
-from cluster.actors.learners import Learners
+from cluster.actors.learners import Learners, put_packed
 from cluster.actors.process import frozen_gc
 from cluster.controller import Controller
 from cluster.publish.provenance import recorded_in
@@ -107,7 +107,7 @@ class Bare:
             heads.append(head)
             parts.append(rest)
         scored = await asyncio.gather(*heads)
-        shared = ray.put(([summary for summary, _ in scored], [prompt.token_ids for prompt in self.prompts]))
+        shared = put_packed(([summary for summary, _ in scored], [prompt.token_ids for prompt in self.prompts]))
         places = [(group, member) for group in range(len(parts)) for member in range(rollout.group_size)]
         hands = [
             {place: parts[place[0]][place[1] % parts_of_group] for place in places[rank :: len(self.toys.ranks)]} for rank in self.each_rank

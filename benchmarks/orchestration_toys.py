@@ -98,7 +98,7 @@ class ToyRank:
 
     def step(self, shared: Any, tokens: Any, recorded: Mapping[Any, Any]) -> dict[str, float]:
         """What a step leaves: as many numbers as a real one."""
-        unpacked(shared)
+        unpacked(shared[0])
         tokens = unpacked(tokens)
         places = list(tokens)
         source = ObjectStore((), tokens, recorded, lambda references: ray.get(references, timeout=DEADLINE_S))

@@ -137,7 +137,7 @@ def update_of(config: Config, groups: Sequence[Group]) -> tuple[Work, int]:
             torch.autograd.backward(policy_loss(objective, logprobs, inputs)[0])
         policy.zero_grad()
 
-    return work, sum(int(batch.attention.sum()) if learner.packing else batch.attention.numel() for batch in batches)
+    return work, sum(int(batch.whole.sum()) if learner.packing else batch.attention.numel() for batch in batches)
 
 
 def steps(size: Size) -> list[Row]:

@@ -1,6 +1,7 @@
 """A step's responses on a simulated Ray cluster: an engine's node and a learner's node, each with an object store of its own."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,13 +19,15 @@ from configs.schema import Config
 from learner.batch.fetched import fetch
 from learner.batch.plan import plan_for
 from rollout.types import GroupSummary, Prompt, Sampled
-from rollout.window.scored import Packed, Scored, unpacked
+from rollout.window.scored import Scored, unpacked
 
 STORE_BYTES = 200_000_000
 RANKS, GROUPS, MEMBERS = 2, 4, 8
 PROMPT, SHORTEST, LONGEST = 16, 14_000, 28_000  # tokens; Ray keeps objects of shorter responses in the driver
 RECORDED = 24  # bytes of a token's recorded experts
 DEADLINE_S = 120.0
+SETTLED_S = 20.0  # in which the owner of objects hears of their copies
+LOOK_S = 0.5
 
 
 class ToyEngine:
@@ -43,10 +46,10 @@ class ToyRank:
     def __init__(self, config: Config, rank: int) -> None:
         self.config, self.rank = config, rank
 
-    def step(self, shared: Shared | Packed, tokens: Any, recorded: Any) -> dict[str, float]:
-        summaries, prompts = unpacked(shared)
+    def step(self, shared: Shared, tokens: Any, recorded: Any) -> dict[str, float]:
+        summaries, prompts = shared
         source = ObjectStore(prompts, unpacked(tokens), recorded, lambda found: ray.get(list(found), timeout=DEADLINE_S))
-        plan = plan_for(self.config, self.config.whole_objective.preset, RANKS, summaries)
+        plan = plan_for(self.config, self.config.whole_objective.preset, RANKS, unpacked(summaries))
         rows = plan.rows_of_rank(self.rank)
         fetched = fetch(self.config, source, rows)
         return {"tokens": float(sum(len(fetched.response(row)) for row in rows))}
@@ -94,12 +97,22 @@ async def fetched_over_needed(config: Config) -> dict[str, float]:
     stats = await Learners(config, ranks).step(groups)
     there = next(node["NodeID"] for node in ray.nodes() if "learner" in node["Resources"])
     made: list[Any] = [part for scored in groups for part in (*scored.learnable.tokens, *scored.learnable.experts)]
-    places = ray.experimental.get_object_locations(made)
-    on_the_node = sum(found["object_size"] for found in places.values() if there in found["node_ids"])
     lengths = np.concatenate([scored.summary.lengths for scored in groups])
     replayed = config.learner.routing == "replay_rollout"
     needed = float(lengths.sum() * 8 + ((PROMPT - 1 + lengths).sum() * RECORDED if replayed else 0))
-    return {"fetched": float(on_the_node), "needed": needed, "share of rank 0": stats["tokens"] / float(lengths.sum())}
+    return {"fetched": await bytes_on(there, made, needed), "needed": needed, "share of rank 0": stats["tokens"] / float(lengths.sum())}
+
+
+async def bytes_on(node: str, made: list[Any], needed: float) -> float:
+    """The bytes of objects that a node has, as their owner knows: Ray tells it of a copy a moment after the copy was read."""
+    deadline, before = time.monotonic() + SETTLED_S, -1.0
+    while True:
+        places = ray.experimental.get_object_locations(made)
+        now = float(sum(found["object_size"] for found in places.values() if node in found["node_ids"]))
+        if (now == before and now >= needed) or time.monotonic() > deadline:
+            return now
+        before = now
+        await asyncio.sleep(LOOK_S)
 
 
 def measured() -> list[Row]:

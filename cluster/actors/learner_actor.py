@@ -154,7 +154,7 @@ class LearnerActor:
 
     def step(
         self,
-        shared: Shared | Packed,
+        shared: Shared,
         tokens: Mapping[Place, ray.ObjectRef[Sampled | SampledGroup]] | Packed,
         recorded: Mapping[Place, ray.ObjectRef[Recorded]],
     ) -> dict[str, float]:
@@ -162,8 +162,8 @@ class LearnerActor:
         if not self._prepared:
             self.state.prepare()
             self._prepared = True
-        summaries, prompts = unpacked(shared)
-        return self.learner.step(summaries, ObjectStore(prompts, unpacked(tokens), recorded, self.get))
+        summaries, prompts = shared
+        return self.learner.step(unpacked(summaries), ObjectStore(prompts, unpacked(tokens), recorded, self.get))
 
     def get(self, references: Sequence[Any]) -> Sequence[Any]:
         """What objects in Ray's object store hold, fetched within the run's deadline; others have come along."""

@@ -24,7 +24,8 @@ from rollout.transfer.proof import Manifest
 from rollout.types import GroupSummary
 from rollout.window.scored import Packed, Reference, Scored
 
-Shared = tuple[Sequence[GroupSummary], Sequence[NDArray[np.int32]]]  # a step's summaries and the tokens of its prompts [P], group by group
+# A step's summaries, as they are or packed, and the tokens of its prompts [P], group by group.
+Shared = tuple[Sequence[GroupSummary] | Packed, Sequence[NDArray[np.int32]]]
 
 T = TypeVar("T")
 
@@ -33,8 +34,9 @@ GRACE_S = 3.0  # for other ranks to fail too, once one has
 
 
 def put_packed(shared: Shared) -> object:
-    """A reference to it in Ray's object store. Ray would write a summary array by array, ten for each group."""
-    return ray.put(Packed.of(shared))
+    """A reference to it in Ray's object store. Ray would write ten arrays for each summary; prompts are read where they lie."""
+    summaries, prompts = shared
+    return ray.put((Packed.of(summaries), prompts))
 
 
 class NoPlaceForRanks(RunFailed):
@@ -210,7 +212,7 @@ class Learners:
                 tokens[group, member] = parts[group].tokens[member]
                 if parts[group].experts:
                     experts[group, member] = parts[group].experts[member]
-            at_hand = all(isinstance(reference, Packed) for reference in tokens.values())
+            at_hand = bool(tokens) and all(isinstance(reference, Packed) for reference in tokens.values())
             hands.append((shared, Packed.of(tokens) if at_hand else tokens, experts))
         await self.take_turn()
         asked = self.spans.clock()

@@ -70,8 +70,8 @@ def build_batch(
     prompts, responses = [fetched.prompt(row) for row in rows], [fetched.response(row) for row in rows]
     context, sizes = (np.array([[len(one)] for one in side]) for side in (prompts, responses))
     width, length = int(context.max()), int(sizes.max())
-    answers = np.arange(length) < sizes
-    attention = np.concatenate([np.arange(width) >= width - context, np.arange(length) < sizes - 1], 1)
+    asked, answers, read = np.arange(width) >= width - context, np.arange(length) < sizes, np.arange(length) < sizes - 1
+    attention, whole = (np.concatenate([asked, shown], 1) for shown in (read, answers))
     token_ids = np.full((len(rows), width + length), pad_id, np.int64)
     own = np.zeros((len(rows), length), np.bool_)
     logprobs = np.zeros((len(rows), length), np.float32)
@@ -95,7 +95,7 @@ def build_batch(
         token_ids=torch.from_numpy(token_ids),
         attention=torch.from_numpy(attention),
         answers=torch.from_numpy(answers),
-        position_ids=torch.from_numpy(np.maximum(attention.cumsum(1) - 1, 0)),
+        position_ids=torch.from_numpy(np.maximum(whole.cumsum(1) - 1, 0)),
         mask=torch.from_numpy(mask),
         engine_logprobs=torch.from_numpy(np.where(mask, logprobs, np.float32(0))) if reported else None,
         advantages=advantages_of(rows, turns),

@@ -78,7 +78,8 @@ class Policy(nn.Module):
     def _inputs(self, batch: Batch, layout: Layout) -> dict[str, Any]:
         """The decoder's arguments: padded rows with their mask, or one row of real tokens with the borders of its sequences."""
         if layout.place is None:
-            return {"input_ids": batch.token_ids, "attention_mask": batch.attention, "position_ids": batch.position_ids}
+            # With the last tokens, which are computed here anyway: rows of one length then need no mask, and fused attention takes them.
+            return {"input_ids": batch.token_ids, "attention_mask": batch.whole, "position_ids": batch.position_ids}
         ends = borders(batch.attention, self.language_model.config._attn_implementation, layout.sharing)
         return {"input_ids": layout.flat(batch.token_ids)[None], "position_ids": layout.flat(batch.position_ids)[None], **ends}
 

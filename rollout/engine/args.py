@@ -45,6 +45,6 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
     if current_platform.is_cpu():
         # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
         ours["enable_chunked_prefill"] = False
-        if config.rollout.vllm.get("enforce_eager") and "kernel_config" not in config.rollout.vllm:
+        if config.rollout.vllm.get("enforce_eager") and not (config.rollout.vllm.get("kernel_config") or {}).get("ir_op_priority"):
             ours["ir_op_priority"] = PRIORITY  # without "eager" a compiler fuses what vLLM writes out
     return AsyncEngineArgs(**{**ours, **config.rollout.vllm})

@@ -1,4 +1,4 @@
-"""RMS norms on CPUs by vLLM's own kernels, which it offers to GPUs alone: on CPUs it computes them operation by operation.
+"""RMS norms on CPUs by the kernels of vLLM's CPU build: vLLM asks for its kernels on GPUs alone, and on CPUs norms operation by operation.
 
 Only in float32: in half precision its plain way rounds where transformers rounds, and the kernels do not.
 """
@@ -17,8 +17,9 @@ current_platform.import_ir_kernels()
 
 def fits(x: Tensor, weight: Tensor | None, variance_size: int | None) -> bool:
     """Whether the kernels can norm the last dimension of `x`."""
-    plain = weight is not None and variance_size is None and x.dtype == weight.dtype == torch.float32
-    return plain and x.shape[-1] % REGISTER == 0
+    if weight is None or variance_size is not None or not x.dtype == weight.dtype == torch.float32:
+        return False
+    return x.shape[-1] % REGISTER == 0 and weight.shape == x.shape[-1:] and weight.is_contiguous()
 
 
 def _fits_norm(x: Tensor, weight: Tensor | None, epsilon: float, variance_size: int | None = None) -> bool:
@@ -26,7 +27,8 @@ def _fits_norm(x: Tensor, weight: Tensor | None, epsilon: float, variance_size: 
 
 
 def _fits_sum(x: Tensor, x_residual: Tensor, weight: Tensor | None, epsilon: float, variance_size: int | None = None) -> bool:
-    return fits(x, weight, variance_size) and x_residual.dtype == x.dtype and x.is_contiguous() and x_residual.is_contiguous()
+    apart = x_residual.shape == x.shape and x_residual.dtype == x.dtype and x_residual.data_ptr() != x.data_ptr()
+    return fits(x, weight, variance_size) and apart and x.is_contiguous() and x_residual.is_contiguous()
 
 
 @ir.ops.rms_norm.register_impl(CPU_KERNELS, supported=current_platform.is_cpu(), supports_args=_fits_norm)

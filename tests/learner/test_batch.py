@@ -48,6 +48,7 @@ def test_responses_begin_in_one_column_whatever_the_prompts() -> None:
     assert batch.attention.int().tolist() == [[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0]], "the last token of a response predicts nothing"
     assert batch.position_ids[batch.attention].tolist() == [0, 1, 2, 3, 0, 1, 2]
     assert batch.answers.int().tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert batch.position_ids[batch.whole].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
     assert batch.whole.int().tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
     assert batch.mask.int().tolist() == [[1, 1, 0], [1, 1, 1]]
     torch.testing.assert_close(batch.engine_logprobs, torch.tensor([[-0.1, -0.2, 0], [-0.3, -0.4, -0.5]]))

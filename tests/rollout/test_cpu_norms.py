@@ -65,7 +65,11 @@ def test_the_plain_way_keeps_what_the_kernels_would_round_otherwise_or_run_past(
         assert norm.dispatch(drawn(4, 24), drawn(24), EPSILON).provider == "native"
         assert added.dispatch(x, drawn(4, 64)[:, :32], weight, EPSILON).provider == "native"
         assert added.dispatch(x, half, weight, EPSILON).provider == "native"
-        assert added.dispatch(x, x, weight, EPSILON).provider == CPU_KERNELS
+        assert added.dispatch(x, x, weight, EPSILON).provider == "native", "the sum would be written over what is normed"
+        assert added.dispatch(x, drawn(32), weight, EPSILON).provider == "native"
+        assert norm.dispatch(x, drawn(1), EPSILON).provider == "native"
+        assert norm.dispatch(x, drawn(64)[::2], EPSILON).provider == "native"
+        assert added.dispatch(x, x.clone(), weight, EPSILON).provider == CPU_KERNELS
 
 
 def test_a_worker_that_imports_nothing_else_of_ours_has_them() -> None:
@@ -80,9 +84,10 @@ def test_a_worker_that_imports_nothing_else_of_ours_has_them() -> None:
         ([], True),
         (["rollout.vllm.enforce_eager=false"], False),
         (["rollout.vllm.kernel_config={ir_op_priority={rms_norm=['native']}}"], False),
+        (["rollout.vllm.kernel_config={moe_backend='auto'}"], True),
         (["rollout.vllm.ir_op_priority={rms_norm=['native']}"], False),
     ],
-    ids=["eager", "compiled", "kernels of the user's", "an order of the user's"],
+    ids=["eager", "compiled", "kernels of the user's", "other kernels of the user's", "an order of the user's"],
 )
 def test_engines_that_compile_nothing_ask_for_them_unless_the_user_does(keys: list[str], asked: bool) -> None:
     config = load(CONFIG, keys)

@@ -81,7 +81,7 @@ class ReplayRank(Rank):
         with torch.no_grad():
             learner.zero(batch, None, (recorder,))
         experts = (recorder.recording(batch.attention).experts + shift) % 4
-        recorded = {(row.group, row.member): experts[i, batch.attention[i]][:-1].numpy() for i, row in enumerate(rows)}
+        recorded = {(row.group, row.member): experts[i, batch.attention[i]].numpy() for i, row in enumerate(rows)}
         return [
             replace(group, responses=tuple(replace(r, routed_experts=recorded[g, m]) for m, r in enumerate(group.responses)))
             for g, group in enumerate(self.groups)

@@ -21,7 +21,7 @@ from configs.errors import NoRun
 from configs.loader import load
 from configs.schema import Config
 
-TRIES = 20  # readings, where the run begins another attempt during each
+TRIES = 20  # readings, where the run begins another attempt, or learns the first step of one, during each
 
 
 def audit(folder: Path, config: Config | None = None) -> list[Invariant]:
