@@ -2,7 +2,7 @@
 
     aux = mean over layers of  E · Σ_e f_e · P_e          Switch Transformer, arXiv 2101.03961, equation 4, with f over K choices a token
 
-f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the tokens that the update's passes read.
+f_e is the share of choices that fall on expert e, P_e its mean router probability, both over the update's real tokens (`Part.real`).
 Choices are always the live top K, also in a pass that replays recorded experts: the loss moves the router, which no recording follows.
 
 f has no gradient, so the gradient at the probabilities of every token is E · f_e / N. A pass without gradient counts first, so this is

@@ -32,7 +32,7 @@ class Part:
 
     @property
     def real(self) -> Tensor:
-        """The tokens that the pass reads [B, S]; none where a rank without rows only takes part in the collectives."""
+        """The tokens of the batch's `attention` [B, S]; none where a rank without rows only takes part in the collectives."""
         return self.batch.attention if self.rows else torch.zeros_like(self.batch.attention)
 
     def ratio_base(self, preset: Preset, old_logprobs: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Batch:
     """The inputs of one forward and backward pass. Legend: B responses, P padded prompt tokens, T padded response tokens."""
 
     token_ids: Tensor  # int64 [B, P+T]
-    attention: Tensor  # bool [B, P+T], True on tokens that the pass reads: all but padding and the last of a response, which predicts none
+    attention: Tensor  # bool [B, P+T], False on padding and on the last token of a row, which predicts nothing
     position_ids: Tensor  # int64 [B, P+T], 0 at the first real token
     answers: Tensor  # bool [B, T], False on padding
     mask: Tensor  # bool [B, T], True on tokens to learn from
@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def whole(self) -> Tensor:
-        """The tokens of prompts and responses [B, P+T], those included that the pass does not read."""
+        """The tokens of prompts and responses [B, P+T], the last of each row included."""
         return torch.cat([self.attention[:, : self.prompt_width], self.answers], 1)
 
     def to(self, device: torch.device | str) -> "Batch":

@@ -45,6 +45,8 @@ def engine_args(config: Config, transport: Transport) -> AsyncEngineArgs:
     if current_platform.is_cpu():
         # vLLM's CPU runner cannot continue a seeded request whose prompt was split over two batches: the engine core dies of it.
         ours["enable_chunked_prefill"] = False
-        if config.rollout.vllm.get("enforce_eager") and not (config.rollout.vllm.get("kernel_config") or {}).get("ir_op_priority"):
+        kernels = config.rollout.vllm.get("kernel_config")
+        chosen = isinstance(kernels, dict) and "ir_op_priority" in kernels  # vLLM refuses to be told twice
+        if config.rollout.vllm.get("enforce_eager") and not chosen:
             ours["ir_op_priority"] = PRIORITY  # without "eager" a compiler fuses what vLLM writes out
     return AsyncEngineArgs(**{**ours, **config.rollout.vllm})
